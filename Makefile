@@ -1,0 +1,54 @@
+# The two commands that matter: `make run` and `make test`. Both install what is missing first.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help deps test-deps build run test ct pytest e2e lint types dialyzer xref bench docs clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+deps: ## install what the project needs and this machine lacks
+	@tools/deps.sh run
+
+test-deps:
+	@tools/deps.sh test
+
+build: deps ## compile the Erlang application
+	@tools/quiet.sh rebar3 compile
+
+run: build ## serve the example chat at http://127.0.0.1:8000; Ctrl-C ends it
+	@tools/run.sh config/chat.config
+
+test: test-deps ## check and test everything, and say how many tests passed
+	@tools/test.sh lint types xref dialyzer docs ct pytest e2e
+
+ct: test-deps ## run the Erlang tests (Common Test)
+	@tools/test.sh ct
+
+pytest: test-deps ## run the Python tests
+	@tools/test.sh pytest
+
+e2e: test-deps ## run the end-to-end tests: real clients, a real node, real workers
+	@tools/test.sh e2e
+
+lint: deps ## check the format of all code
+	@tools/test.sh lint
+
+types: deps ## check the types of the Python package (mypy)
+	@tools/test.sh types
+
+dialyzer: deps ## check the types of the Erlang application
+	@tools/test.sh dialyzer
+
+xref: deps ## look for calls to functions that do not exist
+	@tools/test.sh xref
+
+bench: deps build ## measure the server against others; takes minutes
+	@bench/run
+
+docs: deps ## make the Erlang reference in doc/
+	@tools/docs.sh
+
+clean: ## remove what was built; downloaded libraries stay
+	@rm -rf _build _plt doc logs rebar3.crashdump erl_crash.dump
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

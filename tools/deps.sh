@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Installs what the project needs and this machine lacks: the Debian packages, Cowboy, and the
+# Python environment .venv. Quick and silent when all is there.
+#
+#   tools/deps.sh [run|test]     test also brings a browser, for the test of the example's page
+#
+# Erlang's libraries come from hex where it answers; elsewhere Debian's rabbitmq-server package
+# carries them compiled. It is unpacked into _deps/lib, never installed, and no broker runs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+erlang_packages=(rebar3 erlang-dev erlang-ssl erlang-inets erlang-os-mon)
+test_packages=(erlang-proper erlang-proper-dev chromium)
+carried_libraries=(cowboy cowlib ranch jsx)
+
+main() {
+    local purpose=${1:-run}
+    if command -v apt-get >/dev/null; then
+        install_packages "$purpose"
+    else
+        require_commands erl rebar3 python3
+    fi
+    erlang_libraries
+    python_environment
+}
+
+say() { printf '== %s\n' "$*"; }
+
+fail() {
+    printf 'make deps: %s\n' "$*" >&2
+    exit 1
+}
+
+require_commands() {
+    local command
+    for command in "$@"; do
+        command -v "$command" >/dev/null || fail "$command is missing; please install it"
+    done
+}
+
+# --- Debian packages -------------------------------------------------------------------------
+
+install_packages() {
+    local wanted=() missing=()
+    # An Erlang of the user's own (kerl, asdf, …) stays as it is.
+    case $(command -v rebar3 || true) in "" | /usr/bin/rebar3) wanted+=("${erlang_packages[@]}") ;; esac
+    if [ "$1" = test ]; then wanted+=("${test_packages[@]}"); fi
+    if [ ! -x .venv/bin/pip ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
+        wanted+=(python3-venv)
+    fi
+    mapfile -t missing < <(not_installed "${wanted[@]}")
+    if [ ${#missing[@]} -eq 0 ]; then return; fi
+    say "installing ${missing[*]}"
+    apt_update_once
+    quietly as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+not_installed() {
+    local installed package
+    installed=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null || true)
+    for package in "$@"; do
+        grep -qx "$package installed" <<<"$installed" || echo "$package"
+    done
+}
+
+apt_updated=no
+apt_update_once() {
+    if [ $apt_updated = yes ]; then return; fi
+    quietly as_root apt-get update
+    apt_updated=yes
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "this needs root, and there is no sudo: $*"
+    fi
+}
+
+# Runs a command and shows what it said only when it fails.
+quietly() {
+    local log
+    log=$(mktemp)
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        fail "this failed: $*"
+    fi
+    rm -f "$log"
+}
+
+# --- Cowboy ----------------------------------------------------------------------------------
+
+erlang_libraries() {
+    if have_library cowboy; then return; fi
+    say "fetching Erlang libraries"
+    if ! timeout 120 rebar3 get-deps >/dev/null 2>&1 </dev/null; then
+        unpack_debian_libraries
+    fi
+}
+
+have_library() {
+    compgen -G "_deps/lib/$1-*/ebin/$1.app" >/dev/null ||
+        compgen -G "_build/default/lib/$1" >/dev/null
+}
+
+unpack_debian_libraries() {
+    command -v apt-get >/dev/null || fail "hex does not answer, and there is no apt to ask"
+    say "hex does not answer: taking them from Debian's rabbitmq-server package"
+    local work name found
+    work=$(mktemp -d)
+    chmod 755 "$work"
+    apt_update_once
+    (cd "$work" && quietly apt-get download rabbitmq-server)
+    dpkg-deb -x "$work"/rabbitmq-server_*.deb "$work/x"
+    mkdir -p _deps/lib
+    for name in "${carried_libraries[@]}"; do
+        # A plugin is a directory, or an .ez archive that holds the same directory.
+        for found in "$work"/x/usr/lib/rabbitmq/lib/*/plugins/"$name"-[0-9]*; do
+            case $found in
+                *.ez) python3 -m zipfile -e "$found" _deps/lib ;;
+                *) if [ -d "$found" ]; then cp -R "$found" _deps/lib/; fi ;;
+            esac
+        done
+    done
+    rm -rf "$work"
+    have_library cowboy || fail "Debian's rabbitmq-server package carries no Cowboy any more"
+}
+
+# --- Python ----------------------------------------------------------------------------------
+
+python_environment() {
+    local stamp=.venv/.installed
+    if [ "$stamp" -nt python/pyproject.toml ] && .venv/bin/python -c '' 2>/dev/null; then return; fi
+    say "installing the Python package into .venv"
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || quietly python3 -m venv --clear .venv
+    quietly .venv/bin/python -m pip install --disable-pip-version-check -e 'python[test]'
+    touch "$stamp"
+}
+
+main "$@"

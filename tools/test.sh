@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Runs the parts of the test named on the command line, one line each, shows the log of those
+# that fail, and closes with the sum of all test cases. A check (lint, types, …) has no cases; one
+# that fails counts as a failed test, and so does a suite that ran none.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export TERM=dumb # keeps rebar3's colours out of the logs
+
+logs=_build/logs
+passed=0 failed=0 skipped=0
+
+run_lint() { tools/lint.sh; }
+run_types() { (cd python && ../.venv/bin/mypy) && .venv/bin/mypy --strict examples/chat/chat.py; }
+run_xref() { rebar3 xref; }
+run_dialyzer() { rebar3 dialyzer; }
+run_docs() { tools/docs.sh; }
+run_ct() { rebar3 ct; }
+run_pytest() { run_python test/python; }
+run_e2e() { rebar3 compile && run_python test/e2e; }
+run_python() { .venv/bin/python -m pytest -c python/pyproject.toml --rootdir . --tb=short "$1"; }
+
+# The number before (or, in Common Test's words, after) a word in a suite's closing line.
+cases_ct() {
+    local line number='s/.*'
+    line=$(grep -aE '^(All|Failed|Skipped|Passed) .*[0-9]+.* tests' "$1" | tail -1)
+    ok=$(sed -nE "${number}(All|Passed) ([0-9]+) tests.*/\2/p" <<<"$line")
+    bad=$(sed -nE "${number}Failed ([0-9]+) tests.*/\1/p" <<<"$line")
+    # Skipped N (asked for, because a set-up failed): the second kind has failed.
+    left=$(sed -nE "${number}Skipped [0-9]+ \(([0-9]+), ([0-9]+)\).*/\1/p" <<<"$line")
+    broken=$(sed -nE "${number}Skipped [0-9]+ \(([0-9]+), ([0-9]+)\).*/\2/p" <<<"$line")
+    bad=$((${bad:-0} + ${broken:-0}))
+}
+
+cases_pytest() {
+    local line
+    line=$(grep -aE '(passed|failed|error|skipped).* in [0-9.]+s' "$1" | tail -1)
+    ok=$(word passed) bad=$(($(word failed) + $(word errors?))) left=$(word skipped)
+}
+cases_e2e() { cases_pytest "$1"; }
+word() {
+    local number
+    number=$(grep -oE "[0-9]+ $1\b" <<<"$line")
+    echo "${number%% *}" | grep . || echo 0
+}
+
+# Runs one part; its own count of cases goes into the sums.
+part() {
+    local name=$1 log=$logs/$1.log status=0 ok=0 bad=0 left=0 result
+    SECONDS=0
+    printf '%-10s' "$name"
+    "run_$name" >"$log" 2>&1 </dev/null || status=$?
+    if declare -F "cases_$name" >/dev/null; then
+        "cases_$name" "$log"
+        if [ $((${ok:-0} + bad)) -eq 0 ]; then status=1; fi
+        result="${ok:-0} passed, $bad failed"
+    else
+        result=ok
+    fi
+    if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
+        bad=1 result="failed"
+    fi
+    passed=$((passed + ${ok:-0})) failed=$((failed + bad)) skipped=$((skipped + ${left:-0}))
+    printf '%s (%d s)\n' "$result" "$SECONDS"
+    if [ "$bad" -ne 0 ]; then
+        echo "---------- $log"
+        tail -n 120 "$log"
+        echo "----------"
+    fi
+}
+
+mkdir -p "$logs"
+for name in "$@"; do part "$name"; done
+
+# Checks alone have no cases to sum up.
+if [ $((passed + failed)) -eq 0 ]; then exit 0; fi
+echo
+if [ "$skipped" -eq 0 ]; then
+    echo "$passed passed, $failed failed"
+else
+    echo "$passed passed, $failed failed, $skipped skipped"
+fi
+[ "$failed" -eq 0 ]
