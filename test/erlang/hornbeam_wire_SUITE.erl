@@ -1,0 +1,292 @@
+%% hornbeam_wire: the golden vectors, framing, properties, and what a broken worker may send.
+-module(hornbeam_wire_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0]).
+-export([
+    vectors_of_the_beam_encode/1,
+    vectors_of_the_beam_decode/1,
+    vectors_of_python_decode/1,
+    vectors_of_python_are_routed/1,
+    vectors_byte_by_byte_are_the_same_frames/1,
+    every_message_has_a_vector/1,
+    a_message_cut_short_is_an_error/1,
+    a_message_with_a_byte_behind_it_is_an_error/1,
+    any_changed_byte_is_a_message_or_an_error/1,
+    a_frame_without_a_head_is_not_routed/1,
+    a_stream_of_the_worker_is_0_and_of_a_socket_is_not/1,
+    length_of_128_mib_is_waited_for_and_one_more_is_an_error/1,
+    an_empty_frame_is_a_frame_but_no_message/1,
+    a_long_frame_in_many_chunks_is_put_together_once/1,
+    bytes_of_a_method_that_are_not_utf8_become_text/1,
+    arguments_are_exactly_one_array/1,
+    properties_hold/1
+]).
+
+all() ->
+    [Name || {Name, 1} <- module_info(exports), Name =/= module_info].
+
+%%% Golden vectors
+
+vectors_of_the_beam_encode(_) ->
+    [
+        ?assertEqual({Line, Bytes}, {Line, iolist_to_binary(encode(Name, Values))})
+     || {Line, beam, Name, Bytes, Values} <- hornbeam_wire_files:vectors()
+    ].
+
+encode(start, [0, Config]) ->
+    hornbeam_wire:start(config(Config));
+encode(stop, [0, Timeout]) ->
+    hornbeam_wire:stop(Timeout);
+encode(open_http, [Stream, Scope, Body, More]) ->
+    hornbeam_wire:open_http(Stream, scope(Scope), hornbeam_wire_files:plain(Body), More);
+encode(open_websocket, [Stream, Scope]) ->
+    hornbeam_wire:open_websocket(Stream, scope(Scope));
+encode(reply, [Stream, Ref, Status, Value]) ->
+    Packed = hornbeam_msgpack:encode(hornbeam_wire_files:marked(Value)),
+    hornbeam_wire:reply(Stream, Ref, Status, Packed);
+encode(Name, Values) ->
+    apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values)).
+
+config(Json) ->
+    #{
+        <<"lifespan">> := Lifespan,
+        <<"loop">> := Loop,
+        <<"stream_window">> := [Bytes, Messages]
+    } = Json,
+    Config = maps:from_list([{binary_to_atom(Key), Value} || {Key, Value} <- maps:to_list(Json)]),
+    Config#{
+        lifespan := binary_to_atom(Lifespan),
+        loop := binary_to_atom(Loop),
+        stream_window := {Bytes, Messages}
+    }.
+
+scope(Json) ->
+    [Version, Scheme, Method, RawPath, Query, Headers, Client, Server] =
+        hornbeam_wire_files:plain(Json),
+    #{
+        http_version => Version,
+        scheme => Scheme,
+        method => Method,
+        raw_path => RawPath,
+        query_string => Query,
+        headers => [{Name, Value} || [Name, Value] <- Headers],
+        client => address(Client),
+        server => address(Server)
+    }.
+
+address(undefined) -> undefined;
+address([Host, Port]) -> {Host, Port}.
+
+vectors_of_the_beam_decode(_) ->
+    [
+        ?assertEqual({Line, {ok, hornbeam_wire_files:plain(Values)}}, {Line, fields(Bytes)})
+     || {Line, beam, _, Bytes, Values} <- hornbeam_wire_files:vectors()
+    ].
+
+fields(Bytes) ->
+    {ok, [_Code | Fields]} = hornbeam_msgpack:decode_all(Bytes),
+    {ok, Fields}.
+
+vectors_of_python_decode(_) ->
+    [
+        ?assertEqual({Line, message(Name, Values)}, {Line, decode(Bytes)})
+     || {Line, python, Name, Bytes, Values} <- hornbeam_wire_files:vectors()
+    ].
+
+%% The message with an op's arguments decoded.
+decode(Frame) ->
+    case hornbeam_wire:decode(Frame) of
+        {ok, {op, Stream, Ref, Op, Binary}} ->
+            {ok, Args} = hornbeam_wire:args(Binary),
+            {op, Stream, Ref, Op, Args};
+        {ok, Message} ->
+            Message
+    end.
+
+message(Name, Values) ->
+    list_to_tuple([Name | message_fields(Name, hornbeam_wire_files:plain(Values))]).
+
+message_fields(response_start, [Stream, Status, Headers, Body, More]) ->
+    [Stream, Status, [list_to_tuple(Pair) || Pair <- Headers], Body, More];
+message_fields(accept, [Stream, Subprotocol, Headers]) ->
+    [Stream, Subprotocol, [list_to_tuple(Pair) || Pair <- Headers]];
+message_fields(Name, [0 | Fields]) when Name =/= op, Name =/= credit ->
+    Fields;
+message_fields(_, Fields) ->
+    Fields.
+
+vectors_of_python_are_routed(_) ->
+    Codes = [
+        {Name, Code}
+     || {Code, Name, _, _} <- hornbeam_wire_files:messages(hornbeam_wire_files:document())
+    ],
+    [
+        ?assertEqual(
+            {Line, {proplists:get_value(Name, Codes), Stream}}, {Line, hornbeam_wire:route(Bytes)}
+        )
+     || {Line, python, Name, Bytes, [Stream | _]} <- hornbeam_wire_files:vectors()
+    ].
+
+vectors_byte_by_byte_are_the_same_frames(_) ->
+    Frames = python_frames(),
+    Wire = <<<<(byte_size(Frame)):32, Frame/binary>> || Frame <- Frames>>,
+    ?assertEqual(Frames, read([Wire])),
+    ?assertEqual(Frames, read([<<Byte>> || <<Byte>> <= Wire])),
+    ?assertEqual(Frames, read(chunks(Wire, 7))),
+    ?assertEqual(Frames, read(chunks(Wire, 65536))).
+
+python_frames() ->
+    [Bytes || {_, python, _, Bytes, _} <- hornbeam_wire_files:vectors()].
+
+chunks(Bytes, Size) when byte_size(Bytes) =< Size -> [Bytes];
+chunks(Bytes, Size) ->
+    {Chunk, Rest} = split_binary(Bytes, Size),
+    [Chunk | chunks(Rest, Size)].
+
+%% All frames, with nothing left over.
+read(Chunks) ->
+    {Frames, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Chunks),
+    ?assertEqual(hornbeam_wire:new_buffer(), Buffer),
+    lists:append(Frames).
+
+read(Chunk, Buffer) ->
+    {ok, Frames, NewBuffer} = hornbeam_wire:frames(Chunk, Buffer),
+    {Frames, NewBuffer}.
+
+every_message_has_a_vector(_) ->
+    Document = hornbeam_wire_files:document(),
+    Rows = lists:append([
+        [{Sender, Name} || Sender <- senders(From)]
+     || {_, Name, From, _} <- hornbeam_wire_files:messages(Document)
+    ]),
+    Vectors = [{From, Name} || {_, From, Name, _, _} <- hornbeam_wire_files:vectors()],
+    ?assertEqual(lists:usort(Rows), lists:usort(Vectors)).
+
+senders(both) -> [beam, python];
+senders(Sender) -> [Sender].
+
+%%% What a broken worker may send
+
+a_message_cut_short_is_an_error(_) ->
+    [
+        ?assert(is_error(binary:part(Frame, 0, Size)), {Frame, Size})
+     || Frame <- python_frames(),
+        Size <- lists:seq(0, min(byte_size(Frame) - 1, 400))
+    ].
+
+a_message_with_a_byte_behind_it_is_an_error(_) ->
+    [?assert(is_error(<<Frame/binary, 0>>), Frame) || Frame <- python_frames()].
+
+is_error(Frame) ->
+    case hornbeam_wire:decode(Frame) of
+        {ok, {op, _, _, _, Args}} -> element(1, hornbeam_wire:args(Args)) =:= error;
+        Result -> element(1, Result) =:= error
+    end.
+
+any_changed_byte_is_a_message_or_an_error(_) ->
+    [
+        ?assert(is_message_or_error(Frame, At, Byte), {Frame, At, Byte})
+     || Frame <- python_frames(),
+        byte_size(Frame) < 100,
+        At <- lists:seq(0, byte_size(Frame) - 1),
+        Byte <- lists:seq(0, 255)
+    ].
+
+is_message_or_error(Frame, At, Byte) ->
+    <<Front:At/binary, _, Back/binary>> = Frame,
+    case hornbeam_wire:decode(<<Front/binary, Byte, Back/binary>>) of
+        {ok, {op, _, _, _, Args}} -> tuple_size(hornbeam_wire:args(Args)) =:= 2;
+        {ok, Message} -> is_atom(element(1, Message));
+        {error, _} -> true
+    end.
+
+a_frame_without_a_head_is_not_routed(_) ->
+    Rubbish = [
+        <<>>,
+        <<16#93>>,
+        <<16#93, 39>>,
+        <<16#93, 39, 16#cd, 1>>,
+        <<16#93, 39, 16#a1, "x">>,
+        <<16#83, 39, 1>>,
+        <<"Traceback (most recent call last):">>
+    ],
+    [?assertEqual(error, hornbeam_wire:route(Frame)) || Frame <- Rubbish],
+    [?assertMatch({error, _}, hornbeam_wire:decode(Frame)) || Frame <- Rubbish].
+
+a_stream_of_the_worker_is_0_and_of_a_socket_is_not(_) ->
+    Stream = fun({Code, Fields}, Id) ->
+        hornbeam_wire:decode(iolist_to_binary(hornbeam_msgpack:encode([Code, Id | Fields])))
+    end,
+    Bytes = hornbeam_msgpack:bytes(<<"x">>),
+    Texts = [<<>>, <<>>, <<>>, <<>>],
+    Worker = [{33, [1, #{}]}, {34, [#{}]}, {35, Texts}, {43, [20, <<>>, <<>>]}, {45, []}],
+    Socket = [
+        {36, [200, [], Bytes, false]},
+        {37, [Bytes, false]},
+        {38, [undefined, []]},
+        {39, [Bytes]},
+        {40, [Bytes]},
+        {41, [1000, Bytes]},
+        {42, [undefined, <<>>, <<>>]}
+    ],
+    [?assertMatch({ok, _}, Stream(Message, 0)) || Message <- Worker],
+    [?assertMatch({error, {bad_stream, _}}, Stream(Message, 1)) || Message <- Worker],
+    [?assertMatch({error, {bad_stream, _}}, Stream(Message, 0)) || Message <- Socket],
+    [?assertMatch({error, {bad_stream, _}}, Stream(Message, -1)) || Message <- Socket],
+    [
+        ?assertMatch({ok, _}, Stream(Message, Id))
+     || Message <- Socket,
+        Id <- [1, 127, 128, 255, 256, 65535, 65536, 16#ffffffff, 16#100000000]
+    ],
+    Either = [{9, [1, 1]}, {44, [1, 1, []]}],
+    [?assertMatch({ok, _}, Stream(Message, Id)) || Message <- Either, Id <- [0, 1, 300]].
+
+%%% Frames
+
+length_of_128_mib_is_waited_for_and_one_more_is_an_error(_) ->
+    Longest = 134217728,
+    ?assertMatch({ok, [], _}, hornbeam_wire:frames(<<Longest:32>>, hornbeam_wire:new_buffer())),
+    [
+        ?assertEqual({error, {too_long, N}}, hornbeam_wire:frames(<<N:32>>, Buffer))
+     || N <- [Longest + 1, 16#ffffffff], Buffer <- [hornbeam_wire:new_buffer()]
+    ],
+    {ok, [], Half} = hornbeam_wire:frames(<<8, 0>>, hornbeam_wire:new_buffer()),
+    ?assertEqual({error, {too_long, Longest + 1}}, hornbeam_wire:frames(<<0, 1>>, Half)).
+
+an_empty_frame_is_a_frame_but_no_message(_) ->
+    ?assertEqual([<<>>, <<1>>], read([<<0:32, 1:32, 1>>])),
+    ?assertEqual(error, hornbeam_wire:route(<<>>)),
+    ?assertEqual({error, malformed}, hornbeam_wire:decode(<<>>)).
+
+%% Appending each chunk to what is there would copy 8 MiB four thousand times.
+a_long_frame_in_many_chunks_is_put_together_once(_) ->
+    Frame = binary:copy(<<"0123456789abcdef">>, 524288),
+    Chunks = chunks(<<(byte_size(Frame)):32, Frame/binary, 0:32>>, 2048),
+    {Last, Parts} = {lists:last(Chunks), lists:droplast(Chunks)},
+    {Frames, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Parts),
+    ?assertEqual([], lists:append(Frames)),
+    %% What is kept are the chunks themselves.
+    ?assert(erts_debug:flat_size(Buffer) < 20 * length(Chunks)),
+    ?assertMatch({ok, [Frame, <<>>], _}, hornbeam_wire:frames(Last, Buffer)).
+
+%%% Fields
+
+bytes_of_a_method_that_are_not_utf8_become_text(_) ->
+    Scope = scope([<<"2">>, <<"https">>, <<"M">>, <<"/">>, <<>>, [], null, null]),
+    Message = hornbeam_wire:open_http(1, Scope#{method := <<"M", 16#ff>>}, <<>>, false),
+    {ok, [_, 1, Array | _]} = hornbeam_msgpack:decode_all(iolist_to_binary(Message)),
+    ?assertEqual(<<"Mÿ"/utf8>>, lists:nth(3, Array)).
+
+arguments_are_exactly_one_array(_) ->
+    ?assertEqual({ok, [1]}, hornbeam_wire:args(<<16#91, 1>>)),
+    ?assertEqual({error, not_an_array}, hornbeam_wire:args(<<1>>)),
+    ?assertEqual({error, {bad_msgpack, trailing_bytes}}, hornbeam_wire:args(<<16#90, 1>>)),
+    ?assertEqual({error, truncated}, hornbeam_wire:args(<<>>)).
+
+%%% Properties
+
+properties_hold(_) ->
+    Properties = hornbeam_properties:of_module(prop_hornbeam_wire),
+    [?assert(hornbeam_properties:hold(Property)) || Property <- Properties].

@@ -1,0 +1,212 @@
+%% Properties of hornbeam_wire for any message, any bytes and any chunks.
+-module(prop_hornbeam_wire).
+
+-include_lib("proper/include/proper.hrl").
+
+-export([
+    prop_a_message_of_python_comes_back/0,
+    prop_a_message_of_the_beam_is_one_array/0,
+    prop_a_frame_is_routed_by_its_head/0,
+    prop_chunks_of_any_size_give_the_frames/0,
+    prop_a_changed_byte_is_a_message_or_an_error/0,
+    prop_a_cut_message_is_an_error/0
+]).
+
+prop_a_message_of_python_comes_back() ->
+    ?FORALL({Message, Frame}, message(), hornbeam_wire:decode(Frame) =:= {ok, Message}).
+
+prop_a_frame_is_routed_by_its_head() ->
+    ?FORALL({_, Frame}, message(), begin
+        {ok, [Code, Stream | _]} = hornbeam_msgpack:decode_all(Frame),
+        hornbeam_wire:route(Frame) =:= {Code, Stream}
+    end).
+
+prop_a_message_of_the_beam_is_one_array() ->
+    ?FORALL({Bytes, Values}, beam_message(), begin
+        hornbeam_msgpack:decode_all(iolist_to_binary(Bytes)) =:= {ok, Values}
+    end).
+
+prop_chunks_of_any_size_give_the_frames() ->
+    ?FORALL({Frames, Sizes}, {list(sized_binary()), list(range(0, 40))}, begin
+        Bytes = <<<<(byte_size(Frame)):32, Frame/binary>> || Frame <- Frames>>,
+        read(chunks(Bytes, Sizes), hornbeam_wire:new_buffer(), []) =:= Frames
+    end).
+
+prop_a_changed_byte_is_a_message_or_an_error() ->
+    ?FORALL(
+        Frame,
+        ?LET({_, Frame}, message(), prop_hornbeam_msgpack:changed(Frame)),
+        is_routed(hornbeam_wire:route(Frame)) andalso is_result(hornbeam_wire:decode(Frame))
+    ).
+
+prop_a_cut_message_is_an_error() ->
+    ?FORALL({{Message, Frame}, Cut}, {message(), non_neg_integer()}, begin
+        Part = binary:part(Frame, 0, Cut rem byte_size(Frame)),
+        is_error(Message, hornbeam_wire:decode(Part))
+    end).
+
+is_routed(error) -> true;
+is_routed({Code, Stream}) -> is_integer(Code) andalso is_integer(Stream).
+
+is_result({ok, Message}) -> is_atom(element(1, Message));
+is_result({error, _}) -> true.
+
+%% An op's arguments are not looked at, so a cut among them is the receiver's to see.
+is_error({op, Stream, Ref, Op, _}, {ok, {op, Stream, Ref, Op, Args}}) ->
+    is_error(args, hornbeam_wire:args(Args));
+is_error(_, Result) ->
+    element(1, Result) =:= error.
+
+read([Chunk | Chunks], Buffer, Frames) ->
+    {ok, More, NewBuffer} = hornbeam_wire:frames(Chunk, Buffer),
+    read(Chunks, NewBuffer, Frames ++ More);
+read([], _, Frames) ->
+    Frames.
+
+chunks(<<>>, _) ->
+    [];
+chunks(Bytes, []) ->
+    [Bytes];
+chunks(Bytes, [Size | Sizes]) ->
+    {Chunk, Rest} = split_binary(Bytes, min(Size, byte_size(Bytes))),
+    [Chunk | chunks(Rest, Sizes)].
+
+sized_binary() ->
+    oneof([binary(), ?LET(N, range(0, 400), binary(N))]).
+
+%%% What Python may send, as a message and as the frame that the general encoder makes of it.
+
+message() ->
+    ?LET({Code, Stream, Message, Fields}, python(), begin
+        Frame = hornbeam_msgpack:encode([Code, Stream | Fields]),
+        {Message, iolist_to_binary(Frame)}
+    end).
+
+python() ->
+    oneof([
+        ?LET({V, A}, {uint(), about()}, {33, 0, {hello, V, A}, [V, A]}),
+        ?LET(A, about(), {34, 0, {ready, A}, [A]}),
+        ?LET([S, C, M, T], vector(4, text()), {35, 0, {failed, S, C, M, T}, [S, C, M, T]}),
+        ?LET(
+            {Id, S, H, B, M},
+            {stream(), uint(), headers(), binary(), boolean()},
+            {36, Id, {response_start, Id, S, H, B, M}, [S, pairs(H), bytes(B), M]}
+        ),
+        ?LET(
+            {Id, B, M},
+            {stream(), binary(), boolean()},
+            {37, Id, {response_body, Id, B, M}, [bytes(B), M]}
+        ),
+        ?LET(
+            {Id, P, H},
+            {stream(), optional(text()), headers()},
+            {38, Id, {accept, Id, P, H}, [P, pairs(H)]}
+        ),
+        ?LET({Id, B}, {stream(), sized_binary()}, {39, Id, {send_text, Id, B}, [bytes(B)]}),
+        ?LET({Id, B}, {stream(), sized_binary()}, {40, Id, {send_bytes, Id, B}, [bytes(B)]}),
+        ?LET({Id, C, R}, {stream(), uint(), binary()}, {41, Id, {close, Id, C, R}, [C, bytes(R)]}),
+        ?LET(
+            {Id, C, M, T},
+            {stream(), optional(text()), text(), text()},
+            {42, Id, {ended, Id, C, M, T}, [C, M, T]}
+        ),
+        ?LET({Id, B, M}, {any_stream(), uint(), uint()}, {9, Id, {credit, Id, B, M}, [B, M]}),
+        ?LET({L, N, T}, {uint(), text(), text()}, {43, 0, {log, L, N, T}, [L, N, T]}),
+        ?LET(
+            {Id, R, O, A},
+            {any_stream(), uint(), uint(), few_terms()},
+            {44, Id, {op, Id, R, O, iolist_to_binary(hornbeam_msgpack:encode(A))}, [R, O, A]}
+        ),
+        {45, 0, {stopped}, []}
+    ]).
+
+few_terms() ->
+    ?LET(N, range(0, 4), vector(N, prop_hornbeam_msgpack:wire_term())).
+
+%%% What the BEAM may send, as bytes and as the values in them.
+
+beam_message() ->
+    oneof([
+        ?LET(
+            {Id, {Scope, Array}, B, M},
+            {stream(), scope(), binary(), boolean()},
+            {hornbeam_wire:open_http(Id, Scope, B, M), [2, Id, Array, B, M]}
+        ),
+        ?LET(
+            {Id, {Scope, Array}},
+            {stream(), scope()},
+            {hornbeam_wire:open_websocket(Id, Scope), [3, Id, Array]}
+        ),
+        ?LET(
+            {Id, B, M},
+            {stream(), binary(), boolean()},
+            {hornbeam_wire:request_body(Id, [B], M), [4, Id, B, M]}
+        ),
+        ?LET(
+            {Id, B}, {stream(), sized_binary()}, {hornbeam_wire:receive_text(Id, B), [5, Id, B]}
+        ),
+        ?LET(
+            {Id, B}, {stream(), sized_binary()}, {hornbeam_wire:receive_bytes(Id, B), [6, Id, B]}
+        ),
+        ?LET(
+            {Id, C, R},
+            {stream(), optional(uint()), binary()},
+            {hornbeam_wire:disconnect(Id, C, R), [7, Id, C, R]}
+        ),
+        ?LET(Id, stream(), {hornbeam_wire:accepted(Id), [8, Id]}),
+        ?LET(
+            {Id, B, M},
+            {any_stream(), uint(), uint()},
+            {hornbeam_wire:credit(Id, B, M), [9, Id, B, M]}
+        ),
+        ?LET(
+            {Id, R, S, V},
+            {any_stream(), uint(), uint(), prop_hornbeam_msgpack:wire_term()},
+            {hornbeam_wire:reply(Id, R, S, hornbeam_msgpack:encode(V)), [10, Id, R, S, V]}
+        ),
+        ?LET(T, uint(), {hornbeam_wire:stop(T), [11, 0, T]})
+    ]).
+
+scope() ->
+    ?LET(
+        {V, S, M, P, Q, H, C, A},
+        {text(), text(), text(), binary(), binary(), headers(), client(), server()},
+        {
+            #{
+                http_version => V,
+                scheme => S,
+                method => M,
+                raw_path => P,
+                query_string => Q,
+                headers => H,
+                client => C,
+                server => A
+            },
+            [V, S, M, P, Q, [[Name, Value] || {Name, Value} <- H], array(C), array(A)]
+        }
+    ).
+
+client() -> optional({text(), range(0, 65535)}).
+
+server() -> optional({text(), optional(range(0, 65535))}).
+
+array(undefined) -> undefined;
+array(Tuple) -> tuple_to_list(Tuple).
+
+headers() -> list({binary(), binary()}).
+
+pairs(Headers) -> [[bytes(Name), bytes(Value)] || {Name, Value} <- Headers].
+
+bytes(Binary) -> hornbeam_msgpack:bytes(Binary).
+
+about() -> ?LET(Pairs, list({text(), oneof([text(), uint(), boolean()])}), maps:from_list(Pairs)).
+
+text() -> utf8().
+
+optional(Type) -> oneof([undefined, Type]).
+
+stream() -> ?LET(N, any_stream(), max(1, N)).
+
+any_stream() -> uint().
+
+uint() -> ?LET({N, Bits}, {range(0, 255), range(0, 56)}, N bsl Bits).
