@@ -1,0 +1,162 @@
+"""python -m hornbeam_erlang._worker: the life of a worker, from `hello` to `stopped`.
+
+    hello ──start──► import ──► lifespan ──► ready ──stop──► drain ──► stopped
+                        └───────────┴──► failed
+
+Knows the order of things and which exit status ends them; the things themselves are elsewhere.
+"""
+
+from hornbeam_erlang._worker import process
+
+process.take_over()
+
+# ruff: noqa: E402 - the pipes are secured before anything else is imported
+import asyncio
+import atexit
+import logging
+import os
+import platform
+import sys
+from typing import Any, NoReturn
+
+import hornbeam_erlang
+from hornbeam_erlang import _bridge
+from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.asgi import App
+from hornbeam_erlang._worker.config import Config
+from hornbeam_erlang._worker.failure import Failure, describe
+from hornbeam_erlang._worker.lifespan import Lifespan
+from hornbeam_erlang._worker.loader import load, prepare_path
+from hornbeam_erlang._worker.logs import Capture, LogQueue
+from hornbeam_erlang._worker.loops import new_loop
+from hornbeam_erlang._worker.server import Server
+from hornbeam_erlang._worker.transport import LAST_WORDS, Transport
+from hornbeam_erlang.exceptions import ProtocolError
+
+_log = logging.getLogger("hornbeam.worker")
+
+
+class Worker:
+    """One run of this process."""
+
+    def __init__(self) -> None:
+        self._logs = LogQueue()
+        self._capture = Capture(self._logs)
+        self._transport = Transport(self._logs)
+        os.register_at_fork(after_in_child=self._forked)
+
+    def run(self) -> int:
+        """Live; return the exit status."""
+        self._transport.send(wire.encode_hello(wire.VERSION, _about()))
+        config = self._receive_config()
+        self._capture.install()
+        _bridge.install(self._transport)
+        atexit.register(self._last_words)
+        loop = self._new_loop(config)
+        app = self._load(config)
+        server = Server(app, self._transport, loop, config)
+        self._transport.start(loop, server)
+        try:
+            loop.run_until_complete(self._serve(server, Lifespan(app, config.lifespan)))
+        except BaseException:  # SystemExit, from a task or a callback of the app
+            _log.critical("the app has ended the event loop", exc_info=True)
+            return process.FAILED
+        finally:
+            self._transport.stop()
+        self._transport.send(wire.encode_stopped())
+        return process.STOPPED
+
+    # Start
+
+    def _receive_config(self) -> Config:
+        message = self._transport.receive()
+        try:
+            wire.check(message)
+            if message[0] != wire.START:
+                raise ProtocolError(f"message {message[0]} comes before start")
+            config = Config.from_map(message[2])
+        except (ProtocolError, ValueError) as error:
+            self._fail("config", describe(error))
+        self._transport.open_window(config.worker_window)
+        return config
+
+    def _new_loop(self, config: Config) -> asyncio.AbstractEventLoop:
+        """Make the loop before the import: an app may ask for it there."""
+        try:
+            loop = new_loop(config.loop)
+        except ImportError as error:
+            self._fail("config", describe(error))
+        asyncio.set_event_loop(loop)
+        return loop
+
+    def _load(self, config: Config) -> App:
+        prepare_path(config.pythonpath)
+        try:
+            return load(config.app)
+        except BaseException as error:  # also SystemExit: an import must not end us silently
+            self._fail("import", describe(error))
+
+    async def _serve(self, server: Server, lifespan: Lifespan) -> None:
+        failure = await lifespan.startup()
+        if failure is not None:
+            self._fail("lifespan", failure)
+        server.share(lifespan.state)
+        about = {"loop": _loop_name(), "lifespan": lifespan.supported}
+        self._transport.write(wire.encode_ready(about))
+        seconds = await server.stopping
+        await self._finish(server, lifespan, seconds)
+
+    # End
+
+    async def _finish(self, server: Server, lifespan: Lifespan, seconds: float) -> None:
+        """Spend half of the time on handlers, a quarter on the lifespan, the rest on leaving."""
+        await server.finish(seconds / 2, seconds / 8)
+        try:
+            async with asyncio.timeout(seconds / 4):
+                await lifespan.shutdown()
+        except TimeoutError:
+            _log.warning("the lifespan did not shut down within %.1f s", seconds / 4)
+        await _cancel_tasks(seconds / 16)
+
+    def _fail(self, stage: str, failure: Failure) -> NoReturn:
+        """Tell why this worker cannot start, and exit: also past threads that still run."""
+        self._transport.stop()
+        self._transport.send(wire.encode_failed(stage, *failure))
+        self._last_words()
+        os._exit(process.FAILED)
+
+    def _last_words(self) -> None:
+        self._capture.finish()
+        self._transport.drain(LAST_WORDS)
+
+    def _forked(self) -> None:
+        """Leave the wire to the parent."""
+        atexit.unregister(self._last_words)
+        self._logs.divert(2)
+        self._capture.restore()
+        _bridge.uninstall()
+
+
+async def _cancel_tasks(seconds: float) -> None:
+    """Cancel what the app has left behind."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+
+
+def _about() -> dict[str, Any]:
+    return {
+        "os_pid": os.getpid(),
+        "python": platform.python_version(),
+        "package": hornbeam_erlang.__version__,
+    }
+
+
+def _loop_name() -> str:
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(Worker().run())

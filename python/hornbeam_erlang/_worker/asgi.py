@@ -1,0 +1,36 @@
+"""What the scopes of HTTP and WebSocket have in common (ASGI 3.0, spec_version 2.5). Pure."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from hornbeam_erlang._worker.wire import Scope
+
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+VERSIONS = {"version": "3.0", "spec_version": "2.5"}
+
+
+def common_scope(scope: Scope, root_path: str) -> dict[str, Any]:
+    """Return the keys of a scope that do not depend on its type."""
+    return {
+        "asgi": dict(VERSIONS),
+        "http_version": scope.http_version,
+        "scheme": scope.scheme,
+        "path": _decode_path(scope.raw_path),
+        "raw_path": scope.raw_path,
+        "query_string": scope.query_string,
+        "root_path": root_path,
+        "headers": [(name, value) for name, value in scope.headers],
+        "client": None if scope.client is None else tuple(scope.client),
+        "server": None if scope.server is None else tuple(scope.server),
+    }
+
+
+def _decode_path(raw_path: bytes) -> str:
+    if b"%" in raw_path:
+        raw_path = unquote_to_bytes(raw_path)
+    return raw_path.decode("utf-8", "replace")

@@ -1,0 +1,99 @@
+"""An HTTP exchange as ASGI 3.0 (spec_version 2.5) shows it to an app.
+
+Knows ASGI's HTTP events; must not know file descriptors or other streams. The body of the
+request is asked for by credit, first when the app first calls `receive`.
+"""
+
+import sys
+from typing import Any
+
+from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.asgi import Event, common_scope
+from hornbeam_erlang._worker.connection import Allowance
+from hornbeam_erlang._worker.response import Response, State
+from hornbeam_erlang._worker.stream import FREE, Shared, Stream
+from hornbeam_erlang._worker.wire import Scope
+
+
+def http_scope(scope: Scope, root_path: str) -> dict[str, Any]:
+    """Return the scope that the app is called with."""
+    return {
+        "type": "http",
+        "method": scope.method,
+        **common_scope(scope, root_path),
+        "extensions": {},
+    }
+
+
+class Http(Stream):
+    """One request and its response: the `receive` and `send` of its app."""
+
+    __slots__ = ("_more", "_response", "_window")
+
+    def __init__(self, number: int, shared: Shared, method: str, body: bytes, more: bool) -> None:
+        super().__init__(number, shared)
+        self.allowance = Allowance(shared.window[0], sys.maxsize)
+        self._window = shared.window[0]
+        self._more = more
+        self._response = Response(to_head=method == "HEAD")
+        if body or not more:
+            self._queue_body(body, more, FREE)
+
+    # From the BEAM
+
+    def request_body(self, body: bytes, more: bool) -> None:
+        self._more = more
+        self._queue_body(body, more, len(body))
+        self._wake_readers()
+
+    def _queue_body(self, body: bytes, more: bool, size: int) -> None:
+        self._events.append(({"type": "http.request", "body": body, "more_body": more}, size))
+
+    # For the app
+
+    async def receive(self) -> Event:
+        self._ask_for_body()
+        while not self._response.complete:
+            if self._events:
+                return self._next_event()
+            if self.disconnected:
+                break
+            await self._wait_for_event()
+        return {"type": "http.disconnect"}
+
+    def _ask_for_body(self) -> None:
+        if self._window and self._more and not self.disconnected:
+            self.write(wire.encode_credit(self.number, self._window, 0))
+        self._window = 0
+
+    def _next_event(self) -> Event:
+        event, size = self._events.popleft()
+        due = size != FREE and self.allowance.consume(size)
+        if due and self._more and not self.disconnected:
+            self.write(wire.encode_credit(self.number, self.allowance.give()[0], 0))
+        return event
+
+    async def send(self, event: Event) -> None:
+        self._check_alive()
+        match event["type"]:
+            case "http.response.start":
+                self._response.start(event)
+            case "http.response.body":
+                await self._response.body(event, self)
+                if self._response.complete:
+                    self._wake_readers()
+            case other:
+                raise ValueError(f"an HTTP app cannot send {other!r}")
+
+    def end(self) -> str | None:
+        undone = None
+        if not self.disconnected:
+            match self._response.state:
+                case State.WAITING:
+                    undone = "the app returned without a response"
+                case State.STARTED | State.SENDING | State.BROKEN:
+                    undone = "the app returned before the end of its response"
+        self.disconnected = True
+        self._wake_readers()
+        self._call_sender()
+        return undone

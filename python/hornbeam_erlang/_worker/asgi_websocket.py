@@ -1,0 +1,274 @@
+"""A WebSocket as ASGI 3.0 (spec_version 2.5) shows it to an app.
+
+Knows ASGI's WebSocket events; must not know file descriptors or other streams. `receive` and
+`send` never wait for each other.
+
+    CONNECTING ──accept──► ACCEPTING ──accepted──► OPEN
+        │  └──response.start──► DENYING              │
+      close                        │ last body     close
+        └──────────────────────────┴─────────────────┴────► CLOSED
+
+From each of them but CLOSED to GONE: by `disconnect`, or by text that is not UTF-8.
+"""
+
+import asyncio
+from enum import Enum, auto
+from typing import Any
+
+from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.asgi import Event, common_scope
+from hornbeam_erlang._worker.headers import check_bytes, check_headers, check_subprotocol
+from hornbeam_erlang._worker.response import Response
+from hornbeam_erlang._worker.stream import FREE, Shared, Stream
+from hornbeam_erlang._worker.wire import Scope
+from hornbeam_erlang.exceptions import ClientDisconnected
+
+# What a close frame leaves for its reason (RFC 6455, 5.5).
+MAX_REASON = 123
+
+# The codes that an endpoint may send (RFC 6455, 7.4, and IANA's registry of close codes).
+SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+
+# The longest text or binary: a message of the wire less its code and number.
+MAX_PAYLOAD = wire.MAX_MESSAGE - 32
+
+
+class State(Enum):
+    CONNECTING = auto()
+    ACCEPTING = auto()
+    OPEN = auto()
+    DENYING = auto()
+    CLOSED = auto()
+    GONE = auto()
+
+
+_OPEN = State.OPEN  # `send` looks it up for each message
+
+
+def websocket_scope(scope: Scope, root_path: str) -> dict[str, Any]:
+    """Return the scope that the app is called with."""
+    return {
+        "type": "websocket",
+        **common_scope(scope, root_path),
+        "subprotocols": _subprotocols(scope.headers),
+        "extensions": {"websocket.http.response": {}},
+    }
+
+
+def _subprotocols(headers: list[list[bytes]]) -> list[str]:
+    offers = (
+        value.decode("latin-1") for name, value in headers if name == b"sec-websocket-protocol"
+    )
+    return [part.strip() for offer in offers for part in offer.split(",") if part.strip()]
+
+
+class WebSocket(Stream):
+    """One WebSocket: the `receive` and `send` of its app."""
+
+    __slots__ = ("_accepted", "_disconnect", "_response", "_state")
+
+    def __init__(self, number: int, shared: Shared) -> None:
+        super().__init__(number, shared)
+        self._state = State.CONNECTING
+        self._events.append(({"type": "websocket.connect"}, FREE))
+        self._accepted: asyncio.Future[bool] = shared.loop.create_future()
+        self._response = Response()
+        self._disconnect: Event | None = None
+
+    # From the BEAM
+
+    def receive_text(self, data: bytes) -> None:
+        if self._disconnect is not None:
+            return
+        try:
+            text = str(data, "utf-8")
+        except UnicodeDecodeError:
+            self._refuse_text()
+            return
+        self._events.append(({"type": "websocket.receive", "text": text}, len(data)))
+        if self._readers:
+            self._wake_readers()
+
+    def receive_bytes(self, data: bytes) -> None:
+        if self._disconnect is not None:
+            return
+        self._events.append(({"type": "websocket.receive", "bytes": data}, len(data)))
+        if self._readers:
+            self._wake_readers()
+
+    def accepted(self) -> None:
+        if self._state is State.ACCEPTING:
+            self._change(State.OPEN)
+
+    def disconnect(self, code: int | None, reason: bytes) -> None:
+        self._note_disconnect(1005 if code is None else code, reason.decode(errors="replace"))
+        if self._state is not State.CLOSED:
+            self._change(State.GONE)
+        super().disconnect(code, reason)
+
+    def _refuse_text(self) -> None:
+        """Close with 1007: the client's text is not UTF-8 (RFC 6455, 8.1)."""
+        if self._state is State.OPEN:
+            self.write(wire.encode_close(self.number, 1007, b"text is not UTF-8"))
+            self.disconnect(1007, b"text is not UTF-8")
+
+    def _note_disconnect(self, code: int, reason: str) -> None:
+        if self._disconnect is None:
+            self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+
+    def _change(self, state: State) -> None:
+        """Enter a state, and let those go on who waited for it."""
+        if not self._accepted.done():
+            self._accepted.set_result(state is State.OPEN)
+        self._state = state
+        self._call_sender()
+
+    # For the app
+
+    async def receive(self) -> Event:
+        events = self._events
+        while not events:
+            if self._disconnect is not None:
+                return dict(self._disconnect)
+            await self._wait_for_event()
+        event, size = events.popleft()
+        if size != FREE and self.allowance.consume(size) and self._state is _OPEN:
+            self._give_credit()
+        return event
+
+    async def send(self, event: Event) -> None:
+        if event["type"] != "websocket.send":
+            await self._send_other(event)
+            return
+        text = event.get("text")
+        data = event.get("bytes")
+        # The hot path, written out: what `_encode` and `pay` do, without their calls.
+        if data is None and type(text) is str:
+            data = text.encode()
+            message = wire.encode_send_text(self.number, data)
+        else:
+            data, message = self._encode(text, data)
+        if len(data) > MAX_PAYLOAD:
+            raise ValueError(f"a message is at most {MAX_PAYLOAD} bytes long, not {len(data)}")
+        account = self.account
+        if (
+            self._state is _OPEN
+            and account.bytes > 0
+            and account.messages > 0
+            and not self._senders
+        ):
+            account.bytes -= len(data)
+            account.messages -= 1
+        else:
+            self._check_order(event, State.OPEN, State.ACCEPTING)
+            await self.pay(len(data))
+        self.write(message)
+
+    def _encode(self, text: Any, data: Any) -> tuple[bytes, bytes]:
+        """Return payload and message of what is not a plain str."""
+        if (text is None) is (data is None):
+            raise ValueError(
+                "websocket.send has one of text and bytes; the other is None or absent"
+            )
+        if data is not None:
+            payload = check_bytes("bytes", data)
+            return payload, wire.encode_send_bytes(self.number, payload)
+        if not isinstance(text, str):
+            raise TypeError(f"text is a str, not {type(text).__name__}")
+        payload = text.encode()
+        return payload, wire.encode_send_text(self.number, payload)
+
+    async def _send_other(self, event: Event) -> None:
+        match event["type"]:
+            case "websocket.accept":
+                await self._accept(event)
+            case "websocket.close":
+                self._close(event)
+            case "websocket.http.response.start":
+                self._check_order(event, State.CONNECTING)
+                self._response.start(event)
+                self._change(State.DENYING)
+            case "websocket.http.response.body":
+                await self._deny(event)
+            case other:
+                raise ValueError(f"a WebSocket app cannot send {other!r}")
+
+    async def _accept(self, event: Event) -> None:
+        self._check_order(event, State.CONNECTING)
+        subprotocol = check_subprotocol(event.get("subprotocol"))
+        headers = check_headers(event.get("headers") or ())
+        if any(name == b"sec-websocket-protocol" for name, _ in headers):
+            raise ValueError("sec-websocket-protocol is set by the key subprotocol of the accept")
+        self._state = State.ACCEPTING
+        self.write(wire.encode_accept(self.number, subprotocol, headers))
+        # Once accepted, what came since is told by `receive`, also that the client has gone.
+        if not await self._accepted:
+            self._check_alive()
+
+    def _close(self, event: Event) -> None:
+        self._check_order(event, State.CONNECTING, State.ACCEPTING, State.OPEN)
+        code, reason = _check_close(event.get("code"), event.get("reason"))
+        self.write(wire.encode_close(self.number, code, reason))
+        if self._state is State.CONNECTING:
+            self._refused()
+        self._change(State.CLOSED)
+
+    async def _deny(self, event: Event) -> None:
+        self._check_order(event, State.DENYING)
+        await self._response.body(event, self)
+        if self._response.complete:
+            self._refused()
+            self._change(State.CLOSED)
+
+    def _refused(self) -> None:
+        """Let `receive` say that there is no WebSocket: the BEAM closes none."""
+        self._note_disconnect(1006, "")
+        self._wake_readers()
+
+    def _check_order(self, event: Event, *states: State) -> None:
+        if self._state in states:
+            return
+        self._check_alive()
+        raise RuntimeError(f"{event['type']} while the WebSocket is {self._state.name.lower()}")
+
+    def _check_alive(self) -> None:
+        if self._state is State.GONE:
+            raise ClientDisconnected("the client has disconnected")
+        if self._state is State.CLOSED:
+            raise OSError("the app has closed this WebSocket")
+
+    def _may_send(self) -> bool:
+        match self._state:
+            case State.OPEN | State.DENYING:
+                return self.account.open
+            case State.ACCEPTING:
+                return False
+        return True
+
+    def end(self) -> str | None:
+        undone = None
+        match self._state:
+            case State.CONNECTING:
+                undone = "the app returned without accepting or refusing the WebSocket"
+            case State.DENYING:
+                undone = "the app returned before the end of its response"
+        self._note_disconnect(1000, "")
+        self._wake_readers()
+        if self._state is not State.GONE:
+            self._change(State.CLOSED)
+        return undone
+
+
+def _check_close(code: Any, reason: Any) -> tuple[int, bytes]:
+    """Return code and reason as a close frame may carry them."""
+    code = 1000 if code is None else code
+    if not isinstance(code, int) or isinstance(code, bool):
+        raise TypeError(f"a close code is an int, not {type(code).__name__}")
+    if code not in SENDABLE and not 3000 <= code <= 4999:
+        raise ValueError(f"not a close code that may be sent: {code}")
+    if not isinstance(reason, str | None):
+        raise TypeError(f"a close reason is a str, not {type(reason).__name__}")
+    encoded = (reason or "").encode()
+    if len(encoded) > MAX_REASON:
+        raise ValueError(f"a close reason is at most {MAX_REASON} bytes long, not {len(encoded)}")
+    return int(code), encoded

@@ -1,0 +1,120 @@
+"""The protocol without I/O: bytes in, messages out, and what credit allows to be written.
+
+Knows the wire and its credit. Must not know file descriptors, loops or threads: whoever owns
+those feeds bytes in, iterates over the messages, and writes what `take` returns.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from hornbeam_erlang._worker import wire
+
+# What may be written before `start` has told the real window: enough for `hello`.
+OPENING_CREDIT = 65_536
+
+# One write is at most about this long, so that joining frames does not double a backlog.
+CHUNK = 262_144
+
+
+class Account:
+    """What one stream may still send: bytes and messages, both spent, both refilled."""
+
+    __slots__ = ("bytes", "messages")
+
+    def __init__(self, size: int, messages: int) -> None:
+        self.bytes = size
+        self.messages = messages
+
+    @property
+    def open(self) -> bool:
+        """Tell whether one more message may be sent; it may overdraw the account."""
+        return self.bytes > 0 and self.messages > 0
+
+    def add(self, size: int, messages: int) -> None:
+        self.bytes += size
+        self.messages += messages
+
+
+class Allowance:
+    """What one stream has consumed of its window and not yet given back as credit."""
+
+    __slots__ = ("_half_bytes", "_half_messages", "bytes", "messages")
+
+    def __init__(self, size: int, messages: int) -> None:
+        self._half_bytes = max(size // 2, 1)
+        self._half_messages = max(messages // 2, 1)
+        self.bytes = 0
+        self.messages = 0
+
+    def consume(self, size: int) -> bool:
+        """Count one message; tell whether it is time to give credit."""
+        self.bytes += size
+        self.messages += 1
+        return self.bytes >= self._half_bytes or self.messages >= self._half_messages
+
+    def give(self) -> tuple[int, int]:
+        """Return the bytes and messages to give, and start to count again."""
+        given = self.bytes, self.messages
+        self.bytes = self.messages = 0
+        return given
+
+
+class Connection:
+    """The worker's end of the two pipes."""
+
+    __slots__ = ("_frames", "_ops", "_unpacker", "credit")
+
+    def __init__(self) -> None:
+        self._unpacker = wire.unpacker()
+        self._frames: deque[bytes] = deque()
+        self._ops: list[bytes] = []
+        self.credit = OPENING_CREDIT
+
+    def receive(self, data: bytes | memoryview) -> Iterable[list[Any]]:
+        """Take bytes from the BEAM; return an iterator over the messages that are now whole."""
+        self._unpacker.feed(data)
+        return self._unpacker  # type: ignore[no-any-return]
+
+    def open_window(self, size: int) -> None:
+        """Set the worker's window, of which what is already written has been paid."""
+        self.credit += size - OPENING_CREDIT
+
+    def send(self, message: bytes) -> None:
+        """Queue a message for the BEAM."""
+        self._frames.append(message)
+
+    def send_op(self, message: bytes) -> None:
+        """Queue an op, which passes the others when these wait for credit."""
+        self._ops.append(message)
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing waits to be written."""
+        return not self._frames and not self._ops
+
+    @property
+    def writable(self) -> bool:
+        """Tell whether something waits that may be written now."""
+        return bool(self._ops) or (bool(self._frames) and self.credit > 0)
+
+    def take(self) -> bytes:
+        """Return the bytes to write next, which are paid for now; empty if none may be."""
+        frames, credit = self._frames, self.credit
+        chunk: list[bytes] = []
+        size = 0
+        while frames and credit > 0 and size < CHUNK:
+            frame = frames.popleft()
+            length = len(frame)
+            chunk.append(length.to_bytes(4, "big"))
+            chunk.append(frame)
+            size += length
+            credit -= length + 4
+        if self._ops and (credit <= 0 or not frames):
+            for frame in self._ops:
+                chunk.append(len(frame).to_bytes(4, "big"))
+                chunk.append(frame)
+                credit -= len(frame) + 4
+            self._ops.clear()
+        self.credit = credit
+        return b"".join(chunk)

@@ -1,0 +1,70 @@
+"""Headers and statuses that an app sends, checked where it sends them. Pure."""
+
+import re
+from collections.abc import Iterable
+
+from hornbeam_erlang._worker.wire import Headers
+
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_FORBIDDEN = re.compile(rb"[\x00\r\n]").search
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+
+
+def check_headers(headers: Iterable[Iterable[bytes]]) -> Headers:
+    """Return the headers as pairs with lower-case names.
+
+    Raises `TypeError` for what is not bytes, `ValueError` for a name that is no token
+    (RFC 9110, 5.1) and for a value that would end its line: a response could be split there.
+    """
+    return [_check_header(name, value) for name, value in headers]
+
+
+def _check_header(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    for part in (name, value):
+        if type(part) is not bytes:
+            raise TypeError(f"header names and values are bytes, not {type(part).__name__}")
+    if not _NAME(name):
+        raise ValueError(f"not a header name: {name!r}")
+    if _FORBIDDEN(value):
+        raise ValueError(f"the value of header {name.decode()} has a line end or a NUL: {value!r}")
+    return name.lower(), value
+
+
+def check_status(status: int) -> int:
+    """Return the status of a final response."""
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise TypeError(f"a status is an int, not {type(status).__name__}")
+    if not 200 <= status <= 999:
+        raise ValueError(f"not the status of a final response: {status}")
+    return int(status)
+
+
+def content_length(headers: Headers) -> int | None:
+    """Return the length that the headers promise for the body."""
+    lengths = {value for name, value in headers if name == b"content-length"}
+    if not lengths:
+        return None
+    value = lengths.pop()
+    if lengths or not value.isdigit():
+        raise ValueError(f"not a content-length: {value!r}")
+    return int(value)
+
+
+def check_bytes(name: str, value: object) -> bytes:
+    """Return a body or a binary message, called `name`, as bytes."""
+    if type(value) is bytes:
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise TypeError(f"{name} is bytes, not {type(value).__name__}")
+
+
+def check_subprotocol(subprotocol: str | None) -> str | None:
+    """Return the subprotocol to accept."""
+    if subprotocol is None:
+        return None
+    if not isinstance(subprotocol, str):
+        raise TypeError(f"a subprotocol is a str, not {type(subprotocol).__name__}")
+    if not _TOKEN(subprotocol):
+        raise ValueError(f"not a subprotocol: {subprotocol!r}")
+    return str(subprotocol)

@@ -1,0 +1,182 @@
+"""The streams of one worker: opened by the BEAM, run by the app, ended by either.
+
+Knows which message belongs to which stream; must not know descriptors or what an event looks
+like. `dispatch` is the hot path: the messages of a WebSocket first, by comparison, the rest by
+one table.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import Any
+
+from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.asgi import App
+from hornbeam_erlang._worker.asgi_http import Http, http_scope
+from hornbeam_erlang._worker.asgi_websocket import WebSocket, websocket_scope
+from hornbeam_erlang._worker.config import Config
+from hornbeam_erlang._worker.failure import Failure, describe
+from hornbeam_erlang._worker.stream import Shared, Stream
+from hornbeam_erlang._worker.transport import Message, Transport
+from hornbeam_erlang.exceptions import ClientDisconnected, ProtocolError
+
+# The stream whose handler runs: its ops name it, so that the BEAM knows for whom they are.
+_current: ContextVar[int] = ContextVar("hornbeam_stream", default=0)
+
+_log = logging.getLogger("hornbeam.app")
+
+
+class Server:
+    """All streams of this worker."""
+
+    def __init__(
+        self,
+        app: App,
+        transport: Transport,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+    ) -> None:
+        self._app = app
+        self._transport = transport
+        self._write = transport.write
+        self._loop = loop
+        self._shared = Shared(loop, transport.write, config.stream_window)
+        self._root_path = config.root_path
+        self._streams: dict[int, Any] = {}
+        self._state: dict[str, Any] | None = None
+        self.stopping: asyncio.Future[float] = loop.create_future()
+        self._table: dict[int, Callable[[Message], None]] = {
+            wire.OPEN_HTTP: self._open_http,
+            wire.OPEN_WEBSOCKET: self._open_websocket,
+            wire.REQUEST_BODY: self._request_body,
+            wire.DISCONNECT: self._disconnect,
+            wire.ACCEPTED: self._accepted,
+            wire.REPLY: transport.reply,
+            wire.STOP: self._stop,
+        }
+
+    def share(self, state: dict[str, Any] | None) -> None:
+        """Give each scope from now on a copy of the lifespan's state."""
+        self._state = state
+
+    def dispatch(self, messages: Iterable[Message]) -> None:
+        """Give each message to its stream; those of a stream that has ended are dropped."""
+        streams = self._streams
+        for message in messages:
+            code = message[0]
+            if code == wire.RECEIVE_TEXT:
+                if (stream := streams.get(message[1])) is not None:
+                    stream.receive_text(message[2])
+            elif code == wire.RECEIVE_BYTES:
+                if (stream := streams.get(message[1])) is not None:
+                    stream.receive_bytes(message[2])
+            elif code == wire.CREDIT:
+                self._credit(message)
+            else:
+                self._dispatch_rare(message)
+
+    def _dispatch_rare(self, message: Message) -> None:
+        wire.check(message)
+        handler = self._table.get(message[0])
+        if handler is None:
+            raise ProtocolError(f"message {message[0]} is not one for a worker that runs")
+        handler(message)
+
+    def _credit(self, message: Message) -> None:
+        _, number, size, messages = message
+        if number == 0:
+            self._transport.credit(size)
+        elif (stream := self._streams.get(number)) is not None:
+            stream.credit(size, messages)
+
+    def _request_body(self, message: Message) -> None:
+        if (stream := self._streams.get(message[1])) is not None:
+            stream.request_body(message[2], message[3])
+
+    def _disconnect(self, message: Message) -> None:
+        if (stream := self._streams.get(message[1])) is not None:
+            stream.disconnect(message[2], message[3])
+
+    def _accepted(self, message: Message) -> None:
+        if (stream := self._streams.get(message[1])) is not None:
+            stream.accepted()
+
+    def _stop(self, message: Message) -> None:
+        if not self.stopping.done():
+            self.stopping.set_result(message[2] / 1000)
+
+    def caller(self) -> int:
+        """Return the stream on whose behalf the running code calls; 0 once it has ended."""
+        number = _current.get()
+        return number if number in self._streams else 0
+
+    # The life of a stream
+
+    def _open_http(self, message: Message) -> None:
+        _, number, fields, body, more = message
+        scope = wire.decode_scope(fields)
+        stream = Http(number, self._shared, scope.method, body, more)
+        self._open(stream, http_scope(scope, self._root_path))
+
+    def _open_websocket(self, message: Message) -> None:
+        _, number, fields = message
+        stream = WebSocket(number, self._shared)
+        self._open(stream, websocket_scope(wire.decode_scope(fields), self._root_path))
+
+    def _open(self, stream: Stream, scope: dict[str, Any]) -> None:
+        if self._state is not None:
+            scope["state"] = self._state.copy()
+        self._streams[stream.number] = stream
+        stream.task = self._loop.create_task(self._run(stream, scope))
+
+    async def _run(self, stream: Any, scope: dict[str, Any]) -> None:
+        """Call the app. Here is its outermost edge: nothing that it raises goes further."""
+        number = stream.number
+        _current.set(number)
+        failure = None
+        try:
+            await self._app(scope, stream.receive, stream.send)
+        except BaseException as error:  # also SystemExit: it is one handler's, not the worker's
+            failure = self._failed(scope, error, stream.disconnected)
+            stream.end()
+        else:
+            failure = self._undone(scope, stream.end())
+        stream.task = None  # or the two would hold each other until a garbage collection
+        del self._streams[number]
+        self._write(wire.encode_ended(number, *(failure or (None, "", ""))))
+
+    def _failed(self, scope: dict[str, Any], error: BaseException, gone: bool) -> Failure | None:
+        if gone and _is_disconnect(error):
+            return None
+        failure = describe(error)
+        if not (isinstance(error, asyncio.CancelledError) and self.stopping.done()):
+            _log.error("%s %s failed\n%s", scope["type"], scope["path"], failure.traceback)
+        return failure
+
+    def _undone(self, scope: dict[str, Any], undone: str | None) -> Failure | None:
+        if undone is None:
+            return None
+        _log.error("%s %s: %s", scope["type"], scope["path"], undone)
+        return Failure("RuntimeError", undone, "")
+
+    async def finish(self, seconds: float, seconds_to_cancel: float) -> None:
+        """Wait for the handlers that still run, then cancel them."""
+        tasks = [stream.task for stream in self._streams.values()]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning("%d handlers still ran at the stop and were cancelled", len(late))
+            await asyncio.wait(late, timeout=seconds_to_cancel)
+
+
+def _is_disconnect(error: BaseException | None) -> bool:
+    """Tell whether an exception is our ClientDisconnected or what a framework made of it."""
+    while error is not None:
+        if isinstance(error, ClientDisconnected):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

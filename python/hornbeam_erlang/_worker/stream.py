@@ -1,0 +1,124 @@
+"""What every conversation with the app has: a number, an account, two waiting lines.
+
+Knows how tasks wait for events and for credit; must not know what HTTP or WebSocket events
+look like, nor file descriptors.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.asgi import Event
+from hornbeam_erlang._worker.connection import Account, Allowance
+from hornbeam_erlang.exceptions import ClientDisconnected
+
+# The size of an event that no credit was paid for.
+FREE = -1
+
+
+class Shared(NamedTuple):
+    """What all streams of a worker have in common."""
+
+    loop: asyncio.AbstractEventLoop
+    write: Callable[[bytes], None]
+    window: tuple[int, int]
+
+
+class Stream:
+    """The base of HTTP and WebSocket streams."""
+
+    __slots__ = (
+        "_create_future",
+        "_events",
+        "_loop",
+        "_readers",
+        "_senders",
+        "account",
+        "allowance",
+        "disconnected",
+        "number",
+        "task",
+        "write",
+    )
+
+    def __init__(self, number: int, shared: Shared) -> None:
+        self.number = number
+        self.write = shared.write
+        self.account = Account(*shared.window)
+        self.allowance = Allowance(*shared.window)
+        self.disconnected = False
+        self.task: asyncio.Task[None] | None = None
+        self._loop = shared.loop
+        self._create_future = shared.loop.create_future
+        self._events: deque[tuple[Event, int]] = deque()
+        self._readers: list[asyncio.Future[None]] = []
+        self._senders: deque[asyncio.Future[None]] = deque()
+
+    def credit(self, size: int, messages: int) -> None:
+        """Add to what may be sent, and let the next in line send."""
+        self.account.add(size, messages)
+        self._call_sender()
+
+    def disconnect(self, code: int | None, reason: bytes) -> None:
+        """Note that the client is gone, and tell whoever waits."""
+        self.disconnected = True
+        self._wake_readers()
+        self._call_sender()
+
+    def end(self) -> str | None:
+        """Note that the app's callable has returned; return what it has left undone."""
+        raise NotImplementedError
+
+    async def pay(self, size: int) -> None:
+        """Wait in line for credit and spend it; raises when nothing can be sent any more."""
+        if self._senders or not self._may_send():
+            await self._wait_in_line()
+        self._check_alive()
+        self.account.bytes -= size
+        self.account.messages -= 1
+
+    def _may_send(self) -> bool:
+        """Tell whether the first in line has nothing to wait for, be it only an error."""
+        return self.disconnected or self.account.open
+
+    def _check_alive(self) -> None:
+        if self.disconnected:
+            raise ClientDisconnected("the client has disconnected")
+
+    # A future is only the bell. What it announces stays where it is until the woken task takes
+    # it, so that a cancelled task loses nothing.
+
+    async def _wait_for_event(self) -> None:
+        waiter = self._create_future()
+        self._readers.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter in self._readers:
+                self._readers.remove(waiter)
+            raise
+
+    def _wake_readers(self) -> None:
+        for waiter in self._readers:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._readers.clear()
+
+    async def _wait_in_line(self) -> None:
+        waiter = self._create_future()
+        self._senders.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._senders.remove(waiter)
+            # Comes after this task has paid: the next may go if there is credit left.
+            self._loop.call_soon(self._call_sender)
+
+    def _call_sender(self) -> None:
+        if self._senders and self._may_send() and not self._senders[0].done():
+            self._senders[0].set_result(None)
+
+    def _give_credit(self) -> None:
+        self.write(wire.encode_credit(self.number, *self.allowance.give()))

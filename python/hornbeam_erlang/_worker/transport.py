@@ -1,0 +1,352 @@
+"""The two pipes, moved by the loop, or by hand while no loop runs or an op blocks it.
+
+Knows descriptors, the loop and threads; must not know ASGI: messages go to a receiver, in
+their order.
+
+One thread owns the connection. While the loop runs it is the loop's, and others hand over to
+it; before and after, it is whoever holds the lock.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn, Protocol, cast
+
+from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.connection import Connection
+from hornbeam_erlang._worker.logs import LogQueue
+from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
+from hornbeam_erlang.exceptions import HornbeamError, NotConnected
+
+READ_SIZE = 1 << 20
+
+# How much of the log goes into the pipe at once, so that a flood leaves room for the streams.
+LOG_CHUNK = 65_536
+
+# How long the last lines may take to be written, in seconds.
+LAST_WORDS = 2.0
+
+_log = logging.getLogger("hornbeam.wire")
+
+Message = list[Any]
+
+
+class Receiver(Protocol):
+    """Who takes the messages while the loop runs."""
+
+    def dispatch(self, messages: Iterable[Message]) -> None:
+        """Take messages in their order."""
+
+    def caller(self) -> int:
+        """Return the number of the stream for which the running code calls, or 0."""
+
+
+class Transport:
+    """The worker's pipes, and the carrier of ops for `_bridge`."""
+
+    def __init__(self, logs: LogQueue) -> None:
+        self._connection = Connection()
+        self._logs = logs
+        logs.notify = self._notify
+        # One buffer for all reads: a new one of this size costs more than the read.
+        self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)
+        self._unwritten: memoryview | None = None
+        self._flush_scheduled = False
+        self._catch_up_scheduled = False
+        # Set while our state is between two bytes, when a finalizer must not start an op.
+        self._busy = False
+        self._backlog: deque[Message] = deque()
+        self._refs = 0
+        self._blocking: dict[int, Message | None] = {}
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._owner: int | None = None
+        self._lock = threading.RLock()
+        self._poll = select.poll()
+        self._poll.register(FROM_BEAM, select.POLLIN)
+        # Known from `start` on.
+        self._loop: asyncio.AbstractEventLoop
+        self._receiver: Receiver
+
+    # The loop
+
+    def start(self, loop: asyncio.AbstractEventLoop, receiver: Receiver) -> None:
+        """Hand the pipes to the loop; called in the thread in which it will run."""
+        with self._lock:
+            self._loop = loop
+            self._call_soon = loop.call_soon
+            self._receiver = receiver
+            self._owner = threading.get_ident()
+        loop.add_reader(FROM_BEAM, self._on_readable)
+        loop.call_soon(self._catch_up)
+
+    def stop(self) -> None:
+        """Take the pipes back from the loop, if it had them."""
+        if self._owner is None:
+            return
+        self._loop.remove_reader(FROM_BEAM)
+        self._loop.remove_writer(TO_BEAM)
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(NotConnected("the worker has stopped"))
+        with self._lock:
+            self._owner = None
+
+    def write(self, message: bytes) -> None:
+        """Send a message at the end of this turn of the loop, with all others of the turn."""
+        # `_schedule_flush` is written out: this runs once for each message.
+        self._connection.send(message)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._call_soon(self._flush)
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._unwritten is None and not self._write_some():
+            self._loop.add_writer(TO_BEAM, self._on_writable)
+
+    def _on_writable(self) -> None:
+        if self._write_some():
+            self._loop.remove_writer(TO_BEAM)
+
+    def _on_readable(self) -> None:
+        if self._backlog:
+            self._backlog.extend(self._read())
+            self._dispatch(_drain(self._backlog))
+        else:
+            self._dispatch(self._read())
+
+    def _dispatch(self, messages: Iterable[Message]) -> None:
+        self._busy = True
+        try:
+            self._receiver.dispatch(messages)
+        except Exception as error:  # whatever it is, what follows cannot be trusted
+            self._give_up(error)
+        finally:
+            self._busy = False
+
+    def _schedule_catch_up(self) -> None:
+        if not self._catch_up_scheduled and (self._backlog or self._unwritten is not None):
+            self._catch_up_scheduled = True
+            self._call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Do what was left while the loop stood still."""
+        self._catch_up_scheduled = False
+        self._dispatch(_drain(self._backlog))
+        if self._unwritten is not None:
+            self._loop.add_writer(TO_BEAM, self._on_writable)
+        self._schedule_flush()
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        """Exit after a protocol error: the BEAM starts a fresh worker."""
+        _log.critical("the BEAM sent what the wire does not know", exc_info=error)
+        self._busy = False
+        self.stop()
+        self._poll.unregister(FROM_BEAM)
+        self.drain(LAST_WORDS)
+        os._exit(PROTOCOL_ERROR)
+
+    # Bytes
+
+    def _read(self) -> Iterable[Message]:
+        try:
+            size = os.readv(FROM_BEAM, [self._buffer])
+        except BlockingIOError:
+            return ()
+        except OSError:  # the app has closed our end
+            beam_gone()
+        if size == 0:
+            beam_gone()
+        try:
+            return self._connection.receive(self._view[:size])
+        except Exception as error:  # longer than any message may be
+            self._give_up(error)
+
+    def _write_some(self) -> bool:
+        """Write what credit allows; return False when the pipe is full."""
+        if self._busy:
+            return True
+        self._busy = True
+        try:
+            while data := self._unwritten or self._take():
+                written = _write(data)
+                if written < len(data):
+                    self._unwritten = memoryview(data)[written:]
+                    return False
+                self._unwritten = None
+        finally:
+            self._busy = False
+        return True
+
+    def _take(self) -> bytes:
+        if self._logs and self._connection.credit > 0:
+            for level, logger, text in self._logs.take(LOG_CHUNK):
+                self._connection.send(wire.encode_log(level, logger, text))
+        return self._connection.take()
+
+    def open_window(self, size: int) -> None:
+        """Set the credit of the worker as a whole."""
+        self._connection.open_window(size)
+
+    def credit(self, size: int) -> None:
+        """Add to the credit of the worker as a whole."""
+        self._connection.credit += size
+        self._schedule_flush()
+
+    def _notify(self) -> None:
+        """Take note of new lines in the log; called in any thread."""
+        owner = self._owner
+        if owner is None:
+            # What the pipe does not take at once goes with the next write.
+            with self._lock:
+                self._write_some()
+        elif owner == threading.get_ident():
+            self._schedule_flush()
+        elif not self._flush_scheduled:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                self._loop.call_soon_threadsafe(self._schedule_flush)
+
+    # Without the loop
+
+    def send(self, message: bytes) -> None:
+        """Queue a message while no loop runs; `receive` and `drain` write it."""
+        self._connection.send(message)
+
+    def receive(self) -> Message:
+        """Wait for a message that is no reply and no credit, while no loop runs."""
+        with self._lock:
+            self._pump(lambda: bool(self._backlog))
+            return self._backlog.popleft()
+
+    def drain(self, seconds: float) -> bool:
+        """Write all that waits; return False if it was not possible in so many seconds."""
+        with self._lock:
+            return self._pump(self._drained, seconds)
+
+    def _drained(self) -> bool:
+        return self._unwritten is None and self._connection.idle and not self._logs
+
+    def _pump(self, done: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Move bytes both ways until `done`; return False if the time is over before."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while True:
+            full = not self._write_some()
+            if done():
+                return True
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            if self._readable(full, left):
+                self._sort(self._read())
+
+    def _readable(self, full: bool, seconds: float | None) -> bool:
+        """Wait for something to read, or for room to write if the pipe was full."""
+        if full:
+            self._poll.register(TO_BEAM, select.POLLOUT)
+        ready = self._poll.poll(None if seconds is None else seconds * 1000)
+        if full:
+            self._poll.unregister(TO_BEAM)
+        return any(fd == FROM_BEAM for fd, _ in ready)
+
+    def _sort(self, messages: Iterable[Message]) -> None:
+        """Take replies and our own credit at once; keep the rest for the receiver."""
+        try:
+            for message in messages:
+                if message[0] == wire.REPLY:
+                    self.reply(message)
+                elif message[0] == wire.CREDIT and message[1] == 0:
+                    self._connection.credit += message[2]
+                else:
+                    self._backlog.append(message)
+        except Exception as error:
+            self._give_up(error)
+
+    # Ops
+
+    def call(self, op: int, args: Sequence[Any]) -> Any:
+        """Call Erlang and block until it answers; in any thread."""
+        if self._owner == threading.get_ident():
+            try:
+                return self._call_here(op, args)
+            finally:
+                self._schedule_catch_up()
+        with self._lock:
+            if self._owner is None:
+                return self._call_here(op, args)
+        return asyncio.run_coroutine_threadsafe(self._call_in_loop(op, args), self._loop).result()
+
+    async def call_async(self, op: int, args: Sequence[Any]) -> Any:
+        """Call Erlang and wait for its answer; in any loop."""
+        if self._owner is None:
+            return self.call(op, args)
+        if self._owner == threading.get_ident():
+            return await self._call_in_loop(op, args)
+        handed_over = asyncio.run_coroutine_threadsafe(self._call_in_loop(op, args), self._loop)
+        return await asyncio.wrap_future(handed_over)
+
+    def _call_here(self, op: int, args: Sequence[Any]) -> Any:
+        if self._busy:
+            raise RuntimeError("a finalizer called Erlang in the middle of another message")
+        ref = self._send_op(op, args)
+        self._blocking[ref] = None
+        try:
+            self._pump(lambda: self._blocking[ref] is not None)
+        finally:
+            reply = self._blocking.pop(ref)
+        return _result(cast(Message, reply))
+
+    async def _call_in_loop(self, op: int, args: Sequence[Any]) -> Any:
+        ref = self._send_op(op, args)
+        self._waiting[ref] = asyncio.get_running_loop().create_future()
+        self._flush()
+        try:
+            return _result(await self._waiting[ref])
+        finally:
+            del self._waiting[ref]
+
+    def _send_op(self, op: int, args: Sequence[Any]) -> int:
+        self._refs += 1
+        caller = 0 if self._owner is None else self._receiver.caller()
+        self._connection.send_op(wire.encode_op(caller, self._refs, op, args))
+        return self._refs
+
+    def reply(self, message: Message) -> None:
+        """Give an answer to who waits for it, if somebody still does."""
+        ref = message[2]
+        if ref in self._blocking:
+            self._blocking[ref] = message
+        elif (future := self._waiting.get(ref)) is not None and not future.done():
+            future.set_result(message)
+
+
+def _write(data: bytes | memoryview) -> int:
+    try:
+        return os.write(TO_BEAM, data)
+    except BlockingIOError:
+        return 0
+    except OSError:  # the BEAM has closed its end, or the app ours
+        beam_gone()
+
+
+def _drain(messages: deque[Message]) -> Iterator[Message]:
+    while messages:
+        yield messages.popleft()
+
+
+def _result(reply: Message) -> Any:
+    status, value = reply[3], reply[4]
+    if status == 0:
+        return value
+    raise wire.STATUSES.get(status, HornbeamError)(value)

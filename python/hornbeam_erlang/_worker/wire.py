@@ -1,0 +1,294 @@
+"""The wire as bytes: what docs/wire.md says, written by hand.
+
+Pure: knows msgpack and the tables, neither pipes nor streams. Messages *from* the BEAM come out
+of `unpacker()` as lists, `check` compares one with its row; messages *to* it are made by
+`encode_…`, still without the length that precedes them on the pipe.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from hornbeam_erlang.exceptions import ProtocolError
+from hornbeam_erlang.terms import Atom, Term
+
+VERSION = 1
+MAX_MESSAGE = 134_217_728
+
+START = 1
+OPEN_HTTP = 2
+OPEN_WEBSOCKET = 3
+REQUEST_BODY = 4
+RECEIVE_TEXT = 5
+RECEIVE_BYTES = 6
+DISCONNECT = 7
+ACCEPTED = 8
+CREDIT = 9
+REPLY = 10
+STOP = 11
+HELLO = 33
+READY = 34
+FAILED = 35
+RESPONSE_START = 36
+RESPONSE_BODY = 37
+ACCEPT = 38
+SEND_TEXT = 39
+SEND_BYTES = 40
+CLOSE = 41
+ENDED = 42
+LOG = 43
+OP = 44
+STOPPED = 45
+
+
+class Message(NamedTuple):
+    """One row of the table of messages; `fields` are (name, type) pairs."""
+
+    code: int
+    name: str
+    sender: str
+    fields: tuple[tuple[str, str], ...]
+
+
+def _row(code: int, name: str, sender: str, fields: str = "") -> Message:
+    pairs = (field.split(": ") for field in fields.split(", ") if field)
+    return Message(code, name, sender, tuple((name, kind) for name, kind in pairs))
+
+
+MESSAGES = (
+    _row(START, "start", "beam", "config: map"),
+    _row(OPEN_HTTP, "open_http", "beam", "scope: array, body: bin, more: bool"),
+    _row(OPEN_WEBSOCKET, "open_websocket", "beam", "scope: array"),
+    _row(REQUEST_BODY, "request_body", "beam", "body: bin, more: bool"),
+    _row(RECEIVE_TEXT, "receive_text", "beam", "text: bin"),
+    _row(RECEIVE_BYTES, "receive_bytes", "beam", "bytes: bin"),
+    _row(DISCONNECT, "disconnect", "beam", "code: uint?, reason: bin"),
+    _row(ACCEPTED, "accepted", "beam"),
+    _row(CREDIT, "credit", "both", "bytes: uint, messages: uint"),
+    _row(REPLY, "reply", "beam", "ref: uint, status: uint, value: any"),
+    _row(STOP, "stop", "beam", "timeout: uint"),
+    _row(HELLO, "hello", "python", "version: uint, about: map"),
+    _row(READY, "ready", "python", "about: map"),
+    _row(FAILED, "failed", "python", "stage: str, class: str, message: str, traceback: str"),
+    _row(
+        RESPONSE_START,
+        "response_start",
+        "python",
+        "status: uint, headers: array, body: bin, more: bool",
+    ),
+    _row(RESPONSE_BODY, "response_body", "python", "body: bin, more: bool"),
+    _row(ACCEPT, "accept", "python", "subprotocol: str?, headers: array"),
+    _row(SEND_TEXT, "send_text", "python", "text: bin"),
+    _row(SEND_BYTES, "send_bytes", "python", "bytes: bin"),
+    _row(CLOSE, "close", "python", "code: uint, reason: bin"),
+    _row(ENDED, "ended", "python", "class: str?, message: str, traceback: str"),
+    _row(LOG, "log", "python", "level: uint, logger: str, text: str"),
+    _row(OP, "op", "python", "ref: uint, op: uint, args: array"),
+    _row(STOPPED, "stopped", "python"),
+)
+
+EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
+OPS: dict[int, str] = {}
+STATUSES: dict[int, type[Exception]] = {1: NotImplementedError}
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Scope(NamedTuple):
+    """The array that opens a stream, in its order."""
+
+    http_version: str
+    scheme: str
+    method: str
+    raw_path: bytes
+    query_string: bytes
+    headers: list[list[bytes]]
+    client: list[Any] | None
+    server: list[Any] | None
+
+
+# Values: str and bytes, numbers, lists and maps as msgpack has them, the rest as extensions.
+
+
+def pack(value: Any) -> bytes:
+    """Return a value for Erlang as msgpack; raises `TypeError` for what Erlang has no term for."""
+    packed: bytes = msgpack.packb(value, default=_to_extension, strict_types=True)
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    """Return the value that Erlang packed."""
+    return msgpack.unpackb(data, ext_hook=_from_extension, strict_map_key=False)
+
+
+def _to_extension(value: Any) -> Any:
+    match value:
+        case Atom():
+            return msgpack.ExtType(1, str.encode(value))
+        case tuple():
+            return msgpack.ExtType(2, pack(list(value)))
+        case Term():
+            return msgpack.ExtType(3, value.data)
+        case int():
+            return _to_integer(int.__int__(value))
+    return _to_base(value)
+
+
+def _to_integer(value: int) -> Any:
+    if -(1 << 63) <= value < 1 << 64:
+        return value
+    magnitude = value if value >= 0 else ~value
+    size = magnitude.bit_length() // 8 + 1
+    return msgpack.ExtType(4, value.to_bytes(size, "big", signed=True))
+
+
+def _to_base(value: Any) -> Any:
+    """Return a subclass's instance as its base: an enum's member, a defaultdict, …"""
+    match value:
+        case str():
+            return str.__str__(value)
+        case float():
+            return float.__float__(value)
+        case bytes() | bytearray():
+            return bytes(value)
+        case dict():
+            return dict(value)
+        case list():
+            return list(value)
+    raise TypeError(f"Erlang has no term for a {type(value).__name__}")
+
+
+def _from_extension(code: int, data: bytes) -> Any:
+    match code:
+        case 1:
+            return Atom(data.decode())
+        case 2 if isinstance(elements := unpack(data), list):
+            return tuple(elements)
+        case 3:
+            return Term(data)
+        case 4:
+            return int.from_bytes(data, "big", signed=True)
+    raise ProtocolError(f"not an extension of this wire: type {code}, {data[:40]!r}")
+
+
+# BEAM → Python
+
+
+def unpacker() -> Any:
+    """Return the unpacker for everything that comes from the BEAM.
+
+    Its buffer holds the longest message and what was read behind it.
+    """
+    return msgpack.Unpacker(
+        max_buffer_size=2 * MAX_MESSAGE, ext_hook=_from_extension, strict_map_key=False
+    )
+
+
+_ROWS = {row.code: row for row in MESSAGES}
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "uint": (int,),
+    "int": (int,),
+    "str": (str,),
+    "bin": (bytes,),
+    "bool": (bool,),
+    "map": (dict,),
+    "array": (list,),
+    "any": (object,),
+}
+
+
+def check(message: Any) -> None:
+    """Raise `ProtocolError` unless the message has its row's fields with their types."""
+    if not isinstance(message, list) or len(message) < 2 or message[0] not in _ROWS:
+        raise ProtocolError(f"not a message: {str(message)[:200]}")
+    row = _ROWS[message[0]]
+    if len(message) != len(row.fields) + 2:
+        raise ProtocolError(f"{row.name} has {len(row.fields)} fields, not {len(message) - 2}")
+    _check_field(row, "stream", "uint", message[1])
+    for (name, kind), value in zip(row.fields, message[2:], strict=True):
+        _check_field(row, name, kind, value)
+
+
+def _check_field(row: Message, name: str, kind: str, value: Any) -> None:
+    if kind.endswith("?") and value is None:
+        return
+    kind = kind.removesuffix("?")
+    right = isinstance(value, _TYPES[kind])
+    if kind in ("uint", "int"):
+        right = type(value) is int and (kind == "int" or value >= 0)
+    if not right:
+        raise ProtocolError(f"{name} of {row.name} is not a {kind}: {type(value).__name__}")
+
+
+def decode_scope(fields: list[Any]) -> Scope:
+    """Return the scope of a stream; raises `ProtocolError` if it is not one."""
+    try:
+        return Scope(*fields)
+    except TypeError as error:
+        raise ProtocolError(f"not a scope: {str(fields)[:200]}") from error
+
+
+# Python → BEAM. One reused packer: a new one costs more than the packing.
+
+_pack: Callable[[tuple[Any, ...]], bytes]
+_pack = msgpack.Packer(unicode_errors="backslashreplace").pack
+
+
+def encode_hello(version: int, about: dict[str, Any]) -> bytes:
+    return pack([HELLO, 0, version, about])
+
+
+def encode_ready(about: dict[str, Any]) -> bytes:
+    return pack([READY, 0, about])
+
+
+def encode_failed(stage: str, class_: str, message: str, traceback: str) -> bytes:
+    return _pack((FAILED, 0, stage, class_, message, traceback))
+
+
+def encode_response_start(
+    stream: int, status: int, headers: Headers, body: bytes, more: bool
+) -> bytes:
+    return _pack((RESPONSE_START, stream, status, headers, body, more))
+
+
+def encode_response_body(stream: int, body: bytes, more: bool) -> bytes:
+    return _pack((RESPONSE_BODY, stream, body, more))
+
+
+def encode_accept(stream: int, subprotocol: str | None, headers: Headers) -> bytes:
+    return _pack((ACCEPT, stream, subprotocol, headers))
+
+
+def encode_send_text(stream: int, text: bytes) -> bytes:
+    return _pack((SEND_TEXT, stream, text))
+
+
+def encode_send_bytes(stream: int, data: bytes) -> bytes:
+    return _pack((SEND_BYTES, stream, data))
+
+
+def encode_close(stream: int, code: int, reason: bytes) -> bytes:
+    return _pack((CLOSE, stream, code, reason))
+
+
+def encode_ended(stream: int, class_: str | None, message: str, traceback: str) -> bytes:
+    return _pack((ENDED, stream, class_, message, traceback))
+
+
+def encode_credit(stream: int, size: int, messages: int) -> bytes:
+    return _pack((CREDIT, stream, size, messages))
+
+
+def encode_log(level: int, logger: str, text: str) -> bytes:
+    return _pack((LOG, 0, level, logger, text))
+
+
+def encode_op(stream: int, ref: int, op: int, args: Sequence[Any]) -> bytes:
+    return pack([OP, stream, ref, op, list(args)])
+
+
+def encode_stopped() -> bytes:
+    return _pack((STOPPED, 0))

@@ -1,0 +1,38 @@
+"""What the tests of the Python side share: workers that run a small app from its source."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beam import Beam
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Beam]]:
+    """Start a worker for the source of an app, and take only its `hello`."""
+    started: list[Beam] = []
+
+    def start(source: str, *, automatic_credit: bool = True, **config: Any) -> Beam:
+        (tmp_path / "small_app.py").write_text(textwrap.dedent(source))
+        beam = Beam(automatic_credit=automatic_credit)
+        started.append(beam)
+        app = config.pop("app", "small_app:app")
+        return beam.start(app, pythonpath=[str(tmp_path)], **config)
+
+    yield start
+    for beam in started:
+        beam.__exit__()
+
+
+@pytest.fixture
+def run(start: Callable[..., Beam]) -> Callable[..., Beam]:
+    """Start a worker for the source of an app, and wait until it is ready."""
+
+    def run(source: str, **config: Any) -> Beam:
+        beam = start(source, **config)
+        beam.expect("ready")
+        return beam
+
+    return run

@@ -1,0 +1,326 @@
+"""An HTTP exchange's receive and send, event by event, without a process."""
+
+import asyncio
+
+import pytest
+from hornbeam_erlang import ClientDisconnected
+from hornbeam_erlang._worker.asgi_http import http_scope
+from hornbeam_erlang._worker.response import PART
+from hornbeam_erlang._worker.wire import Scope
+from memory import settle, with_http
+
+START = {"type": "http.response.start", "status": 200}
+BODY = {"type": "http.response.body"}
+
+
+def start(*headers, status=200):
+    return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+def body(data, more=False):
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def request(data, more=False):
+    return {"type": "http.request", "body": data, "more_body": more}
+
+
+# The request
+
+
+def test_body_that_came_with_the_request_is_one_event():
+    async def scenario(http, sent):
+        assert await http.receive() == request(b"all")
+        assert sent.messages() == []
+
+    with_http(scenario, body=b"all")
+
+
+def test_request_without_body_is_one_empty_event():
+    async def scenario(http, sent):
+        assert await http.receive() == request(b"")
+
+    with_http(scenario)
+
+
+def test_rest_of_the_body_is_asked_for_at_the_first_receive():
+    async def scenario(http, sent):
+        assert sent.messages() == []
+        assert await http.receive() == request(b"first", more=True)
+        assert sent.messages() == [("credit", 1, 1000, 0)]
+        receiving = asyncio.create_task(http.receive())
+        await settle()
+        http.request_body(b"last", False)
+        assert await receiving == request(b"last")
+        assert sent.messages() == []
+
+    with_http(scenario, body=b"first", more=True)
+
+
+def test_first_event_waits_for_the_first_byte():
+    async def scenario(http, sent):
+        receiving = asyncio.create_task(http.receive())
+        await settle()
+        assert not receiving.done()
+        assert sent.messages() == [("credit", 1, 1000, 0)]
+        http.request_body(b"", False)
+        assert await receiving == request(b"")
+
+    with_http(scenario, more=True)
+
+
+def test_credit_for_the_body_goes_back_at_half_a_window():
+    async def scenario(http, sent):
+        await http.receive()
+        http.request_body(b"x" * 499, True)
+        http.request_body(b"x", True)
+        sent.messages()
+        await http.receive()
+        assert sent.messages() == []
+        await http.receive()
+        assert sent.messages() == [("credit", 1, 500, 0)]
+        http.request_body(b"x" * 600, False)
+        await http.receive()
+        assert sent.messages() == []  # there is no more to ask for
+
+    with_http(scenario, body=b"first", more=True)
+
+
+def test_disconnect_comes_after_the_body_and_again():
+    async def scenario(http, sent):
+        await http.receive()
+        http.request_body(b"part", True)
+        http.disconnect(None, b"")
+        assert await http.receive() == request(b"part", more=True)
+        for _ in range(2):
+            assert await http.receive() == {"type": "http.disconnect"}
+
+    with_http(scenario, body=b"first", more=True)
+
+
+def test_disconnect_comes_when_the_response_is_complete():
+    async def scenario(http, sent):
+        await http.receive()
+        receiving = asyncio.create_task(http.receive())
+        await settle()
+        await http.send(START)
+        await http.send(BODY)
+        assert await receiving == {"type": "http.disconnect"}
+
+    with_http(scenario)
+
+
+# The response
+
+
+def test_start_is_held_until_the_first_body():
+    async def scenario(http, sent):
+        await http.send(start((b"Set-Cookie", b"a"), (b"set-cookie", b"b")))
+        assert sent.messages() == []
+        await http.send(body(b"1", more=True))
+        await http.send(body(b"2", more=True))
+        await http.send(BODY)
+        headers = [[b"set-cookie", b"a"], [b"set-cookie", b"b"]]
+        assert sent.messages() == [
+            ("response_start", 1, 200, headers, b"1", True),
+            ("response_body", 1, b"2", True),
+            ("response_body", 1, b"", False),
+        ]
+        assert http.end() is None
+
+    with_http(scenario)
+
+
+def test_long_body_goes_in_parts_as_credit_allows():
+    async def scenario(http, sent):
+        await http.send(START)
+        sending = asyncio.create_task(http.send(body(b"x" * (3 * PART + 1))))
+        await settle()
+        assert [len(message[4]) for message in sent.messages()] == [PART]
+        for size, more in ((PART, True), (PART, True), (1, False)):
+            assert not sending.done()
+            http.credit(PART, 1)
+            await settle()
+            assert [(len(m[2]), m[3]) for m in sent.messages()] == [(size, more)]
+        await sending
+
+    with_http(scenario, window=(PART, 1))
+
+
+def test_body_of_exactly_one_part_is_one_message():
+    async def scenario(http, sent):
+        await http.send(START)
+        await http.send(body(b"x" * PART))
+        assert sent.names() == ["response_start"]
+
+    with_http(scenario)
+
+
+def test_waiting_body_gives_up_when_the_client_goes():
+    async def scenario(http, sent):
+        await http.send(START)
+        sending = asyncio.create_task(http.send(body(b"x" * 3 * PART)))
+        await settle()
+        http.disconnect(None, b"")
+        with pytest.raises(ClientDisconnected):
+            await sending
+        with pytest.raises(OSError):
+            await http.send(BODY)
+        assert http.end() is None
+
+    with_http(scenario)
+
+
+def test_body_cancelled_half_way_cannot_be_ended_cleanly():
+    async def scenario(http, sent):
+        await http.send(START)
+        sending = asyncio.create_task(http.send(body(b"x" * 3 * PART, more=True)))
+        await settle()
+        sending.cancel()
+        await settle()
+        http.credit(10 * PART, 10)
+        with pytest.raises(RuntimeError, match="cancelled"):
+            await http.send(BODY)
+        assert "before the end" in http.end()
+
+    with_http(scenario)
+
+
+@pytest.mark.parametrize(
+    ("length", "bodies"),
+    [(b"3", [b"abcd"]), (b"3", [b"ab"]), (b"3", [b"ab", b"cd"]), (b"0", [b"a"]), (b"1", [b""])],
+)
+def test_body_that_breaks_the_promised_length_raises(length, bodies):
+    async def scenario(http, sent):
+        await http.send(start((b"content-length", length)))
+        with pytest.raises(RuntimeError, match="than promised"):
+            for data in bodies:
+                await http.send(body(data, more=data is not bodies[-1]))
+        assert http.end() is not None
+
+    with_http(scenario)
+
+
+def test_body_of_the_promised_length_is_sent():
+    async def scenario(http, sent):
+        await http.send(start((b"content-length", b"4")))
+        await http.send(body(b"ab", more=True))
+        await http.send(body(b"cd"))
+        assert http.end() is None
+
+    with_http(scenario)
+
+
+def test_answer_to_head_may_promise_a_length_and_send_none_of_it():
+    async def scenario(http, sent):
+        await http.send(start((b"content-length", b"4")))
+        await http.send(BODY)
+        assert http.end() is None
+
+    with_http(scenario, method="HEAD")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_status_without_body_takes_none(status):
+    async def scenario(http, sent):
+        await http.send(start(status=status))
+        with pytest.raises(RuntimeError, match="longer"):
+            await http.send(body(b"a"))
+
+    with_http(scenario)
+
+
+def test_304_may_promise_the_length_that_a_200_would_have():
+    async def scenario(http, sent):
+        await http.send(start((b"content-length", b"4"), status=304))
+        await http.send(BODY)
+        assert http.end() is None
+
+    with_http(scenario)
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        (start((b"a", b"1\r\nb: 2")), ValueError),
+        (start((b"a", b"1\nb: 2")), ValueError),
+        (start((b"a", b"\x00")), ValueError),
+        (start((b"a b", b"1")), ValueError),
+        (start((b"", b"1")), ValueError),
+        (start((b":path", b"1")), ValueError),
+        (start(("a", b"1")), TypeError),
+        (start((b"a", "1")), TypeError),
+        (start((b"a", 1)), TypeError),
+        (start((b"content-length", b"-1")), ValueError),
+        (start((b"content-length", b"1"), (b"content-length", b"2")), ValueError),
+        (start(status=101), ValueError),
+        (start(status=1000), ValueError),
+        (start(status="200"), TypeError),
+        (start(status=True), TypeError),
+    ],
+)
+def test_start_that_is_no_response_raises_and_another_may_follow(event, error):
+    async def scenario(http, sent):
+        with pytest.raises(error):
+            await http.send(event)
+        await http.send(start(status=500))
+        await http.send(BODY)
+        assert sent.messages()[0][2] == 500
+
+    with_http(scenario)
+
+
+@pytest.mark.parametrize(
+    ("events", "error"),
+    [
+        ([BODY], RuntimeError),
+        ([START, START], RuntimeError),
+        ([START, BODY, BODY], RuntimeError),
+        ([START, BODY, START], RuntimeError),
+        ([{"type": "http.response.trailers"}], ValueError),
+        ([{"type": "websocket.accept"}], ValueError),
+        ([START, body("text")], TypeError),
+        ([START, body(None)], TypeError),
+    ],
+)
+def test_event_out_of_order_or_unknown_raises(events, error):
+    async def scenario(http, sent):
+        for event in events[:-1]:
+            await http.send(event)
+        with pytest.raises(error):
+            await http.send(events[-1])
+
+    with_http(scenario)
+
+
+@pytest.mark.parametrize(
+    ("events", "part"),
+    [([], "without a response"), ([START], "before the end"), ([START, body(b"", True)], "end")],
+)
+def test_return_before_the_end_is_undone(events, part):
+    async def scenario(http, sent):
+        for event in events:
+            await http.send(event)
+        assert part in http.end()
+
+    with_http(scenario)
+
+
+def test_scope_has_every_key_with_its_exact_type():
+    headers = [[b"cookie", b"a"], [b"cookie", b"b"]]
+    scope = Scope("2", "https", "PATCH", b"/a%20b", b"", headers, ["10.0.0.1", 1], ["h", 443])
+    assert http_scope(scope, "") == {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "http_version": "2",
+        "scheme": "https",
+        "method": "PATCH",
+        "path": "/a b",
+        "raw_path": b"/a%20b",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"cookie", b"a"), (b"cookie", b"b")],
+        "client": ("10.0.0.1", 1),
+        "server": ("h", 443),
+        "extensions": {},
+    }

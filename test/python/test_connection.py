@@ -1,0 +1,126 @@
+"""The protocol without I/O: what credit lets pass, and in which order."""
+
+import struct
+
+import pytest
+from hornbeam_erlang._worker.connection import (
+    CHUNK,
+    OPENING_CREDIT,
+    Account,
+    Allowance,
+    Connection,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def frames(data):
+    """Cut what is written to the pipe into its frames."""
+    found = []
+    while data:
+        (length,) = struct.unpack_from(">I", data)
+        found.append(data[4 : 4 + length])
+        assert len(found[-1]) == length
+        data = data[4 + length :]
+    return found
+
+
+def connection(credit):
+    made = Connection()
+    made.open_window(credit)
+    return made
+
+
+def everything(made):
+    data = b""
+    while taken := made.take():
+        data += taken
+    return data
+
+
+@given(st.lists(st.binary(max_size=100)))
+def test_frames_keep_their_order_and_their_bytes(messages):
+    made = connection(1 << 20)
+    for message in messages:
+        made.send(message)
+    assert frames(everything(made)) == messages
+    assert made.idle
+
+
+def test_every_byte_on_the_pipe_is_paid():
+    made = connection(1000)
+    made.send(b"x" * 100)
+    made.take()
+    assert made.credit == 1000 - 104
+
+
+def test_window_is_reduced_by_what_was_written_before_it_was_known():
+    made = Connection()
+    made.send(b"x" * 96)
+    made.take()
+    made.open_window(1000)
+    assert made.credit == 900
+
+
+def test_frame_that_overdraws_is_written_and_the_next_waits():
+    made = connection(10)
+    made.send(b"x" * 100)
+    made.send(b"y")
+    assert frames(everything(made)) == [b"x" * 100]
+    assert (made.idle, made.writable) == (False, False)
+    made.credit += 94
+    assert made.take() == b""
+    made.credit += 1
+    assert made.writable
+    assert frames(everything(made)) == [b"y"]
+
+
+def test_op_passes_frames_that_wait_for_credit():
+    made = connection(0)
+    made.send(b"frame")
+    made.send_op(b"op")
+    assert frames(everything(made)) == [b"op"]
+    made.credit = 100
+    assert frames(everything(made)) == [b"frame"]
+
+
+def test_op_keeps_its_place_while_there_is_credit():
+    made = connection(10 * CHUNK)
+    for _ in range(3):
+        made.send(b"x" * CHUNK)
+    made.send_op(b"op")
+    assert [frame[:2] for frame in frames(everything(made))] == [b"xx", b"xx", b"xx", b"op"]
+
+
+def test_one_write_is_bounded():
+    made = connection(10 * CHUNK)
+    for _ in range(8):
+        made.send(b"x" * (CHUNK // 4))
+    assert len(made.take()) <= CHUNK + CHUNK // 4
+
+
+def test_opening_credit_is_enough_for_hello():
+    assert Connection().credit == OPENING_CREDIT
+
+
+@pytest.mark.parametrize(
+    ("size", "messages", "is_open"),
+    [(1, 1, True), (0, 1, False), (1, 0, False), (-1, 5, False)],
+)
+def test_account_is_open_while_both_currencies_are_positive(size, messages, is_open):
+    assert Account(size, messages).open is is_open
+
+
+@given(st.lists(st.integers(0, 300)), st.integers(1, 1000), st.integers(1, 50))
+def test_allowance_gives_back_exactly_what_was_consumed(sizes, window, messages):
+    allowance = Allowance(window, messages)
+    given_bytes = given_messages = 0
+    for size in sizes:
+        if allowance.consume(size):
+            more_bytes, more_messages = allowance.give()
+            given_bytes += more_bytes
+            given_messages += more_messages
+    assert given_bytes + allowance.bytes == sum(sizes)
+    assert given_messages + allowance.messages == len(sizes)
+    assert allowance.bytes < max(window // 2, 1)
+    assert allowance.messages < max(messages // 2, 1)

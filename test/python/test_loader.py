@@ -1,0 +1,72 @@
+"""From a name to an app, and what is said when there is none."""
+
+import functools
+import sys
+
+import pytest
+from hornbeam_erlang._worker.loader import load, prepare_path
+
+SOURCE = """
+async def app(scope, receive, send): ...
+async def two(environ, start_response): ...
+async def one(scope): ...
+def factory(): return app
+async def keyword(scope, receive, *, send): ...
+class Class:
+    def __init__(self, scope, receive, send): ...
+class Double:
+    def __init__(self, scope): ...
+class Callable:
+    async def __call__(self, scope, receive, send): ...
+class Nested:
+    inner = Callable()
+nested = Nested()
+value = 5
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "loaded.py").write_text(SOURCE)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    yield "loaded"
+    sys.modules.pop("loaded", None)
+
+
+@pytest.mark.parametrize("name", ["app", "Class", "nested.inner"])
+def test_callable_of_three_arguments_is_an_app(module, name):
+    found = load(f"{module}:{name}")
+    assert found is functools.reduce(getattr, name.split("."), sys.modules[module])
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "part"),
+    [
+        ("loaded:absent", AttributeError, "absent"),
+        ("loaded:nested.absent", AttributeError, "nested.absent"),
+        ("loaded:value", TypeError, "not callable but a int"),
+        ("loaded:one", TypeError, "ASGI 2"),
+        ("loaded:Double", TypeError, "ASGI 2"),
+        ("loaded:two", TypeError, "WSGI"),
+        ("loaded:factory", TypeError, "factories"),
+        ("loaded:keyword", TypeError, "cannot be called"),
+        ("absent_module:app", ModuleNotFoundError, "absent_module"),
+        ("loaded", ImportError, "module:attribute"),
+        ("loaded:", ImportError, "module:attribute"),
+        (":app", ImportError, "module:attribute"),
+    ],
+)
+def test_anything_else_raises_and_says_what_it_is(module, target, error, part):
+    with pytest.raises(error, match=part):
+        load(target)
+
+
+@pytest.mark.parametrize(
+    ("given", "front"), [(["/a", "/b"], ["/a", "/b"]), ([], [""])], ids=["given", "none"]
+)
+def test_pythonpath_comes_first_and_is_the_current_folder_if_none_is_given(
+    monkeypatch, given, front
+):
+    monkeypatch.setattr(sys, "path", ["/old"])
+    prepare_path(given)
+    assert sys.path == [*front, "/old"]

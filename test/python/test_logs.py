@@ -1,0 +1,99 @@
+"""The queue of log lines and the streams that fill it, without a process."""
+
+import logging
+import threading
+
+import pytest
+from hornbeam_erlang._worker.logs import (
+    MAX_TEXT,
+    MAX_WAITING,
+    Capture,
+    Handler,
+    LogQueue,
+    clip,
+)
+
+
+@pytest.fixture
+def queue():
+    return LogQueue()
+
+
+def everything(queue):
+    return queue.take(1 << 40)
+
+
+def test_lines_come_out_in_order_and_in_portions(queue):
+    for n in range(5):
+        queue.put(20, "a", f"{n}" * 10)
+    assert [line[2][0] for line in queue.take(15)] == ["0", "1"]
+    assert [line[2][0] for line in everything(queue)] == ["2", "3", "4"]
+    assert not queue
+
+
+def test_flood_is_bounded_and_counted(queue):
+    line = "x" * MAX_TEXT
+    fits = MAX_WAITING // MAX_TEXT + 1
+    for _ in range(fits + 7):
+        queue.put(20, "a", line)
+    lines = everything(queue)
+    assert len(lines) == fits + 1
+    assert lines[-1] == (30, "hornbeam.logs", "7 log lines dropped")
+    queue.put(20, "a", "again")
+    assert everything(queue) == [(20, "a", "again")]
+
+
+def test_long_text_loses_its_middle():
+    text = "a" * MAX_TEXT + "b" * MAX_TEXT
+    clipped = clip(text)
+    assert clipped.startswith("aaa")
+    assert clipped.endswith("bbb")
+    assert f"{MAX_TEXT} characters left out" in clipped
+    assert clip("a" * MAX_TEXT) == "a" * MAX_TEXT
+
+
+def test_each_line_of_a_stream_is_one_message(queue):
+    stream = Capture(queue)._stdout
+    print("one\ntwo", end="", file=stream)
+    print(" and a half\n\nü\ud800", file=stream)
+    assert [line[2] for line in everything(queue)] == ["one", "two and a half", "", "ü\\ud800"]
+
+
+def test_stream_takes_bytes_and_unfinished_lines(queue):
+    capture = Capture(queue)
+    capture._stderr.buffer.write(b"\xff raw\nrest")
+    capture.finish()
+    assert everything(queue) == [(30, "stderr", "\\xff raw"), (30, "stderr", "rest")]
+
+
+def test_endless_line_is_sent_in_pieces(queue):
+    stream = Capture(queue)._stdout
+    for _ in range(5):
+        stream.buffer.write(b"x" * MAX_TEXT)
+        stream.flush()
+    assert queue
+
+
+def test_record_has_level_logger_and_traceback(queue):
+    logger = logging.Logger("app.part")
+    logger.addHandler(Handler(queue))
+    try:
+        raise KeyError("k")
+    except KeyError:
+        logger.exception("it %s", "failed")
+    ((level, name, text),) = everything(queue)
+    assert (level, name) == (40, "app.part")
+    assert text.startswith("it failed\nTraceback")
+    assert text.endswith("KeyError: 'k'")
+
+
+def test_any_thread_may_log(queue):
+    threads = [
+        threading.Thread(target=lambda: [queue.put(20, "a", "x") for _ in range(500)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(everything(queue)) == 4000
