@@ -1,0 +1,103 @@
+%% The root of the tree, and the only place that puts a server together or takes it apart.
+%%
+%%   hornbeam_sup                  rest_for_one: order is dependency
+%%   ├── hornbeam_pools_sup        one_for_one
+%%   │   └── hornbeam_pool_sup     one_for_all, while an app is served
+%%   │       ├── hornbeam_worker_sup → N × hornbeam_worker
+%%   │       └── hornbeam_pool     keeps N of them alive
+%%   └── hornbeam_listener         while an app is served; last, so that it opens when the
+%%                                 house is ready and shuts first
+%%
+%% The ETS tables are made here, so that no crash of a process below loses them.
+-module(hornbeam_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, start_server/2, stop_server/0]).
+-export([init/1]).
+
+-spec start_link() -> {ok, pid()}.
+start_link() ->
+    {ok, Pid} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
+    {ok, Pid}.
+
+%% @doc Check the options, start the workers, and then open the door.
+%%
+%% Options of the application's environment hold where `Options' says nothing. On any error
+%% nothing is left running.
+-spec start_server(App :: term(), Options :: term()) -> ok | {error, hornbeam:start_error()}.
+start_server(App, Options) ->
+    global:trans({?MODULE, self()}, fun() -> start_server_alone(App, Options) end, [node()]).
+
+start_server_alone(App, Options) ->
+    case served() of
+        {ok, Served} -> {error, {already_started, Served}};
+        none -> check_and_start(App, Options)
+    end.
+
+check_and_start(App, Options) when is_map(Options) ->
+    Env = maps:from_list(application:get_all_env(hornbeam)),
+    Given = maps:merge(maps:without([app, included_applications], Env), Options),
+    start_checked(hornbeam_config:check(App, Given));
+check_and_start(App, Options) ->
+    start_checked(hornbeam_config:check(App, Options)).
+
+start_checked({error, _} = Error) ->
+    Error;
+start_checked({ok, Checked}) ->
+    case start_parts([fun start_pool/1, fun start_listener/1], Checked) of
+        ok ->
+            ok;
+        {error, _} = Error ->
+            _ = stop_parts(),
+            Error
+    end.
+
+start_parts([], _Checked) ->
+    ok;
+start_parts([Start | Rest], Checked) ->
+    case Start(Checked) of
+        ok -> start_parts(Rest, Checked);
+        {error, _} = Error -> Error
+    end.
+
+start_pool(Checked) ->
+    case hornbeam_pools_sup:start_pool(main, hornbeam_api, Checked) of
+        {ok, _} -> hornbeam_pool:await_ready(main);
+        {error, _} = Error -> Error
+    end.
+
+start_listener(Checked) ->
+    Spec = #{id => hornbeam_listener,
+             start => {hornbeam_listener, start_link, [main, Checked]},
+             shutdown => maps:get(shutdown_timeout, Checked) + 5000},
+    case supervisor:start_child(?MODULE, Spec) of
+        {ok, _} -> ok;
+        {error, {Reason, _Child}} -> {error, Reason};
+        {error, Reason} -> {error, Reason}
+    end.
+
+%% @doc Stop what is served: the door first, then the workers. Bounded by `shutdown_timeout'.
+-spec stop_server() -> ok.
+stop_server() ->
+    global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
+
+stop_parts() ->
+    _ = supervisor:terminate_child(?MODULE, hornbeam_listener),
+    _ = supervisor:delete_child(?MODULE, hornbeam_listener),
+    hornbeam_pools_sup:stop_pool(main).
+
+served() ->
+    case hornbeam_pool:lookup(main) of
+        {ok, Pool} -> {ok, maps:get(app, hornbeam_pool:options(Pool))};
+        error -> none
+    end.
+
+%% @private
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    ok = hornbeam_pool:new_table(),
+    Flags = #{strategy => rest_for_one, intensity => 10, period => 10},
+    Pools = #{id => hornbeam_pools_sup,
+              start => {hornbeam_pools_sup, start_link, []},
+              type => supervisor},
+    {ok, {Flags, [Pools]}}.

@@ -1,0 +1,45 @@
+%% From the headers of an app's response to what Cowboy sends. Pure.
+-module(hornbeam_headers).
+
+-export([response/2, content_length/1]).
+
+%% @doc Cowboy's map of an app's headers, and the request with the app's cookies.
+%%
+%% Cowboy keeps one value a name: the values of a repeated header are joined by a comma, which
+%% RFC 9110, 5.3 defines to mean the same. Set-Cookie must not be joined; Cowboy takes cookies
+%% from the request, a line for each. Headers about this one connection are Cowboy's to send.
+-spec response([{binary(), binary()}], Req) -> {cowboy:http_headers(), Req}
+    when Req :: cowboy_req:req().
+response(Headers, Req) ->
+    {Cookies, Others} = lists:partition(fun is_cookie/1, Headers),
+    Joined = maps:map(fun joined/2, lists:foldr(fun add/2, #{}, Others)),
+    {maps:merge(#{<<"server">> => <<"hornbeam">>}, Joined), with_cookies(Cookies, Req)}.
+
+is_cookie({Name, _Value}) -> Name =:= <<"set-cookie">>.
+
+add({Name, _Value}, Map) when Name =:= <<"transfer-encoding">>; Name =:= <<"connection">>;
+                              Name =:= <<"keep-alive">>; Name =:= <<"upgrade">> ->
+    Map;
+add({Name, Value}, Map) ->
+    maps:update_with(Name, fun(Values) -> [Value | Values] end, [Value], Map).
+
+%% Cowboy reads some values, and wants binaries.
+joined(_Name, [Value]) -> Value;
+joined(_Name, Values) -> iolist_to_binary(lists:join(<<", ">>, Values)).
+
+with_cookies([], Req) ->
+    Req;
+with_cookies(Cookies, Req) ->
+    Numbered = lists:zip(lists:seq(1, length(Cookies)), [Value || {_, Value} <- Cookies]),
+    Req#{resp_cookies => maps:from_list(Numbered)}.
+
+%% @doc The length that an app's headers announce.
+-spec content_length(cowboy:http_headers()) -> {ok, non_neg_integer()} | none.
+content_length(#{<<"content-length">> := Value}) ->
+    try
+        {ok, binary_to_integer(iolist_to_binary(Value))}
+    catch
+        error:badarg -> none
+    end;
+content_length(#{}) ->
+    none.

@@ -1,0 +1,155 @@
+%% One HTTP exchange, in Cowboy's request process.
+%%
+%%   opened ──response_start──▶ responding ──the last part──▶ done
+%%      │ no answer in time: 504     │ worker dead, app failed: the response is broken off
+%%      │ worker dead: 502
+%%      └ app failed: 500
+%%
+%% The body of the request flows to the app while it gives credit; the body of the response
+%% flows to the client, and the app gets credit for what has left.
+-module(hornbeam_http_h).
+-behaviour(cowboy_handler).
+
+-export([init/2, respond/4]).
+
+-record(exchange, {
+    req :: cowboy_req:req(),
+    stream :: hornbeam_stream:stream(),
+    number :: pos_integer(),
+    worker :: reference(),
+    deadline :: reference() | undefined,
+    responding = false :: boolean(),
+    %% what the app may be sent of the request's body, and what waits for that
+    credit = 0 :: integer(),
+    waiting = [] :: [{cowboy_stream:fin(), binary()}],
+    continue = false :: boolean(),
+    %% what has left of the response and is not given back as credit
+    sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()}
+}).
+
+%% @private
+-spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->
+    {ok, cowboy_req:req(), hornbeam_mounts:mount()}.
+init(Req, #{pool := Pool, counters := Counters, options := Options} = Mount) ->
+    #{max_connections := Max} = Options,
+    case hornbeam_pool:checkout(Pool, Max) of
+        {ok, Handle} ->
+            hornbeam_counters:add(http_requests, Counters),
+            {ok, serve(Handle, Req, Mount), Mount};
+        {error, Why} ->
+            hornbeam_counters:add(counter(Why), Counters),
+            {ok, hornbeam_response:refuse(503, Req), Mount}
+    end.
+
+counter(full) -> refused;
+counter(no_worker) -> no_worker.
+
+serve(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
+    {IsFin, Body} = first_part(Req),
+    Scope = hornbeam_scope:http(Req),
+    Stream = hornbeam_stream:open(Handle, http, fun(Number) ->
+        hornbeam_wire:open_http(Number, Scope, Body, IsFin =:= nofin)
+    end),
+    hornbeam_request_body:taken(byte_size(Body), Req),
+    loop(#exchange{req = Req, stream = Stream, number = hornbeam_stream:number(Stream),
+                   worker = hornbeam_stream:monitor(Stream), deadline = deadline(Timeout),
+                   continue = IsFin =:= nofin andalso expects_continue(Req)},
+         Mount).
+
+%% @doc Answer with what the app has begun to say on a stream that the caller owns: a
+%% WebSocket's denial response is an HTTP response.
+-spec respond(hornbeam_wire:message(), hornbeam_stream:stream(), cowboy_req:req(),
+              hornbeam_mounts:mount()) -> cowboy_req:req().
+respond(Begun, Stream, Req, Mount) ->
+    said({ok, Begun}, <<>>,
+         #exchange{req = Req, stream = Stream, number = hornbeam_stream:number(Stream),
+                   worker = hornbeam_stream:monitor(Stream)},
+         Mount).
+
+first_part(Req) ->
+    case cowboy_req:has_body(Req) of
+        true -> hornbeam_request_body:read(Req);
+        false -> {fin, <<>>}
+    end.
+
+expects_continue(#{headers := #{<<"expect">> := Expect}}) ->
+    string:equal(Expect, <<"100-continue">>, true);
+expects_continue(_Req) ->
+    false.
+
+deadline(infinity) -> undefined;
+deadline(Timeout) -> erlang:start_timer(Timeout, self(), first_byte).
+
+loop(#exchange{number = Number, worker = Worker, deadline = Deadline} = Exchange, Mount) ->
+    receive
+        {stream, Number, Frame} ->
+            said(hornbeam_wire:decode(Frame), Frame, Exchange, Mount);
+        {request_body, IsFin, Data} ->
+            #exchange{waiting = Waiting} = Exchange,
+            loop(forward(Exchange#exchange{waiting = Waiting ++ [{IsFin, Data}]}), Mount);
+        {'DOWN', Worker, process, _, _} ->
+            fail(502, Exchange);
+        {timeout, Deadline, first_byte} ->
+            #{counters := Counters} = Mount,
+            hornbeam_counters:add(timeouts, Counters),
+            fail(504, Exchange)
+    end.
+
+said({ok, {response_start, _, Status, Headers, Body, More}}, _Frame,
+     #exchange{responding = false, req = Req} = Exchange, Mount) ->
+    cancel(Exchange),
+    Progress = hornbeam_response:start(Status, Headers, Body, More, Req),
+    responded(Progress, Body, Exchange#exchange{responding = true, deadline = undefined}, Mount);
+said({ok, {response_body, _, Body, More}}, _Frame,
+     #exchange{responding = true, req = Req} = Exchange, Mount) ->
+    responded(hornbeam_response:part(Body, More, Req), Body, Exchange, Mount);
+said({ok, {credit, _, Bytes, _}}, _Frame, #exchange{credit = Credit} = Exchange, Mount) ->
+    loop(forward(invite(Exchange#exchange{credit = Credit + Bytes})), Mount);
+said({ok, {ended, _, _, _, _}}, _Frame, Exchange, _Mount) ->
+    fail(500, Exchange);
+said(_Wrong, Frame, #exchange{stream = Stream} = Exchange, _Mount) ->
+    hornbeam_stream:violated(Stream, Frame),
+    fail(500, Exchange).
+
+cancel(#exchange{deadline = undefined}) ->
+    ok;
+cancel(#exchange{deadline = Deadline}) ->
+    _ = erlang:cancel_timer(Deadline),
+    ok.
+
+responded({done, Req}, _Body, #exchange{worker = Worker}, _Mount) ->
+    erlang:demonitor(Worker, [flush]),
+    Req;
+responded({more, Req}, Body, #exchange{sent = {Bytes, Messages}} = Exchange, Mount) ->
+    Sent = {Bytes + byte_size(Body), Messages + 1},
+    loop(repay(Sent, hornbeam_stream:window(), Exchange#exchange{req = Req}), Mount).
+
+repay({Bytes, Messages}, {AllBytes, AllMessages}, #exchange{stream = Stream} = Exchange)
+        when Bytes >= AllBytes div 2; Messages >= AllMessages div 2 ->
+    Number = hornbeam_stream:number(Stream),
+    hornbeam_stream:write(Stream, hornbeam_wire:credit(Number, Bytes, Messages)),
+    Exchange#exchange{sent = {0, 0}};
+repay(Sent, _Window, Exchange) ->
+    Exchange#exchange{sent = Sent}.
+
+%% The app asks for the body: that is the moment to say so to a client that waits to be asked.
+invite(#exchange{continue = true, responding = false, req = Req} = Exchange) ->
+    ok = cowboy_req:inform(100, Req),
+    Exchange#exchange{continue = false};
+invite(Exchange) ->
+    Exchange.
+
+forward(#exchange{waiting = [{IsFin, Data} | Waiting], credit = Credit} = Exchange)
+        when Credit > 0 ->
+    #exchange{stream = Stream, number = Number, req = Req} = Exchange,
+    hornbeam_stream:write(Stream, hornbeam_wire:request_body(Number, Data, IsFin =:= nofin)),
+    hornbeam_request_body:taken(byte_size(Data), Req),
+    forward(Exchange#exchange{waiting = Waiting, credit = Credit - byte_size(Data)});
+forward(Exchange) ->
+    Exchange.
+
+fail(Status, #exchange{responding = false, req = Req} = Exchange) ->
+    cancel(Exchange),
+    hornbeam_response:refuse(Status, Req);
+fail(_Status, #exchange{req = Req}) ->
+    hornbeam_response:break(Req).

@@ -1,0 +1,178 @@
+%% The door: a Cowboy listener that opens last and shuts first.
+%%
+%% It owns no connection. When it ends it stops accepting, sends the WebSockets away in
+%% batches, lets requests finish, and takes at most `shutdown_timeout' for that.
+-module(hornbeam_listener).
+-behaviour(gen_server).
+
+-include_lib("kernel/include/file.hrl").
+
+-export([start_link/2, info/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-record(state, {
+    pool :: hornbeam_pool:name(),
+    bind :: hornbeam_config:bind(),
+    shutdown_timeout :: pos_integer(),
+    counters :: hornbeam_counters:ref()
+}).
+
+-define(REF, hornbeam).
+
+%% How many WebSockets are closed at a time, so that a stop is no burst.
+-define(BATCH, 200).
+
+%% A send returns at once while less than this (bytes) waits in the socket. It is more than an
+%% app's credit for one WebSocket, so that only a huge message makes a connection wait.
+-define(HIGH_WATERMARK, 1048576).
+
+%% @doc Listen, and serve with a pool's workers.
+-spec start_link(hornbeam_pool:name(), hornbeam_config:options()) -> gen_server:start_ret().
+start_link(Pool, Options) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, {Pool, Options}, []).
+
+%% @doc Where the server listens, and what the web room has counted; empty when it does not.
+-spec info() -> #{address => term(), counters => #{atom() => non_neg_integer()}}.
+info() ->
+    try
+        gen_server:call(?MODULE, info)
+    catch
+        exit:_ -> #{}
+    end.
+
+%% @private
+-spec init({hornbeam_pool:name(), hornbeam_config:options()}) ->
+    {ok, #state{}} | {stop, {listen, term()}}.
+init({Pool, #{bind := Bind, shutdown_timeout := Timeout} = Options}) ->
+    process_flag(trap_exit, true),
+    Counters = hornbeam_counters:new(),
+    Mount = #{pool => Pool, counters => Counters, options => Options},
+    %% A listener process that was killed leaves Cowboy's listener behind.
+    close(),
+    case listen(in_the_way(Bind), Bind, Options, Mount) of
+        {ok, _} ->
+            {ok, #state{pool = Pool, bind = Bind, shutdown_timeout = Timeout,
+                        counters = Counters}};
+        {error, Reason} ->
+            {stop, {listen, posix(Reason)}}
+    end.
+
+listen(nothing, Bind, Options, Mount) ->
+    hornbeam_connection:start_listener(?REF, transport(Bind, Options), protocol(Mount));
+listen(Reason, _Bind, _Options, _Mount) ->
+    {error, Reason}.
+
+%% Ranch tells of some reasons by the failure of its supervisor.
+posix({{shutdown, {failed_to_start_child, _, {listen_error, _, Reason}}}, _Child}) -> Reason;
+posix(Reason) -> Reason.
+
+transport(Bind, #{max_connections := Max}) ->
+    #{max_connections => Max,
+      socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, 65536},
+                                      {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK}]}.
+
+socket({local, Path}) -> [{ip, {local, Path}}, {port, 0}];
+socket({Ip, Port}) when tuple_size(Ip) =:= 8 -> [inet6, {ip, Ip}, {port, Port}];
+socket({Ip, Port}) -> [{ip, Ip}, {port, Port}].
+
+%% Cowboy's versions differ in their defaults: every limit is set.
+protocol(Mount) ->
+    #{env => #{mount => Mount},
+      middlewares => [hornbeam_mounts, cowboy_handler],
+      stream_handlers => [hornbeam_request_body, cowboy_stream_h],
+      active_n => 100,
+      dynamic_buffer => false,
+      request_timeout => 10000,
+      %% A response may take long and be silent long; dead peers are TCP's keepalive's.
+      idle_timeout => infinity,
+      inactivity_timeout => infinity,
+      initial_stream_flow_size => 65535,
+      max_keepalive => 1000000,
+      max_headers => 100,
+      max_header_name_length => 256,
+      max_header_value_length => 16384,
+      max_request_line_length => 16384}.
+
+%% Ranch deletes what stands at a socket's path. That must be a socket that nobody listens on:
+%% one stays behind when a node is killed.
+in_the_way({local, Path}) ->
+    case file:read_file_info(Path, [raw]) of
+        {ok, #file_info{type = other}} -> listener_at(Path);
+        {ok, #file_info{}} -> eexist;
+        {error, _} -> nothing
+    end;
+in_the_way(_Bind) ->
+    nothing.
+
+listener_at(Path) ->
+    case gen_tcp:connect({local, Path}, 0, [local], 1000) of
+        {ok, Socket} ->
+            ok = gen_tcp:close(Socket),
+            eaddrinuse;
+        {error, _} ->
+            nothing
+    end.
+
+remove_file({local, Path}) ->
+    _ = file:delete(Path, [raw]),
+    ok;
+remove_file(_Bind) ->
+    ok.
+
+%% @private
+-spec handle_call(info, gen_server:from(), #state{}) -> {reply, map(), #state{}}.
+handle_call(info, _From, #state{bind = Bind, counters = Counters} = State) ->
+    {reply, #{address => address(Bind), counters => hornbeam_counters:values(Counters)}, State}.
+
+address({local, Path}) -> {local, Path};
+address(_Bind) -> ranch:get_addr(?REF).
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info(_Stray, State) ->
+    {noreply, State}.
+
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{pool = Pool, bind = Bind, shutdown_timeout = Timeout}) ->
+    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    _ = ranch:suspend_listener(?REF),
+    send_away(hornbeam_pool:owners(websocket, Pool), Deadline),
+    await_all(monitors(hornbeam_pool:owners(http, Pool)), Deadline),
+    close(),
+    remove_file(Bind).
+
+%% Ranch fails on a listener that it does not know.
+close() ->
+    try
+        _ = ranch:stop_listener(?REF),
+        ok
+    catch
+        error:badarg -> ok
+    end.
+
+send_away([], _Deadline) ->
+    ok;
+send_away(Sockets, Deadline) ->
+    {Batch, Rest} = lists:split(min(?BATCH, length(Sockets)), Sockets),
+    Refs = monitors(Batch),
+    lists:foreach(fun hornbeam_websocket_h:go_away/1, Batch),
+    await_all(Refs, Deadline),
+    send_away(Rest, Deadline).
+
+monitors(Pids) ->
+    [erlang:monitor(process, Pid) || Pid <- Pids].
+
+await_all([], _Deadline) ->
+    ok;
+await_all([Ref | Refs], Deadline) ->
+    receive
+        {'DOWN', Ref, process, _, _} -> await_all(Refs, Deadline)
+    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+        await_all(Refs, Deadline)
+    end.

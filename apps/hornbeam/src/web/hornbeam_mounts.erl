@@ -1,0 +1,27 @@
+%% Which handler serves a request: a Cowboy middleware.
+%%
+%% One mount so far, the app at "/". What its handlers need to know travels in the mount.
+-module(hornbeam_mounts).
+-behaviour(cowboy_middleware).
+
+-export([execute/2]).
+-export_type([mount/0]).
+
+-type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
+                   options := hornbeam_config:options()}.
+
+%% @private
+-spec execute(Req, Env) -> {ok, Req, Env}
+    when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
+execute(Req, #{mount := Mount} = Env) ->
+    {ok, Req, Env#{handler => handler(Req), handler_opts => Mount}}.
+
+handler(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) ->
+    hornbeam_websocket_h;
+handler(#{headers := #{<<"upgrade">> := Upgrade}, version := 'HTTP/1.1'}) ->
+    case string:equal(Upgrade, <<"websocket">>, true) of
+        true -> hornbeam_websocket_h;
+        false -> hornbeam_http_h
+    end;
+handler(_Req) ->
+    hornbeam_http_h.

@@ -1,0 +1,47 @@
+%% From Cowboy's request to the scope that travels to the app. Pure.
+-module(hornbeam_scope).
+
+-export([http/1, websocket/1]).
+
+%% @doc The scope of an HTTP request.
+-spec http(cowboy_req:req()) -> hornbeam_wire:scope().
+http(#{scheme := Scheme} = Req) ->
+    scope(Scheme, Req).
+
+%% @doc The scope of a WebSocket's handshake.
+-spec websocket(cowboy_req:req()) -> hornbeam_wire:scope().
+websocket(#{scheme := <<"https">>} = Req) ->
+    scope(<<"wss">>, Req);
+websocket(Req) ->
+    scope(<<"ws">>, Req).
+
+scope(Scheme, #{version := Version, method := Method, path := Path, qs := Query, peer := Peer,
+                sock := Sock} = Req) ->
+    #{http_version => version(Version), scheme => Scheme, method => Method, raw_path => Path,
+      query_string => Query, headers => headers(Req), client => client(Peer),
+      server => server(Sock)}.
+
+version('HTTP/1.1') -> <<"1.1">>;
+version('HTTP/2') -> <<"2">>;
+version('HTTP/1.0') -> <<"1.0">>.
+
+%% HTTP/2 has the host as a pseudo-header; apps look for the header.
+headers(#{version := 'HTTP/2', host := Host, headers := Headers}) ->
+    maps:to_list(maps:merge(#{<<"host">> => Host}, Headers));
+headers(#{header_list := Headers}) ->
+    Headers;
+headers(#{headers := Headers}) ->
+    maps:to_list(Headers).
+
+client({Ip, Port}) when is_tuple(Ip) -> {address(Ip), Port};
+client(_Local) -> undefined.
+
+server({Ip, Port}) when is_tuple(Ip) -> {address(Ip), Port};
+server({local, Path}) -> {Path, undefined};
+server(_) -> undefined.
+
+%% An IPv4 client of a dual-stack socket is shown as what it is.
+address({0, 0, 0, 0, 0, 16#ffff, High, Low}) ->
+    address({High bsr 8, High band 255, Low bsr 8, Low band 255});
+address(Ip) ->
+    list_to_binary(inet:ntoa(Ip)).

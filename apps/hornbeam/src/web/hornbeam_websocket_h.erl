@@ -1,0 +1,337 @@
+%% One WebSocket, from its handshake to its end.
+%%
+%%   request process             connection process
+%%   ───────────────             ──────────────────
+%%   asked ──accept──▶ 101 ────▶ open ──▶ closed (terminate/3)
+%%     │ close: 403   response: denial   failure: 500
+%%     │ worker dead: 502   silence: 504
+%%
+%% init/2 holds the handshake back until the app answers, then gives the stream to the
+%% connection process, where the other callbacks run. Frames go straight to the worker's
+%% writer; what the app sends is drained from the mailbox into one write to the socket.
+-module(hornbeam_websocket_h).
+-behaviour(cowboy_websocket).
+
+-export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
+-export([go_away/1]).
+
+-type code() :: 1000..4999.
+
+-record(socket, {
+    mount :: hornbeam_mounts:mount(),
+    stream :: hornbeam_stream:stream(),
+    number :: pos_integer(),
+    worker :: reference() | undefined,
+    %% the TCP socket; undefined over HTTP/2
+    tcp :: hornbeam_connection:socket() | undefined,
+    %% what the client may send before the app takes some of it
+    credit :: {Bytes :: integer(), Messages :: integer()},
+    %% what was given to the socket and is not given back as credit
+    sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
+    %% how we closed it, once we did
+    closed :: {code(), binary()} | undefined
+}).
+
+%% The most replies that one write takes: the mailbox stays shorter, see hornbeam_stream.
+-define(DRAIN, 64).
+
+%% At least so many pings fit into websocket_timeout, so that a silent client is heard.
+-define(PINGS_IN_TIME, 3).
+
+%% A client that leaves more than this (bytes) in the socket is slow: the app gets no credit
+%% until it has read on, which is looked at again after a while (ms).
+-define(SLOW, 65536).
+-define(LOOK_AGAIN, 20).
+
+%% @doc Have a connection closed with 1001, because the server stops.
+-spec go_away(pid()) -> ok.
+go_away(Connection) ->
+    Connection ! going_away,
+    ok.
+
+%% The handshake.
+
+%% @private
+-spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->
+    {ok, cowboy_req:req(), hornbeam_mounts:mount()}
+    | {cowboy_websocket, cowboy_req:req(), #socket{}, cowboy_websocket:opts()}.
+init(Req, Mount) ->
+    case handshake_fault(Req) of
+        none -> with_worker(Req, Mount);
+        Status -> {ok, hornbeam_response:refuse(Status, Req), Mount}
+    end.
+
+%% Cowboy checks the same after init/2; the app should not be asked for nothing.
+handshake_fault(#{version := 'HTTP/2'}) ->
+    none;
+handshake_fault(#{method := <<"GET">>, headers := Headers}) ->
+    case Headers of
+        #{<<"sec-websocket-version">> := <<"13">>, <<"sec-websocket-key">> := Key,
+          <<"connection">> := Connection} ->
+            fault_unless(is_key(Key) andalso names_upgrade(Connection));
+        #{<<"sec-websocket-version">> := Version} when Version =/= <<"13">> ->
+            426;
+        #{} ->
+            400
+    end;
+handshake_fault(_Req) ->
+    400.
+
+fault_unless(true) -> none;
+fault_unless(false) -> 400.
+
+%% RFC 6455, 4.1: 16 bytes in base64.
+is_key(Key) when byte_size(Key) =:= 24 ->
+    try
+        byte_size(base64:decode(Key)) =:= 16
+    catch
+        error:_ -> false
+    end;
+is_key(_Key) ->
+    false.
+
+names_upgrade(Connection) ->
+    Tokens = binary:split(string:lowercase(Connection), <<",">>, [global]),
+    lists:member(<<"upgrade">>, [string:trim(Token) || Token <- Tokens]).
+
+with_worker(Req, #{pool := Pool, counters := Counters, options := Options} = Mount) ->
+    #{max_connections := Max} = Options,
+    case hornbeam_pool:checkout(Pool, Max) of
+        {ok, Handle} ->
+            ask(Handle, Req, Mount);
+        {error, full} ->
+            hornbeam_counters:add(refused, Counters),
+            {ok, hornbeam_response:refuse(503, Req), Mount};
+        {error, no_worker} ->
+            hornbeam_counters:add(no_worker, Counters),
+            {ok, hornbeam_response:refuse(503, Req), Mount}
+    end.
+
+ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
+    Scope = hornbeam_scope:websocket(Req),
+    Stream = hornbeam_stream:open(Handle, websocket, fun(Number) ->
+        hornbeam_wire:open_websocket(Number, Scope)
+    end),
+    Socket = #socket{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
+                     worker = hornbeam_stream:monitor(Stream),
+                     tcp = maps:get(socket, Req, undefined),
+                     credit = hornbeam_stream:window()},
+    await_answer(Timeout, Req, Socket).
+
+await_answer(Timeout, Req, #socket{number = Number, worker = Worker} = Socket) ->
+    receive
+        {stream, Number, Frame} ->
+            answered(hornbeam_wire:decode(Frame), Frame, Req, Socket);
+        {'DOWN', Worker, process, _, _} ->
+            refused(502, Req, Socket)
+    after Timeout ->
+        #socket{mount = #{counters := Counters}} = Socket,
+        hornbeam_counters:add(timeouts, Counters),
+        refused(504, Req, Socket)
+    end.
+
+answered({ok, {accept, _, Subprotocol, Headers}}, _Frame, Req, Socket) ->
+    accepted(with_headers(Subprotocol, Headers, Req), Socket);
+answered({ok, {close, _, _, _}}, _Frame, Req, Socket) ->
+    refused(403, Req, Socket);
+answered({ok, {response_start, _, _, _, _, _} = Begun}, _Frame, Req, Socket) ->
+    #socket{stream = Stream, worker = Worker, mount = Mount} = Socket,
+    erlang:demonitor(Worker, [flush]),
+    {ok, hornbeam_http_h:respond(Begun, Stream, Req, Mount), Mount};
+answered({ok, {ended, _, _, _, _}}, _Frame, Req, Socket) ->
+    refused(500, Req, Socket);
+answered(_Wrong, Frame, Req, #socket{stream = Stream} = Socket) ->
+    hornbeam_stream:violated(Stream, Frame),
+    refused(500, Req, Socket).
+
+%% The app learns of the refusal when this process ends.
+refused(Status, Req, #socket{mount = Mount}) ->
+    {ok, hornbeam_response:refuse(Status, Req), Mount}.
+
+with_headers(Subprotocol, AppHeaders, Req0) ->
+    Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
+    {Headers, Req} = hornbeam_headers:response(Protocol ++ AppHeaders, Req0),
+    cowboy_req:set_resp_headers(Headers, Req).
+
+accepted(#{pid := Connection} = Req, Socket) ->
+    #socket{stream = Stream, worker = Worker, mount = #{options := Options}} = Socket,
+    erlang:demonitor(Worker, [flush]),
+    hornbeam_stream:hand_over(Stream, connection(Connection, Req)),
+    {cowboy_websocket, Req, Socket#socket{worker = undefined}, cowboy_options(Options)}.
+
+%% Over HTTP/2 a WebSocket is a stream and stays in its request process.
+connection(_Connection, #{version := 'HTTP/2'}) -> self();
+connection(Connection, _Req) -> Connection.
+
+cowboy_options(#{websocket_max_frame_size := Max, websocket_compress := Compress} = Options) ->
+    %% Python's decoder checks the text (and answers 1007): cheaper than Cowlib's check.
+    #{max_frame_size => Max, compress => Compress, validate_utf8 => false, active_n => 100,
+      idle_timeout => maps:get(websocket_timeout, Options)}.
+
+%% The connection.
+
+%% @private
+-spec websocket_init(#socket{}) -> {[], #socket{}, hibernate}.
+websocket_init(#socket{stream = Stream, mount = #{counters := Counters} = Mount} = Socket) ->
+    hornbeam_counters:add(websockets, Counters),
+    Worker = hornbeam_stream:monitor(Stream),
+    hornbeam_stream:bind(Stream),
+    ping_later(Mount),
+    {[], Socket#socket{worker = Worker}, hibernate}.
+
+ping_later(#{options := Options}) ->
+    #{websocket_ping_interval := Interval, websocket_timeout := Timeout} = Options,
+    case Interval of
+        infinity ->
+            ok;
+        _ ->
+            _ = erlang:send_after(min(Interval, in_time(Timeout)), self(), ping),
+            ok
+    end.
+
+in_time(infinity) -> infinity;
+in_time(Timeout) -> max(1, Timeout div ?PINGS_IN_TIME).
+
+%% @private
+-spec websocket_handle(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}.
+websocket_handle({text, Data}, Socket) ->
+    received(fun hornbeam_wire:receive_text/2, Data, Socket);
+websocket_handle({binary, Data}, Socket) ->
+    received(fun hornbeam_wire:receive_bytes/2, Data, Socket);
+websocket_handle(_PingOrPong, Socket) ->
+    {[], Socket}.
+
+received(Op, Data, #socket{stream = Stream, number = Number} = Socket) ->
+    #socket{credit = {Bytes, Messages}, mount = #{options := Options}} = Socket,
+    #{websocket_max_frame_size := Max} = Options,
+    Size = byte_size(Data),
+    case Size =< Max of
+        true ->
+            hornbeam_stream:write(Stream, Op(Number, Data)),
+            paused_if_spent(Socket#socket{credit = {Bytes - Size, Messages - 1}}, Bytes, Messages);
+        false ->
+            %% Cowboy measures a compressed message before it is inflated.
+            close(1009, <<"message too big">>, [], Socket)
+    end.
+
+%% Out of credit: leave the rest to TCP, and do not take the silence for the client's.
+paused_if_spent(#socket{credit = {Bytes, Messages}} = Socket, BytesBefore, MessagesBefore)
+        when Bytes =< 0 orelse Messages =< 0, BytesBefore > 0, MessagesBefore > 0 ->
+    {[{active, false}, {set_options, #{idle_timeout => infinity}}], Socket};
+paused_if_spent(Socket, _BytesBefore, _MessagesBefore) ->
+    {[], Socket}.
+
+%% @private
+-spec websocket_info(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}.
+websocket_info({stream, Number, Frame}, #socket{number = Number} = Socket) ->
+    drain(Frame, [], ?DRAIN, Socket);
+websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
+    {[], repay_unless_slow(hornbeam_connection:unsent(Tcp), Socket)};
+websocket_info(ping, #socket{mount = Mount} = Socket) ->
+    ping_later(Mount),
+    {[ping], Socket};
+websocket_info({'DOWN', Worker, process, _, _}, #socket{worker = Worker} = Socket) ->
+    close(1012, <<"the app's process ended">>, [], Socket);
+websocket_info(going_away, Socket) ->
+    close(1001, <<"the server stops">>, [], Socket);
+websocket_info(_Stray, Socket) ->
+    {[], Socket}.
+
+%% All that the app has said by now goes out together.
+drain(Frame, Commands, Left, Socket0) ->
+    case said(hornbeam_wire:decode(Frame), Frame, Commands, Socket0) of
+        {closed, Result} -> Result;
+        {open, More, Socket} -> drain_next(More, Left - 1, Socket)
+    end.
+
+drain_next(Commands, 0, Socket) ->
+    {lists:reverse(Commands), Socket};
+drain_next(Commands, Left, #socket{number = Number} = Socket) ->
+    receive
+        {stream, Number, Frame} -> drain(Frame, Commands, Left, Socket)
+    after 0 ->
+        {lists:reverse(Commands), Socket}
+    end.
+
+said({ok, {send_text, _, Text}}, _Frame, Commands, Socket) ->
+    {open, [{text, Text} | Commands], spent(byte_size(Text), Socket)};
+said({ok, {send_bytes, _, Bytes}}, _Frame, Commands, Socket) ->
+    {open, [{binary, Bytes} | Commands], spent(byte_size(Bytes), Socket)};
+said({ok, {credit, _, Bytes, Messages}}, _Frame, Commands, Socket) ->
+    credited(Bytes, Messages, Commands, Socket);
+said({ok, {close, _, Code, Reason}}, _Frame, Commands, Socket) ->
+    {closed, close(Code, Reason, Commands, Socket)};
+said({ok, {ended, _, undefined, _, _}}, _Frame, Commands, Socket) ->
+    {closed, close(1000, <<>>, Commands, Socket)};
+said({ok, {ended, _, _Class, _, _}}, _Frame, Commands, Socket) ->
+    {closed, close(1011, <<"internal error">>, Commands, Socket)};
+said(_Wrong, Frame, Commands, #socket{stream = Stream} = Socket) ->
+    hornbeam_stream:violated(Stream, Frame),
+    {closed, close(1011, <<"internal error">>, Commands, Socket)}.
+
+%% The account is settled by a message to ourselves, which comes after the write. The write does
+%% not wait for the client (see the listener's high_watermark), so that a client which does not
+%% read is still heard, pinged and closed.
+spent(Size, #socket{sent = {Bytes, Messages}} = Socket) ->
+    Sent = {Bytes + Size, Messages + 1},
+    {AllBytes, AllMessages} = hornbeam_stream:window(),
+    case {is_due(Sent, AllBytes, AllMessages), is_due({Bytes, Messages}, AllBytes, AllMessages)} of
+        {true, false} -> self() ! repay;
+        _ -> ok
+    end,
+    Socket#socket{sent = Sent}.
+
+is_due({Bytes, Messages}, AllBytes, AllMessages) ->
+    Bytes >= AllBytes div 2 orelse Messages >= AllMessages div 2.
+
+repay_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
+    _ = erlang:send_after(?LOOK_AGAIN, self(), repay),
+    Socket;
+repay_unless_slow(_Unsent, Socket) ->
+    repay(Socket).
+
+repay(#socket{stream = Stream, number = Number, sent = {Bytes, Messages}} = Socket) ->
+    hornbeam_stream:write(Stream, hornbeam_wire:credit(Number, Bytes, Messages)),
+    Socket#socket{sent = {0, 0}}.
+
+credited(MoreBytes, MoreMessages, Commands, #socket{credit = {Bytes0, Messages0}} = Socket0) ->
+    {Bytes, Messages} = Credit = {Bytes0 + MoreBytes, Messages0 + MoreMessages},
+    Socket = Socket0#socket{credit = Credit},
+    WasSpent = Bytes0 =< 0 orelse Messages0 =< 0,
+    case WasSpent andalso Bytes > 0 andalso Messages > 0 of
+        true ->
+            #socket{mount = #{options := #{websocket_timeout := Timeout}}} = Socket,
+            Resume = [{set_options, #{idle_timeout => Timeout}}, {active, true}],
+            {open, Resume ++ Commands, Socket};
+        false ->
+            {open, Commands, Socket}
+    end.
+
+close(Code, Reason, Commands, Socket) ->
+    {lists:reverse(Commands, [{close, Code, Reason}]), Socket#socket{closed = {Code, Reason}}}.
+
+%% The end.
+
+%% @private
+-spec terminate(term(), cowboy_req:req(), term()) -> ok.
+terminate(Reason, _Req, #socket{stream = Stream, number = Number} = Socket) ->
+    {Code, Text} = how_it_ended(Reason, Socket),
+    hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
+    hornbeam_stream:closed(Stream),
+    linger(Reason, Socket);
+terminate(_Reason, _Req, _NotUpgraded) ->
+    ok.
+
+linger({error, closed}, _Socket) -> ok;
+linger(_Reason, #socket{tcp = undefined}) -> ok;
+linger(_Reason, #socket{tcp = Tcp}) -> hornbeam_connection:linger(Tcp).
+
+%% The code that the app gets: the client's, else ours, else RFC 6455's for a missing close.
+how_it_ended({remote, Code, Text}, _Socket) -> {Code, Text};
+how_it_ended(remote, _Socket) -> {1005, <<>>};
+how_it_ended(_Reason, #socket{closed = {Code, Text}}) -> {Code, Text};
+how_it_ended({error, badframe}, _Socket) -> {1002, <<>>};
+how_it_ended({error, badencoding}, _Socket) -> {1007, <<>>};
+how_it_ended({error, badsize}, _Socket) -> {1009, <<>>};
+how_it_ended({crash, _, _}, _Socket) -> {1011, <<>>};
+how_it_ended(_Reason, _Socket) -> {1006, <<>>}.

@@ -1,0 +1,308 @@
+%% The workers of one app: started together, replaced when they die, drained at the end.
+%%
+%% While it starts, the first failure fails the pool. Once it serves, a worker that died is
+%% replaced at once, and with growing pauses when the replacement does not last.
+%%
+%% Who needs a worker asks the table that this process keeps, not the process.
+-module(hornbeam_pool).
+-behaviour(gen_server).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([new_table/0, start_link/4, await_ready/1, lookup/1, checkout/2, load/1]).
+-export([options/1, info/1, owners/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([name/0]).
+
+-type name() :: atom().
+-type place() :: pos_integer().
+
+-record(slot, {
+    pid :: pid() | undefined,
+    state = starting :: starting | ready,
+    ready_at :: integer() | undefined,
+    %% deaths in a row of workers that did not last
+    failures = 0 :: non_neg_integer()
+}).
+
+-record(state, {
+    name :: name(),
+    sup :: pid(),
+    workers_sup :: pid() | undefined,
+    api :: module(),
+    options :: hornbeam_config:options(),
+    python :: file:filename() | undefined,
+    phase = starting :: starting | serving | {failed, hornbeam_worker_failure:explained()},
+    waiting = [] :: [gen_server:from()],
+    slots = #{} :: #{place() => #slot{}},
+    restarts = 0 :: non_neg_integer()
+}).
+
+%% Rows: {Name, Pool, Options, [Handle] of the workers that are ready}.
+-define(TABLE, ?MODULE).
+
+%% A worker that was ready for so long (seconds) has lasted.
+-define(LASTED, 10).
+
+%% Pauses before a replacement (ms): none, then these doubled up to the longest.
+-define(FIRST_PAUSE, 100).
+-define(LONGEST_PAUSE, 30000).
+
+%% Past shutdown_timeout (ms) a worker has been killed and is only waited for.
+-define(STOP_SLACK, 2000).
+
+%% @doc Make the table of pools; its owner must outlive them.
+-spec new_table() -> ok.
+new_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ok.
+
+%% @doc Start the process that keeps the workers of a pool, under the pool's supervisor.
+-spec start_link(name(), Sup :: pid(), Api :: module(), hornbeam_config:options()) ->
+    gen_server:start_ret().
+start_link(Name, Sup, Api, Options) ->
+    gen_server:start_link(?MODULE, {Name, Sup, Api, Options}, []).
+
+%% @doc Wait until every worker is ready, or the first has failed. Bounded by the workers'
+%% startup_timeout.
+-spec await_ready(name()) -> ok | {error, hornbeam_worker_failure:explained()}.
+await_ready(Name) ->
+    {ok, Pool} = lookup(Name),
+    gen_server:call(Pool, await_ready, infinity).
+
+%% @doc The process of a pool.
+-spec lookup(name()) -> {ok, pid()} | error.
+lookup(Name) ->
+    case ets:lookup(?TABLE, Name) of
+        [{Name, Pool, _, _}] -> {ok, Pool};
+        [] -> error
+    end.
+
+%% @doc The ready worker with the least open streams, unless the pool has `Max' of them.
+-spec checkout(name(), Max :: pos_integer() | infinity) ->
+    {ok, hornbeam_stream:handle()} | {error, no_worker | full}.
+checkout(Name, Max) ->
+    case ets:lookup(?TABLE, Name) of
+        [{Name, _, _, [_ | _] = Handles}] ->
+            Loads = [{hornbeam_stream:load(Handle), Handle} || Handle <- Handles],
+            least_loaded(Loads, Max);
+        _ ->
+            {error, no_worker}
+    end.
+
+least_loaded([{Load, Handle}], Max) when Load < Max ->
+    {ok, Handle};
+least_loaded(Loads, Max) ->
+    case lists:sum([Load || {Load, _} <- Loads]) < Max of
+        true -> {ok, element(2, lists:min(Loads))};
+        false -> {error, full}
+    end.
+
+%% @doc The open streams of the pool; cheap.
+-spec load(name()) -> integer().
+load(Name) ->
+    case ets:lookup(?TABLE, Name) of
+        [{Name, _, _, Handles}] -> lists:sum([hornbeam_stream:load(H) || H <- Handles]);
+        [] -> 0
+    end.
+
+%% @doc The checked options that the pool was started with.
+-spec options(pid()) -> hornbeam_config:options().
+options(Pool) ->
+    gen_server:call(Pool, options).
+
+%% @doc What to tell a person about the pool.
+-spec info(name()) -> #{atom() => term()}.
+info(Name) ->
+    case lookup(Name) of
+        {ok, Pool} ->
+            {Info, Pids} = gen_server:call(Pool, info),
+            Info#{workers => [Described || {ok, Described} <- described(Pids)],
+                  streams => load(Name)};
+        error ->
+            #{}
+    end.
+
+described(Pids) ->
+    [hornbeam_worker:describe(Pid) || Pid <- Pids].
+
+%% @doc The processes that own streams of a kind in the pool.
+-spec owners(hornbeam_stream:kind(), name()) -> [pid()].
+owners(Kind, Name) ->
+    case lookup(Name) of
+        {ok, Pool} ->
+            {_, Pids} = gen_server:call(Pool, info),
+            lists:append([Owners || Pid <- Pids,
+                                    {ok, Owners} <- [hornbeam_worker:owners(Kind, Pid)]]);
+        error ->
+            []
+    end.
+
+%% @private
+-spec init({name(), pid(), module(), hornbeam_config:options()}) ->
+    {ok, #state{}, {continue, start}}.
+init({Name, Sup, Api, Options}) ->
+    process_flag(trap_exit, true),
+    true = ets:insert(?TABLE, {Name, self(), Options, []}),
+    {ok, #state{name = Name, sup = Sup, api = Api, options = Options}, {continue, start}}.
+
+%% @private
+-spec handle_continue(start, #state{}) -> {noreply, #state{}}.
+handle_continue(start, #state{options = Options} = State) ->
+    case hornbeam_config:python(Options) of
+        {ok, Python} -> {noreply, start_all(State#state{python = Python})};
+        {error, Reason} -> {noreply, fail(Reason, State)}
+    end.
+
+start_all(#state{sup = Sup, options = #{workers := Workers}} = State0) ->
+    {_, WorkersSup, _, _} =
+        lists:keyfind(hornbeam_worker_sup, 1, supervisor:which_children(Sup)),
+    State = State0#state{workers_sup = WorkersSup},
+    lists:foldl(fun start_worker/2, State, lists:seq(1, Workers)).
+
+start_worker(Number, #state{slots = Slots} = State) ->
+    Slot = maps:get(Number, Slots, #slot{}),
+    case hornbeam_worker_sup:start_worker(State#state.workers_sup, start(Number, State)) of
+        {ok, Pid} ->
+            _ = erlang:monitor(process, Pid, [{tag, {'DOWN', Number}}]),
+            put_slot(Number, Slot#slot{pid = Pid, state = starting, ready_at = undefined}, State);
+        {error, {shutdown, Reason}} ->
+            not_started(Number, Reason, put_slot(Number, Slot, State))
+    end.
+
+start(Number, #state{api = Api, options = Options, python = Python}) ->
+    Name = <<"worker-", (integer_to_binary(Number))/binary>>,
+    #{pool => self(), name => Name, python => Python, api => Api, options => Options}.
+
+%% @private
+-spec handle_call(await_ready | options | info, gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(await_ready, _From, #state{phase = serving} = State) ->
+    {reply, ok, State};
+handle_call(await_ready, _From, #state{phase = {failed, Why}} = State) ->
+    {reply, {error, Why}, State};
+handle_call(await_ready, From, #state{waiting = Waiting} = State) ->
+    {noreply, State#state{waiting = [From | Waiting]}};
+handle_call(options, _From, #state{options = Options} = State) ->
+    {reply, Options, State};
+handle_call(info, _From, #state{slots = Slots, options = Options} = State) ->
+    Pids = [Pid || {_, #slot{pid = Pid}} <- lists:sort(maps:to_list(Slots)), is_pid(Pid)],
+    Info = #{app => maps:get(app, Options), restarts => State#state.restarts},
+    {reply, {Info, Pids}, State}.
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({worker_ready, Pid, Handle}, State) ->
+    {noreply, ready(number_of(Pid, State), Handle, State)};
+handle_info({worker_failed, Pid, Reason}, State) ->
+    {noreply, worker_failed(number_of(Pid, State), Reason, State)};
+handle_info({{'DOWN', Number}, _Ref, process, Pid, Reason}, State) ->
+    {noreply, down(Number, Pid, Reason, State)};
+handle_info({restart, Number}, #state{restarts = Restarts} = State) ->
+    {noreply, start_worker(Number, State#state{restarts = Restarts + 1})};
+handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
+    {stop, Reason, State}.
+
+number_of(Pid, #state{slots = Slots}) ->
+    [Number] = [N || {N, #slot{pid = P}} <- maps:to_list(Slots), P =:= Pid],
+    Number.
+
+ready(Number, Handle, #state{slots = Slots} = State0) ->
+    Slot = maps:get(Number, Slots),
+    State = put_slot(Number, Slot#slot{state = ready, ready_at = now_s()}, State0),
+    publish(fun(Handles) -> [Handle | Handles] end, State),
+    served(lists:all(fun(#slot{state = S}) -> S =:= ready end, maps:values(State#state.slots)),
+           State).
+
+served(true, #state{phase = starting, waiting = Waiting} = State) ->
+    reply_all(Waiting, ok),
+    State#state{phase = serving, waiting = []};
+served(_, State) ->
+    State.
+
+worker_failed(_Number, Reason, #state{phase = starting} = State) ->
+    fail(Reason, State);
+worker_failed(Number, Reason, #state{python = Python, name = Name} = State) ->
+    ?LOG_ERROR(#{what => worker_did_not_start, pool => Name, worker => Number,
+                 reason => hornbeam_worker_failure:explain(Reason, Python)},
+               #{domain => [hornbeam]}),
+    State.
+
+not_started(Number, Reason, #state{phase = serving} = State) ->
+    pause(Number, worker_failed(Number, Reason, State));
+not_started(Number, Reason, State) ->
+    worker_failed(Number, Reason, State).
+
+%% The first failure of a start speaks for all.
+fail(Reason, #state{python = Python, waiting = Waiting} = State) ->
+    Why = hornbeam_worker_failure:explain(Reason, Python),
+    reply_all(Waiting, {error, Why}),
+    State#state{phase = {failed, Why}, waiting = []}.
+
+reply_all(Waiting, Reply) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Reply) end, Waiting).
+
+down(Number, Pid, Reason, State0) ->
+    publish(fun(Handles) -> [H || H <- Handles, hornbeam_stream:worker(H) =/= Pid] end, State0),
+    case State0 of
+        #state{phase = serving} ->
+            ?LOG_WARNING(#{what => worker_ended, pool => State0#state.name, worker => Number,
+                           reason => Reason}, #{domain => [hornbeam]}),
+            pause(Number, State0);
+        #state{phase = starting} ->
+            fail(ended_early(Reason), State0);
+        #state{} ->
+            State0
+    end.
+
+ended_early({shutdown, Reason}) -> Reason;
+ended_early(Reason) -> Reason.
+
+pause(Number, #state{slots = Slots} = State) ->
+    Slot0 = maps:get(Number, Slots),
+    Slot = Slot0#slot{pid = undefined, state = starting, failures = failures(Slot0)},
+    _ = erlang:send_after(pause_of(Slot#slot.failures), self(), {restart, Number}),
+    put_slot(Number, Slot, State).
+
+failures(#slot{ready_at = Since, failures = Failures}) ->
+    case Since =/= undefined andalso now_s() - Since >= ?LASTED of
+        true -> 1;
+        false -> Failures + 1
+    end.
+
+pause_of(1) -> 0;
+pause_of(Failures) -> min(?LONGEST_PAUSE, ?FIRST_PAUSE bsl min(Failures - 2, 16)).
+
+publish(Change, #state{name = Name}) ->
+    [{Name, Pool, Options, Handles}] = ets:lookup(?TABLE, Name),
+    true = ets:insert(?TABLE, {Name, Pool, Options, Change(Handles)}).
+
+put_slot(Number, Slot, #state{slots = Slots} = State) ->
+    State#state{slots = Slots#{Number => Slot}}.
+
+now_s() -> erlang:monotonic_time(second).
+
+%% Drain: nobody finds the workers any more, they end in their own time, and that is bounded.
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{name = Name, slots = Slots, options = Options}) ->
+    true = ets:delete(?TABLE, Name),
+    #{shutdown_timeout := Timeout} = Options,
+    Pids = [Pid || #slot{pid = Pid} <- maps:values(Slots), is_pid(Pid)],
+    Refs = [erlang:monitor(process, Pid) || Pid <- Pids],
+    lists:foreach(fun(Pid) -> hornbeam_worker:stop(Pid, Timeout) end, Pids),
+    await_all(Refs, erlang:monotonic_time(millisecond) + Timeout + ?STOP_SLACK).
+
+await_all([], _Deadline) ->
+    ok;
+await_all([Ref | Refs], Deadline) ->
+    receive
+        {'DOWN', Ref, process, _, _} -> await_all(Refs, Deadline)
+    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+        ok
+    end.

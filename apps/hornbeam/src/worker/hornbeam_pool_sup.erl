@@ -1,0 +1,28 @@
+%% One pool: its workers, and the process that keeps them alive. One for all, because the pool
+%% process alone knows which worker is which.
+-module(hornbeam_pool_sup).
+-behaviour(supervisor).
+
+-export([start_link/3]).
+-export([init/1]).
+
+-spec start_link(hornbeam_pool:name(), module(), hornbeam_config:options()) ->
+    {ok, pid()} | {error, term()}.
+start_link(Name, Api, Options) ->
+    case supervisor:start_link(?MODULE, {Name, Api, Options}) of
+        {ok, Pid} -> {ok, Pid};
+        ignore -> {error, ignore};
+        {error, Reason} -> {error, Reason}
+    end.
+
+%% @private
+-spec init({hornbeam_pool:name(), module(), hornbeam_config:options()}) ->
+    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init({Name, Api, #{shutdown_timeout := Timeout} = Options}) ->
+    Workers = #{id => hornbeam_worker_sup,
+                start => {hornbeam_worker_sup, start_link, []},
+                type => supervisor},
+    Pool = #{id => hornbeam_pool,
+             start => {hornbeam_pool, start_link, [Name, self(), Api, Options]},
+             shutdown => Timeout + 5000},
+    {ok, {#{strategy => one_for_all, intensity => 3, period => 10}, [Workers, Pool]}}.

@@ -1,0 +1,356 @@
+%% One worker: a Python process of the pool, and the Erlang process that owns its port.
+%%
+%%            hello, ready             stop/2
+%%   starting ────────────▶ ready ────────────────▶ draining ──▶ end
+%%       │ failed, late       │ exit, bad bytes         │ stopped, or its time is over
+%%       └────────────────────┴────────▶ end ◀──────────┘
+%%
+%% In `ready' it routes: it looks at the code and the stream's number of what Python says and
+%% sends the rest on, undecoded, to the process that owns the stream. It never writes to the
+%% port (a full pipe would stop the routing); the linked writer does. When it ends, for any
+%% reason, the Python process is dead and whoever monitors it learns why.
+-module(hornbeam_worker).
+-behaviour(gen_statem).
+
+-include_lib("kernel/include/logger.hrl").
+-include("../wire/hornbeam_wire.hrl").
+
+-export([start_link/1, stop/2, describe/1, owners/2]).
+-export([init/1, callback_mode/0, starting/3, ready/3, draining/3, terminate/3]).
+-export_type([start/0]).
+
+-type start() :: #{pool := pid(), name := binary(), python := file:filename(),
+                   api := module(), options := hornbeam_config:options()}.
+
+-record(data, {
+    start :: start(),
+    port :: port(),
+    %% undefined once it has exited
+    os_pid :: pos_integer() | undefined,
+    %% its end is known in two parts that come in any order: how it exited, and that all it
+    %% wrote has been read
+    exit = running :: running | {status, non_neg_integer()},
+    eof = false :: boolean(),
+    writer :: pid(),
+    handle :: hornbeam_stream:handle(),
+    buffer :: hornbeam_wire:buffer(),
+    streams :: hornbeam_worker_streams:streams(),
+    %% bytes that Python has written and has not been given back as credit
+    unpaid = 0 :: non_neg_integer(),
+    started :: integer(),
+    %% what hello and ready told about the process; undefined before hello
+    about :: #{atom() => term()} | undefined
+}).
+
+%% Bytes that Python may write before it is given more credit.
+-define(WORKER_WINDOW, 8388608).
+
+%% With one part of the end known, the other is waited for so long (ms): a process may close its
+%% pipe and live on, or leave it to a child.
+-define(END_SLACK, 500).
+
+%% Python is asked to stop within a time; this long past it (ms) we wait for it to be gone.
+-define(STOP_SLACK, 1000).
+
+%% @doc Start a worker. It reports to its pool: `{worker_ready, Pid, Handle}', or
+%% `{worker_failed, Pid, Reason}' before it ends.
+-spec start_link(start()) -> {ok, pid()} | {error, term()}.
+start_link(Start) ->
+    gen_statem:start_link(?MODULE, Start, []).
+
+%% @doc Ask for an orderly end within `Timeout' milliseconds.
+-spec stop(pid(), non_neg_integer()) -> ok.
+stop(Worker, Timeout) ->
+    gen_statem:cast(Worker, {stop, Timeout}).
+
+%% @doc What to tell a person about this worker; error when it has ended.
+-spec describe(pid()) -> {ok, #{atom() => term()}} | error.
+describe(Worker) ->
+    ask(Worker, describe).
+
+%% @doc The processes that own streams of a kind now; error when the worker has ended.
+-spec owners(hornbeam_stream:kind(), pid()) -> {ok, [pid()]} | error.
+owners(Kind, Worker) ->
+    ask(Worker, {owners, Kind}).
+
+ask(Worker, Question) ->
+    try
+        {ok, gen_statem:call(Worker, Question, 5000)}
+    catch
+        exit:_ -> error
+    end.
+
+%% @private
+-spec callback_mode() -> gen_statem:callback_mode_result().
+callback_mode() ->
+    state_functions.
+
+%% @private
+-spec init(start()) -> gen_statem:init_result(starting).
+init(#{python := Python, options := #{startup_timeout := Timeout} = Options} = Start) ->
+    process_flag(trap_exit, true),
+    case hornbeam_worker_port:open(Python, Options) of
+        {ok, Port} ->
+            {ok, starting, new(Port, Start), [{{timeout, startup}, Timeout, {late, Timeout}}]};
+        {error, Reason} ->
+            {stop, {shutdown, {port, Reason}}}
+    end.
+
+new(Port, Start) ->
+    Writer = hornbeam_worker_writer:start_link(Port),
+    #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
+          writer = Writer, handle = hornbeam_stream:handle(self(), Writer),
+          buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(),
+          started = erlang:monotonic_time(second)}.
+
+%% @private
+-spec starting(gen_statem:event_type(), term(), #data{}) ->
+    gen_statem:event_handler_result(atom()).
+starting({timeout, startup}, Late, Data) ->
+    failed(Late, Data);
+starting(Type, Event, Data) ->
+    in_any_state(Type, Event, starting, Data).
+
+%% @private
+-spec ready(gen_statem:event_type(), term(), #data{}) ->
+    gen_statem:event_handler_result(atom()).
+ready(Type, Event, Data) ->
+    in_any_state(Type, Event, ready, Data).
+
+%% @private
+-spec draining(gen_statem:event_type(), term(), #data{}) ->
+    gen_statem:event_handler_result(atom()).
+draining({timeout, drain}, over, Data) ->
+    ?LOG_WARNING(#{what => worker_killed_after_shutdown_timeout, worker => name(Data)},
+                 #{domain => [hornbeam]}),
+    {stop, {shutdown, stopped}, Data};
+draining(cast, {stop, _}, _Data) ->
+    keep_state_and_data;
+draining(Type, Event, Data) ->
+    in_any_state(Type, Event, draining, Data).
+
+in_any_state(info, {Port, {data, Chunk}}, State, #data{port = Port} = Data) ->
+    received(Chunk, State, Data);
+in_any_state(info, {open, Kind, Number, Owner, Op}, _State, Data) ->
+    {keep_state, opened(Kind, Number, Owner, Op, Data)};
+in_any_state(info, {{'DOWN', Number}, Ref, process, _Pid, _Reason}, _State, Data) ->
+    {keep_state, owner_down(Number, Ref, Data)};
+in_any_state(info, {hand_over, Number, Owner}, _State, #data{streams = Streams} = Data) ->
+    {keep_state, Data#data{streams = hornbeam_worker_streams:hand_over(Number, Owner, Streams)}};
+in_any_state(info, {bind, Number, Owner}, _State, Data) ->
+    {keep_state, bound(Number, Owner, Data)};
+in_any_state(info, {closed, Number}, _State, #data{streams = Streams} = Data) ->
+    {keep_state, Data#data{streams = hornbeam_worker_streams:closed(Number, Streams)}};
+in_any_state(info, {violated, Frame}, _State, Data) ->
+    violation(out_of_order, Frame, Data);
+in_any_state(info, {Port, {exit_status, Status}}, State, #data{port = Port} = Data) ->
+    ended(State, Data#data{exit = {status, Status}, os_pid = undefined});
+in_any_state(info, {Port, eof}, State, #data{port = Port} = Data) ->
+    ended(State, Data#data{eof = true});
+in_any_state({timeout, ending}, over, State, Data) ->
+    gone(State, Data);
+in_any_state(info, {'EXIT', Port, _Reason}, State, #data{port = Port} = Data) ->
+    gone(State, Data);
+in_any_state(info, {'EXIT', _Writer, Reason}, _State, Data) ->
+    {stop, Reason, Data};
+in_any_state(cast, {stop, Timeout}, _State, Data) ->
+    write(hornbeam_wire:stop(Timeout), Data),
+    {next_state, draining, Data, [{{timeout, drain}, Timeout + ?STOP_SLACK, over}]};
+in_any_state({call, From}, describe, State, Data) ->
+    {keep_state_and_data, [{reply, From, description(State, Data)}]};
+in_any_state({call, From}, {owners, Kind}, _State, #data{streams = Streams}) ->
+    {keep_state_and_data, [{reply, From, hornbeam_worker_streams:owners(Kind, Streams)}]}.
+
+description(State, #data{os_pid = OsPid, handle = Handle, started = Started} = Data) ->
+    maps:merge(about(Data),
+               #{name => name(Data), os_pid => OsPid, state => State,
+                 streams => hornbeam_stream:load(Handle),
+                 seconds => erlang:monotonic_time(second) - Started}).
+
+about(#data{about = undefined}) -> #{};
+about(#data{about = About}) -> About.
+
+%% @private
+-spec terminate(term(), atom(), #data{}) -> ok.
+terminate(_Reason, _State, #data{os_pid = undefined}) ->
+    ok;
+terminate(_Reason, _State, #data{os_pid = OsPid}) ->
+    hornbeam_worker_port:kill(OsPid).
+
+%% What Python says.
+
+received(Chunk, State, #data{buffer = Buffer0} = Data0) ->
+    case hornbeam_wire:frames(Chunk, Buffer0) of
+        {ok, Frames, Buffer} ->
+            Data = repay(byte_size(Chunk), Data0#data{buffer = Buffer}),
+            route_all(Frames, State, Data);
+        {error, Reason} ->
+            violation(Reason, Chunk, Data0)
+    end.
+
+repay(Size, #data{unpaid = Unpaid} = Data) when Unpaid + Size < ?WORKER_WINDOW div 2 ->
+    Data#data{unpaid = Unpaid + Size};
+repay(Size, #data{unpaid = Unpaid} = Data) ->
+    write(hornbeam_wire:credit(0, Unpaid + Size, 0), Data),
+    Data#data{unpaid = 0}.
+
+route_all([], State, Data) ->
+    {next_state, State, Data};
+route_all([Frame | Frames], State, Data) ->
+    case route(hornbeam_wire:route(Frame), Frame, State, Data) of
+        {ok, Data1} -> route_all(Frames, State, Data1);
+        {ready, Data1} -> became_ready(Frames, Data1);
+        {failed, Reason} -> failed(Reason, Data);
+        {error, Reason} -> violation(Reason, Frame, Data)
+    end.
+
+became_ready(Frames, #data{start = #{pool := Pool}, handle = Handle} = Data) ->
+    Pool ! {worker_ready, self(), Handle},
+    case route_all(Frames, ready, Data) of
+        {next_state, ready, Data1} ->
+            {next_state, ready, Data1, [{{timeout, startup}, cancel}]};
+        Ended ->
+            Ended
+    end.
+
+route({Code, Number}, Frame, _State, #data{streams = Streams0} = Data)
+        when Number > 0, Code >= ?RESPONSE_START, Code =< ?CLOSE;
+             Number > 0, Code =:= ?CREDIT ->
+    case hornbeam_worker_streams:deliver(Number, Frame, Streams0) of
+        {ok, Streams} -> {ok, Data#data{streams = Streams}};
+        {error, Reason} -> {error, Reason}
+    end;
+route({?ENDED, Number}, Frame, _State, Data) when Number > 0 ->
+    app_ended(Number, Frame, Data);
+route({?OP, _Number}, Frame, _State, Data) ->
+    decoded(fun answer/2, hornbeam_wire:decode(Frame), Data);
+route({_Code, 0}, Frame, State, Data) ->
+    decoded(fun(Message, D) -> about_itself(State, Message, D) end,
+            hornbeam_wire:decode(Frame), Data);
+route(_, _Frame, _State, _Data) ->
+    {error, not_a_message}.
+
+decoded(Fun, {ok, Message}, Data) -> Fun(Message, Data);
+decoded(_Fun, {error, Reason}, _Data) -> {error, Reason}.
+
+about_itself(starting, {hello, Version, About}, #data{about = undefined} = Data) ->
+    hello(hornbeam_wire:version(), Version, Data#data{about = known(About)});
+about_itself(starting, {ready, About}, #data{about = Known} = Data) when is_map(Known) ->
+    {ready, Data#data{about = maps:merge(Known, known(About))}};
+about_itself(starting, {failed, Stage, Class, Message, Traceback}, _Data) ->
+    {failed, {python, #{stage => Stage, class => Class, message => Message,
+                        traceback => Traceback}}};
+about_itself(_State, {log, Level, Logger, Text}, Data) ->
+    log(Level, Logger, Text, Data),
+    {ok, Data};
+about_itself(draining, Message, Data) when element(1, Message) =:= stopped;
+                                           element(1, Message) =:= ready;
+                                           element(1, Message) =:= failed ->
+    {ok, Data};
+about_itself(_State, Message, _Data) ->
+    {error, {unexpected, element(1, Message)}}.
+
+hello(Version, Version, Data) ->
+    write(hornbeam_wire:start(start_config(Data)), Data),
+    {ok, Data};
+hello(Ours, Theirs, _Data) ->
+    {failed, {version, Ours, Theirs}}.
+
+%% Of what Python tells about itself, the keys that a person wants to see.
+known(About) ->
+    maps:from_list([{Atom, maps:get(Key, About)}
+                    || {Key, Atom} <- [{<<"python">>, python}, {<<"package">>, package},
+                                       {<<"loop">>, loop}, {<<"lifespan">>, lifespan}],
+                       is_map_key(Key, About)]).
+
+start_config(#data{start = #{name := Name, options := Options}}) ->
+    #{app := App, worker_class := Interface, pythonpath := Path, root_path := RootPath,
+      lifespan := Lifespan, loop := Loop, websocket_max_frame_size := MaxMessage} = Options,
+    #{app => App, interface => atom_to_binary(Interface), pythonpath => Path,
+      root_path => RootPath, lifespan => Lifespan, loop => Loop,
+      worker => Name, stream_window => hornbeam_stream:window(),
+      worker_window => ?WORKER_WINDOW, max_message => MaxMessage}.
+
+log(Level, Logger, Text, Data) ->
+    logger:log(logger_level(Level), "~ts ~ts: ~ts", [name(Data), Logger, Text],
+               #{domain => [hornbeam, python], worker => name(Data), python_logger => Logger}).
+
+logger_level(Level) when Level >= 50 -> critical;
+logger_level(Level) when Level >= 40 -> error;
+logger_level(Level) when Level >= 30 -> warning;
+logger_level(Level) when Level >= 25 -> notice;
+logger_level(Level) when Level >= 20 -> info;
+logger_level(_Level) -> debug.
+
+answer({op, Number, Ref, Op, Args}, #data{start = #{api := Api}} = Data) ->
+    {reply, Status, Packed} = Api:handle_op(Op, Args, #{stream => Number, ref => Ref}),
+    write(hornbeam_wire:reply(Number, Ref, Status, Packed), Data),
+    {ok, Data}.
+
+%% The streams.
+
+opened(Kind, Number, Owner, Op, #data{streams = Streams, handle = Handle} = Data) ->
+    hornbeam_stream:started(Handle, 1),
+    write(Op, Data),
+    Data#data{streams = hornbeam_worker_streams:open(Kind, Number, Owner, Streams)}.
+
+bound(Number, Owner, #data{streams = Streams0} = Data) ->
+    Data#data{streams = hornbeam_worker_streams:bind(Number, Owner, Streams0)}.
+
+owner_down(Number, Ref, #data{streams = Streams0} = Data) ->
+    case hornbeam_worker_streams:owner_down(Number, Ref, Streams0) of
+        {gone, Kind, Streams} ->
+            write(hornbeam_wire:disconnect(Number, broken(Kind), <<>>), Data),
+            Data#data{streams = Streams};
+        {known, Streams} ->
+            Data#data{streams = Streams}
+    end.
+
+broken(http) -> undefined;
+broken(websocket) -> 1006.
+
+app_ended(Number, Frame, #data{streams = Streams0, handle = Handle} = Data) ->
+    case hornbeam_worker_streams:ended(Number, Frame, Streams0) of
+        {ended, Streams} ->
+            hornbeam_stream:started(Handle, -1),
+            {ok, Data#data{streams = Streams}};
+        {over, Streams} ->
+            {ok, Data#data{streams = Streams}};
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+%% Ends.
+
+ended(State, #data{exit = {status, _}, eof = true} = Data) ->
+    gone(State, Data);
+ended(_State, Data) ->
+    {keep_state, Data, [{{timeout, ending}, ?END_SLACK, over}]}.
+
+gone(starting, Data) ->
+    failed({exited, exit_status(Data)}, Data);
+gone(draining, #data{exit = {status, 0}} = Data) ->
+    {stop, {shutdown, stopped}, Data};
+gone(_State, Data) ->
+    {stop, {shutdown, {exited, exit_status(Data)}}, Data}.
+
+exit_status(#data{exit = {status, Status}}) -> Status;
+exit_status(#data{exit = running}) -> closed_its_pipe.
+
+failed(Reason, #data{start = #{pool := Pool}} = Data) ->
+    Pool ! {worker_failed, self(), Reason},
+    {stop, {shutdown, failed}, Data}.
+
+violation(Reason, Bytes, Data) ->
+    Shown = binary:part(Bytes, 0, min(byte_size(Bytes), 64)),
+    ?LOG_ERROR(#{what => worker_broke_the_wire, worker => name(Data), reason => Reason,
+                 bytes => Shown}, #{domain => [hornbeam]}),
+    case Data of
+        #data{about = undefined} -> failed({broke_the_wire, Reason}, Data);
+        _ -> {stop, {shutdown, {broke_the_wire, Reason}}, Data}
+    end.
+
+write(Op, #data{writer = Writer}) ->
+    hornbeam_worker_writer:write(Writer, Op).
+
+name(#data{start = #{name := Name}}) -> Name.

@@ -1,0 +1,49 @@
+%% Why a worker did not start, as an error that a person can act upon. Pure.
+-module(hornbeam_worker_failure).
+
+-export([explain/2]).
+-export_type([reason/0, explained/0]).
+
+-type reason() ::
+    {late, Milliseconds :: pos_integer()}
+    | {exited, Status :: term()}
+    | {version, Ours :: pos_integer(), Theirs :: non_neg_integer()}
+    | {port, term()}
+    | {broke_the_wire, term()}
+    | {python, hornbeam:python_error()}
+    | term().
+
+-type explained() :: {python, hornbeam:python_error()} | {worker, Sentence :: binary()}.
+
+%% @doc What happened to the worker that ran the interpreter `Python'.
+-spec explain(reason(), Python :: file:filename()) -> explained().
+explain({python, Error}, _Python) ->
+    {python, Error};
+explain(Reason, Python) ->
+    {worker, unicode:characters_to_binary(sentence(Reason, Python))}.
+
+sentence({late, Milliseconds}, Python) ->
+    [Python, " was not ready within startup_timeout (", integer_to_list(Milliseconds), " ms)"];
+sentence({exited, Status}, Python) ->
+    io_lib:format("~ts ended (status ~0tp) before it was ready. If it said that "
+                  "hornbeam_erlang is missing, install it: ~ts -m pip install hornbeam-erlang",
+                  [Python, Status, Python]);
+sentence({version, Ours, Theirs}, Python) when Theirs < Ours ->
+    io_lib:format("the hornbeam-erlang package of ~ts speaks version ~b of the wire and this "
+                  "node version ~b. Upgrade the package: "
+                  "~ts -m pip install --upgrade hornbeam-erlang",
+                  [Python, Theirs, Ours, Python]);
+sentence({version, Ours, Theirs}, Python) ->
+    io_lib:format("the hornbeam-erlang package of ~ts speaks version ~b of the wire and this "
+                  "node version ~b. Upgrade the hornbeam application of this node, or install "
+                  "the package's matching version",
+                  [Python, Theirs, Ours]);
+sentence({port, Reason}, Python) ->
+    io_lib:format("~ts cannot be run (~0tp)", [Python, Reason]);
+sentence({broke_the_wire, Reason}, Python) ->
+    io_lib:format("~ts did not speak Hornbeam's wire (~0tp)", [Python, Reason]);
+sentence(no_python, _Python) ->
+    "no Python interpreter was found: set the option python or venv, or put python3 on the "
+    "path";
+sentence(Reason, Python) ->
+    io_lib:format("~ts did not start (~0tp)", [Python, Reason]).

@@ -1,0 +1,50 @@
+%% One Python process as an Erlang port: how it is started, written to and killed.
+%%
+%% The only `open_port' of the application. Descriptors 3 and 4 carry the wire (docs/wire.md);
+%% standard input, output and error stay the node's own.
+-module(hornbeam_worker_port).
+
+-export([open/2, os_pid/1, write/2, kill/1]).
+
+%% Queue sizes at which the port suspends and resumes whoever writes to it.
+-define(BUSY_LIMITS, {262144, 1048576}).
+
+%% @doc Start `Python' (an absolute path) with the worker's module, in folder `chdir' and with
+%% the variables of `env'. Fails with a posix reason when the file cannot be executed.
+-spec open(file:filename(), hornbeam_config:options()) -> {ok, port()} | {error, term()}.
+open(Python, #{chdir := Dir, env := Env}) ->
+    Variables = [{to_list(Name), to_list(Value)} || {Name, Value} <- maps:to_list(Env)],
+    try
+        {ok, open_port({spawn_executable, Python},
+                       [{args, ["-m", "hornbeam_erlang._worker"]}, nouse_stdio, stream, binary,
+                        exit_status, eof, {cd, Dir}, {env, Variables},
+                        {busy_limits_port, ?BUSY_LIMITS}])}
+    catch
+        error:Reason -> {error, Reason}
+    end.
+
+to_list(Text) -> unicode:characters_to_list(Text).
+
+%% @doc The operating system's number of the process; undefined when it has exited already.
+-spec os_pid(port()) -> pos_integer() | undefined.
+os_pid(Port) ->
+    case erlang:port_info(Port, os_pid) of
+        {os_pid, OsPid} -> OsPid;
+        undefined -> undefined
+    end.
+
+%% @doc Write ops; suspends the caller while the pipe and the port's queue are full. False
+%% when the port is closed.
+-spec write(port(), iodata()) -> boolean().
+write(Port, Ops) ->
+    try
+        port_command(Port, Ops)
+    catch
+        error:badarg -> false
+    end.
+
+%% @doc End a process that must not live on, whatever it is doing.
+-spec kill(OsPid :: pos_integer()) -> ok.
+kill(OsPid) ->
+    _ = os:cmd("kill -9 " ++ integer_to_list(OsPid) ++ " 2>/dev/null"),
+    ok.

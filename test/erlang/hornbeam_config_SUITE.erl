@@ -1,0 +1,124 @@
+%% Options: what is accepted, what is refused, and that the guide tells the truth about them.
+-module(hornbeam_config_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [the_guide_lists_every_option_with_its_default, every_option_says_what_it_expects,
+     good_values_are_accepted, bad_values_are_refused, unknown_keys_are_refused,
+     addresses_are_parsed, nothing_unparsable_becomes_an_address, apps_are_named_module_attribute,
+     text_may_be_string_or_binary, python_and_venv_exclude_each_other,
+     the_interpreter_is_found_in_the_documented_order].
+
+the_guide_lists_every_option_with_its_default(_Config) ->
+    Rows = guide_rows(),
+    Defaults = hornbeam_config:defaults(),
+    ?assertEqual(lists:sort(maps:keys(Defaults)), lists:sort([Key || {Key, _} <- Rows])),
+    [?assertEqual({Key, documented(maps:get(Key, Defaults), Key)}, {Key, Default})
+     || {Key, Default} <- Rows].
+
+guide_rows() ->
+    {ok, Text} = file:read_file(project_file("docs/guide/configuration.md")),
+    {match, Rows} = re:run(Text, "^\\| `([a-z_]+)` \\| ([^|]+) \\|",
+                           [global, multiline, {capture, all_but_first, binary}]),
+    [{binary_to_existing_atom(Key), string:trim(Default)} || [Key, Default] <- Rows].
+
+documented(_Default, workers) -> <<"schedulers online">>;
+documented("", root_path) -> <<"`\"\"`">>;
+documented(Default, _Key) -> iolist_to_binary(io_lib:format("`~0tp`", [Default])).
+
+every_option_says_what_it_expects(_Config) ->
+    [?assertNotEqual(hornbeam_config:expected(no_such_option), hornbeam_config:expected(Key))
+     || Key <- maps:keys(hornbeam_config:defaults())].
+
+good_values_are_accepted(Config) ->
+    Dir = proplists:get_value(priv_dir, Config),
+    Good = [{worker_class, asgi}, {workers, 1}, {python, "python3"}, {pythonpath, [Dir]},
+            {pythonpath, Dir}, {chdir, Dir}, {env, #{"A" => "b", <<"C">> => <<>>}},
+            {lifespan, on}, {lifespan, off}, {root_path, "/api"}, {timeout, 1},
+            {timeout, infinity}, {startup_timeout, 1}, {shutdown_timeout, 1},
+            {websocket_timeout, 1}, {websocket_max_frame_size, 1},
+            {websocket_max_frame_size, 134152192}, {websocket_compress, true},
+            {websocket_ping_interval, infinity}, {max_connections, 1}, {loop, asyncio}],
+    [?assertMatch({Key, {ok, _}}, {Key, check(#{Key => Value})}) || {Key, Value} <- Good].
+
+bad_values_are_refused(_Config) ->
+    Bad = [{bind, 8000}, {worker_class, wsgi}, {worker_class, "asgi"}, {workers, 0},
+           {workers, "2"}, {python, "/no/such/python"}, {venv, "/no/such/venv"},
+           {pythonpath, ["/no/such/folder"]}, {pythonpath, none}, {chdir, "/no/such/folder"},
+           {env, [{"A", "b"}]}, {env, #{"A=B" => "c"}}, {env, #{a => "b"}},
+           {env, #{"A" => [0]}}, {lifespan, true}, {root_path, 1}, {timeout, 0},
+           {timeout, -1}, {timeout, 1.5}, {startup_timeout, infinity}, {shutdown_timeout, 0},
+           {websocket_timeout, 0}, {websocket_max_frame_size, 0},
+           {websocket_max_frame_size, 134152193}, {websocket_compress, 1},
+           {websocket_ping_interval, 0}, {max_connections, 0}, {loop, trio}],
+    [?assertEqual({error, {bad_option, Key, Value}}, check(#{Key => Value}))
+     || {Key, Value} <- Bad].
+
+unknown_keys_are_refused(_Config) ->
+    ?assertEqual({error, {bad_option, worker, 1}}, check(#{worker => 1})),
+    ?assertEqual({error, {bad_option, options, []}}, hornbeam_config:check("a:b", [])).
+
+addresses_are_parsed(_Config) ->
+    [?assertEqual(Parsed, bind_of(Text))
+     || {Text, Parsed} <- [{"127.0.0.1:8000", {{127, 0, 0, 1}, 8000}},
+                           {<<"0.0.0.0:0">>, {{0, 0, 0, 0}, 0}},
+                           {"localhost:65535", {{127, 0, 0, 1}, 65535}},
+                           {"[::1]:80", {{0, 0, 0, 0, 0, 0, 0, 1}, 80}},
+                           {"unix:/tmp/a socket", {local, <<"/tmp/a socket">>}}]].
+
+nothing_unparsable_becomes_an_address(_Config) ->
+    [?assertEqual({Text, {error, {bad_option, bind, Text}}}, {Text, check(#{bind => Text})})
+     || Text <- ["", ":8000", "8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
+                 "127.0.0.1:-1", "127.1:80", "256.0.0.1:80", "::1:80", "[::1]", "[::1]:",
+                 "[127.0.0.1]:80", "example.org:80", "unix:", "127.0.0.1:80 ",
+                 "127.0.0.1:80\n", [16#d800]]].
+
+apps_are_named_module_attribute(_Config) ->
+    [?assertMatch({ok, _}, hornbeam_config:check(App, #{}))
+     || App <- ["app:application", <<"a.b_c:x.y">>, "größe:app"]],
+    [?assertEqual({error, {bad_option, app, App}}, hornbeam_config:check(App, #{}))
+     || App <- ["app", "app:", ":app", "a b:c", "1a:b", "a:b:c", "a:b()", app, undefined]].
+
+text_may_be_string_or_binary(_Config) ->
+    {ok, #{app := <<"größe:app"/utf8>>, root_path := <<"/ä"/utf8>>}} =
+        hornbeam_config:check("größe:app", #{root_path => <<"/ä"/utf8>>}),
+    ok.
+
+python_and_venv_exclude_each_other(Config) ->
+    Venv = venv(Config, "both"),
+    ?assertEqual({error, {bad_option, venv, list_to_binary(Venv)}},
+                 check(#{python => "python3", venv => Venv})).
+
+the_interpreter_is_found_in_the_documented_order(Config) ->
+    Named = venv(Config, "named"),
+    Project = filename:join(proplists:get_value(priv_dir, Config), "project"),
+    InProject = venv(Config, "project/.venv"),
+    {ok, ByOption} = check(#{venv => Named, chdir => Project}),
+    ?assertEqual({ok, filename:join(Named, "bin/python")}, text_of(ByOption)),
+    {ok, ByFolder} = check(#{chdir => Project}),
+    ?assertEqual({ok, filename:join(InProject, "bin/python")}, text_of(ByFolder)).
+
+text_of(Options) ->
+    {ok, Python} = hornbeam_config:python(Options),
+    {ok, unicode:characters_to_list(Python)}.
+
+venv(Config, Name) ->
+    Venv = filename:join(proplists:get_value(priv_dir, Config), Name),
+    Python = filename:join(Venv, "bin/python"),
+    ok = filelib:ensure_dir(Python),
+    ok = file:write_file(Python, "#!/bin/sh\n"),
+    ok = file:change_mode(Python, 8#755),
+    Venv.
+
+bind_of(Text) ->
+    {ok, #{bind := Bind}} = check(#{bind => Text}),
+    Bind.
+
+check(Options) ->
+    hornbeam_config:check("app:application", Options).
+
+project_file(Name) ->
+    filename:join(hornbeam_wire_files:root(), Name).
