@@ -1,0 +1,158 @@
+"""Handlers that do to their worker what no app should; `gallery` says how they are reached.
+
+A WebSocket handler does it at the client's first message, so that the client has seen it open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+from gallery import gallery, respond
+from sockets import accept, echo, messages, say, who  # noqa: F401 - part of the gallery
+
+log = logging.getLogger("shop.orders")
+
+
+async def opened(receive, send):
+    """Accept, say which worker this is, and wait for the first message."""
+    await accept(send)
+    await say(send, str(os.getpid()))
+    async for event in messages(receive):
+        return event["text"]
+    raise ConnectionError("gone before the first message")
+
+
+async def exits(scope, receive, send):
+    if scope["type"] == "websocket":
+        await opened(receive, send)
+    os._exit(7)
+
+
+async def rubbish(scope, receive, send):
+    """Write what the client asks for, in hexadecimal, on the wire."""
+    os.write(4, bytes.fromhex(await opened(receive, send)))
+    await receive()
+
+
+async def closes_the_wire(scope, receive, send):
+    await opened(receive, send)
+    os.close(4)
+    await receive()
+
+
+async def blocks(scope, receive, send):
+    seconds = float(await opened(receive, send))
+    await say(send, "sleeping")
+    await asyncio.sleep(0)
+    time.sleep(seconds)
+    await say(send, "awake")
+    await receive()
+
+
+async def spins(scope, receive, send):
+    await opened(receive, send)
+    while True:
+        pass
+
+
+async def holds_the_gil(scope, receive, send):
+    await opened(receive, send)
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+async def swallows_cancellation(scope, receive, send):
+    await opened(receive, send)
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+
+async def forks(scope, receive, send):
+    """Leave a process behind that has every descriptor, then die."""
+    how = await opened(receive, send)
+    if how == "fork":
+        child = os.fork()
+        if child == 0:
+            time.sleep(3600)
+    else:
+        child = subprocess.Popen(["sleep", "3600"], close_fds=False, start_new_session=True).pid
+    await say(send, str(child))
+    await receive()
+    os._exit(0)
+
+
+async def says_things(scope, receive, send):
+    """Print, log and warn in the ways that apps do."""
+    print("printed to stdout")
+    print("printed to stderr", file=sys.stderr)
+    print("two\nlines")
+    print("surrogate \udcff and snowman ☃")
+    log.info("logged as %s", "info")
+    log.warning("logged as warning")
+    log.error("logged as error")
+    log.critical("logged as critical")
+    try:
+        raise KeyError("handled badly")
+    except KeyError:
+        log.exception("logged with traceback")
+    warnings.warn("old ways", stacklevel=1)
+    threading.Thread(target=fail, args=("in a thread",)).start()
+    await respond(send, b"said")
+
+
+def fail(where):
+    raise LookupError(where)
+
+
+async def leaves_a_task(scope, receive, send):
+    async def task():
+        fail("in a task")
+
+    asyncio.get_running_loop().call_soon(lambda: fail("in a callback"))
+    lost = asyncio.create_task(task())
+    await asyncio.wait([lost])
+    del lost
+    gc.collect()
+    await respond(send, b"left")
+
+
+async def raises(scope, receive, send):
+    if scope["type"] == "websocket":
+        await opened(receive, send)
+    fail("in a handler")
+
+
+async def writes_natively(scope, receive, send):
+    """Write to the standard descriptors behind Python's back."""
+    await opened(receive, send)
+    libc = ctypes.CDLL(None)
+    for fd in (1, 2):
+        os.write(fd, b"\x00\x01native bytes \xff\n" * 1000)
+        libc.dprintf(fd, b"from C\n")
+    subprocess.run(["sh", "-c", "echo from a child; echo and its errors >&2"], check=True)
+    await say(send, "written")
+    await receive()
+
+
+async def prints_much(scope, receive, send):
+    for number in range(20_000):
+        print(number, "x" * 1000)
+    await respond(send, b"printed")
+
+
+async def reads_stdin(scope, receive, send):
+    await respond(send, repr(sys.stdin.read() if sys.stdin else "").encode())
+
+
+application = gallery(globals())

@@ -1,0 +1,454 @@
+"""Every option of the server, with values that it takes and values that it refuses."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+from clients import RawHTTP, RawWebSocket, handshake_headers, quiet
+from harness import APPS, PYTHON, ROOT, Node, eventually
+from terms import Atom, text
+
+APP = "settings:application"
+
+
+@pytest.fixture
+def refused(shared):
+    """Start what must be refused, and see that nothing is left running."""
+
+    def refuse(app=APP, **options):
+        error = shared.refused(app, **options)
+        nothing_runs(shared.node)
+        return error
+
+    return refuse
+
+
+def nothing_runs(node):
+    assert node.eval("hornbeam:info()") == {}
+    assert node.eval("ranch:info()") in ({}, [])
+    eventually(lambda: not node.python_pids())
+
+
+def seen(server):
+    return httpx.get(server.http).json()
+
+
+# Values that are refused
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("unheard_of", 1),
+        ("worker", 1),
+        *(
+            ("bind", value)
+            for value in (
+                "", "8000", ":8000", "0.0.0.0", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000",
+                "127.0.0.1:-1", "127.0.0.1:80x", "256.1.1.1:80", "1.2.3:80", "::1:8000",
+                "[::1]", "[::1", "[nonsense]:80", "unix:", "http://127.0.0.1:80", 8000,
+                " 127.0.0.1:0", "127.0.0.1:0\n", Atom("any"),
+            )
+        ),
+        ("worker_class", Atom("wsgi")),
+        ("worker_class", Atom("nonsense")),
+        ("worker_class", "asgi"),
+        *(("workers", value) for value in (0, -1, 1.5, "2", Atom("many"))),
+        *(("python", value) for value in (42, "/no/such/python", Atom("python3"))),
+        *(("venv", value) for value in (42, "/no/such/venv", "/tmp")),
+        *(("pythonpath", value) for value in (7, ["/no/such/folder"], [7], Atom("here"))),
+        *(("chdir", value) for value in ("/no/such/folder", "/etc/hostname", 7)),
+        *(("env", value) for value in (7, "A=B", {"A": 1}, {1: "A"}, {"A=B": "c"}, {"": "x"})),
+        *(("lifespan", value) for value in (Atom("maybe"), True, "on")),
+        ("root_path", 7),
+        *(
+            (key, value)
+            for key in (
+                "timeout", "startup_timeout", "shutdown_timeout",
+                "websocket_timeout", "websocket_ping_interval",
+            )
+            for value in (0, -1, 1.5, "1000", Atom("never"))
+        ),
+        *(("websocket_max_frame_size", value) for value in (0, -1, "16", 1 << 32, Atom("none"))),
+        *(("websocket_compress", value) for value in (1, "true", Atom("gzip"))),
+        *(("max_connections", value) for value in (0, -1, "10", Atom("all"))),
+        *(("loop", value) for value in (Atom("trio"), "uvloop", 1)),
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_refused_by_name_and_value(refused, key, value):
+    error = refused(**{key: value})
+    kind, named, given = error.reason
+    assert (kind, named) == ("bad_option", key)
+    assert given == value or [ord(char) for char in given] == value
+    assert key in error.sentence
+
+
+@pytest.mark.parametrize(
+    "app", ["", "settings", ":application", "settings:", "a:b:c", "set tings:x"]
+)
+def test_a_bad_name_of_an_app_is_refused(refused, app):
+    assert refused(app).reason[:2] == ("bad_option", "app")
+
+
+def test_python_and_venv_exclude_each_other(refused):
+    error = refused(python=PYTHON, venv=PYTHON.parents[1])
+    assert error.reason[:2] == ("bad_option", "venv")
+
+
+def test_options_that_are_no_map_are_refused(shared):
+    shared.stop()
+    answer = shared.node.eval('hornbeam:start("settings:application", [{workers, 1}])')
+    assert answer[0] == "error" and answer[1][0] == "bad_option"
+    nothing_runs(shared.node)
+
+
+def test_wsgi_is_refused_with_a_sentence(refused):
+    assert "wsgi" in refused(worker_class=Atom("wsgi")).sentence
+
+
+# Values that are taken
+
+
+@pytest.mark.parametrize("app", [APP, "settings:Holder.application", "settings:as_object"])
+def test_an_app_is_found_by_module_and_attribute(serve, app):
+    assert seen(serve(app))["root_path"] == ""
+
+
+def test_text_may_be_a_string_or_a_binary(shared):
+    shared.stop()
+    for call in (
+        f'hornbeam:start("{APP}", #{{bind => "127.0.0.1:0", workers => 1,'
+        f' pythonpath => ["{APPS}"], python => "{PYTHON}", root_path => "/ünï"}})',
+        f'hornbeam:start(<<"{APP}">>, #{{bind => <<"127.0.0.1:0">>, workers => 1,'
+        f' pythonpath => <<"{APPS}">>, python => <<"{PYTHON}">>, root_path => <<"/ünï"/utf8>>}})',
+    ):
+        server = shared.node.start(call)
+        assert seen(server)["root_path"] == "/ünï"
+        server.stop()
+
+
+def test_bind_names_the_address_that_info_gives(serve):
+    server = serve(APP, bind="127.0.0.1:0")
+    address = server.info()["address"]
+    assert address == ((127, 0, 0, 1), server.port)
+    assert server.port > 0
+
+
+def test_workers_is_the_number_of_processes(serve):
+    server = serve(APP, workers=3)
+    pids = server.worker_pids()
+    assert len(set(pids)) == 3
+    assert sorted(server.node.python_pids()) == sorted(pids)
+    assert {worker["state"] for worker in server.workers()} == {"ready"}
+    assert len({worker["name"] for worker in server.workers()}) == 3
+
+
+def test_workers_defaults_to_the_schedulers_online(shared):
+    shared.stop()
+    shared.node.eval("erlang:system_flag(schedulers_online, 1)")
+    options = f'#{{bind => "127.0.0.1:0", python => "{PYTHON}", pythonpath => ["{APPS}"]}}'
+    server = shared.node.start(f'hornbeam:start("{APP}", {options})')
+    assert len(server.worker_pids()) == 1
+    server.stop()
+
+
+def test_python_names_the_interpreter(serve, tmp_path):
+    link = tmp_path / "my-python"
+    link.write_text(f'#!/bin/sh\nMY_PYTHON=yes exec {PYTHON} "$@"\n')
+    link.chmod(0o755)
+    assert seen(serve(APP, fresh=True, python=link))["env"]["MY_PYTHON"] == "yes"
+
+
+def test_venv_names_the_environment(serve):
+    venv = PYTHON.parents[1]
+    assert seen(serve(APP, venv=venv))["prefix"] == str(venv)
+
+
+def test_the_projects_environment_is_the_default(tmp_path):
+    node = Node(tmp_path, cwd=ROOT)
+    try:
+        server = node.start(
+            f'hornbeam:start("{APP}",'
+            f' #{{bind => "127.0.0.1:0", workers => 1, pythonpath => ["{APPS}"]}})'
+        )
+        assert seen(server)["prefix"] == str(PYTHON.parents[1])
+    finally:
+        assert not node.close()
+
+
+def test_pythonpath_goes_in_front_in_its_order(serve, tmp_path):
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "settings.py").write_text(
+        "from gallery import respond\n"
+        "async def application(scope, receive, send):\n"
+        "    await respond(send, b'first')\n"
+    )
+    server = serve(APP, fresh=True, pythonpath=[first, APPS])
+    assert httpx.get(server.http).text == "first"
+
+
+def test_chdir_is_the_workers_folder_and_on_its_path(serve, tmp_path):
+    (tmp_path / "here.py").write_text("from settings import application\n")
+    server = serve("here:application", fresh=True, chdir=tmp_path)
+    assert seen(server)["cwd"] == str(tmp_path.resolve())
+
+
+def test_env_adds_to_the_nodes_environment(serve):
+    environment = seen(serve(APP, env={"GREETING": "hällo = x", "EMPTY": ""}))["env"]
+    assert environment["GREETING"] == "hällo = x"
+    assert "PATH" in environment
+
+
+def test_root_path_reaches_the_app(serve):
+    assert seen(serve(APP, root_path="/api"))["root_path"] == "/api"
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio", "auto"])
+def test_loop_chooses_the_event_loop(serve, loop):
+    module = {"uvloop": "uvloop", "asyncio": "asyncio", "auto": "uvloop"}[loop]
+    assert seen(serve(APP, loop=Atom(loop)))["loop"].startswith(module)
+
+
+@pytest.mark.parametrize(
+    "key", ["timeout", "websocket_timeout", "websocket_ping_interval", "max_connections"]
+)
+def test_infinity_is_taken_where_it_makes_sense(serve, key):
+    server = serve("sockets:application", **{key: Atom("infinity")})
+    with RawWebSocket(server, "/echo") as ws:
+        ws.frame(1, b"x")
+        assert ws.read_message() == b"x"
+
+
+def test_max_connections_lets_no_more_in_until_one_leaves(serve):
+    server = serve("sockets:application", fresh=True, max_connections=2)
+    first, second = (RawWebSocket(server, "/echo") for _ in range(2))
+    with RawHTTP(server) as third:
+        third.request("GET", "/echo", *handshake_headers())
+        refused = not quiet(third.socket) and third.head().status == 503
+        first.socket.close()
+        if refused:
+            eventually(lambda: opens(server))
+        else:
+            assert third.head().status == 101
+    second.frame(1, b"x")
+    assert second.read_message() == b"x"
+
+
+def opens(server) -> bool:
+    try:
+        RawWebSocket(server, "/echo").socket.close()
+    except AssertionError:
+        return False
+    return True
+
+
+# The application's environment
+
+
+def test_sys_config_takes_the_same_keys_and_the_map_wins(tmp_path):
+    config = (
+        f'{{bind, "127.0.0.1:0"}}, {{workers, 2}}, {{root_path, "/from/config"}},'
+        f' {{python, "{PYTHON}"}}, {{pythonpath, ["{APPS}"]}}'
+    )
+    node = Node(tmp_path, hornbeam_config=config)
+    try:
+        server = node.start(f'hornbeam:start("{APP}")')
+        assert len(server.worker_pids()) == 2
+        assert seen(server)["root_path"] == "/from/config"
+        server.stop()
+        server = node.start(f'hornbeam:start("{APP}", #{{workers => 1}})')
+        assert len(server.worker_pids()) == 1
+        assert seen(server)["root_path"] == "/from/config"
+    finally:
+        assert not node.close()
+
+
+def test_a_bad_value_in_sys_config_is_refused_too(shared):
+    shared.stop()
+    shared.node.eval("application:set_env(hornbeam, workers, none)")
+    answer = shared.node.eval(f'hornbeam:start("{APP}", #{{python => {text(PYTHON)}}})')
+    shared.node.eval("application:unset_env(hornbeam, workers)")
+    assert answer == ("error", ("bad_option", "workers", "none"))
+    nothing_runs(shared.node)
+
+
+# Starts that fail
+
+
+def test_a_second_start_is_refused_and_the_first_goes_on(serve):
+    server = serve(APP)
+    assert server.node.eval(f'hornbeam:start("other:app", #{{python => {text(PYTHON)}}})') == (
+        "error",
+        ("already_started", APP),
+    )
+    assert seen(server)["root_path"] == ""
+
+
+def test_a_stop_without_a_start_is_harmless(shared):
+    shared.stop()
+    assert shared.node.eval("hornbeam:stop()") == "ok"
+    assert shared.node.eval("hornbeam:info()") == {}
+
+
+def test_a_port_in_use_is_refused_with_its_reason(refused):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        error = refused(bind=f"127.0.0.1:{taken.getsockname()[1]}")
+    assert error.reason == ("listen", "eaddrinuse")
+    assert "in use" in error.sentence
+
+
+def test_an_address_that_is_not_ours_is_refused_with_its_reason(refused):
+    assert refused(bind="192.0.2.1:0").reason == ("listen", "eaddrnotavail")
+
+
+def test_a_unix_socket_in_use_is_refused(refused, tmp_path):
+    path = tmp_path / "taken.sock"
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(path))
+        taken.listen()
+        assert refused(bind=f"unix:{path}").reason == ("listen", "eaddrinuse")
+    assert path.exists()
+
+
+def test_a_unix_socket_that_nobody_listens_on_is_taken_over(serve, tmp_path):
+    path = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    serve(APP, fresh=True, bind=f"unix:{path}")
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+        assert client.get("http://test/").status_code == 200
+
+
+def test_an_unix_path_that_is_a_file_is_refused_and_kept(refused, tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    assert refused(bind=f"unix:{path}").reason[0] == "listen"
+    assert path.read_text() == "data"
+
+
+@pytest.mark.parametrize(
+    ("app", "stage", "name", "words"),
+    [
+        ("broken_import:application", "import", "ZeroDivisionError", "at import time"),
+        ("no_such_module:application", "import", "ModuleNotFoundError", "no_such_module"),
+        ("settings:no_such_attribute", "import", "AttributeError", "no_such_attribute"),
+        ("settings:not_callable", "import", "TypeError", "not_callable"),
+        ("lifespans:fails", "lifespan", "", "the database is away"),
+        ("lifespans:raises_in_startup", "lifespan", "RuntimeError", "the database is away"),
+    ],
+)
+def test_a_failing_app_is_refused_with_pythons_words(refused, app, stage, name, words):
+    error = refused(app, lifespan=Atom("on") if stage == "lifespan" else Atom("auto"))
+    kind, told = error.reason
+    assert kind == "python"
+    assert told["stage"] == stage
+    assert name in told["class"]
+    assert words in told["message"] + told["traceback"]
+    assert words in error.sentence
+
+
+def test_an_import_error_carries_the_traceback_down_to_its_line(refused):
+    _, told = refused("broken_import:application").reason
+    assert "Traceback" in told["traceback"]
+    assert 'broken_import.py", line 5, in deep' in told["traceback"]
+
+
+def test_a_file_that_is_not_python_is_refused_with_its_name(refused, tmp_path):
+    (tmp_path / "not_python.py").write_text("async def application(scope receive, send):\n")
+    _, told = refused("not_python:application", pythonpath=[tmp_path]).reason
+    assert told["class"] == "SyntaxError"
+    assert "not_python.py" in told["traceback"]
+
+
+def test_one_failing_worker_of_many_fails_the_start(refused):
+    error = refused("broken_import:application", workers=4)
+    assert error.reason[0] == "python"
+
+
+def test_a_lifespan_that_never_answers_is_refused_at_the_startup_timeout(refused):
+    error = refused("lifespans:hangs_in_startup", startup_timeout=1000)
+    assert error.reason[0] == "worker"
+    assert "startup_timeout" in error.sentence
+
+
+# Interpreters that will not do
+
+
+@pytest.fixture
+def interpreter(tmp_path):
+    """Make an executable file that stands in for Python."""
+
+    def make(first_line, body):
+        path = tmp_path / "python"
+        path.write_text(f"#!{first_line}\n{body}\n")
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+def hello(version: int) -> str:
+    """A worker that says hello with a version of the wire, and then waits."""
+    return (
+        "import msgpack, os, struct\n"
+        "about = {'os_pid': os.getpid(), 'python': '3.99.0', 'package': '9.9.9'}\n"
+        f"hello = msgpack.packb([33, 0, {version}, about])\n"
+        "os.write(4, struct.pack('>I', len(hello)) + hello)\n"
+        "os.read(3, 1)\n"
+        "os.read(3, 1 << 20)\n"
+    )
+
+
+def test_an_interpreter_without_the_package_is_refused_with_what_to_install(refused, tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True, timeout=60
+    )
+    error = refused(venv=tmp_path / "bare")
+    assert error.reason[0] == "worker"
+    assert "pip install hornbeam-erlang" in error.sentence
+
+
+@pytest.mark.parametrize(("version", "upgrade"), [(999, "hornbeam application"), (0, "--upgrade")])
+def test_another_version_of_the_wire_is_refused_with_what_to_upgrade(
+    refused, interpreter, version, upgrade
+):
+    error = refused(python=interpreter(PYTHON, hello(version)))
+    assert error.reason[0] == "worker"
+    assert f"version {version}" in error.sentence
+    assert upgrade in error.sentence
+
+
+def test_a_worker_that_never_says_hello_is_refused_at_the_startup_timeout(refused, interpreter):
+    error = refused(python=interpreter("/bin/sh", "exec sleep 3600"), startup_timeout=500)
+    assert error.reason[0] == "worker"
+    assert "startup_timeout" in error.sentence
+
+
+def test_a_worker_that_says_hello_and_then_nothing_is_refused(refused, interpreter):
+    python = interpreter(PYTHON, hello(1) + "import time\ntime.sleep(3600)")
+    error = refused(python=python, startup_timeout=1000)
+    assert error.reason[0] == "worker"
+    assert "startup_timeout" in error.sentence
+
+
+def test_a_worker_that_does_not_speak_the_wire_is_refused(refused, interpreter):
+    body = "import os\nos.write(4, b'HTTP/1.1 200 OK')\nos.read(3, 1)"
+    error = refused(python=interpreter(PYTHON, body))
+    assert error.reason[0] == "worker"
+    assert "wire" in error.sentence
+
+
+def test_an_interpreter_that_ends_at_once_is_refused(refused, interpreter):
+    error = refused(python=interpreter("/bin/sh", "exit 3"))
+    assert error.reason[0] == "worker"
+    assert "3" in error.sentence
+
+
+def test_a_file_that_the_system_cannot_run_is_refused(refused, interpreter):
+    error = refused(python=interpreter("/no/such/program", ""))
+    assert error.reason[0] == "worker"
