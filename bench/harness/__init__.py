@@ -1,0 +1,1 @@
+"""What every benchmark shares: CPU of process trees, load windows, the machine, reports."""

@@ -1,0 +1,22 @@
+/* What every load generator shares: the clock, its own CPU, and the talk with the
+ * harness. A generator stands still, with nothing in flight, whenever the harness reads
+ * the server's CPU, so that the window's CPU belongs to the window's messages exactly:
+ *
+ *   connect → warm up → drain → "ready" → (a line on stdin) → measure → drain
+ *           → one line of JSON → (a line on stdin, or its end) → disconnect
+ */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include <stdint.h>
+
+uint64_t now_ns(void);     /* monotonic */
+uint64_t own_cpu_ns(void); /* user and system time of this process */
+
+/* Write one line to the harness and wait for its answer. */
+void tell_and_wait(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Say what went wrong on stderr and exit with status 1. */
+void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+#endif

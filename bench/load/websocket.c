@@ -1,0 +1,115 @@
+#include "websocket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "load.h"
+
+/* The key and its answer are the example of RFC 6455, section 1.3. */
+#define KEY "dGhlIHNhbXBsZSBub25jZQ=="
+#define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+static const uint8_t no_mask[4] = {0, 0, 0, 0};
+
+static int tcp_connect(const char *host, int port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+        fail("%s is not an IPv4 address", host);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        fail("cannot connect to %s:%d: %s", host, port, strerror(errno));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
+static void receive_within(int fd, int seconds)
+{
+    struct timeval limit = {.tv_sec = seconds};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
+/* Byte by byte, so that nothing after the response's empty line is taken. */
+static void read_response(int fd, char *response, size_t room)
+{
+    size_t length = 0;
+    while (length + 1 < room && recv(fd, response + length, 1, 0) == 1) {
+        response[++length] = 0;
+        if (length >= 4 && memcmp(response + length - 4, "\r\n\r\n", 4) == 0)
+            return;
+    }
+    fail("the handshake broke off after %zu bytes: %s", length, strerror(errno));
+}
+
+int websocket_connect(const char *host, int port)
+{
+    char request[512], response[4096] = "";
+    int fd = tcp_connect(host, port);
+    int length = snprintf(request, sizeof request,
+                          "GET / HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
+                          "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                          "Sec-WebSocket-Key: " KEY "\r\n\r\n",
+                          host, port);
+    if (send(fd, request, (size_t)length, MSG_NOSIGNAL) != length)
+        fail("cannot send the handshake: %s", strerror(errno));
+    receive_within(fd, 10);
+    read_response(fd, response, sizeof response);
+    receive_within(fd, 0);
+    if (strncmp(response, "HTTP/1.1 101", 12) != 0 || !strstr(response, ACCEPT))
+        fail("the handshake was refused: %s", response);
+    return fd;
+}
+
+size_t websocket_write_head(uint8_t *out, int opcode, size_t size, const uint8_t mask[4])
+{
+    size_t extra = size < 126 ? 0 : size < 65536 ? 2 : 8;
+    out[0] = (uint8_t)(0x80 | opcode);
+    out[1] = (uint8_t)(0x80 | (extra == 0 ? size : extra == 2 ? 126 : 127));
+    for (size_t i = 0; i < extra; i++)
+        out[2 + i] = (uint8_t)(size >> (8 * (extra - 1 - i)));
+    memcpy(out + 2 + extra, mask, 4);
+    return 2 + extra + 4;
+}
+
+void websocket_mask(uint8_t *out, const void *in, size_t size, size_t at, const uint8_t mask[4])
+{
+    const uint8_t *bytes = in;
+    for (size_t i = 0; i < size; i++)
+        out[i] = bytes[i] ^ mask[(at + i) & 3];
+}
+
+int websocket_read_head(const uint8_t *in, size_t available, struct frame_head *frame)
+{
+    if (available < 2)
+        return 0;
+    size_t size = in[1] & 0x7f;
+    size_t extra = size < 126 ? 0 : size == 126 ? 2 : 8;
+    if (available < 2 + extra)
+        return 0;
+    if (extra)
+        size = 0;
+    for (size_t i = 0; i < extra; i++)
+        size = size << 8 | in[2 + i];
+    *frame = (struct frame_head){in[0] >> 7, in[0] & 0x0f, 2 + extra, size};
+    return 1;
+}
+
+void websocket_disconnect(int fd)
+{
+    uint8_t frame[CLIENT_HEAD_MAX + 2], rest[4096];
+    size_t head = websocket_write_head(frame, FRAME_CLOSE, 2, no_mask);
+    frame[head] = 1000 >> 8;
+    frame[head + 1] = 1000 & 0xff;
+    send(fd, frame, head + 2, MSG_NOSIGNAL);
+    receive_within(fd, 1);
+    while (recv(fd, rest, sizeof rest, 0) > 0)
+        ;
+    close(fd);
+}

@@ -1,0 +1,66 @@
+"""The echo load believes no reply: each way in which an echo can go wrong stops it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(BENCH))
+
+from harness.load import LoadError, window  # noqa: E402
+from servers.uvicorn import Uvicorn  # noqa: E402
+
+FAULTS = {
+    "changed": "the text after its number has changed",
+    "longer": "expected a text of 40 bytes, got opcode 1, 41 bytes",
+    "before": "expected [0-9a-f]{16}, got",
+    "lost": "expected [0-9a-f]{16}, got",
+    "doubled": "expected [0-9a-f]{16}, got",
+    "bytes": "expected a text of 40 bytes, got opcode 2",
+    "closed": "the server closed with code 4001",
+}
+LOAD = {"sockets": 3, "depth": 2, "size": 40, "warmup": 0, "seconds": 0.2}
+
+
+class WrongEcho(Uvicorn):
+    """The echo of wrong_echo.py."""
+
+    APP = "wrong_echo:application"
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def command(self) -> list[str]:
+        return [*super().command(), "--app-dir", str(BENCH / "test")]
+
+    def environment(self) -> dict[str, str]:
+        return {"FAULT": self.fault}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_reply_is_an_error(fault: str) -> None:
+    with WrongEcho(fault) as server, pytest.raises(LoadError, match=FAULTS[fault]):
+        window(server, "echo", **LOAD)
+
+
+def test_right_replies_are_counted_and_paid_for() -> None:
+    with WrongEcho("none") as server:
+        figures = window(server, "echo", **LOAD)
+    assert figures["messages"] > 100
+    assert figures["cpu_us"] > 0
+    assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["max_us"] * 1.02
+
+
+def test_a_server_that_is_gone_is_an_error() -> None:
+    with WrongEcho("none") as server:
+        pass
+    with pytest.raises(LoadError, match="cannot connect"):
+        window(server, "echo", **LOAD)
