@@ -96,16 +96,15 @@ quietly() {
 # --- Cowboy ----------------------------------------------------------------------------------
 
 erlang_libraries() {
-    if have_library cowboy; then return; fi
+    # The list itself is the mark of a finished job: a longer list is a new job.
+    if [ "$(cat _deps/.libraries 2>/dev/null)" = "${carried_libraries[*]}" ]; then return; fi
     say "fetching Erlang libraries"
+    rm -rf _deps
     if ! timeout 120 rebar3 get-deps >/dev/null 2>&1 </dev/null; then
         unpack_debian_libraries
     fi
-}
-
-have_library() {
-    compgen -G "_deps/lib/$1-*/ebin/$1.app" >/dev/null ||
-        compgen -G "_build/default/lib/$1" >/dev/null
+    mkdir -p _deps
+    echo "${carried_libraries[*]}" >_deps/.libraries
 }
 
 unpack_debian_libraries() {
@@ -128,7 +127,8 @@ unpack_debian_libraries() {
         done
     done
     rm -rf "$work"
-    have_library cowboy || fail "Debian's rabbitmq-server package carries no Cowboy any more"
+    compgen -G '_deps/lib/cowboy-*/ebin/cowboy.app' >/dev/null ||
+        fail "Debian's rabbitmq-server package carries no Cowboy any more"
 }
 
 # --- Python ----------------------------------------------------------------------------------
