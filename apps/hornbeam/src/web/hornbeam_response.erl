@@ -3,7 +3,7 @@
 %% HTTP exchanges and WebSocket denials share it. It knows Cowboy; it knows no stream.
 -module(hornbeam_response).
 
--export([start/5, part/3, refuse/2, break/1]).
+-export([start/5, part/3, refuse/2, break/1, takeover/7]).
 -export_type([progress/0]).
 
 -type progress() :: {done | more, cowboy_req:req()}.
@@ -80,7 +80,15 @@ sentence(504) -> <<"The app did not answer in time.\n">>.
 -spec break(cowboy_req:req()) -> no_return().
 break(#{version := 'HTTP/2'}) ->
     exit({shutdown, broken_response});
-break(#{pid := Connection}) ->
-    %% Cowboy ends a chunked body neatly when only the request's process fails.
-    sys:terminate(Connection, {shutdown, broken_response}),
+break(Req) ->
+    %% Cowboy ends a chunked body neatly when the request's process fails or the connection is
+    %% told to end: so the connection is handed over, to be closed.
+    cowboy_req:cast({switch_protocol, #{}, ?MODULE, broken}, Req),
+    exit({shutdown, broken_response}).
+
+%% @private
+-spec takeover(pid(), ranch:ref(), inet:socket(), module(), cowboy:opts(), binary(), broken) ->
+    no_return().
+takeover(_Parent, _Ref, Socket, Transport, _Opts, _Buffer, broken) ->
+    _ = Transport:close(Socket),
     exit({shutdown, broken_response}).
