@@ -1,72 +1,102 @@
 """Hornbeam for Python apps: what an app served by the BEAM may ask of it.
 
-The names of shared state, publish/subscribe and calls are here so that an app can import
-them; this version has no ops for them yet, and calling one says so.
+Shared state, publish and subscribe, and calls into Erlang and other workers. All names work in
+coroutines, in threads, while the app is imported and in its lifespan; `hornbeam_erlang.aio` has
+the same names as coroutines, `hornbeam_erlang.testing` a stand-in for an app's own tests.
 """
 
-from typing import Any
-
-from hornbeam_erlang import _bridge
-from hornbeam_erlang.exceptions import ClientDisconnected, HornbeamError, NotConnected
+from hornbeam_erlang.exceptions import (
+    ClientDisconnected,
+    HornbeamError,
+    NotConnected,
+    RemoteError,
+)
+from hornbeam_erlang.functions import call, cast
+from hornbeam_erlang.hooks import (
+    await_result,
+    execute,
+    execute_async,
+    register_hook,
+    stream,
+    stream_async,
+    unregister_hook,
+)
+from hornbeam_erlang.pubsub import (
+    check_pubsub,
+    publish,
+    pubsub_dropped,
+    receive_pubsub,
+    subscribe,
+    unsubscribe,
+)
+from hornbeam_erlang.rpc import node, nodes, rpc_call, rpc_cast
+from hornbeam_erlang.state import (
+    decr,
+    delete,
+    get,
+    incr,
+    set,
+    state_add,
+    state_cas,
+    state_decr,
+    state_delete,
+    state_get,
+    state_get_multi,
+    state_incr,
+    state_items,
+    state_keys,
+    state_set,
+    state_set_multi,
+    state_take,
+)
+from hornbeam_erlang.terms import Atom, Fun, Pid, Port, Reference
 
 __all__ = [
+    "Atom",
     "ClientDisconnected",
+    "Fun",
     "HornbeamError",
     "NotConnected",
+    "Pid",
+    "Port",
+    "Reference",
+    "RemoteError",
+    "await_result",
     "call",
+    "cast",
+    "check_pubsub",
+    "decr",
+    "delete",
+    "execute",
+    "execute_async",
+    "get",
+    "incr",
+    "node",
+    "nodes",
     "publish",
+    "pubsub_dropped",
+    "receive_pubsub",
+    "register_hook",
     "rpc_call",
+    "rpc_cast",
+    "set",
+    "state_add",
+    "state_cas",
+    "state_decr",
     "state_delete",
     "state_get",
+    "state_get_multi",
     "state_incr",
+    "state_items",
+    "state_keys",
     "state_set",
+    "state_set_multi",
+    "state_take",
+    "stream",
+    "stream_async",
     "subscribe",
+    "unregister_hook",
     "unsubscribe",
 ]
 
 __version__ = "0.1.0"
-
-
-def state_get(key: Any) -> Any:
-    """Raise `NotImplementedError`: shared state is not part of this version."""
-    _bridge.unavailable("state_get")
-
-
-def state_set(key: Any, value: Any) -> None:
-    """Raise `NotImplementedError`: shared state is not part of this version."""
-    _bridge.unavailable("state_set")
-
-
-def state_delete(key: Any) -> None:
-    """Raise `NotImplementedError`: shared state is not part of this version."""
-    _bridge.unavailable("state_delete")
-
-
-def state_incr(key: Any, by: int = 1) -> int:
-    """Raise `NotImplementedError`: shared state is not part of this version."""
-    _bridge.unavailable("state_incr")
-
-
-def publish(topic: str, message: Any) -> int:
-    """Raise `NotImplementedError`: publish/subscribe is not part of this version."""
-    _bridge.unavailable("publish")
-
-
-def subscribe(topic: str) -> None:
-    """Raise `NotImplementedError`: publish/subscribe is not part of this version."""
-    _bridge.unavailable("subscribe")
-
-
-def unsubscribe(topic: str) -> None:
-    """Raise `NotImplementedError`: publish/subscribe is not part of this version."""
-    _bridge.unavailable("unsubscribe")
-
-
-def rpc_call(node: str, module: str, function: str, args: list[Any]) -> Any:
-    """Raise `NotImplementedError`: remote calls are not part of this version."""
-    _bridge.unavailable("rpc_call")
-
-
-def call(name: str, *args: Any) -> Any:
-    """Raise `NotImplementedError`: registered functions are not part of this version."""
-    _bridge.unavailable("call")

@@ -1,6 +1,6 @@
 """The exceptions of Hornbeam. Knows nothing of the rest of the package."""
 
-__all__ = ["ClientDisconnected", "HornbeamError", "NotConnected", "ProtocolError"]
+__all__ = ["ClientDisconnected", "HornbeamError", "NotConnected", "ProtocolError", "RemoteError"]
 
 
 class HornbeamError(Exception):
@@ -8,7 +8,7 @@ class HornbeamError(Exception):
 
 
 class NotConnected(HornbeamError, RuntimeError):
-    """Tell that Erlang was called outside of a Hornbeam worker, or after its end."""
+    """Tell that Erlang was called outside of a Hornbeam worker."""
 
 
 class ClientDisconnected(HornbeamError, ConnectionError):
@@ -17,6 +17,28 @@ class ClientDisconnected(HornbeamError, ConnectionError):
     It is an `OSError`, as ASGI 2.4 and later ask for, so that frameworks know it. An app need
     not catch it: when it is what ends a handler, the handler counts as finished, not as failed.
     """
+
+
+class RemoteError(HornbeamError):
+    """Tell that what was called failed there, be it Erlang or another worker's Python.
+
+    `class_` is Erlang's class ("error", "exit", "throw") or the name of a Python exception,
+    `reason` and `stacktrace` are texts for people.
+
+    >>> raise RemoteError("error", "badarith", "")
+    Traceback (most recent call last):
+        ...
+    hornbeam_erlang.exceptions.RemoteError: error: badarith
+    """
+
+    def __init__(self, class_: str, reason: str = "", stacktrace: str = "") -> None:
+        super().__init__(class_, reason, stacktrace)
+        self.class_ = class_
+        self.reason = reason
+        self.stacktrace = stacktrace
+
+    def __str__(self) -> str:
+        return f"{self.class_}: {self.reason}"
 
 
 class ProtocolError(HornbeamError):

@@ -1,12 +1,13 @@
 """Python types for the Erlang terms that Python has no type for.
 
 Pure values: knows nothing of the wire that carries them. An Erlang tuple is a Python `tuple`,
-a list a `list`, a binary `bytes` or, where Erlang sends it as text, `str`.
+a list a `list`, a binary `str` when it is UTF-8 and else `bytes`; `undefined`, `nil` and `null`
+are `None`.
 """
 
 from dataclasses import dataclass
 
-__all__ = ["Atom", "Term"]
+__all__ = ["Atom", "Fun", "Pid", "Port", "Reference", "Term"]
 
 
 class Atom(str):
@@ -28,9 +29,37 @@ class Atom(str):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Hold a pid, reference, port or fun, to be handed back to Erlang as it is.
+    """Hold a term that only Erlang can look into, to be handed back to it as it is.
 
-    `data` is Erlang's external term format and means nothing to Python.
+    `data` is Erlang's external term format and means nothing to Python. Two are equal when they
+    are the same term; they may be keys of a dict.
+
+    >>> Pid(b"1") == Pid(b"1"), Pid(b"1") == Reference(b"1")
+    (True, False)
     """
 
     data: bytes
+
+
+class Pid(Term):
+    """Hold the identifier of an Erlang process."""
+
+    __slots__ = ()
+
+
+class Reference(Term):
+    """Hold an Erlang reference."""
+
+    __slots__ = ()
+
+
+class Port(Term):
+    """Hold an Erlang port."""
+
+    __slots__ = ()
+
+
+class Fun(Term):
+    """Hold an Erlang fun, which Python can keep and hand back but not call."""
+
+    __slots__ = ()

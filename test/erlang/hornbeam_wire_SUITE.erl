@@ -46,6 +46,8 @@ encode(open_websocket, [Stream, Scope]) ->
 encode(reply, [Stream, Ref, Status, Value]) ->
     Packed = hornbeam_msgpack:encode(hornbeam_wire_files:marked(Value)),
     hornbeam_wire:reply(Stream, Ref, Status, Packed);
+encode(Name, [0 | Values]) when Name =:= event; Name =:= call; Name =:= more; Name =:= cancel ->
+    apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values));
 encode(Name, Values) ->
     apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values)).
 
@@ -221,7 +223,15 @@ a_stream_of_the_worker_is_0_and_of_a_socket_is_not(_) ->
     end,
     Bytes = hornbeam_msgpack:bytes(<<"x">>),
     Texts = [<<>>, <<>>, <<>>, <<>>],
-    Worker = [{33, [1, #{}]}, {34, [#{}]}, {35, Texts}, {43, [20, <<>>, <<>>]}, {45, []}],
+    Worker = [
+        {33, [1, #{}]},
+        {34, [#{}]},
+        {35, Texts},
+        {43, [20, <<>>, <<>>]},
+        {45, []},
+        {46, [1, 2, 3]},
+        {47, [1, Bytes]}
+    ],
     Socket = [
         {36, [200, [], Bytes, false]},
         {37, [Bytes, false]},

@@ -26,7 +26,9 @@
 -define(OTHERS, [
     {version, 0}, {new_buffer, 0}, {frames, 2}, {route, 1}, {decode, 1}, {args, 1}
 ]).
--define(ABOUT_THE_WORKER, [start, stop, hello, ready, failed, log, stopped]).
+-define(ABOUT_THE_WORKER, [
+    start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item
+]).
 
 all() ->
     [Name || {Name, 1} <- module_info(exports), Name =/= module_info].
@@ -243,14 +245,18 @@ samples(Name, <<"array">>) when Name =:= <<"scope">> ->
     [scope()];
 samples(_, <<"any">>) ->
     [{hornbeam_msgpack:encode(V), V} || V <- [undefined, {ok, [1]}, #{1 => <<"x">>}]];
+samples(Name, <<"packed">>) ->
+    samples(Name, <<"bin">>);
 samples(_, <<"array">>) ->
     same([[], [1, <<"x">>, [undefined]]]);
 samples(_, headers) ->
     Pair = fun(Name, Value) -> [bytes(Name), bytes(Value)] end,
     Headers = [{<<"a">>, <<"1">>}, {<<"a">>, <<255>>}],
     [{[], []}, {[Pair(Name, Value) || {Name, Value} <- Headers], Headers}];
-samples(_, {packed, Type}) ->
+samples(_, {marked, Type}) ->
     [{bytes(Value), Value} || {_, Value} <- samples(bin, Type)];
+samples(_, term) ->
+    same([undefined, {ok, [1]}, #{1 => <<"x">>}]);
 samples(Name, Optional) ->
     [Type, <<>>] = binary:split(Optional, <<"?">>),
     [{undefined, undefined} | samples(Name, Type)].
@@ -263,7 +269,9 @@ python_fields(Fields) ->
     [python_field(Field) || Field <- Fields].
 
 python_field({<<"headers">>, <<"array">>}) -> {<<"headers">>, headers};
-python_field({Name, <<"bin">>}) -> {Name, {packed, <<"bin">>}};
+python_field({Name, <<"bin">>}) -> {Name, {marked, <<"bin">>}};
+python_field({Name, <<"packed">>}) -> {Name, {marked, <<"bin">>}};
+python_field({Name, <<"any">>}) -> {Name, term};
 python_field(Field) -> Field.
 
 wrong(<<"uint">>) -> [-1, <<"1">>, undefined, 1.0, true, [], 1 bsl 64];
@@ -273,7 +281,8 @@ wrong(<<"str?">>) -> wrong(<<"str">>) -- [undefined];
 wrong(<<"map">>) -> [1, undefined, [], <<>>];
 wrong(<<"array">>) -> [1, undefined, #{}, <<>>, {}];
 wrong(headers) -> wrong(<<"array">>) ++ [[1], [[]], [[bytes(<<>>)]], [[bytes(<<>>), <<"str">>]]];
-wrong({packed, <<"bin">>}) -> [1, undefined, <<"text">>, [], #{}].
+wrong({marked, <<"bin">>}) -> [1, undefined, <<"text">>, [], #{}];
+wrong(term) -> [].
 
 config() ->
     Config = #{
@@ -286,7 +295,10 @@ config() ->
         worker => <<"default-1">>,
         stream_window => {262144, 64},
         worker_window => 4194304,
-        max_message => 16777216
+        max_message => 16777216,
+        op_timeout => 5000,
+        pubsub_queue_messages => 1000,
+        pubsub_queue_bytes => 1048576
     },
     Values = Config#{lifespan => <<"auto">>, loop => <<"uvloop">>, stream_window => [262144, 64]},
     {Config, maps:from_list([{atom_to_binary(K), V} || {K, V} <- maps:to_list(Values)])}.

@@ -3,7 +3,8 @@
 %% Knows their formats; must not know our encoders and decoders, which are compared with them.
 -module(hornbeam_wire_files).
 
--export([root/0, document/0, header_file/0, messages/1, extensions/1, text_between/3]).
+-export([root/0, document/0, header_file/0, messages/1, ops/1, statuses/1, extensions/1]).
+-export([text_between/3, decode_json/1]).
 -export([vectors/0, plain/1, marked/1, public_vectors/0, hex/1]).
 
 %% The checkout, which is above wherever the tests were compiled to.
@@ -45,6 +46,19 @@ fields(Fields) ->
         list_to_tuple(binary:split(Field, <<": ">>))
      || Field <- binary:split(Fields, <<", ">>, [global])
     ].
+
+%% Rows of the table of ops: {Number, Name, [{Arg, Type}], Result}.
+ops(Document) ->
+    Rows = table([<<"op">>, <<"name">>, <<"args">>, <<"result">>], Document),
+    [
+        {binary_to_integer(Number), Name, fields(Args), Result}
+     || [Number, Name, Args, Result] <- Rows
+    ].
+
+%% The statuses of replies and what they raise.
+statuses(Document) ->
+    Rows = table([<<"status">>, <<"raises">>], Document),
+    [{binary_to_integer(Status), Name} || [Status, Name] <- Rows].
 
 extensions(Document) ->
     [

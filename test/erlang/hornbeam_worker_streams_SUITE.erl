@@ -9,7 +9,7 @@ all() ->
     [frames_reach_the_owner, frames_wait_while_a_stream_moves,
      an_end_while_moving_is_seen_after_the_bind, the_death_of_an_owner_is_told_once,
      a_stream_that_is_over_is_silent, a_stream_that_never_was_is_an_error,
-     owners_are_listed_by_kind].
+     owners_are_listed_by_kind, a_client_is_known_from_the_open_to_the_end].
 
 frames_reach_the_owner(_Config) ->
     {ok, _} = hornbeam_worker_streams:deliver(1, <<"a">>, opened()),
@@ -53,6 +53,24 @@ a_stream_that_never_was_is_an_error(_Config) ->
                  hornbeam_worker_streams:deliver(2, <<"a">>, Streams)),
     ?assertEqual({error, {no_such_stream, 2}},
                  hornbeam_worker_streams:ended(2, <<"a">>, Streams)).
+
+a_client_is_known_from_the_open_to_the_end(_Config) ->
+    Client = whereis(init),
+    ClientOf = fun(Streams) -> hornbeam_worker_streams:client(1, Streams) end,
+    New = hornbeam_worker_streams:new(),
+    ?assertEqual(gone, ClientOf(New)),
+    Asked = hornbeam_worker_streams:open(websocket, 1, self(), Client, New),
+    ?assertEqual({asked, websocket, Client}, ClientOf(Asked)),
+    Moving = hornbeam_worker_streams:hand_over(1, self(), Asked),
+    ?assertEqual({asked, websocket, Client}, ClientOf(Moving)),
+    Open = hornbeam_worker_streams:bind(1, self(), Moving),
+    ?assertEqual({open, websocket, Client}, ClientOf(Open)),
+    ?assertEqual(gone, ClientOf(hornbeam_worker_streams:closed(1, Open))),
+    {ended, Ended} = hornbeam_worker_streams:ended(1, <<"end">>, Open),
+    ?assertEqual([<<"end">>], received(1)),
+    ?assertEqual(gone, ClientOf(Ended)),
+    Http = hornbeam_worker_streams:open(http, 1, self(), New),
+    ?assertEqual({asked, http, self()}, ClientOf(Http)).
 
 owners_are_listed_by_kind(_Config) ->
     Both = hornbeam_worker_streams:open(http, 2, self(), opened()),

@@ -117,7 +117,13 @@ python() ->
             {any_stream(), uint(), uint(), few_terms()},
             {44, Id, {op, Id, R, O, iolist_to_binary(hornbeam_msgpack:encode(A))}, [R, O, A]}
         ),
-        {45, 0, {stopped}, []}
+        {45, 0, {stopped}, []},
+        ?LET(
+            {R, S, V},
+            {uint(), uint(), prop_hornbeam_msgpack:wire_term()},
+            {46, 0, {result, R, S, V}, [R, S, V]}
+        ),
+        ?LET({R, V}, {uint(), binary()}, {47, 0, {item, R, V}, [R, bytes(V)]})
     ]).
 
 few_terms() ->
@@ -164,7 +170,15 @@ beam_message() ->
             {any_stream(), uint(), uint(), prop_hornbeam_msgpack:wire_term()},
             {hornbeam_wire:reply(Id, R, S, hornbeam_msgpack:encode(V)), [10, Id, R, S, V]}
         ),
-        ?LET(T, uint(), {hornbeam_wire:stop(T), [11, 0, T]})
+        ?LET(T, uint(), {hornbeam_wire:stop(T), [11, 0, T]}),
+        ?LET({T, V}, {text(), binary()}, {hornbeam_wire:event(T, [V]), [12, 0, T, V]}),
+        ?LET(
+            {R, M, T, F, A, K},
+            {uint(), range(0, 2), text(), text(), binary(), binary()},
+            {hornbeam_wire:call(R, M, T, F, [A], K), [13, 0, R, M, T, F, A, K]}
+        ),
+        ?LET({R, N}, {uint(), uint()}, {hornbeam_wire:more(R, N), [14, 0, R, N]}),
+        ?LET(R, uint(), {hornbeam_wire:cancel(R), [15, 0, R]})
     ]).
 
 scope() ->

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+from hornbeam_erlang._values import unpack
+from node import Node
 
 APPS = Path(__file__).parent / "apps"
 
@@ -32,6 +34,10 @@ CODES = {
     "credit": 9,
     "reply": 10,
     "stop": 11,
+    "event": 12,
+    "call": 13,
+    "more": 14,
+    "cancel": 15,
     "hello": 33,
     "ready": 34,
     "failed": 35,
@@ -45,6 +51,8 @@ CODES = {
     "log": 43,
     "op": 44,
     "stopped": 45,
+    "result": 46,
+    "item": 47,
 }
 NAMES = {code: name for name, code in CODES.items()}
 
@@ -59,6 +67,9 @@ CONFIG = {
     "stream_window": [262_144, 256],
     "worker_window": 8 << 20,
     "max_message": 16 << 20,
+    "op_timeout": 20_000,
+    "pubsub_queue_messages": 1000,
+    "pubsub_queue_bytes": 1 << 20,
 }
 
 # Long enough for a loaded machine; a test that waits for it has failed.
@@ -81,9 +92,12 @@ def _high(fd: int) -> int:
 class Beam:
     """One worker process and both of its pipes."""
 
-    def __init__(self, *, automatic_credit: bool = True, **options: Any) -> None:
+    def __init__(self, *, automatic_credit: bool = True, ops: bool = False, **options: Any) -> None:
         self.logs: list[tuple[int, str, str]] = []
         self.written = 0
+        # What answers ops; without it they come to the test.
+        self.node = Node(self) if ops else None
+        self.acknowledged = 0
         self._credit = automatic_credit
         self._messages: deque[Message] = deque()
         self._unread = b""
@@ -187,6 +201,10 @@ class Beam:
         except Gone:
             return self.process.wait(DEADLINE)
 
+    def read(self) -> None:
+        """Read once; what is a message stays for `next`."""
+        self._read(time.monotonic() + DEADLINE)
+
     def _read(self, end: float) -> None:
         left = end - time.monotonic()
         if left <= 0 or not select.select([self.from_worker], [], [], left)[0]:
@@ -211,8 +229,27 @@ class Beam:
         if NAMES[code] == "log":
             level, logger, text = fields
             self.logs.append((level, logger, text))
-        else:
+        elif self.node is None or not self._answer(data):
             self._messages.append((NAMES[code], stream, *fields))
+
+    def _answer(self, data: bytes) -> bool:
+        """Let the node answer what it is asked; tell whether it was."""
+        code, stream, *fields = unpack(data)
+        match NAMES[code]:
+            case "op":
+                self.node.op(stream, *fields)
+            case "result":
+                return self.node.result(*fields)
+            case "item":
+                return self.node.item(*fields)
+            case "credit" if stream == 0:
+                self.acknowledged += fields[0]
+            case "ended":
+                self.node.memory.disconnect(stream)
+                return False
+            case _:
+                return False
+        return True
 
 
 def scope_array(

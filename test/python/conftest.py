@@ -14,9 +14,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Beam]]:
     """Start a worker for the source of an app, and take only its `hello`."""
     started: list[Beam] = []
 
-    def start(source: str, *, automatic_credit: bool = True, **config: Any) -> Beam:
+    def start(
+        source: str, *, automatic_credit: bool = True, ops: bool = False, **config: Any
+    ) -> Beam:
         (tmp_path / "small_app.py").write_text(textwrap.dedent(source))
-        beam = Beam(automatic_credit=automatic_credit)
+        beam = Beam(automatic_credit=automatic_credit, ops=ops)
         started.append(beam)
         app = config.pop("app", "small_app:app")
         return beam.start(app, pythonpath=[str(tmp_path)], **config)

@@ -5,10 +5,11 @@ from collections import OrderedDict, namedtuple
 
 import msgpack
 import pytest
+from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import Connection
 from hornbeam_erlang.exceptions import ProtocolError
-from hornbeam_erlang.terms import Atom, Term
+from hornbeam_erlang.terms import Atom, Pid, Term
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,11 +17,12 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers(-(1 << 200), 1 << 200)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]))
     | st.binary()
     | st.builds(Atom, st.text(st.characters(exclude_categories=["Cs"])))
-    | st.builds(Term, st.binary())
+    | st.builds(Term, st.binary().map(b"\0".__add__))
+    | st.builds(Pid, st.binary().map(b"\x83\x58".__add__))
 )
 values = st.recursive(
     scalars,
@@ -38,6 +40,7 @@ FIELDS = {
     "uint": uints,
     "str": texts,
     "bin": st.binary(),
+    "packed": st.binary(),
     "bool": st.booleans(),
     "map": st.dictionaries(texts, scalars),
     "array": st.lists(st.binary()),
@@ -65,12 +68,12 @@ def exact(value):
 
 @given(values)
 def test_value_comes_back_with_its_types(value):
-    assert exact(wire.unpack(wire.pack(value))) == exact(value)
+    assert exact(unpack(pack(value))) == exact(value)
 
 
 @given(st.integers(-(1 << 200), 1 << 200))
 def test_integer_beyond_64_bits_is_the_shortest_extension(number):
-    packed = msgpack.unpackb(wire.pack(number))
+    packed = msgpack.unpackb(pack(number))
     if -(1 << 63) <= number < 1 << 64:
         assert packed == number
         return
@@ -95,19 +98,19 @@ def test_integer_beyond_64_bits_is_the_shortest_extension(number):
     ],
 )
 def test_instance_of_a_subclass_travels_as_its_base(value, plain):
-    assert exact(wire.unpack(wire.pack(value))) == exact(plain)
+    assert exact(unpack(pack(value))) == exact(plain)
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, 1j, len, ValueError("a")])
 def test_value_that_erlang_has_no_term_for_raises(value):
     with pytest.raises(TypeError, match=type(value).__name__):
-        wire.pack([value])
+        pack([value])
 
 
 @pytest.mark.parametrize("code", [0, 5, 127])
 def test_unknown_extension_is_a_protocol_error(code):
     with pytest.raises(ProtocolError):
-        wire.unpack(msgpack.packb(msgpack.ExtType(code, b"")))
+        unpack(msgpack.packb(msgpack.ExtType(code, b"")))
 
 
 def test_atom_equals_its_name_and_shows_what_it_is():
@@ -120,18 +123,18 @@ def test_atom_equals_its_name_and_shows_what_it_is():
 @given(data=st.data())
 def test_encoded_message_is_its_row_as_an_array(row, data):
     fields = [data.draw(strategy) for strategy in fields_of(row)]
-    worker_wide = row.name in ("hello", "ready", "failed", "log", "stopped")
+    worker_wide = row.name in ("hello", "ready", "failed", "log", "stopped", "result", "item")
     stream = 0 if worker_wide else data.draw(uints)
     encode = getattr(wire, f"encode_{row.name}")
     encoded = encode(*fields) if worker_wide else encode(stream, *fields)
-    assert exact(wire.unpack(encoded)) == exact([row.code, stream, *fields])
+    assert exact(unpack(encoded)) == exact([row.code, stream, *fields])
 
 
 @pytest.mark.parametrize("row", FROM_BEAM, ids=lambda row: row.name)
 @given(data=st.data())
 def test_message_of_the_beam_is_read_whole_and_byte_by_byte(row, data):
     message = [row.code, data.draw(uints), *(data.draw(strategy) for strategy in fields_of(row))]
-    packed = wire.pack(message)
+    packed = pack(message)
     (whole,) = Connection().receive(packed)
     wire.check(whole)
     assert exact(whole) == exact(message)

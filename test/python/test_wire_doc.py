@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hornbeam_erlang import _ops
+from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang.exceptions import ProtocolError
 from hornbeam_erlang.terms import Atom, Term
@@ -17,6 +19,7 @@ SAMPLES: dict[str, list[Any]] = {
     "uint": [0, 127, 128, 65536, 2**64 - 1],
     "str": ["", "text", "größe", "x" * 300],
     "bin": [b"", b"text", b"\xff\x00", b"x" * 70000],
+    "packed": [b"", b"\xc0"],
     "bool": [True, False],
     "map": [{}, {"k": [1, True]}],
     "array": [[], [[b"name", b"value"]]],
@@ -26,12 +29,13 @@ WRONG: dict[str, list[Any]] = {
     "uint": [-1, "1", None, 1.0, True, []],
     "str": [1, None, b"text", []],
     "bin": [1, None, "text", []],
+    "packed": [1, None, "text", []],
     "bool": [0, 1, None, "true"],
     "map": [1, None, [], "text"],
     "array": [1, None, {}, "text", b"text"],
     "any": [],
 }
-ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped")
+ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped", "result", "item")
 # Where Python's own words stand in the way of the document's.
 PARAMETERS = {"class_": "class", "size": "bytes", "data": "bytes"}
 
@@ -137,7 +141,7 @@ def test_encoder_takes_the_fields_of_its_row(row: wire.Message) -> None:
 def test_encoder_writes_the_fields_of_its_row(row: wire.Message) -> None:
     stream = [] if row.name in ABOUT_THE_WORKER else [300]
     for values in fillings(row):
-        message = wire.unpack(getattr(wire, f"encode_{row.name}")(*stream, *values))
+        message = unpack(getattr(wire, f"encode_{row.name}")(*stream, *values))
         assert message == [row.code, *(stream or [0]), *values]
         wire.check(message)
 
@@ -178,7 +182,7 @@ def test_extensions_are_those_of_the_document() -> None:
 def test_extension_of_each_value_is_the_documents() -> None:
     values = {"atom": Atom("abc"), "tuple": (1, 2), "term": Term(b"abc"), "integer": 2**64}
     rows = {name: int(ext) for ext, name, _ in table("ext", "name", "payload")}
-    assert {name: extension_of(wire.pack(value)) for name, value in values.items()} == rows
+    assert {name: extension_of(pack(value)) for name, value in values.items()} == rows
 
 
 def extension_of(data: bytes) -> int:
@@ -191,8 +195,18 @@ def test_scope_has_the_elements_of_the_document() -> None:
 
 
 def test_ops_are_those_of_the_document() -> None:
-    rows = {int(op): name for op, name, *_ in table("op", "name", "args", "result")}
-    assert rows == wire.OPS
+    rows = [
+        _ops.Op(int(op), name, fields_of(args), result)
+        for op, name, args, result in table("op", "name", "args", "result")
+    ]
+    assert len(rows) > 20
+    assert list(_ops.OPS) == rows
+    assert {row.code: row.name for row in rows} == wire.OPS
+
+
+def test_constants_of_the_ops_are_their_names() -> None:
+    constants = {name: value for name, value in vars(_ops).items() if type(value) is int}
+    assert constants == {op.name.upper().replace(".", "_"): op.code for op in _ops.OPS}
 
 
 def test_statuses_are_those_of_the_document() -> None:

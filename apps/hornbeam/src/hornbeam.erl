@@ -6,6 +6,10 @@
 -module(hornbeam).
 
 -export([start/1, start/2, stop/0, info/0, format_error/1]).
+-export([publish/2, subscribe/1, unsubscribe/1]).
+-export([call/3, call/4, cast/3, cast/4]).
+-export([register_function/2, register_function/3, unregister_function/1]).
+-export([register_hook/2, unregister_hook/1]).
 -export_type([start_error/0, python_error/0]).
 
 -type python_error() :: #{stage := binary(), class := binary(), message := binary(),
@@ -73,3 +77,69 @@ format_error({listen, Reason}) ->
     io_lib:format("cannot listen: ~ts (~0tp)", [inet:format_error(Reason), Reason]);
 format_error({application, Reason}) ->
     io_lib:format("the hornbeam application does not start: ~0tp", [Reason]).
+
+%% @doc Publish a term; the number of subscribers on all nodes that it was handed to. See
+%% {@link hornbeam_pubsub:publish/2}.
+-spec publish(Topic :: binary(), term()) -> non_neg_integer().
+publish(Topic, Term) ->
+    hornbeam_pubsub:publish(Topic, Term).
+
+%% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}'.
+-spec subscribe(Topic :: binary()) -> ok.
+subscribe(Topic) ->
+    hornbeam_pubsub:subscribe(Topic).
+
+%% @doc End the subscription of the calling process, if it has one.
+-spec unsubscribe(Topic :: binary()) -> ok.
+unsubscribe(Topic) ->
+    hornbeam_pubsub:unsubscribe(Topic).
+
+%% @doc Call a Python function of the app on its least loaded worker; waits at most 5 s.
+-spec call(hornbeam_calls:name(), hornbeam_calls:name(), Args :: [term()]) ->
+    {ok, term()} | {error, hornbeam_calls:failure()}.
+call(Module, Function, Args) ->
+    call(Module, Function, Args, #{}).
+
+%% @doc Call a Python function, plain or async. What it raises is
+%% `{error, {python, Class, Message, Traceback}}'.
+-spec call(hornbeam_calls:name(), hornbeam_calls:name(), Args :: [term()],
+           hornbeam_calls:options()) -> {ok, term()} | {error, hornbeam_calls:failure()}.
+call(Module, Function, Args, Options) ->
+    hornbeam_calls:call(Module, Function, Args, Options).
+
+%% @doc Call a Python function and wait for nothing.
+-spec cast(hornbeam_calls:name(), hornbeam_calls:name(), Args :: [term()]) ->
+    ok | {error, no_worker}.
+cast(Module, Function, Args) ->
+    cast(Module, Function, Args, #{}).
+
+%% @doc The same, with options.
+-spec cast(hornbeam_calls:name(), hornbeam_calls:name(), Args :: [term()],
+           hornbeam_calls:options()) -> ok | {error, no_worker}.
+cast(Module, Function, Args, Options) ->
+    hornbeam_calls:cast(Module, Function, Args, Options).
+
+%% @doc Offer a fun to the apps, which call it by its name.
+-spec register_function(hornbeam_functions:name(), fun()) -> ok.
+register_function(Name, Fun) ->
+    hornbeam_functions:register_function(Name, Fun).
+
+%% @doc Offer an exported function to the apps.
+-spec register_function(hornbeam_functions:name(), module(), Function :: atom()) -> ok.
+register_function(Name, Module, Function) ->
+    hornbeam_functions:register_function(Name, Module, Function).
+
+%% @doc Offer a function no more.
+-spec unregister_function(hornbeam_functions:name()) -> ok.
+unregister_function(Name) ->
+    hornbeam_functions:unregister_function(Name).
+
+%% @doc Handle a hook's actions in Erlang; see {@link hornbeam_hooks}.
+-spec register_hook(Name :: binary(), hornbeam_hooks:handler()) -> ok.
+register_hook(Name, Handler) ->
+    hornbeam_hooks:register_hook(Name, Handler).
+
+%% @doc Handle a hook's actions in Erlang no more.
+-spec unregister_hook(Name :: binary()) -> ok.
+unregister_hook(Name) ->
+    hornbeam_hooks:unregister_hook(Name).

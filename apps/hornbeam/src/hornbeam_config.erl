@@ -98,7 +98,11 @@ table() ->
       websocket_compress => {false, {one_of, [true, false]}, "true or false"},
       websocket_ping_interval => {20000, timeout, "milliseconds or infinity"},
       max_connections => {infinity, timeout, "a positive integer or infinity"},
-      loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"}}.
+      loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},
+      op_timeout => {5000, positive, "milliseconds"},
+      rpc_allow => {[], fun functions/1, "a list of {Module, Function, Arity} or Module"},
+      pubsub_queue_messages => {1000, positive, "a positive integer"},
+      pubsub_queue_bytes => {1048576, positive, "bytes"}}.
 
 check_value({one_of, Values}, Value) -> ok_if(lists:member(Value, Values), Value);
 check_value(positive, Value) -> ok_if(is_integer(Value) andalso Value > 0, Value);
@@ -110,6 +114,14 @@ check_value(Check, Value) when is_function(Check, 1) -> Check(Value).
 
 ok_if(true, Value) -> {ok, Value};
 ok_if(false, _Value) -> error.
+
+functions(Value) when is_list(Value) -> ok_if(lists:all(fun is_function_name/1, Value), Value);
+functions(_) -> error.
+
+is_function_name({Module, Function, Arity}) ->
+    is_atom(Module) andalso is_atom(Function) andalso is_integer(Arity) andalso Arity >= 0;
+is_function_name(Module) ->
+    is_atom(Module).
 
 app(Value) ->
     with_text(Value, fun(Text) ->

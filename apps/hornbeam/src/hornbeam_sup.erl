@@ -1,10 +1,10 @@
 %% The root of the tree, and the only place that puts a server together or takes it apart.
 %%
-%%   hornbeam_sup                  rest_for_one: order is dependency
-%%   ├── hornbeam_pools_sup        one_for_one
-%%   │   └── hornbeam_pool_sup     one_for_all, while an app is served
-%%   │       ├── hornbeam_worker_sup → N × hornbeam_worker
-%%   │       └── hornbeam_pool     keeps N of them alive
+%%   hornbeam_sup                  one_for_one; the order is that of start and, reversed, of stop
+%%   ├── hornbeam_api_sup          the processes behind the ops
+%%   ├── hornbeam_pool_sup         one_for_all, while an app is served
+%%   │   ├── hornbeam_worker_sup → N × hornbeam_worker
+%%   │   └── hornbeam_pool         keeps N of them alive
 %%   └── hornbeam_listener         while an app is served; last, so that it opens when the
 %%                                 house is ready and shuts first
 %%
@@ -61,10 +61,11 @@ start_parts([Start | Rest], Checked) ->
     end.
 
 start_pool(Checked) ->
-    case hornbeam_pools_sup:start_pool(main, hornbeam_api, Checked) of
-        {ok, _} -> hornbeam_pool:await_ready(main);
-        {error, _} = Error -> Error
-    end.
+    Spec = #{id => hornbeam_pool_sup,
+             start => {hornbeam_pool_sup, start_link, [main, hornbeam_api, Checked]},
+             type => supervisor},
+    {ok, _} = supervisor:start_child(?MODULE, Spec),
+    hornbeam_pool:await_ready(main).
 
 start_listener(Checked) ->
     Spec = #{id => hornbeam_listener,
@@ -82,9 +83,12 @@ stop_server() ->
     global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
 
 stop_parts() ->
-    _ = supervisor:terminate_child(?MODULE, hornbeam_listener),
-    _ = supervisor:delete_child(?MODULE, hornbeam_listener),
-    hornbeam_pools_sup:stop_pool(main).
+    lists:foreach(fun stop_part/1, [hornbeam_listener, hornbeam_pool_sup]).
+
+stop_part(Id) ->
+    _ = supervisor:terminate_child(?MODULE, Id),
+    _ = supervisor:delete_child(?MODULE, Id),
+    ok.
 
 served() ->
     case hornbeam_pool:lookup(main) of
@@ -96,8 +100,9 @@ served() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = hornbeam_pool:new_table(),
-    Flags = #{strategy => rest_for_one, intensity => 10, period => 10},
-    Pools = #{id => hornbeam_pools_sup,
-              start => {hornbeam_pools_sup, start_link, []},
-              type => supervisor},
-    {ok, {Flags, [Pools]}}.
+    ok = hornbeam_api_sup:new_tables(),
+    Flags = #{strategy => one_for_one, intensity => 10, period => 10},
+    Api = #{id => hornbeam_api_sup,
+            start => {hornbeam_api_sup, start_link, []},
+            type => supervisor},
+    {ok, {Flags, [Api]}}.

@@ -23,6 +23,7 @@ import hornbeam_erlang
 from hornbeam_erlang import _bridge
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import App
+from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.lifespan import Lifespan
@@ -50,11 +51,12 @@ class Worker:
         self._transport.send(wire.encode_hello(wire.VERSION, _about()))
         config = self._receive_config()
         self._capture.install()
-        _bridge.install(self._transport)
+        carrier = WorkerCarrier(self._transport, config)
+        _bridge.install(carrier)
         atexit.register(self._last_words)
         loop = self._new_loop(config)
         app = self._load(config)
-        server = Server(app, self._transport, loop, config)
+        server = Server(app, self._transport, loop, config, carrier)
         self._transport.start(loop, server)
         try:
             loop.run_until_complete(self._serve(server, Lifespan(app, config.lifespan)))

@@ -12,9 +12,13 @@ From each of them but CLOSED to GONE: by `disconnect`, or by text that is not UT
 """
 
 import asyncio
+import sys
 from enum import Enum, auto
+from types import FrameType
 from typing import Any
 
+from hornbeam_erlang._caller import is_noted
+from hornbeam_erlang._mailbox import Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import Event, common_scope
 from hornbeam_erlang._worker.headers import check_bytes, check_headers, check_subprotocol
@@ -130,11 +134,29 @@ class WebSocket(Stream):
         while not events:
             if self._disconnect is not None:
                 return dict(self._disconnect)
+            if self.mailbox is not None and self._is_polled(sys._getframe(1)):
+                # Whoever waits for the message itself goes first.
+                await asyncio.sleep(0)
+                if not events and self._disconnect is None and self._ring():
+                    return {"type": "hornbeam.pubsub"}
+                continue
             await self._wait_for_event()
         event, size = events.popleft()
         if size != FREE and self.allowance.consume(size) and self._state is _OPEN:
             self._give_credit()
         return event
+
+    def open_mailbox(self, mailbox: Mailbox) -> None:
+        super().open_mailbox(mailbox)
+        mailbox.bell = self._wake_readers
+
+    def _is_polled(self, frame: FrameType) -> bool:
+        """Tell whether the code that waits for an event reads published messages by polling."""
+        mailbox = self.mailbox
+        return mailbox is not None and mailbox.may_ring and is_noted(mailbox.polled, frame)
+
+    def _ring(self) -> bool:
+        return self.mailbox is not None and self.mailbox.ring()
 
     async def send(self, event: Event) -> None:
         if event["type"] != "websocket.send":

@@ -22,6 +22,9 @@ class Config:
     stream_window: tuple[int, int]
     worker_window: int
     max_message: int
+    op_timeout: int
+    pubsub_queue_messages: int
+    pubsub_queue_bytes: int
 
     @classmethod
     def from_map(cls, given: dict[str, Any]) -> Self:

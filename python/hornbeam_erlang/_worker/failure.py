@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from hornbeam_erlang._handlers import class_name
 from hornbeam_erlang._worker.logs import clip
 
 _OURS = str(Path(__file__).parent)
@@ -21,13 +22,7 @@ class Failure(NamedTuple):
 
 def describe(error: BaseException) -> Failure:
     """Describe an exception that came out of the app."""
-    return Failure(_class_name(type(error)), clip(_message(error)), clip(_traceback(error)))
-
-
-def _class_name(kind: type[BaseException]) -> str:
-    if kind.__module__ in ("builtins", "__main__"):
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return Failure(class_name(type(error)), clip(_message(error)), clip(_traceback(error)))
 
 
 def _message(error: BaseException) -> str:

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
+from hornbeam_erlang._mailbox import Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import App
 from hornbeam_erlang._worker.asgi_http import Http, http_scope
 from hornbeam_erlang._worker.asgi_websocket import WebSocket, websocket_scope
+from hornbeam_erlang._worker.calls import Calls
+from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.stream import Shared, Stream
@@ -36,6 +39,7 @@ class Server:
         transport: Transport,
         loop: asyncio.AbstractEventLoop,
         config: Config,
+        carrier: WorkerCarrier,
     ) -> None:
         self._app = app
         self._transport = transport
@@ -44,6 +48,9 @@ class Server:
         self._shared = Shared(loop, transport.write, config.stream_window)
         self._root_path = config.root_path
         self._streams: dict[int, Any] = {}
+        self._topics = carrier.topics
+        self._topics.opened = self._open_mailbox
+        self._calls = Calls(loop, transport.write, carrier.handlers)
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()
         self._table: dict[int, Callable[[Message], None]] = {
@@ -54,6 +61,10 @@ class Server:
             wire.ACCEPTED: self._accepted,
             wire.REPLY: transport.reply,
             wire.STOP: self._stop,
+            wire.EVENT: carrier.take_event,
+            wire.CALL: self._calls.call,
+            wire.MORE: self._calls.more,
+            wire.CANCEL: self._calls.cancel,
         }
 
     def share(self, state: dict[str, Any] | None) -> None:
@@ -96,6 +107,7 @@ class Server:
 
     def _disconnect(self, message: Message) -> None:
         if (stream := self._streams.get(message[1])) is not None:
+            self._topics.leave(message[1])
             stream.disconnect(message[2], message[3])
 
     def _accepted(self, message: Message) -> None:
@@ -110,6 +122,10 @@ class Server:
         """Return the stream on whose behalf the running code calls; 0 once it has ended."""
         number = _current.get()
         return number if number in self._streams else 0
+
+    def _open_mailbox(self, number: int, mailbox: Mailbox) -> None:
+        if (stream := self._streams.get(number)) is not None:
+            stream.open_mailbox(mailbox)
 
     # The life of a stream
 
@@ -144,6 +160,7 @@ class Server:
             failure = self._undone(scope, stream.end())
         stream.task = None  # or the two would hold each other until a garbage collection
         del self._streams[number]
+        self._topics.forget(number)
         self._write(wire.encode_ended(number, *(failure or (None, "", ""))))
 
     def _failed(self, scope: dict[str, Any], error: BaseException, gone: bool) -> Failure | None:
@@ -162,7 +179,7 @@ class Server:
 
     async def finish(self, seconds: float, seconds_to_cancel: float) -> None:
         """Wait for the handlers that still run, then cancel them."""
-        tasks = [stream.task for stream in self._streams.values()]
+        tasks = [stream.task for stream in self._streams.values()] + self._calls.tasks()
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=seconds)

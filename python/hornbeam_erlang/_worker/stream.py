@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from hornbeam_erlang._mailbox import Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import Event
 from hornbeam_erlang._worker.connection import Account, Allowance
@@ -38,6 +39,7 @@ class Stream:
         "account",
         "allowance",
         "disconnected",
+        "mailbox",
         "number",
         "task",
         "write",
@@ -50,6 +52,8 @@ class Stream:
         self.allowance = Allowance(*shared.window)
         self.disconnected = False
         self.task: asyncio.Task[None] | None = None
+        # Published messages, once the handler has subscribed to some.
+        self.mailbox: Mailbox | None = None
         self._loop = shared.loop
         self._create_future = shared.loop.create_future
         self._events: deque[tuple[Event, int]] = deque()
@@ -66,6 +70,10 @@ class Stream:
         self.disconnected = True
         self._wake_readers()
         self._call_sender()
+
+    def open_mailbox(self, mailbox: Mailbox) -> None:
+        """Take note of where published messages for this stream go."""
+        self.mailbox = mailbox
 
     def end(self) -> str | None:
         """Note that the app's callable has returned; return what it has left undone."""

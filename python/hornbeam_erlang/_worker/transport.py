@@ -8,7 +8,10 @@ it; before and after, it is whoever holds the lock.
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
+import contextvars
+import itertools
 import logging
 import os
 import select
@@ -18,11 +21,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, Protocol, cast
 
+from hornbeam_erlang import _ops
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import Connection
 from hornbeam_erlang._worker.logs import LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
-from hornbeam_erlang.exceptions import HornbeamError, NotConnected
 
 READ_SIZE = 1 << 20
 
@@ -47,8 +50,12 @@ class Receiver(Protocol):
         """Return the number of the stream for which the running code calls, or 0."""
 
 
+# Whoever waits for a reply, in the loop's own coroutines or elsewhere.
+Waiter = asyncio.Future[Message] | concurrent.futures.Future[Message]
+
+
 class Transport:
-    """The worker's pipes, and the carrier of ops for `_bridge`."""
+    """The worker's pipes, and the ops that travel through them."""
 
     def __init__(self, logs: LogQueue) -> None:
         self._connection = Connection()
@@ -63,9 +70,15 @@ class Transport:
         # Set while our state is between two bytes, when a finalizer must not start an op.
         self._busy = False
         self._backlog: deque[Message] = deque()
-        self._refs = 0
+        self._refs = itertools.count(1)
         self._blocking: dict[int, Message | None] = {}
-        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._waiting: dict[int, Waiter] = {}
+        # What runs between the turns of an app's task must not run in that task's context.
+        self._context = contextvars.copy_context()
+        # How long an op waits for its reply when its caller does not say (seconds).
+        self.op_timeout = 5.0
+        # Events are taken at once, also while an op blocks the loop: it may be what they wait for.
+        self.take_event: Callable[[Message], None] = lambda message: None
         self._owner: int | None = None
         self._lock = threading.RLock()
         self._poll = select.poll()
@@ -92,11 +105,11 @@ class Transport:
             return
         self._loop.remove_reader(FROM_BEAM)
         self._loop.remove_writer(TO_BEAM)
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(NotConnected("the worker has stopped"))
         with self._lock:
             self._owner = None
+        for waiter in list(self._waiting.values()):
+            if isinstance(waiter, concurrent.futures.Future) and not waiter.done():
+                waiter.set_exception(_stopped())
 
     def write(self, message: bytes) -> None:
         """Send a message at the end of this turn of the loop, with all others of the turn."""
@@ -139,7 +152,7 @@ class Transport:
     def _schedule_catch_up(self) -> None:
         if not self._catch_up_scheduled and (self._backlog or self._unwritten is not None):
             self._catch_up_scheduled = True
-            self._call_soon(self._catch_up)
+            self._loop.call_soon(self._catch_up, context=self._context)
 
     def _catch_up(self) -> None:
         """Do what was left while the loop stood still."""
@@ -224,6 +237,13 @@ class Transport:
         """Queue a message while no loop runs; `receive` and `drain` write it."""
         self._connection.send(message)
 
+    def post(self, message: bytes) -> None:
+        """Queue a message, whether the loop runs or not."""
+        if self._owner is None:
+            self.send(message)
+        else:
+            self.write(message)
+
     def receive(self) -> Message:
         """Wait for a message that is no reply and no credit, while no loop runs."""
         with self._lock:
@@ -268,6 +288,9 @@ class Transport:
                     self.reply(message)
                 elif message[0] == wire.CREDIT and message[1] == 0:
                     self._connection.credit += message[2]
+                elif message[0] == wire.EVENT:
+                    wire.check(message)
+                    self.take_event(message)
                 else:
                     self._backlog.append(message)
         except Exception as error:
@@ -275,60 +298,113 @@ class Transport:
 
     # Ops
 
-    def call(self, op: int, args: Sequence[Any]) -> Any:
-        """Call Erlang and block until it answers; in any thread."""
+    def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
+        """Call Erlang and block until it answers, at most `timeout` seconds; in any thread."""
+        seconds = self.op_timeout if timeout is None else timeout
         if self._owner == threading.get_ident():
             try:
-                return self._call_here(op, args)
+                return self._call_here(op, args, seconds)
             finally:
                 self._schedule_catch_up()
         with self._lock:
             if self._owner is None:
-                return self._call_here(op, args)
-        return asyncio.run_coroutine_threadsafe(self._call_in_loop(op, args), self._loop).result()
+                return self._call_here(op, args, seconds)
+            ref, waiter = self._hand_over(op, args)
+        try:
+            reply = waiter.result(seconds)
+            return _ops.result(reply[3], reply[4])
+        except concurrent.futures.TimeoutError:
+            if waiter.done():  # it is Erlang's own answer
+                raise
+            raise _late(op, seconds) from None
+        finally:
+            self._waiting.pop(ref, None)
 
-    async def call_async(self, op: int, args: Sequence[Any]) -> Any:
-        """Call Erlang and wait for its answer; in any loop."""
+    async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
+        """Call Erlang and wait for its answer, at most `timeout` seconds; in any loop."""
         if self._owner is None:
-            return self.call(op, args)
+            return self.call(op, args, timeout)
+        seconds = self.op_timeout if timeout is None else timeout
         if self._owner == threading.get_ident():
-            return await self._call_in_loop(op, args)
-        handed_over = asyncio.run_coroutine_threadsafe(self._call_in_loop(op, args), self._loop)
-        return await asyncio.wrap_future(handed_over)
+            return await self._call_in_loop(op, args, seconds)
+        with self._lock:
+            if self._owner is None:
+                raise _stopped()
+            ref, waiter = self._hand_over(op, args)
+        try:
+            reply = await _within(seconds, op, asyncio.wrap_future(waiter))
+            return _ops.result(reply[3], reply[4])
+        finally:
+            self._waiting.pop(ref, None)
 
-    def _call_here(self, op: int, args: Sequence[Any]) -> Any:
+    def caller(self) -> int:
+        """Return the number of the stream for which the running code calls, or 0."""
+        return 0 if self._owner is None else self._receiver.caller()
+
+    def is_alone(self) -> bool:
+        """Tell whether no loop runs but one that the running code would block."""
+        return self._owner in (None, threading.get_ident())
+
+    def _call_here(self, op: int, args: Sequence[Any], seconds: float) -> Any:
         if self._busy:
             raise RuntimeError("a finalizer called Erlang in the middle of another message")
-        ref = self._send_op(op, args)
+        ref, message = self._encode(op, args)
+        self._connection.send_op(message)
         self._blocking[ref] = None
         try:
-            self._pump(lambda: self._blocking[ref] is not None)
+            if not self._pump(lambda: self._blocking[ref] is not None, seconds):
+                raise _late(op, seconds)
         finally:
             reply = self._blocking.pop(ref)
-        return _result(cast(Message, reply))
+        _, _, _, status, value = cast(Message, reply)
+        return _ops.result(status, value)
 
-    async def _call_in_loop(self, op: int, args: Sequence[Any]) -> Any:
-        ref = self._send_op(op, args)
-        self._waiting[ref] = asyncio.get_running_loop().create_future()
-        self._flush()
+    async def _call_in_loop(self, op: int, args: Sequence[Any], seconds: float) -> Any:
+        ref, message = self._encode(op, args)
+        waiter: asyncio.Future[Message] = self._loop.create_future()
+        self._waiting[ref] = waiter
+        self._send_op(message)
         try:
-            return _result(await self._waiting[ref])
+            reply = await _within(seconds, op, waiter)
+            return _ops.result(reply[3], reply[4])
         finally:
             del self._waiting[ref]
 
-    def _send_op(self, op: int, args: Sequence[Any]) -> int:
-        self._refs += 1
-        caller = 0 if self._owner is None else self._receiver.caller()
-        self._connection.send_op(wire.encode_op(caller, self._refs, op, args))
-        return self._refs
+    def _hand_over(
+        self, op: int, args: Sequence[Any]
+    ) -> tuple[int, concurrent.futures.Future[Message]]:
+        """Let the loop's thread send an op of this thread."""
+        ref, message = self._encode(op, args)
+        waiter: concurrent.futures.Future[Message] = concurrent.futures.Future()
+        self._waiting[ref] = waiter
+        try:
+            self._loop.call_soon_threadsafe(self._send_op, message)
+        except RuntimeError:  # the loop has been closed
+            del self._waiting[ref]
+            raise _stopped() from None
+        return ref, waiter
+
+    def _encode(self, op: int, args: Sequence[Any]) -> tuple[int, bytes]:
+        ref = next(self._refs)
+        message = wire.encode_op(self.caller(), ref, op, args)
+        if len(message) > wire.MAX_MESSAGE:
+            raise ValueError(
+                f"{wire.OPS.get(op, op)} with {len(message)} bytes; "
+                f"at most {wire.MAX_MESSAGE} can travel at once"
+            )
+        return ref, message
+
+    def _send_op(self, message: bytes) -> None:
+        self._connection.send_op(message)
+        self._flush()
 
     def reply(self, message: Message) -> None:
         """Give an answer to who waits for it, if somebody still does."""
         ref = message[2]
         if ref in self._blocking:
             self._blocking[ref] = message
-        elif (future := self._waiting.get(ref)) is not None and not future.done():
-            future.set_result(message)
+        elif (waiter := self._waiting.get(ref)) is not None and not waiter.done():
+            waiter.set_result(message)
 
 
 def _write(data: bytes | memoryview) -> int:
@@ -345,8 +421,23 @@ def _drain(messages: deque[Message]) -> Iterator[Message]:
         yield messages.popleft()
 
 
-def _result(reply: Message) -> Any:
-    status, value = reply[3], reply[4]
-    if status == 0:
-        return value
-    raise wire.STATUSES.get(status, HornbeamError)(value)
+async def _within(seconds: float, op: int, waiter: asyncio.Future[Message]) -> Message:
+    """Wait for a reply; raises `TimeoutError` when the time is over."""
+
+    def expire() -> None:
+        if not waiter.done():
+            waiter.set_exception(_late(op, seconds))
+
+    alarm = asyncio.get_running_loop().call_later(seconds, expire)
+    try:
+        return await waiter
+    finally:
+        alarm.cancel()
+
+
+def _late(op: int, seconds: float) -> TimeoutError:
+    return TimeoutError(f"Erlang has not answered {wire.OPS.get(op, op)} within {seconds} s")
+
+
+def _stopped() -> ConnectionError:
+    return ConnectionError("the worker has stopped; Erlang's answer will not come")

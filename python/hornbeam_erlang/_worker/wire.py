@@ -1,8 +1,8 @@
 """The wire as bytes: what docs/wire.md says, written by hand.
 
-Pure: knows msgpack and the tables, neither pipes nor streams. Messages *from* the BEAM come out
-of `unpacker()` as lists, `check` compares one with its row; messages *to* it are made by
-`encode_…`, still without the length that precedes them on the pipe.
+Pure: knows msgpack and the tables, neither pipes nor streams; values are packed elsewhere.
+Messages *from* the BEAM come out of `unpacker()` as lists, `check` compares one with its row;
+messages *to* it are made by `encode_…`, still without the length that precedes them on the pipe.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from hornbeam_erlang import _ops
+from hornbeam_erlang._values import from_extension, to_msgpack
 from hornbeam_erlang.exceptions import ProtocolError
-from hornbeam_erlang.terms import Atom, Term
 
 VERSION = 1
 MAX_MESSAGE = 134_217_728
@@ -27,6 +28,10 @@ ACCEPTED = 8
 CREDIT = 9
 REPLY = 10
 STOP = 11
+EVENT = 12
+CALL = 13
+MORE = 14
+CANCEL = 15
 HELLO = 33
 READY = 34
 FAILED = 35
@@ -40,6 +45,8 @@ ENDED = 42
 LOG = 43
 OP = 44
 STOPPED = 45
+RESULT = 46
+ITEM = 47
 
 
 class Message(NamedTuple):
@@ -68,6 +75,15 @@ MESSAGES = (
     _row(CREDIT, "credit", "both", "bytes: uint, messages: uint"),
     _row(REPLY, "reply", "beam", "ref: uint, status: uint, value: any"),
     _row(STOP, "stop", "beam", "timeout: uint"),
+    _row(EVENT, "event", "beam", "topic: str, value: packed"),
+    _row(
+        CALL,
+        "call",
+        "beam",
+        "ref: uint, mode: uint, target: str, function: str, args: packed, kwargs: packed",
+    ),
+    _row(MORE, "more", "beam", "ref: uint, items: uint"),
+    _row(CANCEL, "cancel", "beam", "ref: uint"),
     _row(HELLO, "hello", "python", "version: uint, about: map"),
     _row(READY, "ready", "python", "about: map"),
     _row(FAILED, "failed", "python", "stage: str, class: str, message: str, traceback: str"),
@@ -86,11 +102,13 @@ MESSAGES = (
     _row(LOG, "log", "python", "level: uint, logger: str, text: str"),
     _row(OP, "op", "python", "ref: uint, op: uint, args: array"),
     _row(STOPPED, "stopped", "python"),
+    _row(RESULT, "result", "python", "ref: uint, status: uint, value: any"),
+    _row(ITEM, "item", "python", "ref: uint, value: packed"),
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
-OPS: dict[int, str] = {}
-STATUSES: dict[int, type[Exception]] = {1: NotImplementedError}
+OPS = {op.code: op.name for op in _ops.OPS}
+STATUSES = _ops.STATUSES
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -108,70 +126,6 @@ class Scope(NamedTuple):
     server: list[Any] | None
 
 
-# Values: str and bytes, numbers, lists and maps as msgpack has them, the rest as extensions.
-
-
-def pack(value: Any) -> bytes:
-    """Return a value for Erlang as msgpack; raises `TypeError` for what Erlang has no term for."""
-    packed: bytes = msgpack.packb(value, default=_to_extension, strict_types=True)
-    return packed
-
-
-def unpack(data: bytes) -> Any:
-    """Return the value that Erlang packed."""
-    return msgpack.unpackb(data, ext_hook=_from_extension, strict_map_key=False)
-
-
-def _to_extension(value: Any) -> Any:
-    match value:
-        case Atom():
-            return msgpack.ExtType(1, str.encode(value))
-        case tuple():
-            return msgpack.ExtType(2, pack(list(value)))
-        case Term():
-            return msgpack.ExtType(3, value.data)
-        case int():
-            return _to_integer(int.__int__(value))
-    return _to_base(value)
-
-
-def _to_integer(value: int) -> Any:
-    if -(1 << 63) <= value < 1 << 64:
-        return value
-    magnitude = value if value >= 0 else ~value
-    size = magnitude.bit_length() // 8 + 1
-    return msgpack.ExtType(4, value.to_bytes(size, "big", signed=True))
-
-
-def _to_base(value: Any) -> Any:
-    """Return a subclass's instance as its base: an enum's member, a defaultdict, …"""
-    match value:
-        case str():
-            return str.__str__(value)
-        case float():
-            return float.__float__(value)
-        case bytes() | bytearray():
-            return bytes(value)
-        case dict():
-            return dict(value)
-        case list():
-            return list(value)
-    raise TypeError(f"Erlang has no term for a {type(value).__name__}")
-
-
-def _from_extension(code: int, data: bytes) -> Any:
-    match code:
-        case 1:
-            return Atom(data.decode())
-        case 2 if isinstance(elements := unpack(data), list):
-            return tuple(elements)
-        case 3:
-            return Term(data)
-        case 4:
-            return int.from_bytes(data, "big", signed=True)
-    raise ProtocolError(f"not an extension of this wire: type {code}, {data[:40]!r}")
-
-
 # BEAM → Python
 
 
@@ -181,7 +135,7 @@ def unpacker() -> Any:
     Its buffer holds the longest message and what was read behind it.
     """
     return msgpack.Unpacker(
-        max_buffer_size=2 * MAX_MESSAGE, ext_hook=_from_extension, strict_map_key=False
+        max_buffer_size=2 * MAX_MESSAGE, ext_hook=from_extension, strict_map_key=False
     )
 
 
@@ -192,6 +146,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "str": (str,),
     "bin": (bytes,),
+    "packed": (bytes,),
     "bool": (bool,),
     "map": (dict,),
     "array": (list,),
@@ -237,11 +192,11 @@ _pack = msgpack.Packer(unicode_errors="backslashreplace").pack
 
 
 def encode_hello(version: int, about: dict[str, Any]) -> bytes:
-    return pack([HELLO, 0, version, about])
+    return to_msgpack([HELLO, 0, version, about])
 
 
 def encode_ready(about: dict[str, Any]) -> bytes:
-    return pack([READY, 0, about])
+    return to_msgpack([READY, 0, about])
 
 
 def encode_failed(stage: str, class_: str, message: str, traceback: str) -> bytes:
@@ -287,8 +242,16 @@ def encode_log(level: int, logger: str, text: str) -> bytes:
 
 
 def encode_op(stream: int, ref: int, op: int, args: Sequence[Any]) -> bytes:
-    return pack([OP, stream, ref, op, list(args)])
+    return to_msgpack([OP, stream, ref, op, list(args)])
 
 
 def encode_stopped() -> bytes:
     return _pack((STOPPED, 0))
+
+
+def encode_result(ref: int, status: int, value: Any) -> bytes:
+    return to_msgpack([RESULT, 0, ref, status, value])
+
+
+def encode_item(ref: int, value: bytes) -> bytes:
+    return _pack((ITEM, 0, ref, value))

@@ -1,14 +1,157 @@
 %% The ops that Erlang offers to apps, by their numbers in docs/wire.md.
+%%
+%% One row an op: its name, its arguments, its result, where it runs, and what does it. Quick ones
+%% run here, in the process that routes the worker's messages; what may wait runs apart, in a
+%% process of its own that writes the reply itself. A quick one may decide that it is none.
 -module(hornbeam_api).
 -behaviour(hornbeam_worker_api).
 
--export([handle_op/3]).
+-include_lib("kernel/include/logger.hrl").
 
--define(NOT_IMPLEMENTED, 1).
+-export([handle_op/3, ops/0]).
+-export_type([op/0]).
+
+-type op() :: {Number :: pos_integer(), Name :: binary(), [hornbeam_api_args:arg()],
+               hornbeam_api_answer:result_type(), here | apart,
+               fun(([term()], hornbeam_worker_api:context()) ->
+                   result() | {apart, fun(() -> result())})}.
+
+-type result() :: {ok, term()} | {error, Failure :: term()}.
+
+-define(NUMBERS, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 22, 23, 30, 31, 32, 33, 40, 41,
+                  50, 51, 52, 53, 54, 55, 56, 57]).
+
+%% @doc All ops, in the order of their numbers.
+-spec ops() -> [op()].
+ops() ->
+    [op(Number) || Number <- ?NUMBERS].
+
+op(1) ->
+    {1, <<"state.get">>, [{key, key}], {optional, packed}, here, fun hornbeam_state_ops:get/2};
+op(2) ->
+    {2, <<"state.set">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}, {scoped, bool}],
+     nil, here, fun hornbeam_state_ops:set/2};
+op(3) ->
+    {3, <<"state.delete">>, [{key, key}], bool, here, fun hornbeam_state_ops:delete/2};
+op(4) ->
+    {4, <<"state.incr">>, [{key, key}, {delta, number}, {scoped, bool}], number, here,
+     fun hornbeam_state_ops:incr/2};
+op(5) ->
+    {5, <<"state.get_multi">>, [{keys, keys}], packed_array, here,
+     fun hornbeam_state_ops:get_multi/2};
+op(6) ->
+    {6, <<"state.set_multi">>, [{pairs, pairs}, {ttl, {optional, ttl}}], nil, here,
+     fun hornbeam_state_ops:set_multi/2};
+op(7) ->
+    {7, <<"state.keys">>, [{prefix, {optional, prefix}}], keys, apart,
+     fun hornbeam_state_ops:keys/2};
+op(8) ->
+    {8, <<"state.items">>, [{prefix, {optional, prefix}}], items, apart,
+     fun hornbeam_state_ops:items/2};
+op(9) ->
+    {9, <<"state.add">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}], bool, here,
+     fun hornbeam_state_ops:add/2};
+op(10) ->
+    {10, <<"state.cas">>, [{key, key}, {old, packed}, {new, packed}], bool, here,
+     fun hornbeam_state_ops:cas/2};
+op(11) ->
+    {11, <<"state.take">>, [{key, key}], {optional, packed}, here, fun hornbeam_state_ops:take/2};
+op(20) ->
+    {20, <<"pubsub.subscribe">>, [{topic, topic}, {forward, bool}], nil, apart,
+     fun hornbeam_pubsub_ops:subscribe/2};
+op(21) ->
+    {21, <<"pubsub.unsubscribe">>, [{topic, topic}], nil, apart,
+     fun hornbeam_pubsub_ops:unsubscribe/2};
+op(22) ->
+    {22, <<"pubsub.publish">>, [{topic, topic}, {value, packed}], uint, here,
+     fun hornbeam_pubsub_ops:publish/2};
+op(23) ->
+    {23, <<"pubsub.dropped">>, [], uint, here, fun hornbeam_pubsub_ops:dropped/2};
+op(30) ->
+    {30, <<"rpc.call">>, [{node, str}, {module, str}, {function, str}, {args, packed},
+                          {timeout, timeout}],
+     packed, apart, fun hornbeam_call_ops:rpc_call/2};
+op(31) ->
+    {31, <<"rpc.cast">>, [{node, str}, {module, str}, {function, str}, {args, packed}], nil, apart,
+     fun hornbeam_call_ops:rpc_cast/2};
+op(32) ->
+    {32, <<"rpc.nodes">>, [], strs, here, fun hornbeam_call_ops:rpc_nodes/2};
+op(33) ->
+    {33, <<"rpc.node">>, [], str, here, fun hornbeam_call_ops:rpc_node/2};
+op(40) ->
+    {40, <<"functions.call">>, [{name, str}, {args, packed}, {timeout, timeout}], packed, apart,
+     fun hornbeam_call_ops:function_call/2};
+op(41) ->
+    {41, <<"functions.cast">>, [{name, str}, {args, packed}], nil, apart,
+     fun hornbeam_call_ops:function_cast/2};
+op(50) ->
+    {50, <<"hooks.register">>, [{name, str}], nil, apart, fun hornbeam_hook_ops:register_hook/2};
+op(51) ->
+    {51, <<"hooks.unregister">>, [{name, str}], nil, apart,
+     fun hornbeam_hook_ops:unregister_hook/2};
+op(52) ->
+    {52, <<"hooks.execute">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed},
+                               {timeout, timeout}],
+     packed, apart, fun hornbeam_hook_ops:execute/2};
+op(53) ->
+    {53, <<"hooks.execute_async">>, [{name, str}, {action, str}, {args, packed},
+                                     {kwargs, packed}],
+     str, apart, fun hornbeam_hook_ops:execute_async/2};
+op(54) ->
+    {54, <<"hooks.await_result">>, [{id, str}, {timeout, timeout}], packed, apart,
+     fun hornbeam_hook_ops:await_result/2};
+op(55) ->
+    {55, <<"hooks.stream">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed}], str,
+     apart, fun hornbeam_hook_ops:stream/2};
+op(56) ->
+    {56, <<"hooks.next">>, [{id, str}, {timeout, timeout}], packed_array, apart,
+     fun hornbeam_hook_ops:next/2};
+op(57) ->
+    {57, <<"hooks.close">>, [{id, str}], nil, apart, fun hornbeam_hook_ops:close/2};
+op(_Number) ->
+    none.
 
 %% @private
 -spec handle_op(non_neg_integer(), binary(), hornbeam_worker_api:context()) ->
     hornbeam_worker_api:answer().
-handle_op(Op, _Args, _Context) ->
-    Text = io_lib:format("this node has no op ~b; upgrade its hornbeam application", [Op]),
-    {reply, ?NOT_IMPLEMENTED, hornbeam_msgpack:encode(iolist_to_binary(Text))}.
+handle_op(Number, Packed, Context) ->
+    case op(Number) of
+        {_, _, Args, _, _, _} = Op ->
+            handle(Op, hornbeam_api_args:read(Args, Packed), Context);
+        none ->
+            Text = io_lib:format("this node has no op ~b; upgrade its hornbeam application",
+                                 [Number]),
+            reply(hornbeam_api_answer:error(not_implemented, Text))
+    end.
+
+handle({_, _, _, _, here, Fun} = Op, {ok, Args}, Context) ->
+    reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Context);
+handle({_, _, _, _, apart, Fun} = Op, {ok, Args}, Context) ->
+    reply({apart, fun() -> Fun(Args, Context) end}, Op, Context);
+handle({_, Name, _, _, _, _}, {error, {Kind, Sentence}}, _Context) ->
+    reply(hornbeam_api_answer:error(Kind, [Name, ": ", Sentence])).
+
+reply({apart, Fun}, Op, Context) ->
+    _ = proc_lib:spawn(fun() -> write_reply(answer(Op, Fun), Context) end),
+    noreply;
+reply(Answer, _Op, _Context) ->
+    reply(Answer).
+
+reply({Status, Packed}) ->
+    {reply, Status, Packed}.
+
+write_reply({Status, Packed}, #{stream := Stream, ref := Ref, writer := Writer}) ->
+    hornbeam_worker_writer:write(Writer, hornbeam_wire:reply(Stream, Ref, Status, Packed)).
+
+%% The edge: a fault in an op is one failed call, not the end of the worker and all its sockets.
+answer({_, Name, _, Type, _, _}, Fun) ->
+    try Fun() of
+        {apart, Later} -> {apart, Later};
+        {ok, Result} -> hornbeam_api_answer:ok(Type, Result);
+        {error, Failure} -> hornbeam_api_answer:failure(Failure)
+    catch
+        Class:Reason:Stack ->
+            ?LOG_ERROR(#{what => op_failed, op => Name, class => Class, reason => Reason,
+                         stacktrace => Stack}, #{domain => [hornbeam]}),
+            hornbeam_api_answer:failure(hornbeam_deadline:failure(Class, Reason, Stack))
+    end.

@@ -28,6 +28,8 @@
     credit :: {Bytes :: integer(), Messages :: integer()},
     %% what was given to the socket and is not given back as credit
     sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
+    %% what others than the app sent, was given to the socket and is not settled
+    forwarded = none :: {hornbeam_outbox:outbox(), non_neg_integer(), non_neg_integer()} | none,
     %% how we closed it, once we did
     closed :: {code(), binary()} | undefined
 }).
@@ -60,6 +62,12 @@ init(Req, Mount) ->
         none -> with_worker(Req, Mount);
         Status -> {ok, hornbeam_response:refuse(Status, Req), Mount}
     end.
+
+%% What an app binds to a WebSocket that it then refuses ends with the TCP connection.
+last(#{version := 'HTTP/1.1'} = Req) ->
+    cowboy_req:set_resp_header(<<"connection">>, <<"close">>, Req);
+last(Req) ->
+    Req.
 
 %% Cowboy checks the same after init/2; the app should not be asked for nothing.
 handshake_fault(#{version := 'HTTP/2'}) ->
@@ -109,7 +117,7 @@ with_worker(Req, #{pool := Pool, counters := Counters, options := Options} = Mou
 
 ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
     Scope = hornbeam_scope:websocket(Req),
-    Stream = hornbeam_stream:open(Handle, websocket, fun(Number) ->
+    Stream = hornbeam_stream:open(Handle, websocket, connection(Req), fun(Number) ->
         hornbeam_wire:open_websocket(Number, Scope)
     end),
     Socket = #socket{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
@@ -137,7 +145,7 @@ answered({ok, {close, _, _, _}}, _Frame, Req, Socket) ->
 answered({ok, {response_start, _, _, _, _, _} = Begun}, _Frame, Req, Socket) ->
     #socket{stream = Stream, worker = Worker, mount = Mount} = Socket,
     erlang:demonitor(Worker, [flush]),
-    {ok, hornbeam_http_h:respond(Begun, Stream, Req, Mount), Mount};
+    {ok, hornbeam_http_h:respond(Begun, Stream, last(Req), Mount), Mount};
 answered({ok, {ended, _, _, _, _}}, _Frame, Req, Socket) ->
     refused(500, Req, Socket);
 answered(_Wrong, Frame, Req, #socket{stream = Stream} = Socket) ->
@@ -146,22 +154,22 @@ answered(_Wrong, Frame, Req, #socket{stream = Stream} = Socket) ->
 
 %% The app learns of the refusal when this process ends.
 refused(Status, Req, #socket{mount = Mount}) ->
-    {ok, hornbeam_response:refuse(Status, Req), Mount}.
+    {ok, hornbeam_response:refuse(Status, last(Req)), Mount}.
 
 with_headers(Subprotocol, AppHeaders, Req0) ->
     Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
     {Headers, Req} = hornbeam_headers:response(Protocol ++ AppHeaders, Req0),
     cowboy_req:set_resp_headers(Headers, Req).
 
-accepted(#{pid := Connection} = Req, Socket) ->
+accepted(Req, Socket) ->
     #socket{stream = Stream, worker = Worker, mount = #{options := Options}} = Socket,
     erlang:demonitor(Worker, [flush]),
-    hornbeam_stream:hand_over(Stream, connection(Connection, Req)),
+    hornbeam_stream:hand_over(Stream, connection(Req)),
     {cowboy_websocket, Req, Socket#socket{worker = undefined}, cowboy_options(Options)}.
 
 %% Over HTTP/2 a WebSocket is a stream and stays in its request process.
-connection(_Connection, #{version := 'HTTP/2'}) -> self();
-connection(Connection, _Req) -> Connection.
+connection(#{version := 'HTTP/2'}) -> self();
+connection(#{pid := Connection}) -> Connection.
 
 cowboy_options(#{websocket_max_frame_size := Max, websocket_compress := Compress} = Options) ->
     %% Python's decoder checks the text (and answers 1007): cheaper than Cowlib's check.
@@ -225,6 +233,12 @@ paused_if_spent(Socket, _BytesBefore, _MessagesBefore) ->
 -spec websocket_info(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}.
 websocket_info({stream, Number, Frame}, #socket{number = Number} = Socket) ->
     drain(Frame, [], ?DRAIN, Socket);
+websocket_info({forward, Outbox, Frame}, Socket) ->
+    drain_next([Frame], ?DRAIN - 1, forwarded(Outbox, Frame, Socket));
+websocket_info({fetch, Outbox}, Socket) ->
+    fetched(hornbeam_outbox:fetch(Outbox), Outbox, Socket);
+websocket_info(settle, #socket{tcp = Tcp} = Socket) ->
+    settle_unless_slow(hornbeam_connection:unsent(Tcp), Socket);
 websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
     {[], repay_unless_slow(hornbeam_connection:unsent(Tcp), Socket)};
 websocket_info(ping, #socket{mount = Mount} = Socket) ->
@@ -237,7 +251,29 @@ websocket_info(going_away, Socket) ->
 websocket_info(_Stray, Socket) ->
     {[], Socket}.
 
-%% All that the app has said by now goes out together.
+%% What others sent is settled like what the app said: after it is written.
+forwarded(Outbox, {_, Data}, #socket{forwarded = none} = Socket) ->
+    self() ! settle,
+    Socket#socket{forwarded = {Outbox, 1, byte_size(Data)}};
+forwarded(Outbox, {_, Data}, #socket{forwarded = {_, Messages, Bytes}} = Socket) ->
+    Socket#socket{forwarded = {Outbox, Messages + 1, Bytes + byte_size(Data)}}.
+
+settle_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
+    _ = erlang:send_after(?LOOK_AGAIN, self(), settle),
+    {[], Socket};
+settle_unless_slow(_Unsent, #socket{forwarded = {Outbox, Messages, Bytes}} = Socket) ->
+    Frames = hornbeam_outbox:written(Outbox, Messages, Bytes),
+    fetched(Frames, Outbox, Socket#socket{forwarded = none}).
+
+fetched([], _Outbox, Socket) ->
+    {[], Socket};
+fetched(Frames, Outbox, #socket{forwarded = none} = Socket) ->
+    self() ! settle,
+    {Frames, Socket#socket{forwarded = {Outbox, 0, 0}}};
+fetched(Frames, _Outbox, Socket) ->
+    {Frames, Socket}.
+
+%% All that the app and others have said by now goes out together.
 drain(Frame, Commands, Left, Socket0) ->
     case said(hornbeam_wire:decode(Frame), Frame, Commands, Socket0) of
         {closed, Result} -> Result;
@@ -248,7 +284,10 @@ drain_next(Commands, 0, Socket) ->
     {lists:reverse(Commands), Socket};
 drain_next(Commands, Left, #socket{number = Number} = Socket) ->
     receive
-        {stream, Number, Frame} -> drain(Frame, Commands, Left, Socket)
+        {stream, Number, Frame} ->
+            drain(Frame, Commands, Left, Socket);
+        {forward, Outbox, Frame} ->
+            drain_next([Frame | Commands], Left - 1, forwarded(Outbox, Frame, Socket))
     after 0 ->
         {lists:reverse(Commands), Socket}
     end.

@@ -24,7 +24,11 @@
     accepted/1,
     credit/3,
     reply/4,
-    stop/1
+    stop/1,
+    event/2,
+    call/6,
+    more/2,
+    cancel/1
 ]).
 -export([new_buffer/0, frames/2, route/1, decode/1, args/1]).
 -export_type([
@@ -49,7 +53,10 @@
     worker := binary(),
     stream_window := {Bytes :: pos_integer(), Messages :: pos_integer()},
     worker_window := pos_integer(),
-    max_message := pos_integer()
+    max_message := pos_integer(),
+    op_timeout := pos_integer(),
+    pubsub_queue_messages := pos_integer(),
+    pubsub_queue_bytes := pos_integer()
 }.
 
 -type scope() :: #{
@@ -79,7 +86,9 @@
     | {credit, stream(), Bytes :: non_neg_integer(), Messages :: non_neg_integer()}
     | {log, Level :: non_neg_integer(), Logger :: binary(), Text :: binary()}
     | {op, stream(), Ref :: ref(), Op :: non_neg_integer(), Args :: binary()}
-    | {stopped}.
+    | {stopped}
+    | {result, Ref :: ref(), Status :: non_neg_integer(), Value :: term()}
+    | {item, Ref :: ref(), Value :: binary()}.
 
 -type name() :: atom().
 -type reason() ::
@@ -117,7 +126,10 @@ start(Config) ->
         <<"worker">> => maps:get(worker, Config),
         <<"stream_window">> => [Bytes, Messages],
         <<"worker_window">> => maps:get(worker_window, Config),
-        <<"max_message">> => maps:get(max_message, Config)
+        <<"max_message">> => maps:get(max_message, Config),
+        <<"op_timeout">> => maps:get(op_timeout, Config),
+        <<"pubsub_queue_messages">> => maps:get(pubsub_queue_messages, Config),
+        <<"pubsub_queue_bytes">> => maps:get(pubsub_queue_bytes, Config)
     },
     [head(3, ?START, 0), hornbeam_msgpack:encode(Map)].
 
@@ -182,6 +194,37 @@ reply(Stream, Ref, Status, Value) ->
 stop(Timeout) ->
     [head(3, ?STOP, 0), hornbeam_msgpack:uint(Timeout)].
 
+%% @doc Brings a published value, already encoded, to all of a worker's subscribers.
+-spec event(Topic :: binary(), Value :: iodata()) -> iodata().
+event(Topic, Value) ->
+    [head(4, ?EVENT, 0), text(Topic), bin(Value)].
+
+%% @doc Runs Python code: a function (mode 0), a hook (1), a hook's stream of items (2).
+%%
+%% The arguments are encoded already: an array, and a map with keys of text.
+-spec call(ref(), Mode, Target, Function, Args :: iodata(), Kwargs :: iodata()) -> iodata() when
+    Mode :: 0..2, Target :: binary(), Function :: binary().
+call(Ref, Mode, Target, Function, Args, Kwargs) ->
+    [
+        head(8, ?CALL, 0),
+        hornbeam_msgpack:uint(Ref),
+        hornbeam_msgpack:uint(Mode),
+        text(Target),
+        text(Function),
+        bin(Args),
+        bin(Kwargs)
+    ].
+
+%% @doc Asks a stream of items for so many more.
+-spec more(ref(), Items :: non_neg_integer()) -> iodata().
+more(Ref, Items) ->
+    [head(4, ?MORE, 0), hornbeam_msgpack:uint(Ref), hornbeam_msgpack:uint(Items)].
+
+%% @doc Says that nobody waits for a call any more.
+-spec cancel(ref()) -> iodata().
+cancel(Ref) ->
+    [head(3, ?CANCEL, 0), hornbeam_msgpack:uint(Ref)].
+
 %% What every message opens with, as one small binary.
 -spec head(Elements :: 2..15, code(), stream()) -> binary().
 head(N, Code, Stream) when Stream < 16#80 ->
@@ -227,8 +270,9 @@ address({Path, undefined}) ->
 address({Host, Port}) ->
     [hornbeam_msgpack:array(2), text(Host), hornbeam_msgpack:uint(Port)].
 
-%% A client chooses its method. Bytes that are not UTF-8 would be an error of the whole wire on
-%% Python's side, so they travel as the Latin-1 characters that HTTP once meant by them.
+%% A client chooses its method, and Erlang code a topic. Bytes that are not UTF-8 would be an
+%% error of the whole wire on Python's side, so they travel as the Latin-1 characters that HTTP
+%% once meant by them.
 -spec text(binary()) -> iodata().
 text(Binary) ->
     case hornbeam_msgpack:is_utf8(Binary) of
@@ -314,7 +358,7 @@ payload(_, Name, _) -> {error, {bad_field, Name, bin}}.
 
 %% All others. `worker' messages are about the worker: their stream is 0 and is left out;
 %% `stream' messages have a stream; `both' may have either.
--type type() :: uint | bool | str | optional_str | bin | map | headers | rest.
+-type type() :: uint | bool | str | optional_str | bin | map | headers | any | rest.
 -type layout() :: {name(), worker | stream | both, [type()]}.
 
 -spec layout(byte()) -> layout() | undefined.
@@ -332,6 +376,8 @@ layout(?ENDED) -> {ended, stream, [optional_str, str, str]};
 layout(?LOG) -> {log, worker, [uint, str, str]};
 layout(?OP) -> {op, both, [uint, uint, rest]};
 layout(?STOPPED) -> {stopped, worker, []};
+layout(?RESULT) -> {result, worker, [uint, uint, any]};
+layout(?ITEM) -> {item, worker, [uint, bin]};
 layout(_) -> undefined.
 
 -spec decode(layout() | undefined, integer(), byte(), binary()) ->
@@ -379,6 +425,7 @@ field(map, <<Tag, _/binary>> = Binary) when Tag =:= 16#de; Tag =:= 16#df -> valu
 field(headers, <<2#1001:4, N:4, Rest/binary>>) -> headers(N, Rest, []);
 field(headers, <<16#dc, N:16, Rest/binary>>) -> headers(N, Rest, []);
 field(headers, <<16#dd, N:32, Rest/binary>>) -> headers(N, Rest, []);
+field(any, Binary) -> value(Binary);
 field(rest, Binary) -> {Binary, <<>>};
 field(_, _) -> error.
 

@@ -14,6 +14,10 @@
 -define(ACCEPTED, 8).
 -define(REPLY, 10).
 -define(STOP, 11).
+-define(EVENT, 12).
+-define(CALL, 13).
+-define(MORE, 14).
+-define(CANCEL, 15).
 
 %% both ways
 -define(CREDIT, 9).
@@ -32,3 +36,5 @@
 -define(LOG, 43).
 -define(OP, 44).
 -define(STOPPED, 45).
+-define(RESULT, 46).
+-define(ITEM, 47).

@@ -10,7 +10,7 @@
 -include_lib("kernel/include/logger.hrl").
 
 -export([new_table/0, start_link/4, await_ready/1, lookup/1, checkout/2, load/1]).
--export([options/1, info/1, owners/2]).
+-export([options/1, info/1, owners/2, find/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([name/0]).
 
@@ -138,6 +138,14 @@ owners(Kind, Name) ->
             []
     end.
 
+%% @doc The ready worker with a name, such as `<<"worker-1">>'.
+-spec find(name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
+find(Name, Worker) ->
+    case lookup(Name) of
+        {ok, Pool} -> gen_server:call(Pool, {find, Worker});
+        error -> {error, no_worker}
+    end.
+
 %% @private
 -spec init({name(), pid(), module(), hornbeam_config:options()}) ->
     {ok, #state{}, {continue, start}}.
@@ -171,11 +179,14 @@ start_worker(Number, #state{slots = Slots} = State) ->
     end.
 
 start(Number, #state{api = Api, options = Options, python = Python}) ->
-    Name = <<"worker-", (integer_to_binary(Number))/binary>>,
-    #{pool => self(), name => Name, python => Python, api => Api, options => Options}.
+    #{pool => self(), name => worker_name(Number), python => Python, api => Api,
+      options => Options}.
+
+worker_name(Number) ->
+    <<"worker-", (integer_to_binary(Number))/binary>>.
 
 %% @private
--spec handle_call(await_ready | options | info, gen_server:from(), #state{}) ->
+-spec handle_call(await_ready | options | info | {find, binary()}, gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(await_ready, _From, #state{phase = serving} = State) ->
     {reply, ok, State};
@@ -185,10 +196,17 @@ handle_call(await_ready, From, #state{waiting = Waiting} = State) ->
     {noreply, State#state{waiting = [From | Waiting]}};
 handle_call(options, _From, #state{options = Options} = State) ->
     {reply, Options, State};
+handle_call({find, Worker}, _From, #state{slots = Slots} = State) ->
+    Found = [Pid || {Number, #slot{pid = Pid, state = ready}} <- maps:to_list(Slots),
+                    worker_name(Number) =:= Worker],
+    {reply, found(Found), State};
 handle_call(info, _From, #state{slots = Slots, options = Options} = State) ->
     Pids = [Pid || {_, #slot{pid = Pid}} <- lists:sort(maps:to_list(Slots)), is_pid(Pid)],
     Info = #{app => maps:get(app, Options), restarts => State#state.restarts},
     {reply, {Info, Pids}, State}.
+
+found([Pid]) -> {ok, Pid};
+found([]) -> {error, no_worker}.
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.

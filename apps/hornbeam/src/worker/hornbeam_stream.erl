@@ -5,7 +5,7 @@
 -module(hornbeam_stream).
 
 -export([handle/2, worker/1, load/1, started/2]).
--export([open/3, hand_over/2, bind/1, closed/1, violated/2, write/2, number/1, monitor/1]).
+-export([open/3, open/4, hand_over/2, bind/1, closed/1, violated/2, write/2, number/1, monitor/1]).
 -export([window/0]).
 -export_type([handle/0, stream/0, kind/0]).
 
@@ -55,9 +55,15 @@ started(#handle{counts = Counts}, Difference) ->
 %% The op goes through the worker, not straight to the writer, so that the owner is known
 %% before Python can answer.
 -spec open(handle(), kind(), fun((pos_integer()) -> iodata())) -> stream().
-open(#handle{worker = Worker, writer = Writer, counts = Counts}, Kind, Op) ->
+open(Handle, Kind, Op) ->
+    open(Handle, Kind, self(), Op).
+
+%% @doc The same for a client that another process stands for: what the app binds to the
+%% connection lives as long as that process.
+-spec open(handle(), kind(), Client :: pid(), fun((pos_integer()) -> iodata())) -> stream().
+open(#handle{worker = Worker, writer = Writer, counts = Counts}, Kind, Client, Op) ->
     Number = atomics:add_get(Counts, ?LAST, 1),
-    Worker ! {open, Kind, Number, self(), Op(Number)},
+    Worker ! {open, Kind, Number, self(), Client, Op(Number)},
     #stream{worker = Worker, writer = Writer, number = Number}.
 
 %% @doc Give a stream to another process. What Python says meanwhile waits until that process

@@ -34,7 +34,9 @@
     writer :: pid(),
     handle :: hornbeam_stream:handle(),
     buffer :: hornbeam_wire:buffer(),
+    events :: hornbeam_worker_events:events(),
     streams :: hornbeam_worker_streams:streams(),
+    calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
     %% bytes that Python has written and has not been given back as credit
     unpaid = 0 :: non_neg_integer(),
     started :: integer(),
@@ -100,6 +102,7 @@ new(Port, Start) ->
     Writer = hornbeam_worker_writer:start_link(Port),
     #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
           writer = Writer, handle = hornbeam_stream:handle(self(), Writer),
+          events = hornbeam_worker_events:new(Writer),
           buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(),
           started = erlang:monotonic_time(second)}.
 
@@ -131,8 +134,16 @@ draining(Type, Event, Data) ->
 
 in_any_state(info, {Port, {data, Chunk}}, State, #data{port = Port} = Data) ->
     received(Chunk, State, Data);
-in_any_state(info, {open, Kind, Number, Owner, Op}, _State, Data) ->
-    {keep_state, opened(Kind, Number, Owner, Op, Data)};
+in_any_state(info, {open, Kind, Number, Owner, Client, Op}, _State, Data) ->
+    {keep_state, opened(Kind, Number, Owner, Client, Op, Data)};
+in_any_state(info, {call, Call, Caller, Op}, _State, Data) ->
+    {keep_state, called(Call, Caller, Op, Data)};
+in_any_state(info, {more, Call, Items}, _State, Data) ->
+    {keep_state, of_call(Call, fun(Ref) -> hornbeam_wire:more(Ref, Items) end, Data)};
+in_any_state(info, {cancel, Call}, _State, Data) ->
+    {keep_state, cancelled(Call, Data)};
+in_any_state(info, {{'DOWN', {call, Call}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
+    {keep_state, cancelled(Call, Data)};
 in_any_state(info, {{'DOWN', Number}, Ref, process, _Pid, _Reason}, _State, Data) ->
     {keep_state, owner_down(Number, Ref, Data)};
 in_any_state(info, {hand_over, Number, Owner}, _State, #data{streams = Streams} = Data) ->
@@ -243,12 +254,37 @@ about_itself(starting, {failed, Stage, Class, Message, Traceback}, _Data) ->
 about_itself(_State, {log, Level, Logger, Text}, Data) ->
     log(Level, Logger, Text, Data),
     {ok, Data};
+about_itself(_State, {credit, 0, Bytes, _Messages}, #data{events = Events} = Data) ->
+    hornbeam_worker_events:taken(Events, Bytes),
+    {ok, Data};
+about_itself(_State, {result, Ref, Status, Value}, #data{calls = Calls} = Data) ->
+    case hornbeam_worker_calls:result(Ref, {result, Status, Value}, Calls) of
+        {cast, Left} ->
+            cast_ended(hornbeam_call:outcome(Status, Value), Data),
+            {ok, Data#data{calls = Left}};
+        Result ->
+            with_calls(Result, Data)
+    end;
+about_itself(_State, {item, Ref, Packed}, #data{calls = Calls} = Data) ->
+    with_calls(hornbeam_worker_calls:item(Ref, {item, Packed}, Calls), Data);
 about_itself(draining, Message, Data) when element(1, Message) =:= stopped;
+                                           element(1, Message) =:= hello;
                                            element(1, Message) =:= ready;
                                            element(1, Message) =:= failed ->
     {ok, Data};
 about_itself(_State, Message, _Data) ->
     {error, {unexpected, element(1, Message)}}.
+
+%% Nobody waits for it: its failure is for the log.
+cast_ended({error, {python, _Class, _Message, Traceback}}, Data) ->
+    log(40, <<"hornbeam.cast">>, Traceback, Data);
+cast_ended({error, {unknown, Sentence}}, Data) ->
+    log(40, <<"hornbeam.cast">>, Sentence, Data);
+cast_ended(_Done, _Data) ->
+    ok.
+
+with_calls({ok, Calls}, Data) -> {ok, Data#data{calls = Calls}};
+with_calls({error, _} = Error, _Data) -> Error.
 
 hello(Version, Version, Data) ->
     write(hornbeam_wire:start(start_config(Data)), Data),
@@ -265,11 +301,15 @@ known(About) ->
 
 start_config(#data{start = #{name := Name, options := Options}}) ->
     #{app := App, worker_class := Interface, pythonpath := Path, root_path := RootPath,
-      lifespan := Lifespan, loop := Loop, websocket_max_frame_size := MaxMessage} = Options,
+      lifespan := Lifespan, loop := Loop, websocket_max_frame_size := MaxMessage,
+      op_timeout := OpTimeout, pubsub_queue_messages := QueueMessages,
+      pubsub_queue_bytes := QueueBytes} = Options,
     #{app => App, interface => atom_to_binary(Interface), pythonpath => Path,
       root_path => RootPath, lifespan => Lifespan, loop => Loop,
       worker => Name, stream_window => hornbeam_stream:window(),
-      worker_window => ?WORKER_WINDOW, max_message => MaxMessage}.
+      worker_window => ?WORKER_WINDOW, max_message => MaxMessage,
+      op_timeout => OpTimeout, pubsub_queue_messages => QueueMessages,
+      pubsub_queue_bytes => QueueBytes}.
 
 log(Level, Logger, Text, Data) ->
     logger:log(logger_level(Level), "~ts ~ts: ~ts", [name(Data), Logger, Text],
@@ -283,16 +323,26 @@ logger_level(Level) when Level >= 20 -> info;
 logger_level(_Level) -> debug.
 
 answer({op, Number, Ref, Op, Args}, #data{start = #{api := Api}} = Data) ->
-    {reply, Status, Packed} = Api:handle_op(Op, Args, #{stream => Number, ref => Ref}),
-    write(hornbeam_wire:reply(Number, Ref, Status, Packed), Data),
+    case Api:handle_op(Op, Args, context(Number, Ref, Data)) of
+        {reply, Status, Packed} -> write(hornbeam_wire:reply(Number, Ref, Status, Packed), Data);
+        noreply -> ok
+    end,
     {ok, Data}.
+
+context(Number, Ref, #data{start = #{options := Options}} = Data) ->
+    #data{handle = Handle, writer = Writer, events = Events, streams = Streams} = Data,
+    #{stream => Number, ref => Ref, client => client(Number, Streams), handle => Handle,
+      writer => Writer, events => Events, options => Options}.
+
+client(0, _Streams) -> worker;
+client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
 
 %% The streams.
 
-opened(Kind, Number, Owner, Op, #data{streams = Streams, handle = Handle} = Data) ->
+opened(Kind, Number, Owner, Client, Op, #data{streams = Streams, handle = Handle} = Data) ->
     hornbeam_stream:started(Handle, 1),
     write(Op, Data),
-    Data#data{streams = hornbeam_worker_streams:open(Kind, Number, Owner, Streams)}.
+    Data#data{streams = hornbeam_worker_streams:open(Kind, Number, Owner, Client, Streams)}.
 
 bound(Number, Owner, #data{streams = Streams0} = Data) ->
     Data#data{streams = hornbeam_worker_streams:bind(Number, Owner, Streams0)}.
@@ -319,6 +369,21 @@ app_ended(Number, Frame, #data{streams = Streams0, handle = Handle} = Data) ->
         {error, Reason} ->
             {error, Reason}
     end.
+
+%% The calls into the app.
+
+called(Call, Caller, Op, #data{calls = Calls0} = Data) ->
+    {Ref, Calls} = hornbeam_worker_calls:open(Call, Caller, Calls0),
+    write(Op(Ref), Data),
+    Data#data{calls = Calls}.
+
+of_call(Call, Op, #data{calls = Calls} = Data) ->
+    _ = [write(Op(Ref), Data) || {ok, Ref} <- [hornbeam_worker_calls:number(Call, Calls)]],
+    Data.
+
+cancelled(Call, Data0) ->
+    #data{calls = Calls} = Data = of_call(Call, fun hornbeam_wire:cancel/1, Data0),
+    Data#data{calls = hornbeam_worker_calls:forget(Call, Calls)}.
 
 %% Ends.
 

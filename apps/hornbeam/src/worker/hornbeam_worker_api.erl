@@ -5,11 +5,23 @@
 
 -export_type([context/0, answer/0]).
 
--type context() :: #{stream := non_neg_integer(), ref := non_neg_integer()}.
-%% Which stream of the worker asks (0: none), and the number its reply must carry.
+-type context() :: #{
+    stream := non_neg_integer(),
+    ref := non_neg_integer(),
+    client := hornbeam_worker_streams:client() | worker,
+    handle := hornbeam_stream:handle(),
+    writer := pid(),
+    events := hornbeam_worker_events:events(),
+    options := hornbeam_config:options()
+}.
+%% Who asks: the stream (0: none), and the number that its reply must carry. `client' is the
+%% process that lives as long as the client's side of the stream: `open' when frames sent to it go
+%% to the client, `asked' before a WebSocket is accepted and for HTTP, `gone' when the client is;
+%% `worker' for stream 0. `writer' is the worker's writer, for replies that come later.
 
--type answer() :: {reply, Status :: non_neg_integer(), Packed :: iodata()}.
-%% Status and value as docs/wire.md lists them.
+-type answer() :: {reply, Status :: non_neg_integer(), Packed :: iodata()} | noreply.
+%% Status and value as docs/wire.md lists them; `noreply' promises that the reply will be written
+%% by another process.
 
 %% Answer one op. `Args' is a packed array. Runs in the process that routes the worker's
 %% messages, so it must be quick; it must not fail on any input.

@@ -9,15 +9,26 @@
 %% neither the port nor what a frame says.
 -module(hornbeam_worker_streams).
 
--export([new/0, open/4, hand_over/3, bind/3, owner_down/3, closed/2, deliver/3, ended/3]).
--export([owners/2]).
--export_type([streams/0]).
+-export([new/0, open/4, open/5, hand_over/3, bind/3, owner_down/3, closed/2, deliver/3, ended/3]).
+-export([owners/2, client/2]).
+-export_type([streams/0, client/0]).
 
 -type owner() :: {open, pid(), reference()}
                | {moving, pid(), reference(), Waiting :: [binary()], Ended :: boolean()}
                | gone.
+-record(entry, {
+    kind :: hornbeam_stream:kind(),
+    client :: pid(),
+    accepted = false :: boolean(),
+    owner :: owner()
+}).
+
+-type client() :: {open | asked, hornbeam_stream:kind(), pid()} | gone.
+%% The process that lives as long as the client's side of a stream, and whether its WebSocket
+%% was accepted.
+
 -record(streams, {
-    entries = #{} :: #{pos_integer() => {hornbeam_stream:kind(), owner()}},
+    entries = #{} :: #{pos_integer() => #entry{}},
     highest = 0 :: non_neg_integer()
 }).
 -opaque streams() :: #streams{}.
@@ -30,9 +41,15 @@ new() ->
 %% @doc Add a stream that `Owner' has opened; its death will come as
 %% `{{'DOWN', Number}, Ref, process, Pid, Reason}'.
 -spec open(hornbeam_stream:kind(), pos_integer(), pid(), streams()) -> streams().
-open(Kind, Number, Owner, #streams{highest = Highest} = Streams) ->
-    put_entry(Number, {Kind, {open, Owner, watch(Number, Owner)}},
-              Streams#streams{highest = max(Number, Highest)}).
+open(Kind, Number, Owner, Streams) ->
+    open(Kind, Number, Owner, Owner, Streams).
+
+%% @doc The same, with another process that lives as long as the client's side.
+-spec open(hornbeam_stream:kind(), pos_integer(), pid(), Client :: pid(), streams()) ->
+    streams().
+open(Kind, Number, Owner, Client, #streams{highest = Highest} = Streams) ->
+    Entry = #entry{kind = Kind, client = Client, owner = {open, Owner, watch(Number, Owner)}},
+    put_entry(Number, Entry, Streams#streams{highest = max(Number, Highest)}).
 
 watch(Number, Owner) ->
     erlang:monitor(process, Owner, [{tag, {'DOWN', Number}}]).
@@ -41,10 +58,10 @@ watch(Number, Owner) ->
 -spec hand_over(pos_integer(), pid(), streams()) -> streams().
 hand_over(Number, Owner, Streams) ->
     case entry(Number, Streams) of
-        {Kind, {open, _, Ref}} ->
+        #entry{owner = {open, _, Ref}} = Entry ->
             erlang:demonitor(Ref, [flush]),
             Moving = {moving, Owner, watch(Number, Owner), [], false},
-            put_entry(Number, {Kind, Moving}, Streams);
+            put_entry(Number, Entry#entry{owner = Moving}, Streams);
         _ ->
             Streams
     end.
@@ -53,16 +70,17 @@ hand_over(Number, Owner, Streams) ->
 -spec bind(pos_integer(), pid(), streams()) -> streams().
 bind(Number, Owner, Streams) ->
     case entry(Number, Streams) of
-        {Kind, {moving, Owner, Ref, Waiting, Ended}} ->
+        #entry{owner = {moving, Owner, Ref, Waiting, Ended}} = Entry ->
             lists:foreach(fun(Frame) -> send(Owner, Number, Frame) end, lists:reverse(Waiting)),
-            bound(Ended, Number, {Kind, {open, Owner, Ref}}, Streams);
+            Bound = Entry#entry{accepted = true, owner = {open, Owner, Ref}},
+            bound(Ended, Number, Bound, Streams);
         _ ->
             Streams
     end.
 
 bound(false, Number, Entry, Streams) ->
     put_entry(Number, Entry, Streams);
-bound(true, Number, {_, Owner}, Streams) ->
+bound(true, Number, #entry{owner = Owner}, Streams) ->
     remove(Number, Owner, Streams).
 
 %% @doc A monitor says that an owner is dead. `{gone, Kind, _}' when the app is to be told.
@@ -70,9 +88,12 @@ bound(true, Number, {_, Owner}, Streams) ->
     {gone, hornbeam_stream:kind(), streams()} | {known, streams()}.
 owner_down(Number, Ref, Streams) ->
     case entry(Number, Streams) of
-        {_, {moving, _, Ref, _, true} = Owner} -> {known, remove(Number, Owner, Streams)};
-        {Kind, {moving, _, Ref, _, false}} -> {gone, Kind, gone(Number, Streams)};
-        {Kind, {open, _, Ref}} -> {gone, Kind, gone(Number, Streams)};
+        #entry{owner = {moving, _, Ref, _, true} = Owner} ->
+            {known, remove(Number, Owner, Streams)};
+        #entry{kind = Kind, owner = {moving, _, Ref, _, false}} ->
+            {gone, Kind, gone(Number, Streams)};
+        #entry{kind = Kind, owner = {open, _, Ref}} ->
+            {gone, Kind, gone(Number, Streams)};
         _ -> {known, Streams}
     end.
 
@@ -83,9 +104,9 @@ closed(Number, Streams) ->
 
 gone(Number, Streams) ->
     case entry(Number, Streams) of
-        {Kind, Owner} ->
+        #entry{owner = Owner} = Entry ->
             forget(Owner),
-            put_entry(Number, {Kind, gone}, Streams);
+            put_entry(Number, Entry#entry{owner = gone}, Streams);
         none ->
             Streams
     end.
@@ -96,13 +117,13 @@ gone(Number, Streams) ->
     {ok, streams()} | {error, {no_such_stream, pos_integer()}}.
 deliver(Number, Frame, Streams) ->
     case entry(Number, Streams) of
-        {_, {open, Owner, _}} ->
+        #entry{owner = {open, Owner, _}} ->
             send(Owner, Number, Frame),
             {ok, Streams};
-        {Kind, {moving, Owner, Ref, Waiting, Ended}} ->
+        #entry{owner = {moving, Owner, Ref, Waiting, Ended}} = Entry ->
             Moving = {moving, Owner, Ref, [Frame | Waiting], Ended},
-            {ok, put_entry(Number, {Kind, Moving}, Streams)};
-        {_, gone} ->
+            {ok, put_entry(Number, Entry#entry{owner = Moving}, Streams)};
+        #entry{owner = gone} ->
             {ok, Streams};
         none ->
             over(Number, Streams)
@@ -113,13 +134,13 @@ deliver(Number, Frame, Streams) ->
     {ended | over, streams()} | {error, {no_such_stream, pos_integer()}}.
 ended(Number, Frame, Streams) ->
     case entry(Number, Streams) of
-        {Kind, {moving, Owner, Ref, Waiting, false}} ->
+        #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry ->
             Moving = {moving, Owner, Ref, [Frame | Waiting], true},
-            {ended, put_entry(Number, {Kind, Moving}, Streams)};
-        {_, {open, Pid, _} = Owner} ->
+            {ended, put_entry(Number, Entry#entry{owner = Moving}, Streams)};
+        #entry{owner = {open, Pid, _} = Owner} ->
             send(Pid, Number, Frame),
             {ended, remove(Number, Owner, Streams)};
-        {_, gone} ->
+        #entry{owner = gone} ->
             {ended, remove(Number, gone, Streams)};
         _ ->
             case over(Number, Streams) of
@@ -134,7 +155,18 @@ over(Number, _Streams) -> {error, {no_such_stream, Number}}.
 %% @doc The processes that own streams of a kind.
 -spec owners(hornbeam_stream:kind(), streams()) -> [pid()].
 owners(Kind, #streams{entries = Entries}) ->
-    [element(2, Owner) || {K, Owner} <- maps:values(Entries), K =:= Kind, Owner =/= gone].
+    [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
+                          Owner =/= gone].
+
+%% @doc The client's side of a stream.
+-spec client(pos_integer(), streams()) -> client().
+client(Number, Streams) ->
+    case entry(Number, Streams) of
+        #entry{owner = gone} -> gone;
+        #entry{kind = Kind, client = Client, accepted = true} -> {open, Kind, Client};
+        #entry{kind = Kind, client = Client} -> {asked, Kind, Client};
+        none -> gone
+    end.
 
 send(Owner, Number, Frame) ->
     Owner ! {stream, Number, Frame},

@@ -1,0 +1,133 @@
+%% What an op answers: statuses and packed values, as docs/wire.md lists them. Pure.
+-module(hornbeam_api_answer).
+
+-compile({no_auto_import, [error/2]}).
+
+-export([ok/2, error/2, failure/1]).
+-export_type([answer/0, result_type/0, kind/0]).
+
+-type answer() :: {Status :: non_neg_integer(), Packed :: iodata()}.
+
+-type result_type() :: nil | bool | number | uint | str | packed | {optional, packed}
+                     | packed_array | keys | items | strs.
+
+-type kind() :: not_implemented | type_error | value_error | key_error | permission_error
+              | timeout_error | connection_error | lookup_error.
+
+%% Bytes of a value that an answer may have; Python refuses more than 128 MiB.
+-define(MAX_VALUE, 16#7ff0000).
+
+-define(REMOTE_ERROR, 8).
+
+%% @doc A result. What cannot travel, or is too big to, is an error instead.
+-spec ok(result_type(), term()) -> answer().
+ok(Type, Result) ->
+    try
+        fitting(pack(Type, Result))
+    catch
+        error:{unencodable, Path, Term} ->
+            error(type_error, unencodable(Path, Term))
+    end.
+
+fitting(Packed) ->
+    case iolist_size(Packed) of
+        Size when Size =< ?MAX_VALUE ->
+            {0, Packed};
+        Size ->
+            error(value_error,
+                io_lib:format("the result has ~b bytes, at most ~b can travel at once",
+                              [Size, ?MAX_VALUE]))
+    end.
+
+pack(nil, _) -> hornbeam_msgpack:nil();
+pack(bool, Bool) -> hornbeam_msgpack:bool(Bool);
+pack(number, Number) -> hornbeam_msgpack:encode(Number);
+pack(uint, N) -> hornbeam_msgpack:uint(N);
+pack(str, Text) -> hornbeam_msgpack:str(Text);
+pack(packed, Value) -> hornbeam_msgpack:bin(hornbeam_value:to_packed(Value));
+pack({optional, packed}, absent) -> hornbeam_msgpack:nil();
+pack({optional, packed}, {ok, Value}) -> pack(packed, Value);
+pack(packed_array, Values) -> array([pack({optional, packed}, Value) || Value <- Values]);
+pack(keys, Keys) -> array([hornbeam_msgpack:encode(hornbeam_api_args:key(Key)) || Key <- Keys]);
+pack(items, Items) -> array([item(Key, Value) || {Key, Value} <- Items]);
+pack(strs, Texts) -> array([hornbeam_msgpack:str(Text) || Text <- Texts]).
+
+array(Elements) ->
+    [hornbeam_msgpack:array(length(Elements)) | Elements].
+
+item(Key, Value) ->
+    array([hornbeam_msgpack:encode(hornbeam_api_args:key(Key)), pack(packed, Value)]).
+
+unencodable(Path, Term) ->
+    io_lib:format("the value cannot travel to Python: value~ts: ~0tP",
+                  [hornbeam_json:path_text(Path), Term, 8]).
+
+%% @doc An exception with a sentence.
+-spec error(kind(), Sentence :: unicode:chardata()) -> answer().
+error(Kind, Sentence) ->
+    {status(Kind), hornbeam_msgpack:str(text(Sentence))}.
+
+status(not_implemented) -> 1;
+status(type_error) -> 2;
+status(value_error) -> 3;
+status(key_error) -> 4;
+status(permission_error) -> 5;
+status(timeout_error) -> 6;
+status(connection_error) -> 7;
+status(lookup_error) -> 9.
+
+%% Whatever the parts of a sentence were: it is text.
+text(Sentence) ->
+    case unicode:characters_to_binary(Sentence) of
+        Text when is_binary(Text) -> Text;
+        {_, Text, _} -> <<Text/binary, " ...">>
+    end.
+
+%% @doc What went wrong behind an op, in the words of the module that was asked.
+-spec failure(term()) -> answer().
+failure(timeout) ->
+    error(timeout_error, "no answer came in time");
+failure(gone) ->
+    error(connection_error, "the connection is closed");
+failure(not_forwardable) ->
+    error(value_error, "forward=True needs a WebSocket connection that has been accepted");
+failure(bad_args) ->
+    error(type_error, "the arguments must be a list or a tuple");
+failure(worker_down) ->
+    error(connection_error, "the worker that was called has ended");
+failure(not_a_number) ->
+    error(type_error, "the value is not a number");
+failure(overflow) ->
+    error(value_error, "the result is too large for a float");
+failure(refused) ->
+    error(permission_error, "the option rpc_allow of this node does not allow this function");
+failure(no_node) ->
+    error(connection_error, "the node is not connected");
+failure(unknown_id) ->
+    error(lookup_error, "this id is unknown: its result was taken, closed or given up");
+failure(not_a_list) ->
+    error(type_error, "the Erlang handler of a stream must return a list");
+failure({unknown, Sentence}) ->
+    error(lookup_error, Sentence);
+failure({arity, Given, Takes}) ->
+    error(type_error, io_lib:format("the function takes ~ts arguments, ~b were given",
+                                    [lists:join(" or ", [integer_to_list(N) || N <- Takes]),
+                                     Given]));
+failure({unreadable, {unknown_atom, Name}}) ->
+    error(value_error, ["this node has no atom ", Name, ", and none is made from data"]);
+failure({unreadable, Reason}) ->
+    error(value_error, io_lib:format("the value cannot be read by Erlang: ~0tp", [Reason]));
+failure({no_json, Path, What}) ->
+    error(type_error, ["a subscriber forwards JSON to its client, and message",
+                       hornbeam_json:path_text(Path), ": ", What, " has no JSON form"]);
+failure({unencodable, Path, Term}) ->
+    error(type_error, unencodable(Path, Term));
+failure(overloaded) ->
+    remote(<<"overloaded">>, <<"too many executions wait for their end">>, <<>>);
+failure({python, Class, Message, Traceback}) ->
+    remote(Class, Message, Traceback);
+failure({erlang, Class, Reason, Stack}) ->
+    remote(Class, Reason, Stack).
+
+remote(Class, Reason, Stack) ->
+    {?REMOTE_ERROR, array([hornbeam_msgpack:str(Text) || Text <- [Class, Reason, Stack]])}.

@@ -1,0 +1,59 @@
+%% The processes behind the ops.
+%%
+%%   hornbeam_api_sup                rest_for_one
+%%   ├── hornbeam_state_sweeper      frees state that is past its time
+%%   ├── hornbeam_state_keeper       undoes what the dead did to the state
+%%   ├── hornbeam_hooks              forgets the hooks of dead workers
+%%   ├── hornbeam_executions_sup     hook executions and streams
+%%   ├── pg scope hornbeam           the nodes' groups
+%%   └── hornbeam_pubsub             this node's subscriptions
+%%
+%% What they know stands in tables that others own, so each goes on where it was; a crash here
+%% does not touch a worker or a socket.
+-module(hornbeam_api_sup).
+-behaviour(supervisor).
+
+-export([new_tables/0, start_link/0]).
+-export([init/1]).
+
+%% @doc Make the tables of all ops; their owner must outlive this tree.
+-spec new_tables() -> ok.
+new_tables() ->
+    hornbeam_state_table:new(),
+    hornbeam_state_keeper:new_table(),
+    hornbeam_functions:new_table(),
+    hornbeam_hooks:new_table(),
+    hornbeam_executions_sup:new_table(),
+    hornbeam_outbox:new_table(),
+    hornbeam_pubsub:new_tables().
+
+-spec start_link() -> {ok, pid()}.
+start_link() ->
+    {ok, Pid} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
+    {ok, Pid}.
+
+%% @private
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    await_ends([hornbeam_executions_sup, hornbeam_pubsub:scope(), hornbeam_pubsub | servers()]),
+    Servers = [worker(Module) || Module <- servers()],
+    Executions = #{id => hornbeam_executions_sup,
+                   start => {hornbeam_executions_sup, start_link, []},
+                   type => supervisor},
+    Groups = #{id => pg, start => {pg, start_link, [hornbeam_pubsub:scope()]}},
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10},
+          Servers ++ [Executions, Groups, worker(hornbeam_pubsub)]}}.
+
+servers() -> [hornbeam_state_sweeper, hornbeam_state_keeper, hornbeam_hooks].
+
+%% When the last tree's root was killed, its children are on their way out and hold their names.
+await_ends(Names) ->
+    lists:foreach(fun await_end/1, [erlang:monitor(process, Name) || Name <- Names]).
+
+await_end(Ref) ->
+    receive
+        {'DOWN', Ref, process, _, _} -> ok
+    end.
+
+worker(Module) ->
+    #{id => Module, start => {Module, start_link, []}}.

@@ -1,0 +1,72 @@
+%% Erlang calls Python: a function of the app, on a worker of a pool.
+-module(hornbeam_calls).
+
+-export([call/4, cast/4]).
+-export_type([options/0, name/0, failure/0]).
+
+-type name() :: atom() | string() | binary().
+-type options() :: #{timeout => timeout(), pool => hornbeam_pool:name(),
+                     worker => pid() | binary(), kwargs => #{binary() | atom() => term()}}.
+%% `timeout' in ms (5000); `pool' (main), of which the least loaded worker is taken, unless
+%% `worker' names one (a name as in hornbeam:info/0, such as `<<"worker-1">>', or its process).
+
+-type failure() :: no_worker | {unreadable, hornbeam_msgpack:reason()} | hornbeam_call:failure().
+%% `unreadable': the result holds what this node cannot decode, such as an unknown atom.
+
+-define(TIMEOUT, 5000).
+
+%% @doc Call a Python function, plain or async, by the name of its module, and wait.
+%%
+%% Raises `{unencodable, Path, Term}' for arguments that cannot travel.
+-spec call(Module :: name(), Function :: name(), Args :: [term()], options()) ->
+    {ok, term()} | {error, failure()}.
+call(Module, Function, Args, Options) ->
+    case worker(Options) of
+        {ok, Worker} ->
+            Call = hornbeam_call:start(Worker, function, text(Module), text(Function),
+                                       packed(Args), kwargs(Options)),
+            term(hornbeam_call:await(Worker, Call, maps:get(timeout, Options, ?TIMEOUT)));
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Call a Python function and wait for nothing; what it raises is in the log.
+-spec cast(Module :: name(), Function :: name(), Args :: [term()], options()) ->
+    ok | {error, no_worker}.
+cast(Module, Function, Args, Options) ->
+    case worker(Options) of
+        {ok, Worker} ->
+            hornbeam_call:cast(Worker, text(Module), text(Function), packed(Args),
+                               kwargs(Options));
+        {error, _} = Error ->
+            Error
+    end.
+
+worker(#{worker := Worker}) when is_pid(Worker) ->
+    {ok, Worker};
+worker(#{worker := Name} = Options) ->
+    hornbeam_pool:find(pool(Options), Name);
+worker(Options) ->
+    case hornbeam_pool:checkout(pool(Options), infinity) of
+        {ok, Handle} -> {ok, hornbeam_stream:worker(Handle)};
+        {error, _} -> {error, no_worker}
+    end.
+
+pool(Options) -> maps:get(pool, Options, main).
+
+text(Name) when is_atom(Name) -> atom_to_binary(Name);
+text(Name) -> unicode:characters_to_binary(Name).
+
+kwargs(Options) ->
+    Kwargs = maps:get(kwargs, Options, #{}),
+    packed(maps:from_list([{text(Name), Value} || {Name, Value} <- maps:to_list(Kwargs)])).
+
+packed(Term) -> hornbeam_value:to_packed({term, Term}).
+
+term({ok, Packed}) ->
+    case hornbeam_msgpack:decode_all(Packed) of
+        {ok, Term} -> {ok, Term};
+        {error, Reason} -> {error, {unreadable, Reason}}
+    end;
+term({error, _} = Error) ->
+    Error.

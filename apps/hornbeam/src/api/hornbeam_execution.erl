@@ -1,0 +1,98 @@
+%% One hook execution that was started without waiting for it, and its result.
+%%
+%%   running ──▶ done ──▶ end, when the result was taken or nobody came for it
+-module(hornbeam_execution).
+-behaviour(gen_server).
+
+-export([start/4, await/2, start_link/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-type result() :: {ok, hornbeam_value:value()} | {error, hornbeam_hooks:failure()}.
+
+-record(state, {
+    id :: hornbeam_executions_sup:id(),
+    runner :: pid(),
+    result :: result() | undefined,
+    waiting = #{} :: #{reference() => gen_server:from()}
+}).
+
+%% A handler may run so long, and a result waits so long (ms).
+-define(LONGEST, 3600000).
+-define(KEPT, 60000).
+
+%% @doc Start an execution.
+-spec start(Name :: binary(), Action :: binary(), hornbeam_value:value(),
+            hornbeam_value:value()) -> {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
+start(Name, Action, Args, Kwargs) ->
+    case hornbeam_hooks:target(Name) of
+        {ok, Target} ->
+            Call = {Name, Action, hornbeam_hooks:for_target(Target, Args),
+                    hornbeam_hooks:for_target(Target, Kwargs)},
+            hornbeam_executions_sup:start(?MODULE, Call);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Wait at most `Timeout' milliseconds for the result, which is given to those who wait now.
+-spec await(Id :: binary(), timeout()) -> result().
+await(Id, Timeout) ->
+    hornbeam_executions_sup:ask(Id, {await, Timeout}).
+
+%% @private
+-spec start_link(hornbeam_executions_sup:id(), tuple()) -> gen_server:start_ret().
+start_link(Id, Call) ->
+    gen_server:start_link(?MODULE, {Id, Call}, []).
+
+%% @private
+-spec init({hornbeam_executions_sup:id(), tuple()}) -> {ok, #state{}}.
+init({Id, {Name, Action, Args, Kwargs}}) ->
+    process_flag(trap_exit, true),
+    Self = self(),
+    Runner = proc_lib:spawn_link(fun() ->
+        Self ! {result, hornbeam_hooks:run(Name, Action, Args, Kwargs, ?LONGEST)}
+    end),
+    hornbeam_executions_sup:enter(Id),
+    {ok, #state{id = Id, runner = Runner}}.
+
+%% @private
+-spec handle_call({await, timeout()}, gen_server:from(), #state{}) ->
+    {noreply, #state{}} | {stop, normal, result(), #state{}}.
+handle_call({await, Timeout}, From, #state{result = undefined, waiting = Waiting} = State) ->
+    {noreply, State#state{waiting = Waiting#{late_after(Timeout) => From}}};
+handle_call({await, _Timeout}, _From, #state{result = Result} = State) ->
+    {stop, normal, Result, State}.
+
+late_after(infinity) -> make_ref();
+late_after(Timeout) -> erlang:start_timer(Timeout, self(), late).
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({result, Result}, State) ->
+    done(Result, State);
+handle_info({'EXIT', Runner, Reason}, #state{runner = Runner, result = undefined} = State)
+        when Reason =/= normal ->
+    done({error, hornbeam_deadline:failure(exit, Reason, [])}, State);
+handle_info({timeout, Ref, late}, #state{waiting = Waiting} = State) ->
+    _ = [gen_server:reply(From, {error, timeout}) || {ok, From} <- [maps:find(Ref, Waiting)]],
+    {noreply, State#state{waiting = maps:remove(Ref, Waiting)}};
+handle_info(unwanted, State) ->
+    {stop, normal, State};
+handle_info(_Stray, State) ->
+    {noreply, State}.
+
+done(Result, #state{waiting = Waiting} = State) when map_size(Waiting) =:= 0 ->
+    _ = erlang:send_after(?KEPT, self(), unwanted),
+    {noreply, State#state{result = Result}};
+done(Result, #state{waiting = Waiting} = State) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Result) end, maps:values(Waiting)),
+    {stop, normal, State}.
+
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{id = Id}) ->
+    hornbeam_executions_sup:leave(Id).

@@ -1,0 +1,100 @@
+%% Erlang functions that the node offers to its apps, by name.
+%%
+%% A registered function runs in a process of its own, never in one of ours. `{ok, V}' gives the
+%% app V, `{error, R}' raises RemoteError there, any other result is given as it is.
+-module(hornbeam_functions).
+
+-export([new_table/0, register_function/2, register_function/3, unregister_function/1]).
+-export([call/3, cast/2, result/1]).
+-export_type([name/0, failure/0]).
+
+-type name() :: binary() | string() | atom().
+-type failure() :: unknown
+                 | {arity, Given :: arity(), Takes :: [arity()]}
+                 | hornbeam_deadline:failure().
+
+%% Rows: {Name, Fun | {Module, Function}}.
+-define(TABLE, ?MODULE).
+
+%% @doc Make the table; its owner must outlive everybody.
+-spec new_table() -> ok.
+new_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ok.
+
+%% @doc Offer a fun; the name's earlier one is replaced.
+-spec register_function(name(), fun()) -> ok.
+register_function(Name, Fun) when is_function(Fun) ->
+    true = ets:insert(?TABLE, {text(Name), Fun}),
+    ok.
+
+%% @doc Offer an exported function, in its newest code and with any of its arities.
+-spec register_function(name(), module(), Function :: atom()) -> ok.
+register_function(Name, Module, Function) when is_atom(Module), is_atom(Function) ->
+    true = ets:insert(?TABLE, {text(Name), {Module, Function}}),
+    ok.
+
+%% @doc Offer a function no more.
+-spec unregister_function(name()) -> ok.
+unregister_function(Name) ->
+    true = ets:delete(?TABLE, text(Name)),
+    ok.
+
+text(Name) when is_atom(Name) ->
+    atom_to_binary(Name);
+text(Name) ->
+    Text = unicode:characters_to_binary(Name),
+    true = is_binary(Text),
+    Text.
+
+%% @doc Call a registered function and wait at most `Timeout' milliseconds.
+-spec call(Name :: binary(), Args :: [term()], timeout()) -> {ok, term()} | {error, failure()}.
+call(Name, Args, Timeout) ->
+    case applicable(Name, Args) of
+        {ok, Function} -> result(hornbeam_deadline:run(Function, Timeout));
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Call a registered function and wait for nothing; what it raises is in the log.
+-spec cast(Name :: binary(), Args :: [term()]) -> ok | {error, failure()}.
+cast(Name, Args) ->
+    case applicable(Name, Args) of
+        {ok, Function} ->
+            _ = proc_lib:spawn(Function),
+            ok;
+        {error, _} = Error ->
+            Error
+    end.
+
+applicable(Name, Args) ->
+    case ets:lookup(?TABLE, Name) of
+        [{Name, Function}] -> applicable(Function, Args, arities(Function));
+        [] -> {error, unknown}
+    end.
+
+applicable(Function, Args, Arities) ->
+    case lists:member(length(Args), Arities) of
+        true -> {ok, fun() -> apply_to(Function, Args) end};
+        false -> {error, {arity, length(Args), Arities}}
+    end.
+
+arities({Module, Function}) ->
+    _ = code:ensure_loaded(Module),
+    [Arity || {Name, Arity} <- exports(erlang:module_loaded(Module), Module), Name =:= Function];
+arities(Fun) ->
+    {arity, Arity} = erlang:fun_info(Fun, arity),
+    [Arity].
+
+exports(true, Module) -> Module:module_info(exports);
+exports(false, _Module) -> [].
+
+apply_to({Module, Function}, Args) -> apply(Module, Function, Args);
+apply_to(Fun, Args) -> apply(Fun, Args).
+
+%% @doc What a function's result means for the app.
+-spec result({ok, term()} | {error, hornbeam_deadline:failure()}) ->
+    {ok, term()} | {error, hornbeam_deadline:failure()}.
+result({ok, {ok, Value}}) -> {ok, Value};
+result({ok, {error, Reason}}) -> {error, hornbeam_deadline:failure(error, Reason, [])};
+result({ok, Value}) -> {ok, Value};
+result({error, _} = Error) -> Error.

@@ -1,0 +1,54 @@
+%% The ops on hooks: arguments of the op table in, results of the op table out.
+-module(hornbeam_hook_ops).
+
+-export([register_hook/2, unregister_hook/2, execute/2, execute_async/2, await_result/2]).
+-export([stream/2, next/2, close/2]).
+
+-type context() :: hornbeam_worker_api:context().
+-type result(Type) :: {ok, Type} | {error, hornbeam_hooks:failure()}.
+
+-spec register_hook([term()], context()) -> {ok, ok}.
+register_hook([Name], #{handle := Handle}) ->
+    {ok, hornbeam_hooks:register_worker(Name, Handle)}.
+
+-spec unregister_hook([term()], context()) -> {ok, ok}.
+unregister_hook([Name], #{handle := Handle}) ->
+    {ok, hornbeam_hooks:unregister_worker(Name, hornbeam_stream:worker(Handle))}.
+
+-spec execute([term()], context()) -> result(hornbeam_value:value()).
+execute([Name, Action, Args, Kwargs, Timeout], _Context) ->
+    named(Name, hornbeam_hooks:run(Name, Action, {packed, Args}, {packed, Kwargs}, Timeout)).
+
+named(Name, {error, no_hook}) ->
+    {error, {unknown, <<"no handler is registered for the hook ", Name/binary>>}};
+named(_Name, Result) ->
+    Result.
+
+-spec execute_async([term()], context()) -> result(binary()).
+execute_async([Name, Action, Args, Kwargs], _Context) ->
+    named(Name, hornbeam_execution:start(Name, Action, {packed, Args}, {packed, Kwargs})).
+
+-spec await_result([term()], context()) -> result(hornbeam_value:value()).
+await_result([Id, Timeout], _Context) ->
+    hornbeam_execution:await(Id, Timeout).
+
+-spec stream([term()], context()) -> result(binary()) | {error, gone}.
+stream([_, _, _, _], #{client := gone}) ->
+    {error, gone};
+stream([Name, Action, Args, Kwargs], Context) ->
+    named(Name, hornbeam_hook_stream:start(owner(Context), Name, Action, {packed, Args},
+                                           {packed, Kwargs})).
+
+owner(#{client := {_, _Kind, Client}}) -> Client;
+owner(#{client := worker, handle := Handle}) -> hornbeam_stream:worker(Handle).
+
+-spec next([term()], context()) -> result([{ok, hornbeam_value:value()}]).
+next([Id, Timeout], _Context) ->
+    case hornbeam_hook_stream:next(Id, Timeout) of
+        {ok, Items} -> {ok, [{ok, Item} || Item <- Items]};
+        {error, _} = Error -> Error
+    end.
+
+-spec close([term()], context()) -> {ok, ok}.
+close([Id], _Context) ->
+    {ok, hornbeam_hook_stream:close(Id)}.

@@ -1,0 +1,177 @@
+%% What a hook's generator yields, fetched a few items at a time.
+%%
+%%   running ──▶ over (exhausted or failed) ──▶ end, when the reader has been told
+%%      └── closed, or the reader has died ──▶ end; the app's generator is closed
+%%
+%% Items are asked for only when the reader has taken what was there: that is the back-pressure.
+-module(hornbeam_hook_stream).
+-behaviour(gen_server).
+
+-export([start/5, next/2, close/1, start_link/2]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-type items() :: {ok, [hornbeam_value:value()]} | {error, hornbeam_hooks:failure()}.
+
+-record(state, {
+    id :: hornbeam_executions_sup:id(),
+    owner :: reference(),
+    source :: {worker, pid(), hornbeam_call:call()} | {erlang, pid()},
+    %% items that were asked for and have not come
+    asked = 0 :: non_neg_integer(),
+    %% what has come and was not taken, newest first
+    items = [] :: [hornbeam_value:value()],
+    over = false :: false | exhausted | {failed, hornbeam_hooks:failure()},
+    reader = none :: {reference(), gen_server:from()} | none
+}).
+
+%% Items that are asked for at a time.
+-define(BATCH, 16).
+%% How long (ms) an Erlang handler may take to give its list.
+-define(LONGEST, 3600000).
+
+%% @doc Start a stream, which ends with its owner.
+-spec start(Owner :: pid(), Name :: binary(), Action :: binary(), hornbeam_value:value(),
+            hornbeam_value:value()) -> {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
+start(Owner, Name, Action, Args, Kwargs) ->
+    case hornbeam_hooks:target(Name) of
+        {ok, Target} ->
+            Call = {Name, Action, hornbeam_hooks:for_target(Target, Args),
+                    hornbeam_hooks:for_target(Target, Kwargs)},
+            hornbeam_executions_sup:start(?MODULE, {Owner, Target, Call});
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Wait at most `Timeout' milliseconds for items: one at least, or none when the stream is
+%% exhausted. After that, or an error other than `timeout', the id is unknown.
+-spec next(Id :: binary(), timeout()) -> items().
+next(Id, Timeout) ->
+    hornbeam_executions_sup:ask(Id, {next, Timeout}).
+
+%% @doc End a stream early.
+-spec close(Id :: binary()) -> ok.
+close(Id) ->
+    _ = hornbeam_executions_sup:ask(Id, close),
+    ok.
+
+%% @private
+-spec start_link(hornbeam_executions_sup:id(), tuple()) -> gen_server:start_ret().
+start_link(Id, Argument) ->
+    gen_server:start_link(?MODULE, {Id, Argument}, []).
+
+%% @private
+-spec init({hornbeam_executions_sup:id(), tuple()}) -> {ok, #state{}}.
+init({Id, {Owner, Target, Call}}) ->
+    process_flag(trap_exit, true),
+    hornbeam_executions_sup:enter(Id),
+    {ok, #state{id = Id, owner = erlang:monitor(process, Owner), source = source(Target, Call)}}.
+
+source({worker, Worker}, {Name, Action, Args, Kwargs}) ->
+    {worker, Worker, hornbeam_call:start(Worker, stream, Name, Action,
+                                         hornbeam_value:to_packed(Args),
+                                         hornbeam_value:to_packed(Kwargs))};
+source({erlang, _Handler}, {Name, Action, Args, Kwargs}) ->
+    Self = self(),
+    {erlang, proc_lib:spawn_link(fun() ->
+        Self ! {result, hornbeam_hooks:run(Name, Action, Args, Kwargs, ?LONGEST)}
+    end)}.
+
+%% @private
+-spec handle_call({next, timeout()} | close, gen_server:from(), #state{}) ->
+    {noreply, #state{}, {continue, serve}} | {reply, items(), #state{}}
+    | {stop, normal, ok, #state{}}.
+handle_call(close, _From, State) ->
+    {stop, normal, ok, State};
+handle_call({next, Timeout}, From, #state{reader = none} = State) ->
+    {noreply, ask(State#state{reader = {late_after(Timeout), From}}), {continue, serve}};
+handle_call({next, _Timeout}, _From, State) ->
+    {reply, {error, {unknown, <<"another reader waits for this stream's items">>}}, State}.
+
+late_after(infinity) -> make_ref();
+late_after(Timeout) -> erlang:start_timer(Timeout, self(), late).
+
+ask(#state{source = {worker, Worker, Call}, asked = 0, items = [], over = false} = State) ->
+    hornbeam_call:more(Worker, Call, ?BATCH),
+    State#state{asked = ?BATCH};
+ask(State) ->
+    State.
+
+%% Give the reader what there is.
+%% @private
+-spec handle_continue(serve, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
+handle_continue(serve, #state{reader = none} = State) ->
+    {noreply, State};
+handle_continue(serve, #state{items = [_ | _] = Items} = State) ->
+    {noreply, reply({ok, lists:reverse(Items)}, State#state{items = []})};
+handle_continue(serve, #state{over = exhausted} = State) ->
+    {stop, normal, reply({ok, []}, State)};
+handle_continue(serve, #state{over = {failed, Failure}} = State) ->
+    {stop, normal, reply({error, Failure}, State)};
+handle_continue(serve, State) ->
+    {noreply, State}.
+
+reply(Items, #state{reader = {Late, From}} = State) ->
+    _ = erlang:cancel_timer(Late),
+    gen_server:reply(From, Items),
+    State#state{reader = none}.
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) ->
+    {noreply, #state{}} | {noreply, #state{}, {continue, serve}} | {stop, normal, #state{}}.
+handle_info({Call, Answer}, #state{source = {worker, _, Call}} = State) ->
+    {noreply, all_that_came(Call, answered(Answer, State)), {continue, serve}};
+handle_info({'DOWN', Call, process, _, _}, #state{source = {worker, _, Call}} = State) ->
+    {noreply, over({failed, worker_down}, State), {continue, serve}};
+handle_info({result, Result}, #state{source = {erlang, _}} = State) ->
+    {noreply, listed(Result, State), {continue, serve}};
+handle_info({'EXIT', Runner, Reason}, #state{source = {erlang, Runner}} = State)
+        when Reason =/= normal ->
+    Failure = hornbeam_deadline:failure(exit, Reason, []),
+    {noreply, over({failed, Failure}, State), {continue, serve}};
+handle_info({timeout, Late, late}, #state{reader = {Late, _}} = State) ->
+    {noreply, reply({error, timeout}, State)};
+handle_info({'DOWN', Owner, process, _, _}, #state{owner = Owner} = State) ->
+    {stop, normal, State};
+handle_info(_Stray, State) ->
+    {noreply, State}.
+
+all_that_came(Call, State) ->
+    receive
+        {Call, Answer} -> all_that_came(Call, answered(Answer, State))
+    after 0 ->
+        State
+    end.
+
+answered({item, Packed}, #state{items = Items, asked = Asked} = State) ->
+    State#state{items = [hornbeam_value:from_packed(Packed) | Items], asked = max(0, Asked - 1)};
+answered({result, Status, Value}, State) ->
+    case hornbeam_call:outcome(Status, Value) of
+        exhausted -> over(exhausted, State);
+        {ok, _} -> over(exhausted, State);
+        {error, Failure} -> over({failed, Failure}, State)
+    end.
+
+listed({ok, {term, List}}, State) when is_list(List) ->
+    Items = lists:reverse([hornbeam_value:from_term(Term) || Term <- List]),
+    over(exhausted, State#state{items = Items});
+listed({ok, _NoList}, State) ->
+    over({failed, not_a_list}, State);
+listed({error, Failure}, State) ->
+    over({failed, Failure}, State).
+
+over(Over, #state{over = false} = State) -> State#state{over = Over};
+over(_Over, State) -> State.
+
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{id = Id, source = Source, over = Over}) ->
+    hornbeam_executions_sup:leave(Id),
+    stop_source(Source, Over).
+
+stop_source({worker, Worker, Call}, false) -> hornbeam_call:cancel(Worker, Call);
+stop_source(_Source, _Over) -> ok.

@@ -1,0 +1,247 @@
+%% @doc Hooks: named handlers with actions, wherever they live.
+%%
+%% An app registers a handler in each of its workers, Erlang a fun or a module; anyone, Python or
+%% Erlang, calls an action of it by name. Of several workers the least loaded is taken, and an
+%% Erlang handler counts as idle. A worker's handlers go with it.
+%%
+%% An Erlang handler is a fun of `(Action, Args)' or `(Action, Args, Kwargs)', or a module that
+%% exports `handle_hook/3' with the latter. Its results mean what those of registered functions
+%% mean; that of a stream is a list.
+%%
+%% The process of this module only watches the workers; who calls reads the table.
+-module(hornbeam_hooks).
+-behaviour(gen_server).
+
+-export([new_table/0, start_link/0]).
+-export([register_hook/2, unregister_hook/1, execute/3, execute/4, execute/5]).
+-export([execute_async/3, execute_async/4, await_result/2]).
+-export([stream/3, stream/4, next/2, close/1]).
+-export([register_worker/2, unregister_worker/2, run/5, target/1, for_target/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export_type([handler/0, target/0, failure/0]).
+
+-type handler() ::
+    fun((Action :: binary(), Args :: [term()]) -> term())
+    | fun((Action :: binary(), Args :: [term()], Kwargs :: map()) -> term())
+    | module().
+
+-type target() :: {worker, pid()} | {erlang, handler()}.
+
+-type failure() ::
+    no_hook
+    | unknown_id
+    | overloaded
+    | {unreadable, hornbeam_msgpack:reason()}
+    | not_a_list
+    | hornbeam_call:failure()
+    | hornbeam_deadline:failure().
+%% `unknown_id': never given, taken already, or given up. `overloaded': too many executions.
+
+%% Rows: {{Name, Worker | erlang}, Handle | handler()}.
+-define(TABLE, ?MODULE).
+
+-define(TIMEOUT, 5000).
+
+%% @doc Make the table; its owner must outlive everybody.
+-spec new_table() -> ok.
+new_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, ordered_set, {read_concurrency, true}]),
+    ok.
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc Register an Erlang handler; the name's earlier one of Erlang is replaced.
+-spec register_hook(Name :: binary(), handler()) -> ok.
+register_hook(Name, Handler)
+        when is_binary(Name), is_function(Handler, 2) orelse is_function(Handler, 3)
+                                  orelse is_atom(Handler) ->
+    true = ets:insert(?TABLE, {{Name, erlang}, Handler}),
+    ok.
+
+%% @doc Take an Erlang handler back; those of workers stay.
+-spec unregister_hook(Name :: binary()) -> ok.
+unregister_hook(Name) ->
+    true = ets:delete(?TABLE, {Name, erlang}),
+    ok.
+
+%% @doc Execute an action; see {@link execute/5}.
+-spec execute(Name :: binary(), Action :: binary(), Args :: [term()]) ->
+    {ok, term()} | {error, failure()}.
+execute(Name, Action, Args) ->
+    execute(Name, Action, Args, #{}).
+
+%% @doc Execute an action; see {@link execute/5}.
+-spec execute(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
+    {ok, term()} | {error, failure()}.
+execute(Name, Action, Args, Kwargs) ->
+    execute(Name, Action, Args, Kwargs, ?TIMEOUT).
+
+%% @doc Execute an action of a hook and wait at most `Timeout' milliseconds (5000).
+-spec execute(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map(),
+              timeout()) -> {ok, term()} | {error, failure()}.
+execute(Name, Action, Args, Kwargs, Timeout) ->
+    native(run(Name, Action, {term, Args}, {term, Kwargs}, Timeout)).
+
+%% @doc Start an execution; see {@link execute_async/4}.
+-spec execute_async(Name :: binary(), Action :: binary(), Args :: [term()]) ->
+    {ok, Id :: binary()} | {error, failure()}.
+execute_async(Name, Action, Args) ->
+    execute_async(Name, Action, Args, #{}).
+
+%% @doc Start an execution. Its result waits for {@link await_result/2}, a minute at most.
+-spec execute_async(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
+    {ok, Id :: binary()} | {error, failure()}.
+execute_async(Name, Action, Args, Kwargs) ->
+    hornbeam_execution:start(Name, Action, {term, Args}, {term, Kwargs}).
+
+%% @doc Wait at most `Timeout' milliseconds for the result of an execution; it is given once. On
+%% `timeout' the execution goes on and one may wait again.
+-spec await_result(Id :: binary(), timeout()) -> {ok, term()} | {error, failure()}.
+await_result(Id, Timeout) ->
+    native(hornbeam_execution:await(Id, Timeout)).
+
+%% @doc Start a stream; see {@link stream/4}.
+-spec stream(Name :: binary(), Action :: binary(), Args :: [term()]) ->
+    {ok, Id :: binary()} | {error, failure()}.
+stream(Name, Action, Args) ->
+    stream(Name, Action, Args, #{}).
+
+%% @doc Start a stream of what an action yields. It produces a few items ahead of
+%% {@link next/2}, no more, and is closed when the calling process ends.
+-spec stream(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
+    {ok, Id :: binary()} | {error, failure()}.
+stream(Name, Action, Args, Kwargs) ->
+    hornbeam_hook_stream:start(self(), Name, Action, {term, Args}, {term, Kwargs}).
+
+%% @doc The next items of a stream, one at least; none when it is exhausted.
+-spec next(Id :: binary(), timeout()) -> {ok, [term()]} | {error, failure()}.
+next(Id, Timeout) ->
+    case hornbeam_hook_stream:next(Id, Timeout) of
+        {ok, Items} -> all_native(Items, []);
+        {error, _} = Error -> Error
+    end.
+
+all_native([], Terms) ->
+    {ok, lists:reverse(Terms)};
+all_native([Item | Items], Terms) ->
+    case native({ok, Item}) of
+        {ok, Term} -> all_native(Items, [Term | Terms]);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc End a stream early; the app's generator is closed.
+-spec close(Id :: binary()) -> ok.
+close(Id) ->
+    hornbeam_hook_stream:close(Id).
+
+native({ok, Value}) ->
+    case hornbeam_value:to_term(Value) of
+        {ok, Term} -> {ok, Term};
+        {error, Reason} -> {error, {unreadable, Reason}}
+    end;
+native({error, _} = Error) ->
+    Error.
+
+%% @doc Register the hook that a worker's app serves.
+-spec register_worker(Name :: binary(), hornbeam_stream:handle()) -> ok.
+register_worker(Name, Handle) ->
+    gen_server:call(?MODULE, {register, Name, Handle}, infinity).
+
+%% @doc Take a worker's hook back, if it has one of the name.
+-spec unregister_worker(Name :: binary(), Worker :: pid()) -> ok.
+unregister_worker(Name, Worker) ->
+    true = ets:delete(?TABLE, {Name, Worker}),
+    ok.
+
+%% @doc Whoever is to be called for a hook now.
+-spec target(Name :: binary()) -> {ok, target()} | {error, no_hook}.
+target(Name) ->
+    case ets:match_object(?TABLE, {{Name, '_'}, '_'}) of
+        [] ->
+            {error, no_hook};
+        Rows ->
+            {_, Target} = lists:min([{load(Row), target_of(Row)} || Row <- Rows]),
+            {ok, Target}
+    end.
+
+load({{_, erlang}, _}) -> 0;
+load({{_, _Worker}, Handle}) -> hornbeam_stream:load(Handle).
+
+target_of({{_, erlang}, Handler}) -> {erlang, Handler};
+target_of({{_, Worker}, _Handle}) -> {worker, Worker}.
+
+%% @doc A value as a target needs it. Raises `{unencodable, Path, Term}' for what cannot travel.
+-spec for_target(target(), hornbeam_value:value()) -> hornbeam_value:value().
+for_target({worker, _}, Value) -> {packed, hornbeam_value:to_packed(Value)};
+for_target({erlang, _}, Value) -> Value.
+
+%% @doc Execute an action with values as they came.
+-spec run(Name :: binary(), Action :: binary(), Args :: hornbeam_value:value(),
+          Kwargs :: hornbeam_value:value(), timeout()) ->
+    {ok, hornbeam_value:value()} | {error, failure()}.
+run(Name, Action, Args, Kwargs, Timeout) ->
+    case target(Name) of
+        {ok, {worker, Worker}} ->
+            Call = hornbeam_call:start(Worker, hook, Name, Action, hornbeam_value:to_packed(Args),
+                                       hornbeam_value:to_packed(Kwargs)),
+            value(hornbeam_call:await(Worker, Call, Timeout));
+        {ok, {erlang, Handler}} ->
+            in_erlang(Handler, Action, native({ok, Args}), native({ok, Kwargs}), Timeout);
+        {error, _} = Error ->
+            Error
+    end.
+
+value({ok, Packed}) -> {ok, hornbeam_value:from_packed(Packed)};
+value({error, _} = Error) -> Error.
+
+in_erlang(Handler, Action, {ok, Args}, {ok, Kwargs}, Timeout) ->
+    Run = fun() -> handle(Handler, Action, Args, Kwargs) end,
+    case hornbeam_functions:result(hornbeam_deadline:run(Run, Timeout)) of
+        {ok, Term} -> {ok, hornbeam_value:from_term(Term)};
+        {error, _} = Error -> Error
+    end;
+in_erlang(_Handler, _Action, {error, _} = Error, _Kwargs, _Timeout) ->
+    Error;
+in_erlang(_Handler, _Action, _Args, {error, _} = Error, _Timeout) ->
+    Error.
+
+handle(Handler, Action, Args, _Kwargs) when is_function(Handler, 2) -> Handler(Action, Args);
+handle(Handler, Action, Args, Kwargs) when is_function(Handler, 3) ->
+    Handler(Action, Args, Kwargs);
+handle(Module, Action, Args, Kwargs) -> Module:handle_hook(Action, Args, Kwargs).
+
+%% The server.
+
+%% @private
+-spec init([]) -> {ok, Watched :: #{pid() => []}}.
+init([]) ->
+    Workers = [Worker || {{_, Worker}, _} <- ets:tab2list(?TABLE), Worker =/= erlang],
+    {ok, lists:foldl(fun watch/2, #{}, Workers)}.
+
+watch(Worker, Watched) when is_map_key(Worker, Watched) ->
+    Watched;
+watch(Worker, Watched) ->
+    _ = erlang:monitor(process, Worker),
+    Watched#{Worker => []}.
+
+%% @private
+-spec handle_call(tuple(), gen_server:from(), #{pid() => []}) -> {reply, ok, #{pid() => []}}.
+handle_call({register, Name, Handle}, _From, Watched) ->
+    Worker = hornbeam_stream:worker(Handle),
+    true = ets:insert(?TABLE, {{Name, Worker}, Handle}),
+    {reply, ok, watch(Worker, Watched)}.
+
+%% @private
+-spec handle_cast(term(), #{pid() => []}) -> {noreply, #{pid() => []}}.
+handle_cast(_Request, Watched) ->
+    {noreply, Watched}.
+
+%% @private
+-spec handle_info(term(), #{pid() => []}) -> {noreply, #{pid() => []}}.
+handle_info({'DOWN', _Ref, process, Worker, _Reason}, Watched) ->
+    true = ets:match_delete(?TABLE, {{'_', Worker}, '_'}),
+    {noreply, maps:remove(Worker, Watched)};
+handle_info(_Stray, Watched) ->
+    {noreply, Watched}.

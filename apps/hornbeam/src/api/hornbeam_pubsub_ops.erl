@@ -1,0 +1,49 @@
+%% The ops on topics: arguments of the op table in, results of the op table out.
+-module(hornbeam_pubsub_ops).
+
+-export([subscribe/2, unsubscribe/2, publish/2, dropped/2]).
+
+-type context() :: hornbeam_worker_api:context().
+
+-spec subscribe([term()], context()) -> {ok, ok} | {error, term()}.
+subscribe([Topic, Forward], Context) ->
+    case how(Forward, Context) of
+        {ok, Owner, How} -> done(hornbeam_pubsub:subscribe(Owner, Topic, How));
+        {error, _} = Error -> Error
+    end.
+
+done(ok) -> {ok, ok};
+done({error, _} = Error) -> Error.
+
+how(_Forward, #{client := gone}) ->
+    {error, gone};
+how(true, #{client := {open, websocket, Client}, options := Options}) ->
+    #{pubsub_queue_messages := Messages, pubsub_queue_bytes := Bytes} = Options,
+    {ok, Client, {forward, {Messages, Bytes}}};
+how(true, _Context) ->
+    {error, not_forwardable};
+how(false, #{handle := Handle, events := Events} = Context) ->
+    {ok, owner(Context), {worker, hornbeam_stream:worker(Handle), Events}}.
+
+owner(#{client := {_, _Kind, Client}}) -> Client;
+owner(#{client := worker, handle := Handle}) -> hornbeam_stream:worker(Handle).
+
+%% What is gone has no subscriptions any more.
+-spec unsubscribe([term()], context()) -> {ok, ok}.
+unsubscribe([_Topic], #{client := gone}) ->
+    {ok, ok};
+unsubscribe([Topic], Context) ->
+    {ok, hornbeam_pubsub:unsubscribe(owner(Context), Topic)}.
+
+-spec publish([term()], context()) ->
+    {ok, non_neg_integer()} | {error, hornbeam_pubsub:publish_error()}.
+publish([Topic, Packed], _Context) ->
+    hornbeam_pubsub:publish_value(Topic, hornbeam_value:from_packed(Packed)).
+
+%% Before they got to this connection, or to its worker.
+-spec dropped([term()], context()) -> {ok, non_neg_integer()}.
+dropped([], #{events := Events} = Context) ->
+    {ok, hornbeam_worker_events:dropped(Events) + dropped_of(Context)}.
+
+dropped_of(#{client := {_, _Kind, Client}}) -> hornbeam_pubsub:dropped(Client);
+dropped_of(_Context) -> 0.

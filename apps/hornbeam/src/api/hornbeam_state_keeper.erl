@@ -1,0 +1,135 @@
+%% Undoes what a connection did to the shared state when that connection dies.
+%%
+%% Changes that are bound to a process (its owner) come through here, one after the other: the
+%% owner is monitored, the change is made, and what it takes to undo it is written to a table.
+%% The table outlives this process; when it starts again it monitors every owner anew, and the
+%% dead ones are undone at once.
+-module(hornbeam_state_keeper).
+-behaviour(gen_server).
+
+-export([new_table/0, start_link/0, set/4, incr/3]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-record(state, {
+    %% each owner, and how many changes it has made since its log was last looked through
+    owners = #{} :: #{pid() => Changes :: non_neg_integer()}
+}).
+
+-type key() :: hornbeam_state_table:key().
+
+%% Rows: {{Owner, Key, set | incr}, Generation, Total}.
+-define(LOG, ?MODULE).
+
+%% After so many changes of an owner, what was deleted or set anew by others is forgotten.
+-define(COMPACT_AFTER, 1024).
+
+%% @doc Make the log; its owner must outlive the keeper.
+-spec new_table() -> ok.
+new_table() ->
+    ?LOG = ets:new(?LOG, [named_table, public, ordered_set]),
+    ok.
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% @doc Set a key until `Owner' dies. Changes nothing when it is dead already.
+-spec set(Owner :: pid(), key(), hornbeam_value:value(), hornbeam_state_table:ttl()) ->
+    ok | {error, gone}.
+set(Owner, Key, Value, Ttl) ->
+    call({set, Owner, Key, Value, Ttl}).
+
+%% @doc Add to a number until `Owner' dies. Changes nothing when it is dead already.
+-spec incr(Owner :: pid(), key(), Delta :: number()) ->
+    {ok, number()} | {error, gone | not_a_number | overflow}.
+incr(Owner, Key, Delta) ->
+    call({incr, Owner, Key, Delta}).
+
+%% The keeper waits for nobody, so its answer or its death comes soon.
+call(Request) ->
+    gen_server:call(?MODULE, Request, infinity).
+
+%% @private
+-spec init([]) -> {ok, #state{}}.
+init([]) ->
+    Owners = lists:usort([Owner || [Owner] <- ets:match(?LOG, {{'$1', '_', '_'}, '_', '_'})]),
+    lists:foreach(fun(Owner) -> _ = erlang:monitor(process, Owner) end, Owners),
+    {ok, #state{owners = maps:from_keys(Owners, 0)}}.
+
+%% @private
+-spec handle_call(tuple(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+handle_call(Change, _From, State0) ->
+    Owner = element(2, Change),
+    case known(Owner, State0) of
+        {alive, State} -> {reply, change(Change), compacted(Owner, State)};
+        dead -> {reply, {error, gone}, State0}
+    end.
+
+known(Owner, #state{owners = Owners} = State) when is_map_key(Owner, Owners) ->
+    %% Its death may be in our mailbox behind this request.
+    alive_if(is_process_alive(Owner), State);
+known(Owner, #state{owners = Owners} = State) ->
+    Ref = erlang:monitor(process, Owner),
+    case is_process_alive(Owner) of
+        true ->
+            {alive, State#state{owners = Owners#{Owner => 0}}};
+        false ->
+            true = erlang:demonitor(Ref, [flush]),
+            dead
+    end.
+
+alive_if(true, State) -> {alive, State};
+alive_if(false, _State) -> dead.
+
+change({set, Owner, Key, Value, Ttl}) ->
+    Generation = hornbeam_state_table:set(Key, Value, Ttl),
+    true = ets:insert(?LOG, {{Owner, Key, set}, Generation, 0}),
+    ok;
+change({incr, Owner, Key, Delta}) ->
+    case hornbeam_state_table:incr(Key, Delta) of
+        {ok, New, Generation} ->
+            Total = Delta + total(ets:lookup(?LOG, {Owner, Key, incr}), Generation),
+            true = ets:insert(?LOG, {{Owner, Key, incr}, Generation, Total}),
+            {ok, New};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% What was added before the key was set anew is not in its value any more.
+total([{_, Generation, Total}], Generation) -> Total;
+total(_, _Generation) -> 0.
+
+compacted(Owner, #state{owners = Owners} = State) ->
+    case maps:get(Owner, Owners) of
+        ?COMPACT_AFTER ->
+            lists:foreach(fun forget_if_stale/1, log(Owner)),
+            State#state{owners = Owners#{Owner := 0}};
+        Changes ->
+            State#state{owners = Owners#{Owner := Changes + 1}}
+    end.
+
+forget_if_stale({{_, Key, _} = Id, Generation, _}) ->
+    hornbeam_state_table:generation(Key) =:= {ok, Generation} orelse ets:delete(?LOG, Id).
+
+log(Owner) ->
+    ets:match_object(?LOG, {{Owner, '_', '_'}, '_', '_'}).
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({'DOWN', _Ref, process, Owner, _Reason}, #state{owners = Owners} = State) ->
+    lists:foreach(fun undo/1, log(Owner)),
+    {noreply, State#state{owners = maps:remove(Owner, Owners)}};
+handle_info(_Stray, State) ->
+    {noreply, State}.
+
+undo({{_, Key, Kind} = Id, Generation, Total}) ->
+    true = ets:delete(?LOG, Id),
+    undo(Kind, Key, Generation, Total).
+
+undo(set, Key, Generation, _Total) -> hornbeam_state_table:undo_set(Key, Generation);
+undo(incr, Key, Generation, Total) -> hornbeam_state_table:undo_incr(Key, Generation, Total).

@@ -1,0 +1,88 @@
+%% The ops on shared state: arguments of the op table in, results of the op table out.
+-module(hornbeam_state_ops).
+
+-export([get/2, set/2, delete/2, incr/2, get_multi/2, set_multi/2, keys/2, items/2]).
+-export([add/2, cas/2, take/2]).
+
+-type context() :: hornbeam_worker_api:context().
+-type result(Type) :: {ok, Type} | {error, gone | not_a_number | overflow}.
+-type apart(Type) :: {apart, fun(() -> result(Type))}.
+
+-spec get([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
+get([Key], _Context) ->
+    {ok, hornbeam_state_table:get(Key)}.
+
+-spec set([term()], context()) -> result(ok) | apart(ok).
+set([Key, Packed, Ttl, false], _Context) ->
+    _ = hornbeam_state_table:set(Key, value(Packed), ttl(Ttl)),
+    {ok, ok};
+set([Key, Packed, Ttl, true], Context) ->
+    scoped(Context, fun(Owner) ->
+        done(hornbeam_state_keeper:set(Owner, Key, value(Packed), ttl(Ttl)))
+    end).
+
+%% The keeper may be busy; the worker's other messages do not wait for it.
+scoped(Context, Fun) ->
+    case owner(Context) of
+        {ok, Owner} -> {apart, fun() -> Fun(Owner) end};
+        {error, _} = Error -> Error
+    end.
+
+done(ok) -> {ok, ok};
+done({error, _} = Error) -> Error.
+
+-spec delete([term()], context()) -> result(boolean()).
+delete([Key], _Context) ->
+    {ok, hornbeam_state_table:delete(Key)}.
+
+-spec incr([term()], context()) -> result(number()) | apart(number()).
+incr([Key, Delta, false], _Context) ->
+    case hornbeam_state_table:incr(Key, Delta) of
+        {ok, New, _Generation} -> {ok, New};
+        {error, _} = Error -> Error
+    end;
+incr([Key, Delta, true], Context) ->
+    scoped(Context, fun(Owner) -> hornbeam_state_keeper:incr(Owner, Key, Delta) end).
+
+-spec get_multi([term()], context()) -> result([{ok, hornbeam_value:value()} | absent]).
+get_multi([Keys], _Context) ->
+    {ok, [hornbeam_state_table:get(Key) || Key <- Keys]}.
+
+-spec set_multi([term()], context()) -> result(ok).
+set_multi([Pairs, Ttl], _Context) ->
+    {ok, hornbeam_state_table:set_all([{Key, value(Packed)} || {Key, Packed} <- Pairs],
+                                      ttl(Ttl))}.
+
+-spec keys([term()], context()) -> result([hornbeam_state_table:key()]).
+keys([Prefix], _Context) ->
+    {ok, hornbeam_state_table:keys(prefix(Prefix))}.
+
+-spec items([term()], context()) ->
+    result([{hornbeam_state_table:key(), hornbeam_value:value()}]).
+items([Prefix], _Context) ->
+    {ok, hornbeam_state_table:items(prefix(Prefix))}.
+
+-spec add([term()], context()) -> result(boolean()).
+add([Key, Packed, Ttl], _Context) ->
+    {ok, hornbeam_state_table:add(Key, value(Packed), ttl(Ttl))}.
+
+-spec cas([term()], context()) -> result(boolean()).
+cas([Key, Old, New], _Context) ->
+    {ok, hornbeam_state_table:cas(Key, value(Old), value(New))}.
+
+-spec take([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
+take([Key], _Context) ->
+    {ok, hornbeam_state_table:take(Key)}.
+
+value(Packed) -> hornbeam_value:from_packed(Packed).
+
+ttl(undefined) -> infinity;
+ttl(Ttl) -> Ttl.
+
+prefix(undefined) -> all;
+prefix(Prefix) -> Prefix.
+
+%% What is bound to a connection is undone when this process dies.
+owner(#{client := {_, _Kind, Client}}) -> {ok, Client};
+owner(#{client := worker, handle := Handle}) -> {ok, hornbeam_stream:worker(Handle)};
+owner(#{client := gone}) -> {error, gone}.

@@ -1,0 +1,240 @@
+%% Who is subscribed to what on this node, and how a message gets to them.
+%%
+%% Three lanes: a worker gets one `event' for all its streams; a forwarding connection gets the
+%% finished frame; an Erlang process gets the term. Whoever publishes reads the table and sends
+%% from its own process, so each subscriber sees one publisher's messages in their order. Only
+%% hornbeam_pubsub changes the tables, and makes the lanes agree with the subscriptions.
+-module(hornbeam_topics).
+
+-export([new_tables/0, add/2, remove/1, rebuild/0]).
+-export([subscription/1, subscriptions/0, of_owner/1, of_worker/1, subscribers/1]).
+-export([outbox/2, dropped/1, forget_owner/1]).
+-export([prepare/3, deliver/1, lose/1, losses/0]).
+-export_type([topic/0, id/0, via/0, message/0]).
+
+-type topic() :: binary().
+-type id() :: {Owner :: pid(), topic()}.
+-type via() :: {worker, Worker :: pid(), hornbeam_worker_events:events()}
+             | {forward, hornbeam_outbox:outbox()}
+             | process.
+
+%% Rows: {Id, Via}, so that who owns what is known after a crash.
+-define(SUBSCRIPTIONS, hornbeam_subscriptions).
+%% Rows: {{Topic, Lane, Pid}, To, Subscribers}.
+-define(LANES, ?MODULE).
+%% Rows: {Topic, Subscribers, Forwarding}.
+-define(TOTALS, hornbeam_topic_totals).
+%% Rows: {Connection, Outbox}.
+-define(OUTBOXES, hornbeam_outboxes).
+%% Rows: {Why, Messages}.
+-define(LOSSES, hornbeam_losses).
+
+-record(message, {
+    topic :: topic(),
+    lanes :: [tuple()],
+    event :: {Op :: binary(), Size :: non_neg_integer()} | none,
+    frame :: hornbeam_outbox:frame() | none,
+    term :: {ok, term()} | none
+}).
+-opaque message() :: #message{}.
+
+%% @doc Make the tables; their owner must outlive everybody.
+-spec new_tables() -> ok.
+new_tables() ->
+    Read = [named_table, public, ordered_set, {read_concurrency, true}],
+    ?SUBSCRIPTIONS = ets:new(?SUBSCRIPTIONS, [named_table, public, ordered_set]),
+    ?LANES = ets:new(?LANES, Read),
+    ?TOTALS = ets:new(?TOTALS, [named_table, public]),
+    ?OUTBOXES = ets:new(?OUTBOXES, [named_table, public, {read_concurrency, true}]),
+    ?LOSSES = ets:new(?LOSSES, [named_table, public, {write_concurrency, true}]),
+    ok.
+
+%% Subscriptions: for hornbeam_pubsub alone.
+
+%% @doc Add a subscription that is not there.
+-spec add(id(), via()) -> ok.
+add({_Owner, Topic} = Id, Via) ->
+    true = ets:insert_new(?SUBSCRIPTIONS, {Id, Via}),
+    {Lane, To} = lane(Id, Via),
+    Key = {Topic, Lane, lane_pid(Id, Via)},
+    _ = ets:update_counter(?LANES, Key, {3, 1}, {Key, To, 0}),
+    _ = ets:update_counter(?TOTALS, Topic, [{2, 1}, {3, forwarding(Via)}], {Topic, 0, 0}),
+    ok.
+
+%% @doc Remove a subscription that is there.
+-spec remove(id()) -> ok.
+remove({_Owner, Topic} = Id) ->
+    [{Id, Via}] = ets:take(?SUBSCRIPTIONS, Id),
+    {Lane, _} = lane(Id, Via),
+    Key = {Topic, Lane, lane_pid(Id, Via)},
+    delete_if(ets:update_counter(?LANES, Key, {3, -1}) =:= 0, ?LANES, Key),
+    [Left, _] = ets:update_counter(?TOTALS, Topic, [{2, -1}, {3, -forwarding(Via)}]),
+    delete_if(Left =:= 0, ?TOTALS, Topic).
+
+delete_if(true, Table, Key) ->
+    true = ets:delete(Table, Key),
+    ok;
+delete_if(false, _Table, _Key) ->
+    ok.
+
+forwarding({forward, _Outbox}) -> 1;
+forwarding(_Via) -> 0.
+
+lane(_Id, {worker, _Worker, Events}) -> {worker, Events};
+lane(_Id, {forward, Outbox}) -> {forward, Outbox};
+lane(_Id, process) -> {process, none}.
+
+lane_pid(_Id, {worker, Worker, _Events}) -> Worker;
+lane_pid({Owner, _Topic}, _Via) -> Owner.
+
+%% @doc Make lanes and totals what the subscriptions say: a crash may have come in between.
+-spec rebuild() -> ok.
+rebuild() ->
+    Subscriptions = subscriptions(),
+    Lanes = lists:foldl(fun count_in/2, #{}, Subscriptions),
+    replace(?LANES, [{Key, To, N} || {Key, {To, N}} <- maps:to_list(Lanes)]),
+    Totals = lists:foldl(fun sum_in/2, #{}, Subscriptions),
+    replace(?TOTALS, [{Topic, N, F} || {Topic, {N, F}} <- maps:to_list(Totals)]).
+
+%% Never empty in between: others read.
+replace(Table, Rows) ->
+    true = ets:insert(Table, Rows),
+    Keys = maps:from_keys([element(1, Row) || Row <- Rows], []),
+    Stale = [Key || {Key, _, _} <- ets:tab2list(Table), not is_map_key(Key, Keys)],
+    lists:foreach(fun(Key) -> ets:delete(Table, Key) end, Stale).
+
+sum_in({{_Owner, Topic}, Via}, Totals) ->
+    maps:update_with(Topic, fun({N, F}) -> {N + 1, F + forwarding(Via)} end,
+                     {1, forwarding(Via)}, Totals).
+
+count_in({{_Owner, Topic} = Id, Via}, Lanes) ->
+    {Lane, To} = lane(Id, Via),
+    maps:update_with({Topic, Lane, lane_pid(Id, Via)}, fun({_, N}) -> {To, N + 1} end, {To, 1},
+                     Lanes).
+
+%% @doc How an owner is subscribed to a topic.
+-spec subscription(id()) -> {ok, via()} | none.
+subscription(Id) ->
+    case ets:lookup(?SUBSCRIPTIONS, Id) of
+        [{Id, Via}] -> {ok, Via};
+        [] -> none
+    end.
+
+%% @doc All subscriptions.
+-spec subscriptions() -> [{id(), via()}].
+subscriptions() ->
+    ets:tab2list(?SUBSCRIPTIONS).
+
+%% @doc The subscriptions of an owner; does not scan.
+-spec of_owner(pid()) -> [id()].
+of_owner(Owner) ->
+    [Id || {Id, _} <- ets:match_object(?SUBSCRIPTIONS, {{Owner, '_'}, '_'})].
+
+%% @doc The subscriptions that get their messages in a worker; scans.
+-spec of_worker(pid()) -> [id()].
+of_worker(Worker) ->
+    [Id || {Id, _} <- ets:match_object(?SUBSCRIPTIONS, {'_', {worker, Worker, '_'}})].
+
+%% @doc How many subscribers a topic has on this node, and how many of them forward.
+-spec subscribers(topic()) -> {All :: non_neg_integer(), Forwarding :: non_neg_integer()}.
+subscribers(Topic) ->
+    case ets:lookup(?TOTALS, Topic) of
+        [{Topic, Count, Forwarding}] -> {Count, Forwarding};
+        [] -> {0, 0}
+    end.
+
+%% Outboxes.
+
+%% @doc The outbox of a connection, made when it is the first time.
+-spec outbox(pid(), hornbeam_outbox:limits()) -> hornbeam_outbox:outbox().
+outbox(Connection, Limits) ->
+    _ = ets:member(?OUTBOXES, Connection)
+        orelse ets:insert_new(?OUTBOXES, {Connection, hornbeam_outbox:new(Connection, Limits)}),
+    ets:lookup_element(?OUTBOXES, Connection, 2).
+
+%% @doc How many messages the outbox of a connection has dropped.
+-spec dropped(pid()) -> non_neg_integer().
+dropped(Connection) ->
+    lists:sum([hornbeam_outbox:dropped(Outbox)
+               || {_, Outbox} <- ets:lookup(?OUTBOXES, Connection)]).
+
+%% @doc Forget the outbox of a dead connection and what waits in it.
+-spec forget_owner(pid()) -> ok.
+forget_owner(Owner) ->
+    case ets:take(?OUTBOXES, Owner) of
+        [] -> ok;
+        [_] -> hornbeam_outbox:forget(Owner)
+    end.
+
+%% Messages.
+
+%% @doc Make of a value what the topic's lanes need, each form once.
+%%
+%% `Frame' asks for the client's frame even when nobody on this node needs it, because somebody
+%% elsewhere does. A value that has not every form that is needed is an error; nobody gets it.
+-spec prepare(topic(), hornbeam_value:value(), Frame :: boolean()) ->
+    {ok, message()}
+    | {error, hornbeam_json:path(), What :: binary()}
+    | {error, hornbeam_msgpack:reason()}.
+prepare(Topic, Value, IsForwardedElsewhere) ->
+    Lanes = lanes(Topic),
+    Kinds = lists:usort([Kind || {{_, Kind, _}, _, _} <- Lanes]),
+    IsForwarded = IsForwardedElsewhere orelse lists:member(forward, Kinds),
+    case {frame(IsForwarded, Value), term(lists:member(process, Kinds), Value)} of
+        {{error, Path, What}, _} ->
+            {error, Path, What};
+        {_, {error, Reason}} ->
+            {error, Reason};
+        {Frame, Term} ->
+            Event = event(lists:member(worker, Kinds), Topic, Value),
+            {ok, #message{topic = Topic, lanes = Lanes, event = Event, frame = Frame,
+                          term = Term}}
+    end.
+
+event(false, _Topic, _Value) ->
+    none;
+event(true, Topic, Value) ->
+    Packed = hornbeam_value:to_packed(Value),
+    {iolist_to_binary(hornbeam_wire:event(Topic, Packed)), byte_size(Packed)}.
+
+frame(false, _Value) ->
+    none;
+frame(true, Value) ->
+    case hornbeam_json:frame(Value) of
+        {ok, Frame} -> Frame;
+        Error -> Error
+    end.
+
+term(false, _Value) -> none;
+term(true, Value) -> hornbeam_value:to_term(Value).
+
+%% @doc Hand a message to this node's subscribers; to how many.
+-spec deliver(message()) -> non_neg_integer().
+deliver(#message{lanes = Lanes} = Message) ->
+    lists:sum([deliver(Lane, Message) || Lane <- Lanes]).
+
+deliver({{_, worker, _}, Events, N}, #message{event = {Op, Size}}) ->
+    case hornbeam_worker_events:send(Events, Op, Size) of
+        sent -> N;
+        dropped -> 0
+    end;
+deliver({{_, forward, _}, Outbox, N}, #message{frame = Frame}) ->
+    ok = hornbeam_outbox:push(Outbox, Frame),
+    N;
+deliver({{Topic, process, Pid}, none, N}, #message{term = {ok, Term}}) ->
+    Pid ! {hornbeam_pubsub, Topic, Term},
+    N.
+
+lanes(Topic) ->
+    ets:match_object(?LANES, {{Topic, '_', '_'}, '_', '_'}).
+
+%% @doc Count a message that did not get to another node or could not be read there.
+-spec lose(link | unreadable) -> ok.
+lose(Why) ->
+    _ = ets:update_counter(?LOSSES, Why, 1, {Why, 0}),
+    ok.
+
+%% @doc What was counted so.
+-spec losses() -> #{link | unreadable => pos_integer()}.
+losses() ->
+    maps:from_list(ets:tab2list(?LOSSES)).

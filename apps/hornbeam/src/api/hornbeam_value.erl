@@ -1,0 +1,70 @@
+%% A value that Python and Erlang share, in the form in which it came.
+%%
+%% What Python gave stays packed until an Erlang process asks for it, and what Erlang gave stays
+%% a term until Python asks for it. Numbers are one and the same for both. Pure.
+-module(hornbeam_value).
+
+-export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, kept/1, size/1]).
+-export_type([value/0]).
+
+-type value() :: number() | {packed, binary()} | {term, term()}.
+
+%% @doc A value of Python. A bool is no number.
+-spec from_packed(binary()) -> value().
+from_packed(<<Tag, _/binary>> = Packed)
+        when Tag < 16#80; Tag >= 16#e0; Tag >= 16#ca, Tag =< 16#d8; Tag >= 16#c7, Tag =< 16#c9 ->
+    case hornbeam_msgpack:decode_all(Packed) of
+        {ok, Number} when is_number(Number) -> Number;
+        _ -> {packed, Packed}
+    end;
+from_packed(Packed) ->
+    {packed, Packed}.
+
+%% @doc A value of Erlang: any term.
+-spec from_term(term()) -> value().
+from_term(Number) when is_number(Number) -> Number;
+from_term(Term) -> {term, Term}.
+
+%% @doc The value as Python reads it. Raises `{unencodable, Path, Term}' for a term that has no
+%% form on the wire.
+-spec to_packed(value()) -> binary().
+to_packed({packed, Packed}) -> Packed;
+to_packed({term, Term}) -> iolist_to_binary(hornbeam_msgpack:encode(Term));
+to_packed(Number) -> iolist_to_binary(hornbeam_msgpack:encode(Number)).
+
+%% @doc The value as Erlang reads it. It fails for Python's value with an atom in it that this
+%% node does not know.
+-spec to_term(value()) -> {ok, term()} | {error, hornbeam_msgpack:reason()}.
+to_term({packed, Packed}) -> hornbeam_msgpack:decode_all(Packed);
+to_term({term, Term}) -> {ok, Term};
+to_term(Number) -> {ok, Number}.
+
+%% @doc Whether a stored value is the expected one, exactly: `1' is not `1.0', Python's str is
+%% not its bytes; the order of a dict or map does not count. Erlang, which has one type for str
+%% and bytes, expects what it would read.
+-spec same(Stored :: value(), Expected :: value()) -> boolean().
+same(Value, Value) ->
+    true;
+same({packed, A}, {packed, B}) when byte_size(A) =:= byte_size(B) ->
+    hornbeam_packed:canonical(A) =:= hornbeam_packed:canonical(B);
+same({packed, _} = Stored, {term, Expected}) ->
+    to_term(Stored) =:= {ok, Expected};
+same({term, _} = Stored, {packed, Expected}) ->
+    try to_packed(Stored) of
+        Packed -> same({packed, Packed}, {packed, Expected})
+    catch
+        %% Python could not even read it.
+        error:{unencodable, _, _} -> false
+    end;
+same(_, _) ->
+    false.
+
+%% @doc The value without the bytes that came with it: for whoever keeps it long.
+-spec kept(value()) -> value().
+kept({packed, Packed}) -> {packed, binary:copy(Packed)};
+kept(Value) -> Value.
+
+%% @doc Bytes of a packed value; 0 for others, whose size nobody has measured.
+-spec size(value()) -> non_neg_integer().
+size({packed, Packed}) -> byte_size(Packed);
+size(_) -> 0.

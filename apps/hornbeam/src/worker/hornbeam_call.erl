@@ -1,0 +1,103 @@
+%% A call into a worker's app, as whoever made it holds it.
+%%
+%% The caller gets `{Call, {result, Status, Value}}' once, before that `{Call, {item, Packed}}'
+%% for each item of a stream, or a `DOWN' message with the call as its reference when the worker
+%% has ended. A call is an alias: what comes after {@link cancel/2} is never seen.
+-module(hornbeam_call).
+
+-export([start/6, start/7, cast/5, more/3, cancel/2, await/3, outcome/2]).
+-export_type([call/0, mode/0, answer/0, failure/0]).
+
+-type call() :: reference().
+-type mode() :: function | hook | stream.
+%% `stream': an action of a hook whose items are wanted one by one.
+
+-type answer() :: {result, Status :: non_neg_integer(), Value :: term()}
+                | {item, Packed :: binary()}.
+-type failure() ::
+    timeout
+    | worker_down
+    | {python, Class :: binary(), Message :: binary(), Traceback :: binary()}
+    | {unknown, Sentence :: binary()}.
+%% `unknown': the worker has no such module, function, hook or action.
+
+%% The statuses of `result' in docs/wire.md.
+-define(OK, 0).
+-define(EXHAUSTED, 2).
+-define(RAISED, 8).
+-define(UNKNOWN, 9).
+
+%% @doc Call a function of a worker's app. `Args' and `Kwargs' are packed.
+-spec start(Worker :: pid(), mode(), Target :: binary(), Function :: binary(),
+            Args :: binary(), Kwargs :: binary()) -> call().
+start(Worker, Mode, Target, Function, Args, Kwargs) ->
+    start(Worker, Mode, Target, Function, Args, Kwargs, 0).
+
+%% @doc The same, for a stream that may send so many items before it is given more.
+-spec start(pid(), mode(), binary(), binary(), binary(), binary(),
+            Items :: non_neg_integer()) -> call().
+start(Worker, Mode, Target, Function, Args, Kwargs, Items) ->
+    Call = erlang:monitor(process, Worker, [{alias, explicit_unalias}]),
+    Worker ! {call, Call, self(), op(Mode, Target, Function, Args, Kwargs)},
+    _ = [more(Worker, Call, Items) || Items > 0],
+    Call.
+
+%% @doc Call a function of a worker's app; nobody gets the result.
+-spec cast(Worker :: pid(), Target :: binary(), Function :: binary(), Args :: binary(),
+           Kwargs :: binary()) -> ok.
+cast(Worker, Target, Function, Args, Kwargs) ->
+    Worker ! {call, none, none, op(function, Target, Function, Args, Kwargs)},
+    ok.
+
+op(Mode, Target, Function, Args, Kwargs) ->
+    fun(Ref) -> hornbeam_wire:call(Ref, number(Mode), Target, Function, Args, Kwargs) end.
+
+number(function) -> 0;
+number(hook) -> 1;
+number(stream) -> 2.
+
+%% @doc Let a stream send so many more items.
+-spec more(Worker :: pid(), call(), Items :: pos_integer()) -> ok.
+more(Worker, Call, Items) ->
+    Worker ! {more, Call, Items},
+    ok.
+
+%% @doc Wait no longer; the app's function is cancelled.
+-spec cancel(Worker :: pid(), call()) -> ok.
+cancel(Worker, Call) ->
+    _ = erlang:unalias(Call),
+    true = erlang:demonitor(Call, [flush]),
+    Worker ! {cancel, Call},
+    flush(Call).
+
+flush(Call) ->
+    receive
+        {Call, _} -> flush(Call)
+    after 0 ->
+        ok
+    end.
+
+%% @doc Wait at most `Timeout' milliseconds for the result of a call that is no stream; past
+%% that it is cancelled.
+-spec await(Worker :: pid(), call(), timeout()) -> {ok, Packed :: binary()} | {error, failure()}.
+await(Worker, Call, Timeout) ->
+    receive
+        {Call, {result, Status, Value}} ->
+            _ = erlang:unalias(Call),
+            true = erlang:demonitor(Call, [flush]),
+            outcome(Status, Value);
+        {'DOWN', Call, process, _, _} ->
+            _ = erlang:unalias(Call),
+            {error, worker_down}
+    after Timeout ->
+        cancel(Worker, Call),
+        {error, timeout}
+    end.
+
+%% @doc What a result means.
+-spec outcome(Status :: non_neg_integer(), Value :: term()) ->
+    {ok, Packed :: binary()} | exhausted | {error, failure()}.
+outcome(?OK, Packed) when is_binary(Packed) -> {ok, Packed};
+outcome(?EXHAUSTED, _) -> exhausted;
+outcome(?RAISED, [Class, Message, Traceback]) -> {error, {python, Class, Message, Traceback}};
+outcome(?UNKNOWN, Sentence) -> {error, {unknown, Sentence}}.

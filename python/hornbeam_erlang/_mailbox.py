@@ -1,0 +1,289 @@
+"""Published messages on their way to those in this process who subscribed.
+
+Knows topics, bounded queues and those who wait at them, in threads and in coroutines. Must not
+know where messages come from, nor what a connection is but a number; 0 is the process itself.
+Safe from any thread.
+"""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from hornbeam_erlang._values import unpack
+from hornbeam_erlang.exceptions import ClientDisconnected
+
+# Values of these types cannot be changed, so that one may be given to all.
+_IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
+
+_UNREAD = object()
+
+
+class Published:
+    """One message and its topic; unpacked when it is first read.
+
+    What could be changed by one reader is unpacked again for the next.
+    """
+
+    __slots__ = ("_value", "packed", "topic")
+
+    def __init__(self, topic: str, packed: bytes) -> None:
+        self.topic = topic
+        self.packed = packed
+        self._value: Any = _UNREAD
+
+    @property
+    def value(self) -> Any:
+        value = self._value
+        if value is _UNREAD:
+            value = unpack(self.packed)
+            if type(value) in _IMMUTABLE:
+                self._value = value
+        return value
+
+
+class Mailbox:
+    """What one connection has subscribed to, and the messages that it has not read yet.
+
+    Past its bounds the oldest are dropped and counted; the newest stays, however long it is.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_lock",
+        "_max_bytes",
+        "_max_messages",
+        "_messages",
+        "_size",
+        "_waiters",
+        "bell",
+        "dropped",
+        "forwarded",
+        "polled",
+        "rung",
+        "topics",
+    )
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._messages: deque[Published] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+        self._waiters: list[Callable[[], None]] = []
+        self._closed = False
+        self.dropped = 0
+        self.topics: set[str] = set()
+        self.forwarded: set[str] = set()
+        # Who reads by `check_pubsub`, if anybody does: by module, the functions that it runs in.
+        self.polled: dict[str, set[Any]] = {}
+        # Called for each message, for a reader who does not wait here but for something else.
+        self.bell: Callable[[], None] | None = None
+        # Whether that reader has been told and has not come yet.
+        self.rung = False
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, message: Published) -> None:
+        """Add a message and wake all who wait."""
+        with self._lock:
+            if self._closed:
+                return
+            self._messages.append(message)
+            self._size += len(message.packed)
+            self._shorten()
+            self.rung = False
+            waiters, self._waiters = self._waiters, []
+        for wake in waiters:
+            wake()
+        if self.bell is not None and self.polled:
+            self.bell()
+
+    def _shorten(self) -> None:
+        messages = self._messages
+        while len(messages) > 1 and (
+            len(messages) > self._max_messages or self._size > self._max_bytes
+        ):
+            self._size -= len(messages.popleft().packed)
+            self.dropped += 1
+
+    def take(self) -> Published | None:
+        """Return the next message, or None."""
+        with self._lock:
+            return self._next()
+
+    def _next(self) -> Published | None:
+        self.rung = False
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
+        self._size -= len(message.packed)
+        return message
+
+    def ring(self) -> bool:
+        """Tell whether the reader who polls has to be told that there is something to read.
+
+        It is told once for each message that it takes or that comes: one that never takes any
+        is not told for ever.
+        """
+        with self._lock:
+            due = bool(self._messages) and bool(self.polled) and not self.rung
+            self.rung = self.rung or due
+            return due
+
+    @property
+    def may_ring(self) -> bool:
+        """Tell whether `ring` could be true."""
+        return bool(self.polled) and not self.rung and bool(self._messages)
+
+    def close(self) -> None:
+        """Take nothing more; those who wait are woken, and what is there can still be read."""
+        with self._lock:
+            self._closed = True
+            waiters, self._waiters = self._waiters, []
+        for wake in waiters:
+            wake()
+
+    # Those who wait: each looks again when woken, so that a message is lost on nobody.
+
+    def receive(self, seconds: float | None) -> Published:
+        """Block until there is a message; raises `TimeoutError`."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while True:
+            woken = threading.Event()
+            if (message := self._next_or_wait(woken.set)) is not None:
+                return message
+            try:
+                left = None if end is None else max(end - time.monotonic(), 0)
+                if not woken.wait(left):
+                    raise TimeoutError(f"no message came within {seconds} s")
+            finally:
+                self._forget(woken.set)
+
+    async def receive_async(self) -> Published:
+        """Wait for a message; in any loop."""
+        while True:
+            alarm = _Alarm()
+            if (message := self._next_or_wait(alarm)) is not None:
+                return message
+            try:
+                await alarm.future
+            finally:
+                self._forget(alarm)
+
+    def _next_or_wait(self, wake: Callable[[], None]) -> Published | None:
+        with self._lock:
+            self.polled.clear()
+            if (message := self._next()) is not None:
+                return message
+            if self._closed:
+                raise ClientDisconnected("the connection that subscribed is over")
+            self._waiters.append(wake)
+            return None
+
+    def _forget(self, wake: Callable[[], None]) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._waiters.remove(wake)
+
+
+class _Alarm:
+    """Wakes one coroutine, from its own thread or from another."""
+
+    __slots__ = ("_loop", "_thread", "future")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def __call__(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._set()
+        else:
+            with contextlib.suppress(RuntimeError):  # its loop has been closed
+                self._loop.call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class Topics:
+    """Who subscribes to what in this process."""
+
+    def __init__(self, max_messages: int, max_bytes: int) -> None:
+        self._bounds = (max_messages, max_bytes)
+        # Read without the lock; `list` of such a dict is one step of the interpreter.
+        self._topics: dict[str, dict[Mailbox, None]] = {}
+        self._mailboxes: dict[int, Mailbox] = {}
+        self._lock = threading.Lock()
+        self.opened: Callable[[int, Mailbox], None] = lambda number, mailbox: None
+
+    def find(self, number: int) -> Mailbox | None:
+        """Return the mailbox of a connection, if it has one."""
+        return self._mailboxes.get(number)
+
+    def mailbox(self, number: int) -> Mailbox:
+        """Return the mailbox of a connection, which may be a new one."""
+        with self._lock:
+            if (mailbox := self._mailboxes.get(number)) is not None:
+                return mailbox
+            mailbox = self._mailboxes[number] = Mailbox(*self._bounds)
+        self.opened(number, mailbox)
+        return mailbox
+
+    def subscribe(self, number: int, topic: str) -> bool:
+        """Let the messages of a topic come to a connection; tell whether they did not before."""
+        mailbox = self.mailbox(number)
+        with self._lock:
+            new = topic not in mailbox.topics
+            mailbox.topics.add(topic)
+            self._topics.setdefault(topic, {})[mailbox] = None
+        return new
+
+    def unsubscribe(self, number: int, topic: str) -> bool:
+        """Undo `subscribe`; tell whether there was something to undo."""
+        mailbox = self._mailboxes.get(number)
+        if mailbox is None or topic not in mailbox.topics:
+            return False
+        with self._lock:
+            mailbox.topics.discard(topic)
+            self._remove(topic, mailbox)
+        return True
+
+    def _remove(self, topic: str, mailbox: Mailbox) -> None:
+        subscribers = self._topics.get(topic)
+        if subscribers is not None:
+            subscribers.pop(mailbox, None)
+            if not subscribers:
+                del self._topics[topic]
+
+    def deliver(self, topic: str, packed: bytes) -> int:
+        """Put a message into the mailboxes of all who subscribe; return how many they are."""
+        subscribers = list(self._topics.get(topic, ()))
+        message = Published(topic, packed)
+        for mailbox in subscribers:
+            mailbox.put(message)
+        return len(subscribers)
+
+    def leave(self, number: int) -> None:
+        """End all subscriptions of a connection; what it has not read yet it still may."""
+        mailbox = self._mailboxes.get(number)
+        if mailbox is None:
+            return
+        with self._lock:
+            for topic in mailbox.topics:
+                self._remove(topic, mailbox)
+            mailbox.topics.clear()
+            mailbox.forwarded.clear()
+        mailbox.close()
+
+    def forget(self, number: int) -> None:
+        """Forget a connection that has ended."""
+        self.leave(number)
+        with self._lock:
+            self._mailboxes.pop(number, None)

@@ -1,0 +1,285 @@
+"""What the node does for an app, in memory: state, topics, functions, in the form of the wire.
+
+Knows ops by their numbers and values as they travel; must not know who asks or how. It answers
+as the node does, which one table of tests holds it to.
+"""
+
+import itertools
+import math
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from hornbeam_erlang import _ops
+from hornbeam_erlang._handlers import class_name
+from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang.terms import Atom
+
+OK, NOT_IMPLEMENTED, TYPE_ERROR, VALUE_ERROR = 0, 1, 2, 3
+PERMISSION_ERROR, CONNECTION_ERROR, REMOTE_ERROR, LOOKUP_ERROR = 5, 7, 8, 9
+
+NODE = "nonode@nohost"
+
+Answer = tuple[int, Any]
+
+
+class Row(NamedTuple):
+    """A value, when it is gone, and a number that changes when its key is set anew."""
+
+    packed: bytes
+    expires: float
+    generation: int
+
+
+class Memory:
+    """The node, as far as one worker sees it."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        deliver: Callable[[str, bytes], Any],
+        forward: Callable[[int, str, bytes], Any],
+    ) -> None:
+        self._clock = clock
+        self._deliver = deliver
+        self._forward = forward
+        self._lock = threading.RLock()
+        self._generations = itertools.count()
+        self._rows: dict[Any, Row] = {}
+        # What each connection has to have undone: the row's generation, and what was added.
+        self._undo: dict[int, dict[tuple[Any, int], tuple[int, Any]]] = {}
+        self._topics: dict[str, dict[int, bool]] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.allowed: dict[tuple[str, str], Callable[..., Any]] = {}
+        self._ops: dict[int, Callable[..., Answer]] = {
+            _ops.STATE_GET: self._get,
+            _ops.STATE_SET: self._set,
+            _ops.STATE_DELETE: self._delete,
+            _ops.STATE_INCR: self._incr,
+            _ops.STATE_GET_MULTI: self._get_multi,
+            _ops.STATE_SET_MULTI: self._set_multi,
+            _ops.STATE_KEYS: self._keys,
+            _ops.STATE_ITEMS: self._items,
+            _ops.STATE_ADD: self._add,
+            _ops.STATE_CAS: self._cas,
+            _ops.STATE_TAKE: self._take,
+            _ops.PUBSUB_SUBSCRIBE: self._subscribe,
+            _ops.PUBSUB_UNSUBSCRIBE: self._unsubscribe,
+            _ops.PUBSUB_PUBLISH: self._publish,
+            _ops.PUBSUB_DROPPED: lambda number: (OK, 0),
+            _ops.RPC_CALL: self._rpc_call,
+            _ops.RPC_CAST: self._rpc_cast,
+            _ops.RPC_NODES: lambda number: (OK, []),
+            _ops.RPC_NODE: lambda number: (OK, NODE),
+            _ops.FUNCTIONS_CALL: self._call,
+            _ops.FUNCTIONS_CAST: self._cast,
+        }
+
+    def answer(self, number: int, op: int, args: list[Any]) -> Answer:
+        """Answer an op of a connection with a status and a value."""
+        if (run := self._ops.get(op)) is None:
+            return NOT_IMPLEMENTED, f"this node has no op {op}"
+        with self._lock:
+            return run(number, *args)
+
+    def disconnect(self, number: int) -> None:
+        """Undo what is bound to a connection."""
+        with self._lock:
+            for (key, kind), (generation, total) in self._undo.pop(number, {}).items():
+                row = self._row(key)
+                if row is None or row.generation != generation:
+                    continue
+                if kind == _ops.STATE_SET:
+                    del self._rows[key]
+                else:
+                    self._rows[key] = row._replace(packed=pack(unpack(row.packed) - total))
+            for topic in list(self._topics):
+                self._unsubscribe(number, topic)
+
+    # State
+
+    def _row(self, key: Any) -> Row | None:
+        row = self._rows.get(key)
+        return row if row is not None and row.expires > self._clock() else None
+
+    def _put(self, key: Any, packed: bytes, ttl: int | None) -> int:
+        expires = math.inf if ttl is None else self._clock() + ttl / 1000
+        self._rows[key] = Row(packed, expires, next(self._generations))
+        return self._rows[key].generation
+
+    def _get(self, _: int, key: Any) -> Answer:
+        row = self._row(key)
+        return OK, None if row is None else row.packed
+
+    def _set(self, number: int, key: Any, packed: bytes, ttl: int | None, scoped: bool) -> Answer:
+        generation = self._put(key, packed, ttl)
+        if scoped:
+            self._undo.setdefault(number, {})[key, _ops.STATE_SET] = (generation, 0)
+        return OK, None
+
+    def _delete(self, _: int, key: Any) -> Answer:
+        there = self._row(key) is not None
+        self._rows.pop(key, None)
+        return OK, there
+
+    def _incr(self, number: int, key: Any, delta: Any, scoped: bool) -> Answer:
+        row = self._row(key)
+        value = 0 if row is None else unpack(row.packed)
+        if type(value) not in (int, float):
+            return TYPE_ERROR, "the value is not a number"
+        try:
+            total = value + delta if row is not None else delta
+            if not math.isfinite(total):
+                raise OverflowError
+        except OverflowError:
+            if isinstance(value, float) or isinstance(delta, float):
+                return VALUE_ERROR, "the result is too large for a float"
+        if row is None:
+            self._put(key, pack(total), None)
+        else:
+            self._rows[key] = row._replace(packed=pack(total))
+        if scoped:
+            self._note_delta(number, key, delta)
+        return OK, total
+
+    def _note_delta(self, number: int, key: Any, delta: Any) -> None:
+        generation = self._rows[key].generation
+        undo = self._undo.setdefault(number, {})
+        before, added = undo.get((key, _ops.STATE_INCR), (generation, 0))
+        total = delta + (added if before == generation else 0)
+        undo[key, _ops.STATE_INCR] = (generation, total)
+
+    def _get_multi(self, _: int, keys: list[Any]) -> Answer:
+        rows = map(self._row, keys)
+        return OK, [None if row is None else row.packed for row in rows]
+
+    def _set_multi(self, _: int, pairs: list[Any], ttl: int | None) -> Answer:
+        for key, packed in pairs:
+            self._put(key, packed, ttl)
+        return OK, None
+
+    def _keys(self, _: int, prefix: Any) -> Answer:
+        found = [key for key in self._rows if self._row(key) and _has_prefix(key, prefix)]
+        return OK, sorted(found, key=_order)
+
+    def _items(self, number: int, prefix: Any) -> Answer:
+        return OK, [[key, self._rows[key].packed] for key in self._keys(number, prefix)[1]]
+
+    def _add(self, _: int, key: Any, packed: bytes, ttl: int | None) -> Answer:
+        if self._row(key) is not None:
+            return OK, False
+        self._put(key, packed, ttl)
+        return OK, True
+
+    def _cas(self, _: int, key: Any, old: bytes, new: bytes) -> Answer:
+        row = self._row(key)
+        if row is None or not _same(unpack(row.packed), unpack(old)):
+            return OK, False
+        self._rows[key] = row._replace(packed=new)
+        return OK, True
+
+    def _take(self, number: int, key: Any) -> Answer:
+        answer = self._get(number, key)
+        self._rows.pop(key, None)
+        return answer
+
+    # Topics
+
+    def _subscribe(self, number: int, topic: str, forward: bool) -> Answer:
+        if forward and not number:
+            return VALUE_ERROR, "forward=True needs a WebSocket connection"
+        self._topics.setdefault(topic, {})[number] = forward
+        return OK, None
+
+    def _unsubscribe(self, number: int, topic: str) -> Answer:
+        subscribers = self._topics.get(topic, {})
+        subscribers.pop(number, None)
+        if not subscribers:
+            self._topics.pop(topic, None)
+        return OK, None
+
+    def _publish(self, _: int, topic: str, packed: bytes) -> Answer:
+        subscribers = self._topics.get(topic, {})
+        if not all(subscribers.values()):
+            self._deliver(topic, packed)
+        for number, forward in subscribers.items():
+            if forward:
+                self._forward(number, topic, packed)
+        return OK, len(subscribers)
+
+    # Functions
+
+    def _rpc_call(
+        self, _: int, node: str, module: str, function: str, args: bytes, timeout: int
+    ) -> Answer:
+        if (run := self.allowed.get((module, function))) is None:
+            return (
+                PERMISSION_ERROR,
+                "the option rpc_allow of this node does not allow this function",
+            )
+        if node != NODE:
+            return CONNECTION_ERROR, "the node is not connected"
+        return _run(run, args)
+
+    def _rpc_cast(self, _: int, node: str, module: str, function: str, args: bytes) -> Answer:
+        status, value = self._rpc_call(_, node, module, function, args, 0)
+        return (OK, None) if status in (OK, REMOTE_ERROR) else (status, value)
+
+    def _call(self, _: int, name: str, args: bytes, timeout: int) -> Answer:
+        if (run := self.functions.get(name)) is None:
+            return LOOKUP_ERROR, "no function is registered under this name"
+        status, value = _run(run, args)
+        if status == OK:
+            match unpack(value):
+                case (Atom() as outcome, result) if outcome == "ok":
+                    return OK, pack(result)
+                case (Atom() as outcome, reason) if outcome == "error":
+                    return REMOTE_ERROR, ["error", str(reason), ""]
+        return status, value
+
+    def _cast(self, _: int, name: str, args: bytes) -> Answer:
+        status, value = self._call(_, name, args, 0)
+        return (status, value) if status == LOOKUP_ERROR else (OK, None)
+
+
+def _run(function: Callable[..., Any], args: bytes) -> Answer:
+    try:
+        return OK, pack(function(*unpack(args)), "result")
+    except Exception as error:
+        return REMOTE_ERROR, [class_name(type(error)), str(error), ""]
+
+
+def _has_prefix(key: Any, prefix: Any) -> bool:
+    match prefix:
+        case None:
+            return True
+        case tuple():
+            return isinstance(key, tuple) and key[: len(prefix)] == prefix
+    return isinstance(key, type(prefix)) and key.startswith(prefix)
+
+
+def _order(key: Any) -> Any:
+    """Return what sorts keys as Erlang's table does, where bytes are {bytes, Binary}."""
+    match key:
+        case int():
+            return 0, key
+        case bytes():
+            return 2, 2, ((1, ""), (3, key))
+        case tuple():
+            return 2, len(key), tuple(map(_order, key))
+    return 3, key.encode()
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Tell whether two values are the same with their types; the order of a dict is none."""
+    if type(a) is not type(b):
+        return False
+    match a:
+        case dict():
+            return a.keys() == b.keys() and all(
+                any(_same(key, other) for other in b if other == key) and _same(value, b[key])
+                for key, value in a.items()
+            )
+        case list() | tuple():
+            return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)

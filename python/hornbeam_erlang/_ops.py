@@ -1,0 +1,114 @@
+"""The tables of ops and of their statuses, as docs/wire.md lists them.
+
+Pure: knows nothing of how an op travels or of what it does.
+"""
+
+from typing import Any, NamedTuple
+
+from hornbeam_erlang.exceptions import HornbeamError, RemoteError
+
+STATE_GET = 1
+STATE_SET = 2
+STATE_DELETE = 3
+STATE_INCR = 4
+STATE_GET_MULTI = 5
+STATE_SET_MULTI = 6
+STATE_KEYS = 7
+STATE_ITEMS = 8
+STATE_ADD = 9
+STATE_CAS = 10
+STATE_TAKE = 11
+PUBSUB_SUBSCRIBE = 20
+PUBSUB_UNSUBSCRIBE = 21
+PUBSUB_PUBLISH = 22
+PUBSUB_DROPPED = 23
+RPC_CALL = 30
+RPC_CAST = 31
+RPC_NODES = 32
+RPC_NODE = 33
+FUNCTIONS_CALL = 40
+FUNCTIONS_CAST = 41
+HOOKS_REGISTER = 50
+HOOKS_UNREGISTER = 51
+HOOKS_EXECUTE = 52
+HOOKS_EXECUTE_ASYNC = 53
+HOOKS_AWAIT_RESULT = 54
+HOOKS_STREAM = 55
+HOOKS_NEXT = 56
+HOOKS_CLOSE = 57
+
+
+class Op(NamedTuple):
+    """One row of the table; `args` are (name, type) pairs, `result` is empty for nil."""
+
+    code: int
+    name: str
+    args: tuple[tuple[str, str], ...]
+    result: str
+
+
+def _row(code: int, name: str, args: str, result: str) -> Op:
+    pairs = (arg.split(": ") for arg in args.split(", ") if arg)
+    return Op(code, name, tuple((name, kind) for name, kind in pairs), result)
+
+
+_HOOK_CALL = "name: str, action: str, args: packed, kwargs: packed"
+
+OPS = (
+    _row(STATE_GET, "state.get", "key: key", "packed?"),
+    _row(STATE_SET, "state.set", "key: key, value: packed, ttl: uint?, scoped: bool", "nil"),
+    _row(STATE_DELETE, "state.delete", "key: key", "bool"),
+    _row(STATE_INCR, "state.incr", "key: key, delta: number, scoped: bool", "number"),
+    _row(STATE_GET_MULTI, "state.get_multi", "keys: array", "array"),
+    _row(STATE_SET_MULTI, "state.set_multi", "pairs: array, ttl: uint?", "nil"),
+    _row(STATE_KEYS, "state.keys", "prefix: key?", "array"),
+    _row(STATE_ITEMS, "state.items", "prefix: key?", "array"),
+    _row(STATE_ADD, "state.add", "key: key, value: packed, ttl: uint?", "bool"),
+    _row(STATE_CAS, "state.cas", "key: key, old: packed, new: packed", "bool"),
+    _row(STATE_TAKE, "state.take", "key: key", "packed?"),
+    _row(PUBSUB_SUBSCRIBE, "pubsub.subscribe", "topic: str, forward: bool", "nil"),
+    _row(PUBSUB_UNSUBSCRIBE, "pubsub.unsubscribe", "topic: str", "nil"),
+    _row(PUBSUB_PUBLISH, "pubsub.publish", "topic: str, value: packed", "uint"),
+    _row(PUBSUB_DROPPED, "pubsub.dropped", "", "uint"),
+    _row(
+        RPC_CALL,
+        "rpc.call",
+        "node: str, module: str, function: str, args: packed, timeout: uint",
+        "packed",
+    ),
+    _row(RPC_CAST, "rpc.cast", "node: str, module: str, function: str, args: packed", "nil"),
+    _row(RPC_NODES, "rpc.nodes", "", "array"),
+    _row(RPC_NODE, "rpc.node", "", "str"),
+    _row(FUNCTIONS_CALL, "functions.call", "name: str, args: packed, timeout: uint", "packed"),
+    _row(FUNCTIONS_CAST, "functions.cast", "name: str, args: packed", "nil"),
+    _row(HOOKS_REGISTER, "hooks.register", "name: str", "nil"),
+    _row(HOOKS_UNREGISTER, "hooks.unregister", "name: str", "nil"),
+    _row(HOOKS_EXECUTE, "hooks.execute", f"{_HOOK_CALL}, timeout: uint", "packed"),
+    _row(HOOKS_EXECUTE_ASYNC, "hooks.execute_async", _HOOK_CALL, "str"),
+    _row(HOOKS_AWAIT_RESULT, "hooks.await_result", "id: str, timeout: uint", "packed"),
+    _row(HOOKS_STREAM, "hooks.stream", _HOOK_CALL, "str"),
+    _row(HOOKS_NEXT, "hooks.next", "id: str, timeout: uint", "array"),
+    _row(HOOKS_CLOSE, "hooks.close", "id: str", "nil"),
+)
+
+STATUSES: dict[int, type[Exception]] = {
+    1: NotImplementedError,
+    2: TypeError,
+    3: ValueError,
+    4: KeyError,
+    5: PermissionError,
+    6: TimeoutError,
+    7: ConnectionError,
+    8: RemoteError,
+    9: LookupError,
+}
+
+
+def result(status: int, value: Any) -> Any:
+    """Return the value of a reply, or raise what its status names."""
+    if status == 0:
+        return value
+    kind = STATUSES.get(status, HornbeamError)
+    if kind is RemoteError and isinstance(value, list):
+        raise RemoteError(*value)
+    raise kind(value)

@@ -1,0 +1,266 @@
+"""What each public function asks of Erlang: arguments checked and packed, results read.
+
+The blocking functions and those of `aio` are made of the same requests. Pure: performs nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hornbeam_erlang import _ops
+from hornbeam_erlang._bridge import Plan, Request
+from hornbeam_erlang._mailbox import Topics
+from hornbeam_erlang._values import (
+    Key,
+    checked_key,
+    checked_number,
+    checked_text,
+    checked_timeout,
+    milliseconds_to_live,
+    pack,
+    unpack,
+)
+
+# State
+
+
+def state_get(key: Key, default: Any) -> Request[Any]:
+    return Request(
+        _ops.STATE_GET,
+        [checked_key(key)],
+        lambda packed: default if packed is None else unpack(packed),
+    )
+
+
+def state_set(key: Key, value: Any, ttl: float | None, scope: str | None) -> Request[None]:
+    args = [checked_key(key), pack(value), milliseconds_to_live(ttl), _scoped(scope)]
+    return Request(_ops.STATE_SET, args, _nothing)
+
+
+def state_delete(key: Key) -> Request[bool]:
+    return Request(_ops.STATE_DELETE, [checked_key(key)], bool)
+
+
+def state_incr(key: Key, delta: float, scope: str | None) -> Request[Any]:
+    args = [checked_key(key), checked_number(delta, "delta"), _scoped(scope)]
+    return Request(_ops.STATE_INCR, args, _as_it_is)
+
+
+def state_decr(key: Key, delta: float, scope: str | None) -> Request[Any]:
+    return state_incr(key, -checked_number(delta, "delta"), scope)
+
+
+def state_get_multi(keys: Iterable[Key]) -> Request[dict[Any, Any]]:
+    wanted = [checked_key(key, f"keys[{n}]") for n, key in enumerate(keys)]
+
+    def found(values: list[bytes | None]) -> dict[Any, Any]:
+        pairs = zip(wanted, values, strict=True)
+        return {key: unpack(packed) for key, packed in pairs if packed is not None}
+
+    return Request(_ops.STATE_GET_MULTI, [wanted], found)
+
+
+def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None) -> Request[None]:
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"mapping: is a dict of keys and values, not {type(mapping).__name__}")
+    pairs = [[checked_key(key), pack(value, f"mapping[{key!r}]")] for key, value in mapping.items()]
+    return Request(_ops.STATE_SET_MULTI, [pairs, milliseconds_to_live(ttl)], _nothing)
+
+
+def state_keys(prefix: Any) -> Request[list[Any]]:
+    return Request(_ops.STATE_KEYS, [_prefix(prefix)], list)
+
+
+def state_items(prefix: Any) -> Request[list[tuple[Any, Any]]]:
+    return Request(
+        _ops.STATE_ITEMS,
+        [_prefix(prefix)],
+        lambda pairs: [(key, unpack(packed)) for key, packed in pairs],
+    )
+
+
+def state_add(key: Key, value: Any, ttl: float | None) -> Request[bool]:
+    args = [checked_key(key), pack(value), milliseconds_to_live(ttl)]
+    return Request(_ops.STATE_ADD, args, bool)
+
+
+def state_cas(key: Key, old: Any, new: Any) -> Request[bool]:
+    return Request(_ops.STATE_CAS, [checked_key(key), pack(old, "old"), pack(new, "new")], bool)
+
+
+def state_take(key: Key, default: Any) -> Request[Any]:
+    return state_get(key, default)._replace(op=_ops.STATE_TAKE)
+
+
+def _scoped(scope: str | None) -> bool:
+    if scope not in (None, "connection"):
+        raise ValueError(f'scope: is None or "connection", not {scope!r}')
+    return scope is not None
+
+
+def _prefix(prefix: Any) -> Key | None:
+    if prefix is None:
+        return None
+    if isinstance(prefix, int):
+        raise TypeError(f"prefix: is str, bytes or a tuple, not {type(prefix).__name__}")
+    return checked_key(prefix, "prefix")
+
+
+# Published messages
+
+
+def subscribe(topics: Topics, number: int, topic: str, forward: bool) -> Plan[None]:
+    """Subscribe a connection.
+
+    Here it is noted first, so that no message comes too early. A connection that changes from
+    one way to the other leaves the first before it takes the second, so that none comes twice.
+    """
+    topic = checked_text(topic, "topic")
+    change = Request(_ops.PUBSUB_SUBSCRIBE, [topic, bool(forward)], _nothing)
+    if forward:
+        was_queued = topics.unsubscribe(number, topic)
+        try:
+            yield change
+        except BaseException:
+            if was_queued:
+                topics.subscribe(number, topic)
+            raise
+        topics.mailbox(number).forwarded.add(topic)
+        return
+    mailbox = topics.mailbox(number)
+    if topic in mailbox.forwarded:
+        mailbox.forwarded.discard(topic)
+        yield Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
+    is_new = topics.subscribe(number, topic)
+    try:
+        yield change
+    except BaseException:
+        if is_new:
+            topics.unsubscribe(number, topic)
+        raise
+
+
+def unsubscribe(topics: Topics, number: int, topic: str) -> Plan[None]:
+    """Unsubscribe a connection."""
+    topic = checked_text(topic, "topic")
+    topics.unsubscribe(number, topic)
+    if (mailbox := topics.find(number)) is not None:
+        mailbox.forwarded.discard(topic)
+    yield Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
+
+
+def publish(topic: str, message: Any) -> Request[int]:
+    args = [checked_text(topic, "topic"), pack(message, "message")]
+    return Request(_ops.PUBSUB_PUBLISH, args, int)
+
+
+def pubsub_dropped(topics: Topics, number: int) -> Request[int]:
+    def total(dropped: int) -> int:
+        mailbox = topics.find(number)
+        return dropped + (0 if mailbox is None else mailbox.dropped)
+
+    return Request(_ops.PUBSUB_DROPPED, [], total)
+
+
+# Remote calls and registered functions
+
+
+def rpc_call(
+    node: str, module: str, function: str, args: Iterable[Any], timeout_ms: float
+) -> Request[Any]:
+    timeout = checked_timeout(timeout_ms)
+    values = [*_remote(node, module, function, args), timeout]
+    return Request(_ops.RPC_CALL, values, unpack, timeout)
+
+
+def rpc_cast(node: str, module: str, function: str, args: Iterable[Any]) -> Request[None]:
+    return Request(_ops.RPC_CAST, _remote(node, module, function, args), _nothing)
+
+
+def _remote(node: str, module: str, function: str, args: Iterable[Any]) -> list[Any]:
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args: is a list of arguments, not {type(args).__name__}")
+    return [
+        checked_text(node, "node"),
+        checked_text(module, "module"),
+        checked_text(function, "function"),
+        pack(list(args), "args"),
+    ]
+
+
+def nodes() -> Request[list[str]]:
+    return Request(_ops.RPC_NODES, [], list)
+
+
+def node() -> Request[str]:
+    return Request(_ops.RPC_NODE, [], str)
+
+
+def call(name: str, args: tuple[Any, ...], timeout_ms: float) -> Request[Any]:
+    timeout = checked_timeout(timeout_ms)
+    values = [checked_text(name, "name"), pack(list(args), "args"), timeout]
+    return Request(_ops.FUNCTIONS_CALL, values, unpack, timeout)
+
+
+def cast(name: str, args: tuple[Any, ...]) -> Request[None]:
+    values = [checked_text(name, "name"), pack(list(args), "args")]
+    return Request(_ops.FUNCTIONS_CAST, values, _nothing)
+
+
+# Hooks
+
+
+def register_hook(name: str) -> Request[None]:
+    return Request(_ops.HOOKS_REGISTER, [checked_text(name, "name")], _nothing)
+
+
+def unregister_hook(name: str) -> Request[None]:
+    return Request(_ops.HOOKS_UNREGISTER, [checked_text(name, "name")], _nothing)
+
+
+def execute(
+    name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout_ms: float
+) -> Request[Any]:
+    timeout = checked_timeout(timeout_ms)
+    values = [*_action(name, action, args, kwargs), timeout]
+    return Request(_ops.HOOKS_EXECUTE, values, unpack, timeout)
+
+
+def execute_async(
+    name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Request[str]:
+    return Request(_ops.HOOKS_EXECUTE_ASYNC, _action(name, action, args, kwargs), str)
+
+
+def await_result(id: str, timeout_ms: float) -> Request[Any]:
+    timeout = checked_timeout(timeout_ms)
+    return Request(_ops.HOOKS_AWAIT_RESULT, [checked_text(id, "id"), timeout], unpack, timeout)
+
+
+def stream(name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request[str]:
+    return Request(_ops.HOOKS_STREAM, _action(name, action, args, kwargs), str)
+
+
+def next_items(id: str, timeout_ms: float) -> Request[list[Any]]:
+    timeout = checked_timeout(timeout_ms)
+    return Request(_ops.HOOKS_NEXT, [id, timeout], lambda items: list(map(unpack, items)), timeout)
+
+
+def close(id: str) -> Request[None]:
+    return Request(_ops.HOOKS_CLOSE, [id], _nothing)
+
+
+def _action(name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    return [
+        checked_text(name, "name"),
+        checked_text(action, "action"),
+        pack(list(args), "args"),
+        pack(kwargs, "kwargs"),
+    ]
+
+
+def _nothing(result: Any) -> None:
+    return None
+
+
+def _as_it_is(result: Any) -> Any:
+    return result

@@ -1,0 +1,274 @@
+"""The same names as coroutines: the loop goes on while Erlang answers.
+
+Each takes, returns and raises what the function of the same name does; those that wait for
+messages are here in the form for coroutines.
+
+>>> import asyncio
+>>> async def example():
+...     await state_set("greeting", "hello")
+...     return await state_get("greeting")
+>>> asyncio.run(example())
+'hello'
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from hornbeam_erlang import _bridge, _requests, hooks, pubsub
+from hornbeam_erlang._values import Key
+from hornbeam_erlang.exceptions import ClientDisconnected
+from hornbeam_erlang.hooks import stream_async
+from hornbeam_erlang.state import Scope
+
+__all__ = [
+    "await_result",
+    "call",
+    "cast",
+    "check_pubsub",
+    "decr",
+    "delete",
+    "execute",
+    "execute_async",
+    "get",
+    "incr",
+    "messages",
+    "node",
+    "nodes",
+    "publish",
+    "pubsub_dropped",
+    "receive_pubsub",
+    "register_hook",
+    "rpc_call",
+    "rpc_cast",
+    "set",
+    "state_add",
+    "state_cas",
+    "state_decr",
+    "state_delete",
+    "state_get",
+    "state_get_multi",
+    "state_incr",
+    "state_items",
+    "state_keys",
+    "state_set",
+    "state_set_multi",
+    "state_take",
+    "stream",
+    "stream_async",
+    "subscribe",
+    "unregister_hook",
+    "unsubscribe",
+]
+
+# State
+
+
+async def state_get(key: Key, default: Any = None) -> Any:
+    """Return the value of a key, or `default` if it is absent."""
+    return await _bridge.perform_async(_requests.state_get(key, default))
+
+
+async def state_set(
+    key: Key, value: Any, ttl: float | None = None, *, scope: Scope | None = None
+) -> None:
+    """Set a key, whatever it was, for `ttl` seconds or for good."""
+    await _bridge.perform_async(_requests.state_set(key, value, ttl, scope))
+
+
+async def state_delete(key: Key) -> bool:
+    """Delete a key; return whether it was there."""
+    return await _bridge.perform_async(_requests.state_delete(key))
+
+
+async def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+    """Add to a number and return the sum; an absent key counts as 0."""
+    return await _bridge.perform_async(_requests.state_incr(key, delta, scope))
+
+
+async def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+    """Subtract from a number and return the rest."""
+    return await _bridge.perform_async(_requests.state_decr(key, delta, scope))
+
+
+async def state_get_multi(keys: Iterable[Key]) -> dict[Any, Any]:
+    """Return those of the keys that are there, with their values."""
+    return await _bridge.perform_async(_requests.state_get_multi(keys))
+
+
+async def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None = None) -> None:
+    """Set several keys in one step, for `ttl` seconds or for good."""
+    await _bridge.perform_async(_requests.state_set_multi(mapping, ttl))
+
+
+async def state_keys(prefix: str | bytes | tuple[Key, ...] | None = None) -> list[Any]:
+    """Return all keys, or those with a prefix, in the order of the table."""
+    return await _bridge.perform_async(_requests.state_keys(prefix))
+
+
+async def state_items(
+    prefix: str | bytes | tuple[Key, ...] | None = None,
+) -> list[tuple[Any, Any]]:
+    """Return the keys with a prefix together with their values."""
+    return await _bridge.perform_async(_requests.state_items(prefix))
+
+
+async def state_add(key: Key, value: Any, ttl: float | None = None) -> bool:
+    """Set a key only if it is absent; return whether it was."""
+    return await _bridge.perform_async(_requests.state_add(key, value, ttl))
+
+
+async def state_cas(key: Key, old: Any, new: Any) -> bool:
+    """Put `new` in the place of `old`; return whether the value was exactly `old`."""
+    return await _bridge.perform_async(_requests.state_cas(key, old, new))
+
+
+async def state_take(key: Key, default: Any = None) -> Any:
+    """Return the value of a key, or `default`, and delete it."""
+    return await _bridge.perform_async(_requests.state_take(key, default))
+
+
+get = state_get
+set = state_set
+delete = state_delete
+incr = state_incr
+decr = state_decr
+
+# Publish and subscribe
+
+
+async def subscribe(topic: str, forward: bool = False) -> None:
+    """Subscribe the connection to a topic."""
+    carrier = _bridge.connected()
+    number = carrier.caller()
+    pubsub.listen(carrier, number, forward, sys._getframe(1))
+    await _bridge.follow_async(_requests.subscribe(carrier.topics, number, topic, forward))
+
+
+async def unsubscribe(topic: str) -> None:
+    """End the connection's subscription to a topic, if it has one."""
+    carrier = _bridge.connected()
+    await _bridge.follow_async(_requests.unsubscribe(carrier.topics, carrier.caller(), topic))
+
+
+async def publish(topic: str, message: Any) -> int:
+    """Publish a message; return to how many subscribers it was handed."""
+    return await _bridge.perform_async(_requests.publish(topic, message))
+
+
+async def check_pubsub() -> Any:
+    """Return the next message that the connection has not read, or None; never waits."""
+    return pubsub.poll(sys._getframe(1))
+
+
+async def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:
+    """Wait for the next message; return it after its topic.
+
+    Raises `TimeoutError` after `timeout` seconds, and `ConnectionError` when the connection is
+    over and all is read.
+
+    >>> async def example():
+    ...     await subscribe("news")
+    ...     await publish("news", "extra!")
+    ...     return await receive_pubsub()
+    >>> asyncio.run(example())
+    ('news', 'extra!')
+    """
+    carrier = _bridge.connected()
+    mailbox = carrier.topics.mailbox(carrier.caller())
+    async with asyncio.timeout(timeout):
+        message = await mailbox.receive_async()
+    return message.topic, message.value
+
+
+async def messages() -> AsyncIterator[tuple[str, Any]]:
+    """Yield each message after its topic, until the connection is over.
+
+    ```python
+    async def forward(send):
+        async for topic, message in aio.messages():
+            await send({"type": "websocket.send", "text": message})
+    ```
+    """
+    while True:
+        try:
+            message = await receive_pubsub()
+        except ClientDisconnected:
+            return
+        yield message
+
+
+async def pubsub_dropped() -> int:
+    """Return how many messages were dropped because the connection was too slow."""
+    carrier = _bridge.connected()
+    return await _bridge.perform_async(_requests.pubsub_dropped(carrier.topics, carrier.caller()))
+
+
+# Remote calls and registered functions
+
+
+async def rpc_call(
+    node: str, module: str, function: str, args: Sequence[Any], timeout_ms: float = 5000
+) -> Any:
+    """Call an Erlang function and return its result."""
+    request = _requests.rpc_call(node, module, function, args, timeout_ms)
+    return await _bridge.perform_async(request)
+
+
+async def rpc_cast(node: str, module: str, function: str, args: Sequence[Any]) -> None:
+    """Call an Erlang function and wait neither for its result nor for its failure."""
+    await _bridge.perform_async(_requests.rpc_cast(node, module, function, args))
+
+
+async def nodes() -> list[str]:
+    """Return the names of the other nodes that are connected."""
+    return await _bridge.perform_async(_requests.nodes())
+
+
+async def node() -> str:
+    """Return the name of this node."""
+    return await _bridge.perform_async(_requests.node())
+
+
+async def call(name: str, *args: Any, timeout_ms: float = 5000) -> Any:
+    """Call a registered function and return its result."""
+    return await _bridge.perform_async(_requests.call(name, args, timeout_ms))
+
+
+async def cast(name: str, *args: Any) -> None:
+    """Call a registered function and wait neither for its result nor for its failure."""
+    await _bridge.perform_async(_requests.cast(name, args))
+
+
+# Hooks
+
+
+async def register_hook(name: str, handler: Any) -> None:
+    """Serve a hook in this worker; an earlier handler of the name is replaced."""
+    await _bridge.follow_async(hooks.registration(name, handler))
+
+
+async def unregister_hook(name: str) -> None:
+    """Serve a hook no more in this worker; others that serve it go on."""
+    await _bridge.follow_async(hooks.deregistration(name))
+
+
+async def execute(
+    name: str, action: str, /, *args: Any, timeout_ms: float = 5000, **kwargs: Any
+) -> Any:
+    """Execute an action of a hook, wherever it lives, and return its result."""
+    return await _bridge.perform_async(_requests.execute(name, action, args, kwargs, timeout_ms))
+
+
+async def execute_async(name: str, action: str, /, *args: Any, **kwargs: Any) -> str:
+    """Start an execution without waiting for it; return its id for `await_result`."""
+    return await _bridge.perform_async(_requests.execute_async(name, action, args, kwargs))
+
+
+async def await_result(id: str, timeout_ms: float = 5000) -> Any:
+    """Return the result of an execution that `execute_async` has started."""
+    return await _bridge.perform_async(_requests.await_result(id, timeout_ms))
+
+
+stream = stream_async

@@ -1,0 +1,141 @@
+"""Publish and subscribe, between all workers, nodes and Erlang processes of the cluster.
+
+Who subscribes is the connection whose handler calls, also in tasks and threads that the handler
+starts; outside of a connection it is the worker. A subscription ends with its connection. A
+message is delivered at most once, those of one publisher in its order. Each connection's queue
+is bounded: past it the oldest are dropped, and `pubsub_dropped` counts them.
+
+Of those who read, `check_pubsub` never waits, `receive_pubsub` waits in a thread, and
+`aio.receive_pubsub` and `aio.messages` wait in a coroutine.
+"""
+
+import sys
+from typing import Any
+
+from hornbeam_erlang import _bridge, _caller, _requests
+
+__all__ = [
+    "check_pubsub",
+    "publish",
+    "pubsub_dropped",
+    "receive_pubsub",
+    "subscribe",
+    "unsubscribe",
+]
+
+
+def subscribe(topic: str, forward: bool = False) -> None:
+    """Subscribe the connection to a topic; a second time changes nothing.
+
+    With `forward=True` the node itself writes each message to the client's WebSocket and Python
+    never sees it: str as text, bytes as binary, anything else as JSON text. A connection has a
+    topic in one of the two ways; the last one counts.
+
+    In a raw ASGI app, a `receive()` that waits is woken by a message with the event
+    `{"type": "hornbeam.pubsub"}`, so that a loop around `receive()` and `check_pubsub()` hears
+    at once. That is so from the subscription on when the calling module has `check_pubsub` among
+    its names, and else from its first call of it; only code of that module is woken, never a
+    framework's `receive()`; and not while messages are read by `receive_pubsub` or
+    `aio.messages`.
+
+    >>> subscribe("news")
+    >>> publish("news", "extra!")
+    1
+    >>> check_pubsub()
+    'extra!'
+    """
+    carrier = _bridge.connected()
+    number = carrier.caller()
+    listen(carrier, number, forward, sys._getframe(1))
+    _bridge.follow(_requests.subscribe(carrier.topics, number, topic, forward))
+
+
+def listen(carrier: _bridge.Carrier, number: int, forward: bool, frame: Any) -> None:
+    """Note who subscribes, if it is code that reads by `check_pubsub`."""
+    frame = _caller.named(frame)
+    if not forward and frame is not None and _caller.knows_check_pubsub(frame):
+        _caller.note(carrier.topics.mailbox(number).polled, frame)
+
+
+def unsubscribe(topic: str) -> None:
+    """End the connection's subscription to a topic, if it has one.
+
+    >>> subscribe("news")
+    >>> unsubscribe("news")
+    >>> publish("news", "unheard")
+    0
+    """
+    carrier = _bridge.connected()
+    _bridge.follow(_requests.unsubscribe(carrier.topics, carrier.caller(), topic))
+
+
+def publish(topic: str, message: Any) -> int:
+    """Publish a message; return to how many subscribers it was handed, in the whole cluster.
+
+    Raises `TypeError` for a message that cannot travel, with the path to what is wrong in it.
+
+    >>> publish("news", {"headline": "extra!", "pages": 12})
+    0
+    >>> publish("news", {"readers": [{"ada"}]})
+    Traceback (most recent call last):
+        ...
+    TypeError: message['readers'][0]: set has no form in Erlang
+    """
+    return _bridge.perform(_requests.publish(topic, message))
+
+
+def check_pubsub() -> Any:
+    """Return the next message that the connection has not read, or None; never waits.
+
+    It has no more than that to say: a message that is None looks like none. See `subscribe` for
+    how it goes together with `receive()`.
+
+    >>> check_pubsub() is None
+    True
+    """
+    return poll(sys._getframe(1))
+
+
+def poll(frame: Any) -> Any:
+    """Return the next message, and note who reads in this way."""
+    carrier = _bridge.connected()
+    mailbox = carrier.topics.find(carrier.caller())
+    if mailbox is None:
+        return None
+    _caller.note(mailbox.polled, frame)
+    message = mailbox.take()
+    return None if message is None else message.value
+
+
+def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:
+    """Wait in a thread for the next message; return it after its topic.
+
+    Waits for at most `timeout` seconds, then raises `TimeoutError`; raises `ConnectionError`
+    when the connection is over and all is read, and `RuntimeError` where waiting would stop the
+    loop that brings the messages: there, `await aio.receive_pubsub()`.
+
+    >>> subscribe("news")
+    >>> publish("news", "extra!")
+    1
+    >>> receive_pubsub(timeout=5)
+    ('news', 'extra!')
+    """
+    carrier = _bridge.connected()
+    mailbox = carrier.topics.mailbox(carrier.caller())
+    if carrier.is_alone() and not len(mailbox):
+        raise RuntimeError(
+            "receive_pubsub would stop the loop that brings the messages; "
+            "call it in a thread, or await hornbeam_erlang.aio.receive_pubsub()"
+        )
+    message = mailbox.receive(timeout)
+    return message.topic, message.value
+
+
+def pubsub_dropped() -> int:
+    """Return how many messages were dropped because the connection or its worker was too slow.
+
+    >>> pubsub_dropped()
+    0
+    """
+    carrier = _bridge.connected()
+    return _bridge.perform(_requests.pubsub_dropped(carrier.topics, carrier.caller()))

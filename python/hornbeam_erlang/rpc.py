@@ -1,0 +1,52 @@
+"""Calls to Erlang functions by module and name, on this node or another of the cluster.
+
+Closed by default: the option `rpc_allow` of `hornbeam:start` lists what may be called, and
+anything else raises `PermissionError`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hornbeam_erlang import _bridge, _requests
+
+__all__ = ["node", "nodes", "rpc_call", "rpc_cast"]
+
+
+def rpc_call(
+    node: str, module: str, function: str, args: Sequence[Any], timeout_ms: float = 5000
+) -> Any:
+    """Call an Erlang function and return its result.
+
+    Raises `RemoteError` when the function fails, `TimeoutError` past `timeout_ms` milliseconds,
+    `ConnectionError` when the node is down, `PermissionError` when `rpc_allow` does not list it.
+
+    >>> rpc_call(node(), "lists", "reverse", [[1, 2, 3]])
+    [3, 2, 1]
+    """
+    return _bridge.perform(_requests.rpc_call(node, module, function, args, timeout_ms))
+
+
+def rpc_cast(node: str, module: str, function: str, args: Sequence[Any]) -> None:
+    """Call an Erlang function and wait neither for its result nor for its failure.
+
+    >>> rpc_cast(node(), "lists", "reverse", [[1, 2, 3]])
+    """
+    return _bridge.perform(_requests.rpc_cast(node, module, function, args))
+
+
+def nodes() -> list[str]:
+    """Return the names of the other nodes that are connected.
+
+    >>> nodes()
+    []
+    """
+    return _bridge.perform(_requests.nodes())
+
+
+def node() -> str:
+    """Return the name of this node.
+
+    >>> node()
+    'nonode@nohost'
+    """
+    return _bridge.perform(_requests.node())

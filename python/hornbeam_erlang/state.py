@@ -1,0 +1,181 @@
+"""Shared state: one table in the Erlang VM for all workers of the node and for Erlang's code.
+
+Keys are `str`, `bytes`, `int` or tuples of keys; values are what `hornbeam_erlang` can send (see
+`terms`). Each function is one atomic step. All raise `NotConnected` outside of a worker,
+`TypeError` for a key or a value that cannot travel, and `TimeoutError` when the node does not
+answer in time. They block; the same names in `aio` let the loop go on.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from hornbeam_erlang import _bridge, _requests
+from hornbeam_erlang._values import Key
+
+__all__ = [
+    "Key",
+    "Scope",
+    "decr",
+    "delete",
+    "get",
+    "incr",
+    "set",
+    "state_add",
+    "state_cas",
+    "state_decr",
+    "state_delete",
+    "state_get",
+    "state_get_multi",
+    "state_incr",
+    "state_items",
+    "state_keys",
+    "state_set",
+    "state_set_multi",
+    "state_take",
+]
+
+Scope = Literal["connection"]
+
+
+def state_get(key: Key, default: Any = None) -> Any:
+    """Return the value of a key, or `default` if it is absent.
+
+    >>> state_set("greeting", "hello")
+    >>> state_get("greeting")
+    'hello'
+    >>> state_get("nobody", "default")
+    'default'
+    """
+    return _bridge.perform(_requests.state_get(key, default))
+
+
+def state_set(
+    key: Key, value: Any, ttl: float | None = None, *, scope: Scope | None = None
+) -> None:
+    """Set a key, whatever it was, for `ttl` seconds or for good.
+
+    With `scope="connection"` it is bound to the connection whose handler calls (or to the
+    worker, outside of one): the node deletes it when that ends, also when the worker is killed,
+    unless somebody has set it anew.
+
+    >>> state_set(("session", 42), {"user": "ada"}, ttl=3600)
+    >>> state_get(("session", 42))
+    {'user': 'ada'}
+    """
+    return _bridge.perform(_requests.state_set(key, value, ttl, scope))
+
+
+def state_delete(key: Key) -> bool:
+    """Delete a key; return whether it was there.
+
+    >>> state_set("old", 1)
+    >>> state_delete("old"), state_delete("old")
+    (True, False)
+    """
+    return _bridge.perform(_requests.state_delete(key))
+
+
+def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+    """Add to a number and return the sum, an int or a float; an absent key counts as 0.
+
+    Raises `TypeError` and changes nothing when the value is no number. With
+    `scope="connection"` the node takes the increment back when the connection ends, so that a
+    count of live connections is right even after `kill -9`.
+
+    >>> state_incr("hits"), state_incr("hits", 2), state_incr("hits", 0.5)
+    (1, 3, 3.5)
+    """
+    return _bridge.perform(_requests.state_incr(key, delta, scope))
+
+
+def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+    """Subtract from a number and return the rest; see `state_incr`.
+
+    >>> state_decr("seats", 3)
+    -3
+    """
+    return _bridge.perform(_requests.state_decr(key, delta, scope))
+
+
+def state_get_multi(keys: Iterable[Key]) -> dict[Any, Any]:
+    """Return those of the keys that are there, with their values.
+
+    >>> state_set_multi({"a": 1, "b": None})
+    >>> state_get_multi(["a", "b", "c"])
+    {'a': 1, 'b': None}
+    """
+    return _bridge.perform(_requests.state_get_multi(keys))
+
+
+def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None = None) -> None:
+    """Set several keys in one step, for `ttl` seconds or for good.
+
+    >>> state_set_multi({("point", "x"): 1, ("point", "y"): 2}, ttl=60)
+    >>> state_get(("point", "y"))
+    2
+    """
+    return _bridge.perform(_requests.state_set_multi(mapping, ttl))
+
+
+def state_keys(prefix: str | bytes | tuple[Key, ...] | None = None) -> list[Any]:
+    """Return all keys, or those with a prefix, in the order of the table.
+
+    A str or bytes is the prefix of keys of its type, a tuple that of the tuples which begin with
+    its elements. Costs O(log n) for each key that is found, whatever else is stored.
+
+    >>> state_set_multi({("user", 1): "ada", ("user", 2): "bob", "user": 0})
+    >>> state_keys(("user",))
+    [('user', 1), ('user', 2)]
+    """
+    return _bridge.perform(_requests.state_keys(prefix))
+
+
+def state_items(
+    prefix: str | bytes | tuple[Key, ...] | None = None,
+) -> list[tuple[Any, Any]]:
+    """Return the keys with a prefix together with their values; see `state_keys`.
+
+    >>> state_set_multi({"room:1": "kitchen", "room:2": "hall"})
+    >>> state_items("room:")
+    [('room:1', 'kitchen'), ('room:2', 'hall')]
+    """
+    return _bridge.perform(_requests.state_items(prefix))
+
+
+def state_add(key: Key, value: Any, ttl: float | None = None) -> bool:
+    """Set a key only if it is absent; return whether it was.
+
+    >>> state_add("leader", "worker 1", ttl=10), state_add("leader", "worker 2", ttl=10)
+    (True, False)
+    """
+    return _bridge.perform(_requests.state_add(key, value, ttl))
+
+
+def state_cas(key: Key, old: Any, new: Any) -> bool:
+    """Put `new` in the place of `old`; return whether the value was exactly `old`.
+
+    Types count: 1 is not 1.0, and a str not its bytes. The order of a dict does not. An absent
+    key has no value, not even None. A time to live goes on.
+
+    >>> state_set("turn", "white")
+    >>> state_cas("turn", "white", "black"), state_cas("turn", "white", "black")
+    (True, False)
+    """
+    return _bridge.perform(_requests.state_cas(key, old, new))
+
+
+def state_take(key: Key, default: Any = None) -> Any:
+    """Return the value of a key, or `default`, and delete it.
+
+    >>> state_set("ticket", 7)
+    >>> state_take("ticket"), state_take("ticket")
+    (7, None)
+    """
+    return _bridge.perform(_requests.state_take(key, default))
+
+
+get = state_get
+set = state_set
+delete = state_delete
+incr = state_incr
+decr = state_decr

@@ -1,0 +1,318 @@
+"""A stand-in for Erlang in memory, for an app's own tests: no node, no worker.
+
+    import pytest
+    from hornbeam_erlang import testing
+
+    @pytest.fixture
+    def beam():
+        with testing.Beam() as beam:
+            yield beam
+
+Inside of `with Beam()` the functions of `hornbeam_erlang` do what they do in a worker: the same
+tests hold both to that. What is different: there is one worker and no other node, handlers run
+where they are called, and only `aio` keeps a `timeout_ms`.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from types import TracebackType
+from typing import Any, Self
+
+from hornbeam_erlang import _bridge, _ops
+from hornbeam_erlang._handlers import Action, Handlers, Missing, remote_error
+from hornbeam_erlang._mailbox import Topics
+from hornbeam_erlang._memory import Memory
+from hornbeam_erlang._values import pack, unpack
+
+__all__ = ["Beam", "Connection"]
+
+_current: ContextVar[int] = ContextVar("hornbeam_test_connection", default=0)
+
+_END = object()
+
+
+class Connection:
+    """One connection of a `Beam`: `forwarded` is what went to its client as (topic, message)."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.forwarded: list[tuple[str, Any]] = []
+
+
+class Beam:
+    """Stand in for Erlang while the block runs.
+
+    `queue_messages` and `queue_bytes` are the options `pubsub_queue_messages` and
+    `pubsub_queue_bytes`.
+
+    >>> from hornbeam_erlang import state_get, state_incr
+    >>> with Beam() as beam:
+    ...     with beam.connection():
+    ...         during = state_incr("online", scope="connection")
+    ...     during, state_get("online")
+    (1, 0)
+    """
+
+    def __init__(self, *, queue_messages: int = 1000, queue_bytes: int = 1 << 20) -> None:
+        self.topics = Topics(queue_messages, queue_bytes)
+        self.handlers = Handlers()
+        self._memory = Memory(self._now, self.topics.deliver, self._forward)
+        self._ahead = 0.0
+        self._numbers = itertools.count(1)
+        self._connections: dict[int, Connection] = {}
+        self._ids = map(str, itertools.count(1))
+        self._results: dict[str, Callable[[], Any]] = {}
+        self._streams: dict[str, _Items] = {}
+        self._before: _bridge.Carrier | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> Self:
+        self._before = _bridge.installed()
+        _bridge.install(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.topics.leave(0)
+        if self._loop is not None:
+            self._loop.close()
+        if self._before is None:
+            _bridge.uninstall()
+        else:
+            _bridge.install(self._before)
+
+    # What a test prepares
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Run the block as the handler of a connection, which ends with the block.
+
+        >>> from hornbeam_erlang import publish, subscribe
+        >>> with Beam() as beam, beam.connection() as connection:
+        ...     subscribe("news", forward=True)
+        ...     publish("news", "extra!"), connection.forwarded
+        (1, [('news', 'extra!')])
+        """
+        connection = Connection(next(self._numbers))
+        self._connections[connection.number] = connection
+        token = _current.set(connection.number)
+        try:
+            yield connection
+        finally:
+            _current.reset(token)
+            self._memory.disconnect(connection.number)
+            self.topics.forget(connection.number)
+            del self._connections[connection.number]
+
+    def register_function(self, name: str, function: Callable[..., Any]) -> None:
+        """Offer a function for `call` and `cast`, as `hornbeam:register_function` does.
+
+        >>> from hornbeam_erlang import call
+        >>> with Beam() as beam:
+        ...     beam.register_function("add", lambda a, b: a + b)
+        ...     call("add", 1, 2)
+        3
+        """
+        self._memory.functions[name] = function
+
+    def allow_rpc(self, module: str, name: str, function: Callable[..., Any]) -> None:
+        """Allow a function for `rpc_call`, as the option `rpc_allow` does, and say what it does.
+
+        >>> from hornbeam_erlang import node, rpc_call
+        >>> with Beam() as beam:
+        ...     beam.allow_rpc("lists", "reverse", lambda items: items[::-1])
+        ...     rpc_call(node(), "lists", "reverse", [[1, 2]])
+        [2, 1]
+        """
+        self._memory.allowed[module, name] = function
+
+    def advance(self, seconds: float) -> None:
+        """Let that much time go by for what has a time to live.
+
+        >>> from hornbeam_erlang import state_get, state_set
+        >>> with Beam() as beam:
+        ...     state_set("soon gone", 1, ttl=30)
+        ...     beam.advance(30)
+        ...     state_get("soon gone") is None
+        True
+        """
+        self._ahead += seconds
+
+    # What the public functions ask of a carrier
+
+    def caller(self) -> int:
+        number = _current.get()
+        return number if number in self._connections else 0
+
+    def is_alone(self) -> bool:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        return True
+
+    def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
+        if op < _ops.HOOKS_REGISTER:
+            return _ops.result(*self._memory.answer(self.caller(), op, list(args)))
+        return self._call_hooks(op, *args)
+
+    async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
+        if op < _ops.HOOKS_REGISTER:
+            return self.call(op, args)
+        await asyncio.sleep(0)
+        async with asyncio.timeout(args[-1] / 1000 if timeout is not None else None):
+            return await self._call_hooks_async(op, *args)
+
+    def _now(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def _forward(self, number: int, topic: str, packed: bytes) -> None:
+        self._connections[number].forwarded.append((topic, unpack(packed)))
+
+    # Hooks
+
+    def _call_hooks(self, op: int, *args: Any) -> Any:
+        """Call an op of hooks and block; what is async runs in a loop of ours."""
+        if self.is_alone():
+            context = copy_context()
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(context.run, self._call_hooks, op, *args).result()
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+            return self._loop.run_until_complete(self._call_hooks_async(op, *args))
+
+    async def _call_hooks_async(self, op: int, *args: Any) -> Any:
+        match op:
+            case _ops.HOOKS_REGISTER | _ops.HOOKS_UNREGISTER:
+                return None
+            case _ops.HOOKS_EXECUTE:
+                return await self._execute(*args[:4])
+            case _ops.HOOKS_EXECUTE_ASYNC:
+                return await self._start(*args)
+            case _ops.HOOKS_AWAIT_RESULT:
+                if (give := self._results.pop(args[0], None)) is None:
+                    raise LookupError(_UNKNOWN)
+                return give()
+            case _ops.HOOKS_STREAM:
+                id = next(self._ids)
+                self._streams[id] = _Items(self._action(*args[:2]), *args[2:])
+                return id
+            case _ops.HOOKS_NEXT:
+                return await self._next(args[0])
+            case _ops.HOOKS_CLOSE:
+                if (items := self._streams.pop(args[0], None)) is not None:
+                    await items.close()
+                return None
+        raise NotImplementedError(f"this node has no op {op}")
+
+    def _action(self, name: str, action: str) -> Action:
+        if name not in self.handlers:
+            raise LookupError("no handler is registered for this hook")
+        try:
+            return self.handlers.action(name, action)
+        except Missing as error:
+            raise LookupError(str(error)) from None
+
+    async def _execute(self, name: str, action: str, args: bytes, kwargs: bytes) -> bytes:
+        function = self._action(name, action)
+        with _outside_of_connections(), _told():
+            result = function(*unpack(args), **unpack(kwargs))
+            if hasattr(result, "__await__"):
+                result = await result
+            return pack(result, "result")
+
+    async def _start(self, name: str, action: str, args: bytes, kwargs: bytes) -> str:
+        id = next(self._ids)
+        if name not in self.handlers:
+            raise LookupError("no handler is registered for this hook")
+        try:
+            packed = await self._execute(name, action, args, kwargs)
+            self._results[id] = lambda: packed
+        except Exception as error:
+            self._results[id] = _raiser(error)
+        return id
+
+    def _stream(self, id: str) -> "_Items":
+        if (items := self._streams.get(id)) is None:
+            raise LookupError(_UNKNOWN)
+        return items
+
+    async def _next(self, id: str) -> list[bytes]:
+        items = self._stream(id)
+        try:
+            with _outside_of_connections(), _told():
+                packed = await items.next()
+        except BaseException:
+            self._streams.pop(id, None)
+            raise
+        if not packed:
+            self._streams.pop(id, None)
+        return packed
+
+
+_UNKNOWN = "this id is unknown: its result was taken, closed or given up"
+
+
+class _Items:
+    """What a hook's stream yields, one at a time."""
+
+    def __init__(self, function: Action, args: bytes, kwargs: bytes) -> None:
+        self._call = (function, args, kwargs)
+        self._source: Any = None
+
+    async def next(self) -> list[bytes]:
+        if self._source is None:
+            function, args, kwargs = self._call
+            source = function(*unpack(args), **unpack(kwargs))
+            if hasattr(source, "__await__"):
+                source = await source
+            self._source = aiter(source) if hasattr(source, "__aiter__") else iter(source)
+        if hasattr(self._source, "__anext__"):
+            item = await anext(self._source, _END)
+        else:
+            item = next(self._source, _END)
+        return [] if item is _END else [pack(item, "item")]
+
+    async def close(self) -> None:
+        if hasattr(self._source, "aclose"):
+            await self._source.aclose()
+        elif hasattr(self._source, "close"):
+            self._source.close()
+
+
+def _raiser(error: Exception) -> Callable[[], Any]:
+    def give() -> Any:
+        raise error
+
+    return give
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell a failure of the app's code as that of a hook elsewhere."""
+    try:
+        yield
+    except Exception as error:
+        raise remote_error(error) from error
+
+
+@contextlib.contextmanager
+def _outside_of_connections() -> Iterator[None]:
+    """Run a handler as the worker does: for no connection."""
+    token = _current.set(0)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -1,0 +1,374 @@
+%% The op table: what docs/wire.md says of it, and what each op does with good and bad arguments.
+-module(hornbeam_api_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    the_table_is_the_documents/1,
+    every_status_of_the_document_has_its_exception/1,
+    every_op_refuses_what_does_not_fit/1,
+    an_unknown_op_is_not_implemented/1,
+    values_past_their_limits_are_value_errors/1,
+    a_result_that_is_too_big_to_travel_is_a_value_error/1,
+    properties_hold/1,
+    state_ops_work/1,
+    text_bytes_and_tuples_are_keys_of_their_own/1,
+    what_erlang_stored_that_cannot_travel_is_a_type_error/1,
+    what_is_scoped_ends_with_its_client/1,
+    what_is_scoped_on_stream_0_ends_with_the_worker/1,
+    topics_work/1,
+    only_an_accepted_websocket_forwards/1,
+    rpc_works/1,
+    functions_work/1,
+    the_tree_comes_back_when_its_root_is_killed/1,
+    hooks_work/1,
+    a_fault_in_an_op_is_one_failed_call/1
+]).
+%% Called by an op.
+-export([bits/0]).
+
+all() ->
+    [Name || {Name, 1} <- module_info(exports), not lists:member(Name, others())].
+
+others() -> [module_info, init_per_suite, end_per_suite].
+
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Config.
+
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
+
+init_per_testcase(_Name, Config) ->
+    ets:delete_all_objects(hornbeam_state),
+    Config.
+
+end_per_testcase(_Name, _Config) ->
+    ok.
+
+%%% The document
+
+the_table_is_the_documents(_Config) ->
+    Rows = [{Number, Name, [{atom_to_binary(Arg), arg_type(Type)} || {Arg, Type} <- Args],
+             result_type(Result)}
+            || {Number, Name, Args, Result, _, _} <- hornbeam_api:ops()],
+    ?assertEqual(hornbeam_wire_files:ops(hornbeam_wire_files:document()), Rows).
+
+arg_type({optional, prefix}) -> <<"key?">>;
+arg_type({optional, Type}) -> <<(arg_type(Type))/binary, "?">>;
+arg_type(Type) when Type =:= keys; Type =:= pairs -> <<"array">>;
+arg_type(Type) when Type =:= ttl; Type =:= timeout -> <<"uint">>;
+arg_type(topic) -> <<"str">>;
+arg_type(Type) -> atom_to_binary(Type).
+
+result_type({optional, packed}) -> <<"packed?">>;
+result_type(Type) when Type =:= packed_array; Type =:= keys; Type =:= items; Type =:= strs ->
+    <<"array">>;
+result_type(Type) -> atom_to_binary(Type).
+
+every_status_of_the_document_has_its_exception(_Config) ->
+    Kinds = [not_implemented, type_error, value_error, key_error, permission_error,
+             timeout_error, connection_error, lookup_error],
+    Statuses = [element(1, hornbeam_api_answer:error(Kind, "why")) || Kind <- Kinds],
+    {Remote, _} = hornbeam_api_answer:failure(overloaded),
+    ?assertEqual([S || {S, _} <- hornbeam_wire_files:statuses(hornbeam_wire_files:document())],
+                 [0 | lists:sort([Remote | Statuses])]).
+
+every_op_refuses_what_does_not_fit(_Config) ->
+    [begin
+         ?assertMatch({reply, 2, _}, raw(Number, Packed)),
+         {reply, 2, Text} = raw(Number, Packed),
+         ?assertMatch([_, _ | _], binary:split(decoded(Text), [<<".">>, <<":">>], [global]))
+     end || {Number, _, Args, _, _, _} <- hornbeam_api:ops(),
+            Packed <- wrong_arrays(Args)],
+    [?assertMatch({Number, Name, {reply, 2, _}}, {Number, Name, raw(Number, packed(Wrong))})
+     || {Number, Name, Args, _, _, _} <- hornbeam_api:ops(),
+        {Position, {_, Type}} <- lists:zip(lists:seq(1, length(Args)), Args),
+        Bad <- bad(Type),
+        Wrong <- [[case N of Position -> Bad; _ -> good(T) end
+                   || {N, {_, T}} <- lists:zip(lists:seq(1, length(Args)), Args)]]].
+
+wrong_arrays(Args) ->
+    Good = [good(Type) || {_, Type} <- Args],
+    [packed(Good ++ [1]), packed(#{}), <<16#c1>>, <<>>, <<(packed(Good))/binary, 0>>
+     | [packed(tl(Good)) || Good =/= []]].
+
+good({optional, Type}) -> good(Type);
+good(Type) when Type =:= key; Type =:= prefix; Type =:= str; Type =:= topic -> <<"k">>;
+good(keys) -> [<<"k">>];
+good(pairs) -> [[<<"k">>, bytes(<<1>>)]];
+good(packed) -> bytes(<<16#90>>);
+good(bool) -> false;
+good(_Number) -> 1.
+
+bad({optional, Type}) -> bad(Type) -- [undefined];
+bad(key) -> [undefined, true, 1.5, [1], #{}, {1.0}, {true}, {[1]}, ok, self()];
+bad(prefix) -> [1, true, 1.5, [1], #{}, ok];
+bad(keys) -> [undefined, <<"k">>, [undefined], [true], [[1]]];
+bad(pairs) -> [undefined, [<<"k">>], [[<<"k">>]], [[<<"k">>, 1]], [[true, bytes(<<1>>)]],
+               [[<<"k">>, bytes(<<>>)]]];
+bad(packed) -> [undefined, <<"text">>, 1, bytes(<<>>), []];
+bad(number) -> [undefined, true, <<"1">>, [1]];
+bad(bool) -> [undefined, 0, 1, <<"true">>];
+bad(uint) -> [undefined, -1, 1.0, true];
+bad(Type) when Type =:= ttl; Type =:= timeout -> [undefined, 1.0, true, <<"1">>];
+bad(Type) when Type =:= str; Type =:= topic -> [undefined, 1, bytes(<<"b">>), [], ok].
+
+an_unknown_op_is_not_implemented(_Config) ->
+    {reply, 1, Text} = raw(9999, packed([])),
+    ?assertMatch(<<"this node has no op 9999;", _/binary>>, decoded(Text)).
+
+values_past_their_limits_are_value_errors(_Config) ->
+    Key = fun(Size) -> binary:copy(<<"k">>, Size) end,
+    ?assertEqual({0, undefined}, here(1, [Key(65532)])),
+    ?assertMatch({3, <<"state.get: key is longer than", _/binary>>}, here(1, [Key(65533)])),
+    ?assertMatch({0, _}, here(22, [Key(4096), bytes(<<1>>)])),
+    ?assertMatch({3, _}, here(22, [Key(4097), bytes(<<1>>)])),
+    Nested = lists:foldl(fun(_, Inner) -> {Inner} end, 1, lists:seq(1, 16)),
+    ?assertMatch({0, _}, here(1, [Nested])),
+    ?assertMatch({3, _}, here(1, [{Nested}])),
+    [?assertMatch({3, _}, here(2, [<<"k">>, bytes(<<1>>), Ttl, false])) || Ttl <- [0, 1 bsl 60]],
+    ?assertMatch({3, _}, apart(54, [<<"id">>, 1 bsl 32])),
+    %% str that is not UTF-8
+    ?assertMatch({reply, 3, _}, raw(1, <<16#91, 16#a1, 255>>)).
+
+a_result_that_is_too_big_to_travel_is_a_value_error(_Config) ->
+    Half = binary:copy(<<0>>, 16#4000000),
+    [ok = hornbeam_state:set(N, Half) || N <- [1, 2]],
+    ?assertMatch({0, _}, here(1, [1])),
+    ?assertMatch({3, <<"the result has 134217", _/binary>>}, here(5, [[1, 2]])).
+
+properties_hold(_Config) ->
+    [?assert(hornbeam_properties:hold(Property))
+     || Property <- hornbeam_properties:of_module(prop_hornbeam_api)].
+
+%%% State
+
+state_ops_work(_Config) ->
+    ?assertEqual({0, undefined}, here(1, [<<"k">>])),
+    ?assertEqual({0, undefined}, here(2, [<<"k">>, packed_bin(undefined), undefined, false])),
+    ?assertEqual({0, <<16#c0>>}, here(1, [<<"k">>])),
+    ?assertEqual({0, true}, here(10, [<<"k">>, packed_bin(undefined), packed_bin([1])])),
+    ?assertEqual({0, packed([1])}, here(11, [<<"k">>])),
+    ?assertEqual({0, false}, here(3, [<<"k">>])),
+    ?assertEqual({0, true}, here(9, [<<"k">>, packed_bin(7), 60000])),
+    ?assertEqual({0, 7.5}, here(4, [<<"k">>, 0.5, false])),
+    ?assertEqual({0, undefined}, here(6, [[[{1}, packed_bin(1)], [bytes(<<"b">>), packed_bin(2)]],
+                                          undefined])),
+    ?assertEqual({0, [packed(7.5), undefined, packed(2)]},
+                 here(5, [[<<"k">>, <<"no">>, bytes(<<"b">>)]])),
+    ?assertEqual({0, [{1}, <<"b">>, <<"k">>]}, apart(7, [undefined])),
+    ?assertEqual({0, [[{1}, packed(1)]]}, apart(8, [{}])),
+    ?assertEqual({0, true}, here(3, [<<"k">>])),
+    ?assertMatch({2, <<"the value is not a number">>},
+                 begin
+                     _ = here(2, [<<"k">>, packed_bin(true), undefined, false]),
+                     here(4, [<<"k">>, 1, false])
+                 end).
+
+text_bytes_and_tuples_are_keys_of_their_own(_Config) ->
+    Keys = [<<"a">>, bytes(<<"a">>), {<<"a">>}, {bytes(<<"a">>)}, 1, {1, {2}}, 1 bsl 70],
+    [?assertEqual({0, undefined}, here(2, [Key, packed_bin(N), undefined, false]))
+     || {N, Key} <- lists:zip(lists:seq(1, 7), Keys)],
+    [?assertEqual({0, packed(N)}, here(1, [Key])) || {N, Key} <- lists:zip(lists:seq(1, 7), Keys)],
+    ?assertEqual(5, hornbeam_state:get(1)),
+    ?assertEqual(2, hornbeam_state:get({bytes, <<"a">>})),
+    {0, Raw} = hornbeam_api_answer:ok(keys, [{{bytes, <<"a">>}}, <<"a">>]),
+    ?assertEqual(<<16#92, 16#d6, 2, 16#91, 16#c4, 1, "a", 16#a1, "a">>,
+                 iolist_to_binary(Raw)).
+
+what_erlang_stored_that_cannot_travel_is_a_type_error(_Config) ->
+    ok = hornbeam_state:set(<<"k">>, #{<<"a">> => [<<1:3>>]}),
+    {2, Text} = here(1, [<<"k">>]),
+    ?assertNotEqual(nomatch, binary:match(Text, <<"value['a'][1]: <<1:3>>">>)).
+
+what_is_scoped_ends_with_its_client(_Config) ->
+    Client = owner(),
+    Of = #{client => {asked, websocket, Client}},
+    ?assertEqual({0, undefined}, apart(2, [<<"k">>, packed_bin(1), undefined, true], Of)),
+    ?assertEqual({0, 5}, apart(4, [<<"n">>, 5, true], Of)),
+    hornbeam_eventually:dead(Client),
+    hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"k">>) =:= undefined end),
+    hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) =:= 0 end),
+    ?assertMatch({7, _}, apart(4, [<<"n">>, 5, true], Of)),
+    ?assertMatch({7, _}, here(4, [<<"n">>, 5, true], #{client => gone})),
+    ?assertMatch({7, _}, here(2, [<<"k">>, packed_bin(1), undefined, true], #{client => gone})),
+    ?assertEqual(0, hornbeam_state:get(<<"n">>)).
+
+what_is_scoped_on_stream_0_ends_with_the_worker(_Config) ->
+    Worker = hornbeam_fake_worker:start(),
+    {0, 5} = answered(Worker, apart, 4, [<<"n">>, 5, true], #{stream => 0, client => worker}),
+    hornbeam_eventually:dead(hornbeam_fake_worker:pid(Worker)),
+    hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) =:= 0 end).
+
+%%% Topics
+
+topics_work(_Config) ->
+    Worker = hornbeam_fake_worker:start(),
+    Client = owner(),
+    Of = #{client => {open, websocket, Client}},
+    Op = fun(Way, Number, Args, More) -> answered(Worker, Way, Number, Args, More) end,
+    ?assertEqual({0, 0}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false], #{client => worker})),
+    ?assertEqual({0, 2}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, true], Of)),
+    ?assertEqual({0, 2}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
+    ?assertMatch({2, <<"a subscriber forwards JSON", _/binary>>},
+                 Op(here, 22, [<<"t">>, packed_bin([bytes(<<"b">>)])], Of)),
+    ?assertEqual({0, 0}, Op(here, 23, [], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], #{client => gone})),
+    ?assertEqual({0, 1}, Op(here, 22, [<<"t">>, packed_bin(1)], #{client => gone})),
+    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], #{client => worker})),
+    ?assertEqual({0, 0}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)).
+
+only_an_accepted_websocket_forwards(_Config) ->
+    Client = owner(),
+    [?assertMatch({3, <<"forward=True needs", _/binary>>},
+                  apart(20, [<<"t">>, true], #{client => Of}))
+     || Of <- [worker, {asked, websocket, Client}, {asked, http, Client}]],
+    [?assertMatch({7, _}, apart(20, [<<"t">>, Forward], #{client => gone}))
+     || Forward <- [true, false]].
+
+%%% Calls
+
+rpc_works(_Config) ->
+    Node = atom_to_binary(node()),
+    Call = fun(F, Args, Allow) ->
+        apart(30, [Node, <<"erlang">>, F, packed_bin(Args), 5000], options(Allow))
+    end,
+    ?assertEqual({0, Node}, here(33, [])),
+    ?assertEqual({0, [atom_to_binary(N) || N <- nodes()]}, here(32, [])),
+    ?assertMatch({5, <<"the option rpc_allow", _/binary>>}, Call(<<"abs">>, [-1], [])),
+    ?assertEqual({0, packed(1)}, Call(<<"abs">>, [-1], [{erlang, abs, 1}])),
+    ?assertEqual({0, packed(1)}, Call(<<"abs">>, {-1}, [erlang])),
+    ?assertMatch({8, [<<"error">>, <<"badarg">>, _]}, Call(<<"abs">>, [a], [erlang])),
+    ?assertMatch({2, _}, Call(<<"abs">>, 1, [erlang])),
+    ?assertMatch({2, <<"the value cannot travel", _/binary>>},
+                 apart(30, [Node, atom_to_binary(?MODULE), <<"bits">>, packed_bin([]), 5000],
+                       options([?MODULE]))),
+    ?assertMatch({7, _}, apart(30, [<<"no@where">>, <<"erlang">>, <<"abs">>, packed_bin([1]),
+                                    5000], options([erlang]))),
+    ?assertMatch({6, _}, apart(30, [Node, <<"timer">>, <<"sleep">>, packed_bin([infinity]), 10],
+                               options([timer]))),
+    ?assertEqual({0, undefined}, apart(31, [Node, <<"erlang">>, <<"abs">>, packed_bin([1])],
+                                       options([erlang]))),
+    ?assertMatch({5, _}, apart(31, [Node, <<"erlang">>, <<"abs">>, packed_bin([1])])).
+
+bits() -> <<1:3>>.
+
+options(Allow) ->
+    #{options => #{rpc_allow => Allow, pubsub_queue_messages => 10, pubsub_queue_bytes => 10}}.
+
+functions_work(_Config) ->
+    ok = hornbeam:register_function(<<"f">>, fun(X) -> X end),
+    Call = fun(Args) -> apart(40, [<<"f">>, packed_bin(Args), 5000]) end,
+    ?assertEqual({0, packed({1, [<<"x">>]})}, Call([{1, [<<"x">>]}])),
+    ?assertMatch({2, <<"the function takes 1 arguments, 0 were given">>}, Call([])),
+    ?assertMatch({8, [<<"error">>, _, _]}, Call([{error, no}])),
+    ?assertMatch({3, <<"this node has no atom", _/binary>>},
+                 apart(40, [<<"f">>, bytes(<<16#91, 16#c7, 30, 1,
+                                             "no_atom_of_this_name_is_known!">>), 5000])),
+    ?assertMatch({9, _}, apart(40, [<<"no">>, packed_bin([]), 5000])),
+    ?assertEqual({0, undefined}, apart(41, [<<"f">>, packed_bin([1])])),
+    ?assertMatch({9, _}, apart(41, [<<"no">>, packed_bin([])])).
+
+hooks_work(_Config) ->
+    Serving = hornbeam_fake_worker:start(fun({1, _, Action, Args, Kwargs}) ->
+                                                 {0, packed([Action, Args, Kwargs])};
+                                            ({2, _, _, Items, _}) ->
+                                                 {items, Items}
+                                         end),
+    Args = [<<"h">>, <<"act">>, packed_bin([1]), packed_bin(#{})],
+    ?assertMatch({9, _}, apart(52, Args ++ [5000])),
+    {0, undefined} = answered(Serving, apart, 50, [<<"h">>], #{}),
+    Result = packed([<<"act">>, [1], #{}]),
+    ?assertEqual({0, Result}, apart(52, Args ++ [5000])),
+    {0, Id} = apart(53, Args),
+    ?assertEqual({0, Result}, apart(54, [Id, 5000])),
+    ?assertMatch({9, _}, apart(54, [<<"no">>, 5000])),
+    {0, Stream} = apart(55, Args),
+    ?assertEqual({0, [packed(1)]}, apart(56, [Stream, 5000])),
+    ?assertEqual({0, []}, apart(56, [Stream, 5000])),
+    ?assertMatch({9, _}, apart(56, [Stream, 5000])),
+    ?assertMatch({7, _}, apart(55, Args, #{client => gone})),
+    {0, Early} = apart(55, Args),
+    ?assertEqual({0, undefined}, apart(57, [Early])),
+    ?assertEqual({0, undefined}, apart(57, [Early])),
+    {0, undefined} = answered(Serving, apart, 51, [<<"h">>], #{}),
+    ?assertMatch({9, _}, apart(53, Args)).
+
+the_tree_comes_back_when_its_root_is_killed(_Config) ->
+    ok = hornbeam_state:set(<<"k">>, kept),
+    ok = hornbeam:subscribe(<<"t">>),
+    Root = whereis(hornbeam_sup),
+    [begin
+         Before = whereis(hornbeam_pubsub),
+         hornbeam_eventually:dead(whereis(hornbeam_api_sup)),
+         hornbeam_eventually:holds(fun() ->
+             Now = whereis(hornbeam_pubsub),
+             is_pid(Now) andalso Now =/= Before andalso hornbeam:publish(<<"t">>, N) =:= 1
+         end)
+     end || N <- [1, 2, 3]],
+    ?assertEqual(Root, whereis(hornbeam_sup)),
+    ?assertEqual(kept, hornbeam_state:get(<<"k">>)),
+    ok = hornbeam:unsubscribe(<<"t">>).
+
+a_fault_in_an_op_is_one_failed_call(_Config) ->
+    %% A worker without a queue bound in its options: no such worker is started.
+    ?assertMatch({8, [<<"error">>, _, _]},
+                 apart(20, [<<"t">>, true], #{client => {open, websocket, self()},
+                                              options => #{}})).
+
+%%% Ops
+
+owner() -> spawn(fun() -> receive stop -> ok end end).
+
+bytes(Binary) -> hornbeam_msgpack:bytes(Binary).
+
+packed(Term) -> iolist_to_binary(hornbeam_msgpack:encode(Term)).
+
+packed_bin(Term) -> bytes(packed(Term)).
+
+decoded(Packed) ->
+    {ok, Term} = hornbeam_msgpack:decode_all(iolist_to_binary(Packed)),
+    Term.
+
+raw(Number, Packed) ->
+    hornbeam_api:handle_op(Number, Packed,
+                           hornbeam_fake_worker:context(hornbeam_fake_worker:start(), #{})).
+
+here(Number, Args) -> here(Number, Args, #{}).
+
+here(Number, Args, Context) -> decoded_value(answer(here, Number, Args, Context)).
+
+apart(Number, Args) -> apart(Number, Args, #{}).
+
+apart(Number, Args, Context) -> decoded_value(answer(apart, Number, Args, Context)).
+
+answered(Worker, Way, Number, Args, Context) ->
+    decoded_value(answer(Worker, Way, Number, Args, Context)).
+
+decoded_value({Status, Packed}) -> {Status, decoded(Packed)}.
+
+answer(Way, Number, Args, Context) ->
+    answer(hornbeam_fake_worker:start(), Way, Number, Args, Context).
+
+%% The reply's status and packed value, whichever way it came.
+answer(Worker, Way, Number, Args, More) ->
+    Before = length(replies(Worker)),
+    Context = hornbeam_fake_worker:context(Worker, More),
+    case {Way, hornbeam_api:handle_op(Number, packed(Args), Context)} of
+        {_, {reply, Status, Packed}} ->
+            {Status, iolist_to_binary(Packed)};
+        {apart, noreply} ->
+            hornbeam_eventually:holds(fun() -> length(replies(Worker)) > Before end),
+            [_, _, _, Status, Value] = lists:last(replies(Worker)),
+            {Status, packed(Value)}
+    end.
+
+replies(Worker) ->
+    [Message || [10 | _] = Message <- hornbeam_fake_worker:written(Worker)].

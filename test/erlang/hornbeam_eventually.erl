@@ -1,0 +1,30 @@
+%% Waits for a condition, with a deadline.
+-module(hornbeam_eventually).
+
+-export([holds/1, dead/1]).
+
+-define(DEADLINE, 10000).
+-define(PAUSE, 5).
+
+%% Returns once Fun() is true; fails when it is not in time.
+holds(Fun) ->
+    holds(Fun, erlang:monotonic_time(millisecond) + ?DEADLINE).
+
+holds(Fun, Deadline) ->
+    case Fun() of
+        true ->
+            ok;
+        Other ->
+            erlang:monotonic_time(millisecond) < Deadline orelse error({never_held, Other}),
+            receive after ?PAUSE -> holds(Fun, Deadline) end
+    end.
+
+%% Kills a process and waits for its end.
+dead(Pid) ->
+    Ref = erlang:monitor(process, Pid),
+    exit(Pid, kill),
+    receive
+        {'DOWN', Ref, process, Pid, _} -> ok
+    after ?DEADLINE ->
+        error({still_alive, Pid})
+    end.

@@ -1,0 +1,110 @@
+%% A worker without Python: it speaks the worker's side of hornbeam_call, and its writer keeps
+%% what would have been written.
+%%
+%% The app is a fun of {Mode, Target, Function, Args, Kwargs}, terms, that gives what Python's
+%% `result' would say: {Status, Value}; or {items, [Term]} for a stream; or `silent'.
+-module(hornbeam_fake_worker).
+
+-export([start/1, start/0, stop/1, handle/1, pid/1, events/1, written/1, asked/1, context/2]).
+
+-record(worker, {
+    pid :: pid(),
+    writer :: pid(),
+    handle :: hornbeam_stream:handle(),
+    events :: hornbeam_worker_events:events()
+}).
+
+start() ->
+    start(fun(_) -> silent end).
+
+start(App) ->
+    Writer = spawn(fun() -> writer([]) end),
+    Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
+    #worker{pid = Pid, writer = Writer, handle = hornbeam_stream:handle(Pid, Writer),
+            events = hornbeam_worker_events:new(Writer)}.
+
+stop(#worker{pid = Pid, writer = Writer}) ->
+    hornbeam_eventually:dead(Pid),
+    hornbeam_eventually:dead(Writer).
+
+handle(#worker{handle = Handle}) -> Handle.
+pid(#worker{pid = Pid}) -> Pid.
+events(#worker{events = Events}) -> Events.
+
+%% The messages written so far, oldest first, as decoded arrays.
+written(#worker{writer = Writer}) -> ask(Writer, written).
+
+%% What `more' and `cancel' have said, oldest first.
+asked(#worker{pid = Pid}) -> ask(Pid, asked).
+
+ask(Pid, Question) ->
+    Ref = erlang:monitor(process, Pid),
+    Pid ! {Question, self(), Ref},
+    receive
+        {Ref, Answer} ->
+            erlang:demonitor(Ref, [flush]),
+            Answer;
+        {'DOWN', Ref, process, _, Reason} ->
+            error({fake_worker_down, Reason})
+    after 5000 ->
+        error({no_answer, Question})
+    end.
+
+%% What the worker tells the api about an op of one of its streams.
+context(#worker{handle = Handle, writer = Writer, events = Events}, More) ->
+    Options = #{rpc_allow => [], pubsub_queue_messages => 1000,
+                pubsub_queue_bytes => 1048576},
+    maps:merge(#{stream => 1, ref => 1, client => worker, handle => Handle, writer => Writer,
+                 events => Events, options => Options}, More).
+
+writer(Written) ->
+    receive
+        {write, Ops} -> writer([decoded(iolist_to_binary(Ops)) | Written]);
+        {written, From, Ref} ->
+            From ! {Ref, lists:reverse(Written)},
+            writer(Written)
+    end.
+
+decoded(Bytes) ->
+    {ok, Message} = hornbeam_msgpack:decode_all(Bytes),
+    Message.
+
+%% Streams: #{Number => items that are left}.
+loop(App, Calls, Streams, Asked) ->
+    receive
+        {asked, From, Ref} ->
+            From ! {Ref, lists:reverse(Asked)},
+            loop(App, Calls, Streams, Asked);
+        {call, Call, Caller, Op} ->
+            {Number, Opened} = hornbeam_worker_calls:open(Call, Caller, Calls),
+            [13, 0, Number, Mode, Target, Function, Args, Kwargs] =
+                decoded(iolist_to_binary(Op(Number))),
+            Answer = App({Mode, Target, Function, decoded(Args), decoded(Kwargs)}),
+            answered(Answer, Number, App, Opened, Streams, Asked);
+        {more, Call, Items} ->
+            {ok, Number} = hornbeam_worker_calls:number(Call, Calls),
+            {Left, More} = items(maps:get(Number, Streams, []), Items, Number, Calls),
+            loop(App, More, Streams#{Number => Left}, [{more, Items} | Asked]);
+        {cancel, Call} ->
+            loop(App, hornbeam_worker_calls:forget(Call, Calls), Streams, [cancel | Asked]);
+        {{'DOWN', {call, Call}}, _, process, _, _} ->
+            loop(App, hornbeam_worker_calls:forget(Call, Calls), Streams, [cancel | Asked])
+    end.
+
+answered(silent, _Number, App, Calls, Streams, Asked) ->
+    loop(App, Calls, Streams, Asked);
+answered({items, Items}, Number, App, Calls, Streams, Asked) ->
+    loop(App, Calls, Streams#{Number => Items}, Asked);
+answered({Status, Value}, Number, App, Calls, Streams, Asked) ->
+    {_OkOrCast, Left} = hornbeam_worker_calls:result(Number, {result, Status, Value}, Calls),
+    loop(App, Left, Streams, Asked).
+
+items([], _Room, Number, Calls) ->
+    {ok, Left} = hornbeam_worker_calls:result(Number, {result, 2, undefined}, Calls),
+    {[], Left};
+items(Items, 0, _Number, Calls) ->
+    {Items, Calls};
+items([Item | Items], Room, Number, Calls) ->
+    Packed = iolist_to_binary(hornbeam_msgpack:encode(Item)),
+    {ok, Calls} = hornbeam_worker_calls:item(Number, {item, Packed}, Calls),
+    items(Items, Room - 1, Number, Calls).

@@ -1,0 +1,181 @@
+%% What others than its app send to a client: bounds, order, and that nothing is forgotten.
+-module(hornbeam_outbox_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, init_per_suite/1, end_per_suite/1]).
+-export([
+    a_connection_that_keeps_up_gets_frames_directly/1,
+    past_the_direct_limit_frames_wait_and_are_fetched_in_order/1,
+    the_oldest_that_wait_are_dropped_at_the_bound_of_messages/1,
+    the_oldest_that_wait_are_dropped_at_the_bound_of_bytes/1,
+    one_large_frame_goes_directly_to_an_idle_connection/1,
+    what_waits_for_the_dead_is_forgotten/1,
+    each_senders_order_is_kept_and_losses_are_counted/1
+]).
+
+all() ->
+    [Name || {Name, 1} <- module_info(exports), not lists:member(Name, others())].
+
+others() -> [module_info, init_per_suite, end_per_suite].
+
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Config.
+
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
+
+a_connection_that_keeps_up_gets_frames_directly(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {10, 1000}),
+    [begin
+         ok = hornbeam_outbox:push(Outbox, frame(N)),
+         ?assertEqual(frame(N), forwarded(Outbox)),
+         ?assertEqual([], hornbeam_outbox:written(Outbox, 1, size_of(frame(N))))
+     end || N <- lists:seq(1, 1000)],
+    ?assertEqual(0, hornbeam_outbox:dropped(Outbox)).
+
+past_the_direct_limit_frames_wait_and_are_fetched_in_order(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {1000, 1000000}),
+    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 300)],
+    Direct = [forwarded(Outbox) || _ <- lists:seq(1, 64)],
+    ?assertEqual([frame(N) || N <- lists:seq(1, 64)], Direct),
+    ?assertEqual(fetch, fetch_or_forward(Outbox)),
+    %% Not before what was sent directly is written.
+    ?assertEqual([], hornbeam_outbox:fetch(Outbox)),
+    Bytes = lists:sum([size_of(Frame) || Frame <- Direct]),
+    First = hornbeam_outbox:written(Outbox, 64, Bytes),
+    Waited = all_that_wait(Outbox, First),
+    ?assertEqual([frame(N) || N <- lists:seq(65, 300)], Waited),
+    ?assertEqual(0, hornbeam_outbox:dropped(Outbox)),
+    ?assertEqual(none, fetch_or_forward(Outbox)),
+    ok = hornbeam_outbox:push(Outbox, frame(301)),
+    ?assertEqual(frame(301), forwarded(Outbox)).
+
+all_that_wait(_Outbox, []) -> [];
+all_that_wait(Outbox, Frames) ->
+    ?assert(length(Frames) =< 64),
+    Frames ++ all_that_wait(Outbox, hornbeam_outbox:written(Outbox, 0, 0)).
+
+the_oldest_that_wait_are_dropped_at_the_bound_of_messages(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {100, 1000000}),
+    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 64 + 100)],
+    ?assertEqual(0, hornbeam_outbox:dropped(Outbox)),
+    ok = hornbeam_outbox:push(Outbox, frame(165)),
+    ?assertEqual(1, hornbeam_outbox:dropped(Outbox)),
+    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(166, 200)],
+    ?assertEqual(36, hornbeam_outbox:dropped(Outbox)),
+    ?assertEqual([frame(N) || N <- lists:seq(1, 64) ++ lists:seq(101, 200)], drained(Outbox)).
+
+the_oldest_that_wait_are_dropped_at_the_bound_of_bytes(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {1000, 100}),
+    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 64)],
+    Tens = [{binary, <<N, 0:72>>} || N <- lists:seq(1, 11)],
+    [ok = hornbeam_outbox:push(Outbox, Ten) || Ten <- Tens],
+    ?assertEqual(1, hornbeam_outbox:dropped(Outbox)),
+    %% What is larger than all that may wait does not push the others out.
+    ok = hornbeam_outbox:push(Outbox, {binary, binary:copy(<<0>>, 101)}),
+    ?assertEqual(2, hornbeam_outbox:dropped(Outbox)),
+    ?assertEqual(tl(Tens), lists:nthtail(64, drained(Outbox))).
+
+one_large_frame_goes_directly_to_an_idle_connection(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {10, 10}),
+    Large = {binary, binary:copy(<<0>>, 10000000)},
+    ok = hornbeam_outbox:push(Outbox, Large),
+    ?assertEqual([Large], drained(Outbox)).
+
+what_waits_for_the_dead_is_forgotten(_Config) ->
+    Connection = spawn(fun() -> receive stop -> ok end end),
+    Outbox = hornbeam_outbox:new(Connection, {1000, 1000000}),
+    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 200)],
+    ?assertEqual(136, ets:info(hornbeam_outbox, size)),
+    hornbeam_eventually:dead(Connection),
+    hornbeam_outbox:forget(Connection),
+    ?assertEqual(0, ets:info(hornbeam_outbox, size)),
+    ok = hornbeam_outbox:push(Outbox, frame(201)),
+    ?assertEqual(0, ets:info(hornbeam_outbox, size)).
+
+%% 8 senders, one connection that is sometimes slow: each sender's frames come in order, and those
+%% that did not come are exactly those that were counted.
+each_senders_order_is_kept_and_losses_are_counted(_Config) ->
+    [senders_and_connection(Limits)
+     || Limits <- [{1000000, 1 bsl 30}, {50, 1 bsl 30}, {1000, 300}]].
+
+senders_and_connection(Limits) ->
+    Test = self(),
+    {Connection, _} = spawn_monitor(fun() -> connection(Test, 0, 0, []) end),
+    Outbox = hornbeam_outbox:new(Connection, Limits),
+    Each = 3000,
+    Senders = [spawn_monitor(fun() ->
+                   [ok = hornbeam_outbox:push(Outbox, {text, term_to_binary({Sender, N})})
+                    || N <- lists:seq(1, Each)]
+               end) || Sender <- lists:seq(1, 8)],
+    [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Senders],
+    Got = fun() -> Connection ! {got, self()}, receive {got, Frames} -> Frames end end,
+    hornbeam_eventually:holds(fun() ->
+        length(Got()) + hornbeam_outbox:dropped(Outbox) =:= 8 * Each
+    end),
+    Frames = [binary_to_term(Text) || {text, Text} <- Got()],
+    [begin
+         Numbers = [N || {S, N} <- Frames, S =:= Sender],
+         ?assertEqual(lists:usort(Numbers), Numbers)
+     end || Sender <- lists:seq(1, 8)],
+    ?assert(element(1, Limits) < 1000000 orelse hornbeam_outbox:dropped(Outbox) =:= 0),
+    hornbeam_eventually:dead(Connection),
+    hornbeam_outbox:forget(Connection).
+
+%% What a connection does, with a settle message that comes after its writes.
+connection(Test, Messages, Bytes, Got) ->
+    receive
+        {forward, Outbox, Frame} ->
+            Messages =:= 0 andalso (self() ! {settle, Outbox}),
+            _ = [erlang:yield() || _ <- lists:seq(1, rand:uniform(3))],
+            connection(Test, Messages + 1, Bytes + size_of(Frame), [Frame | Got]);
+        {fetch, Outbox} ->
+            fetched(hornbeam_outbox:fetch(Outbox), Outbox, Test, Messages, Bytes, Got);
+        {settle, Outbox} ->
+            fetched(hornbeam_outbox:written(Outbox, Messages, Bytes), Outbox, Test, 0, 0, Got);
+        {again, Outbox} ->
+            fetched(hornbeam_outbox:written(Outbox, 0, 0), Outbox, Test, Messages, Bytes, Got);
+        {got, From} ->
+            From ! {got, lists:reverse(Got)},
+            connection(Test, Messages, Bytes, Got)
+    end.
+
+fetched([], _Outbox, Test, Messages, Bytes, Got) ->
+    connection(Test, Messages, Bytes, Got);
+fetched(Frames, Outbox, Test, Messages, Bytes, Got) ->
+    self() ! {again, Outbox},
+    connection(Test, Messages, Bytes, lists:reverse(Frames, Got)).
+
+frame(N) -> {text, integer_to_binary(N)}.
+
+size_of({_, Data}) -> byte_size(Data).
+
+forwarded(Outbox) ->
+    receive
+        {forward, Outbox, Frame} -> Frame
+    after 0 ->
+        error(no_frame)
+    end.
+
+fetch_or_forward(Outbox) ->
+    receive
+        {forward, Outbox, _} -> forward;
+        {fetch, Outbox} -> fetch
+    after 0 ->
+        none
+    end.
+
+drained(Outbox) ->
+    Direct = direct(Outbox),
+    Bytes = lists:sum([size_of(Frame) || Frame <- Direct]),
+    Waited = all_that_wait(Outbox, hornbeam_outbox:written(Outbox, length(Direct), Bytes)),
+    Direct ++ Waited.
+
+direct(Outbox) ->
+    receive
+        {forward, Outbox, Frame} -> [Frame | direct(Outbox)]
+    after 0 ->
+        []
+    end.

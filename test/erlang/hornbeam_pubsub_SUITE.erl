@@ -1,0 +1,446 @@
+%% Topics on one node and on two: who gets what, how often, in which order, and what is counted.
+-module(hornbeam_pubsub_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1]).
+-export([init_per_group/2, end_per_group/2, init_per_testcase/2, end_per_testcase/2]).
+-export([
+    a_subscribed_process_gets_the_term/1,
+    subscribing_twice_is_once_and_unsubscribing_twice_is_none/1,
+    topics_are_apart/1,
+    the_dead_are_no_subscribers/1,
+    a_dead_process_cannot_subscribe/1,
+    each_publishers_order_is_kept/1,
+    what_python_published_is_a_term_for_erlang/1,
+    a_value_that_a_subscriber_cannot_read_is_an_error_and_nobody_gets_it/1,
+    a_worker_gets_one_event_for_all_its_streams/1,
+    a_dead_workers_subscriptions_are_gone/1,
+    events_past_the_window_are_dropped_and_counted/1,
+    a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it/1,
+    a_forwarding_connection_gets_the_frame/1,
+    a_value_without_a_json_form_is_an_error_and_nobody_gets_it/1,
+    subscribing_another_way_changes_the_way/1,
+    a_slow_connection_loses_the_oldest_and_they_are_counted/1,
+    all_goes_on_after_a_crash_of_the_server_or_of_pg/1,
+    who_died_while_the_server_was_away_is_gone/1,
+    lanes_are_made_to_agree_with_the_subscriptions/1,
+    nodes_share_topics/1,
+    one_message_a_node_crosses_the_distribution/1,
+    a_forwarder_elsewhere_wants_json_too/1,
+    numbers_follow_the_subscribers_of_the_other_node/1,
+    a_node_that_is_down_has_no_subscribers/1
+]).
+%% Called on the other nodes.
+-export([collector/1, collected/1, owner/0, publish_numbers/2]).
+
+all() ->
+    [{group, one_node}, {group, two_nodes}].
+
+groups() ->
+    [{one_node, [
+        a_subscribed_process_gets_the_term,
+        subscribing_twice_is_once_and_unsubscribing_twice_is_none,
+        topics_are_apart,
+        the_dead_are_no_subscribers,
+        a_dead_process_cannot_subscribe,
+        each_publishers_order_is_kept,
+        what_python_published_is_a_term_for_erlang,
+        a_value_that_a_subscriber_cannot_read_is_an_error_and_nobody_gets_it,
+        a_worker_gets_one_event_for_all_its_streams,
+        a_dead_workers_subscriptions_are_gone,
+        events_past_the_window_are_dropped_and_counted,
+        a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it,
+        a_forwarding_connection_gets_the_frame,
+        a_value_without_a_json_form_is_an_error_and_nobody_gets_it,
+        subscribing_another_way_changes_the_way,
+        a_slow_connection_loses_the_oldest_and_they_are_counted,
+        all_goes_on_after_a_crash_of_the_server_or_of_pg,
+        who_died_while_the_server_was_away_is_gone,
+        lanes_are_made_to_agree_with_the_subscriptions
+     ]},
+     {two_nodes, [
+        nodes_share_topics,
+        one_message_a_node_crosses_the_distribution,
+        a_forwarder_elsewhere_wants_json_too,
+        numbers_follow_the_subscribers_of_the_other_node,
+        a_node_that_is_down_has_no_subscribers
+     ]}].
+
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Config.
+
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
+
+init_per_group(one_node, Config) -> Config;
+init_per_group(two_nodes, Config) -> [{cluster, hornbeam_cluster:start()} | Config].
+
+end_per_group(one_node, _Config) -> ok;
+end_per_group(two_nodes, Config) -> hornbeam_cluster:stop(proplists:get_value(cluster, Config)).
+
+init_per_testcase(Name, Config) ->
+    [{topic, atom_to_binary(Name)} | Config].
+
+end_per_testcase(_Name, _Config) ->
+    ok.
+
+%%% Erlang processes
+
+a_subscribed_process_gets_the_term(Config) ->
+    Topic = topic(Config),
+    ok = hornbeam:subscribe(Topic),
+    Terms = [1, atom, {a, [<<"b">>]}, #{k => self()}, <<1:3>>],
+    [?assertEqual(1, hornbeam:publish(Topic, Term)) || Term <- Terms],
+    ?assertEqual(Terms, [received(Topic) || _ <- Terms]),
+    ok = hornbeam:unsubscribe(Topic),
+    ?assertEqual(0, hornbeam:publish(Topic, 1)),
+    ?assertEqual(nothing, received(Topic)).
+
+subscribing_twice_is_once_and_unsubscribing_twice_is_none(Config) ->
+    Topic = topic(Config),
+    ok = hornbeam:subscribe(Topic),
+    ok = hornbeam:subscribe(Topic),
+    ?assertEqual(1, hornbeam:publish(Topic, 1)),
+    ?assertEqual({1, nothing}, {received(Topic), received(Topic)}),
+    ok = hornbeam:unsubscribe(Topic),
+    ok = hornbeam:unsubscribe(Topic),
+    ?assertEqual(0, hornbeam:publish(Topic, 1)).
+
+topics_are_apart(Config) ->
+    Topic = topic(Config),
+    ok = hornbeam:subscribe(<<Topic/binary, "1">>),
+    ok = hornbeam:subscribe(<<Topic/binary, "2">>),
+    ?assertEqual(0, hornbeam:publish(Topic, 1)),
+    ?assertEqual(1, hornbeam:publish(<<Topic/binary, "2">>, 2)),
+    ?assertEqual(nothing, received(<<Topic/binary, "1">>)),
+    ?assertEqual(2, received(<<Topic/binary, "2">>)).
+
+the_dead_are_no_subscribers(Config) ->
+    Topic = topic(Config),
+    Collectors = [collector(Topic) || _ <- lists:seq(1, 20)],
+    ?assertEqual(20, hornbeam:publish(Topic, 1)),
+    lists:foreach(fun hornbeam_eventually:dead/1, Collectors),
+    hornbeam_eventually:holds(fun() -> hornbeam:publish(Topic, 2) =:= 0 end),
+    ?assertEqual({0, 0}, hornbeam_topics:subscribers(Topic)),
+    hornbeam_eventually:holds(fun() -> pg:get_members(hornbeam, Topic) =:= [] end).
+
+a_dead_process_cannot_subscribe(Config) ->
+    Dead = spawn(fun() -> ok end),
+    hornbeam_eventually:dead(Dead),
+    ?assertEqual({error, gone}, hornbeam_pubsub:subscribe(Dead, topic(Config), process)),
+    ?assertEqual(0, hornbeam:publish(topic(Config), 1)).
+
+%% 8 publishers at once: each subscriber sees each publisher's numbers in their order, and all.
+each_publishers_order_is_kept(Config) ->
+    Topic = topic(Config),
+    Collectors = [collector(Topic) || _ <- lists:seq(1, 5)],
+    publish_from_8(Topic, 500),
+    [begin
+         hornbeam_eventually:holds(fun() -> length(collected(Collector)) =:= 4000 end),
+         [?assertEqual(lists:seq(1, 500), [N || {P, N} <- collected(Collector), P =:= Publisher])
+          || Publisher <- lists:seq(1, 8)]
+     end || Collector <- Collectors].
+
+publish_from_8(Topic, Each) ->
+    Publishers = [spawn_monitor(fun() ->
+        [hornbeam:publish(Topic, {Publisher, N}) || N <- lists:seq(1, Each)]
+    end) || Publisher <- lists:seq(1, 8)],
+    [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Publishers].
+
+what_python_published_is_a_term_for_erlang(Config) ->
+    Topic = topic(Config),
+    ok = hornbeam:subscribe(Topic),
+    Packed = iolist_to_binary(hornbeam_msgpack:encode(#{<<"a">> => [1, ok]})),
+    ?assertEqual({ok, 1}, hornbeam_pubsub:publish_value(Topic, {packed, Packed})),
+    ?assertEqual(#{<<"a">> => [1, ok]}, received(Topic)).
+
+a_value_that_a_subscriber_cannot_read_is_an_error_and_nobody_gets_it(Config) ->
+    Topic = topic(Config),
+    Worker = subscribed_worker(self(), Topic),
+    ok = hornbeam_pubsub:subscribe(self(), Topic, process),
+    Other = collector(Topic),
+    Unknown = <<16#c7, 30, 1, "no_atom_of_this_name_is_known!">>,
+    ?assertMatch({error, {unreadable, {unknown_atom, _}}},
+                 hornbeam_pubsub:publish_value(Topic, {packed, Unknown})),
+    ?assertEqual([], collected(Other)),
+    ?assertEqual([], hornbeam_fake_worker:written(Worker)).
+
+%%% Workers
+
+a_worker_gets_one_event_for_all_its_streams(Config) ->
+    Topic = topic(Config),
+    Worker = hornbeam_fake_worker:start(),
+    Streams = [owner() || _ <- lists:seq(1, 50)],
+    [ok = hornbeam_pubsub:subscribe(Stream, Topic, in_worker(Worker)) || Stream <- Streams],
+    ?assertEqual(50, hornbeam:publish(Topic, #{<<"n">> => 1})),
+    Packed = iolist_to_binary(hornbeam_msgpack:encode(#{<<"n">> => 1})),
+    ?assertEqual([[12, 0, Topic, Packed]], hornbeam_fake_worker:written(Worker)),
+    lists:foreach(fun hornbeam_eventually:dead/1, tl(Streams)),
+    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {1, 0} end),
+    ok = hornbeam_pubsub:unsubscribe(hd(Streams), Topic),
+    ?assertEqual(0, hornbeam:publish(Topic, 2)),
+    ?assertEqual(1, length(hornbeam_fake_worker:written(Worker))).
+
+a_dead_workers_subscriptions_are_gone(Config) ->
+    Topic = topic(Config),
+    Worker = hornbeam_fake_worker:start(),
+    [ok = hornbeam_pubsub:subscribe(owner(), Topic, in_worker(Worker)) || _ <- lists:seq(1, 5)],
+    Pid = hornbeam_fake_worker:pid(Worker),
+    ok = hornbeam_pubsub:subscribe(Pid, Topic, in_worker(Worker)),
+    ?assertEqual(6, hornbeam:publish(Topic, 1)),
+    hornbeam_eventually:dead(Pid),
+    hornbeam_eventually:holds(fun() -> hornbeam:publish(Topic, 1) =:= 0 end).
+
+events_past_the_window_are_dropped_and_counted(Config) ->
+    Topic = topic(Config),
+    Worker = subscribed_worker(owner(), Topic),
+    Events = hornbeam_fake_worker:events(Worker),
+    Mebibyte = {packed, iolist_to_binary(hornbeam_msgpack:bin(<<0:(8 bsl 20)>>))},
+    Counts = [hornbeam_pubsub:publish_value(Topic, Mebibyte) || _ <- lists:seq(1, 10)],
+    ?assertEqual(lists:duplicate(8, {ok, 1}) ++ lists:duplicate(2, {ok, 0}), Counts),
+    ?assertEqual(2, hornbeam_worker_events:dropped(Events)),
+    ?assertEqual(8, length(hornbeam_fake_worker:written(Worker))),
+    hornbeam_worker_events:taken(Events, 2 bsl 20),
+    ?assertEqual({ok, 1}, hornbeam_pubsub:publish_value(Topic, Mebibyte)).
+
+a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it(Config) ->
+    Topic = topic(Config),
+    Other = collector(Topic),
+    Worker = subscribed_worker(owner(), Topic),
+    ?assertError({unencodable, [2, k], <<1:3>>}, hornbeam:publish(Topic, [1, #{k => <<1:3>>}])),
+    ?assertEqual([], collected(Other)),
+    ?assertEqual([], hornbeam_fake_worker:written(Worker)).
+
+%%% Forwarding
+
+a_forwarding_connection_gets_the_frame(Config) ->
+    Topic = topic(Config),
+    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}}),
+    [?assertEqual(1, hornbeam:publish(Topic, Term)) || Term <- [<<"text">>, <<255>>, [1, null]]],
+    ?assertEqual([{text, <<"text">>}, {binary, <<255>>}, {text, <<"[1,null]">>}],
+                 [forwarded() || _ <- lists:seq(1, 3)]),
+    ?assertEqual(nothing, received(Topic)).
+
+a_value_without_a_json_form_is_an_error_and_nobody_gets_it(Config) ->
+    Topic = topic(Config),
+    Other = collector(Topic),
+    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}}),
+    ?assertEqual({error, {no_json, [<<"pid">>], <<"an Erlang term">>}},
+                 hornbeam_pubsub:publish_value(Topic, {term, #{<<"pid">> => self()}})),
+    ?assertEqual([], collected(Other)),
+    ?assertEqual(nothing, forwarded()).
+
+subscribing_another_way_changes_the_way(Config) ->
+    Topic = topic(Config),
+    Worker = hornbeam_fake_worker:start(),
+    Ways = [in_worker(Worker), {forward, {1000, 1048576}}, process, in_worker(Worker)],
+    [begin
+         ok = hornbeam_pubsub:subscribe(self(), Topic, Way),
+         ?assertEqual(1, hornbeam:publish(Topic, <<"x">>)),
+         Got = {forwarded(), received(Topic), length(hornbeam_fake_worker:written(Worker))},
+         ?assertEqual(Expected, Got)
+     end || {Way, Expected} <- lists:zip(Ways, [{nothing, nothing, 1},
+                                                {{text, <<"x">>}, nothing, 1},
+                                                {nothing, <<"x">>, 1},
+                                                {nothing, nothing, 2}])],
+    ok = hornbeam_pubsub:unsubscribe(self(), Topic),
+    ?assertEqual(0, hornbeam:publish(Topic, <<"x">>)).
+
+a_slow_connection_loses_the_oldest_and_they_are_counted(Config) ->
+    Topic = topic(Config),
+    Slow = owner(),
+    ok = hornbeam_pubsub:subscribe(Slow, Topic, {forward, {100, 1048576}}),
+    [?assertEqual(1, hornbeam:publish(Topic, N)) || N <- lists:seq(1, 200)],
+    ?assertEqual(36, hornbeam_pubsub:dropped(Slow)),
+    %% One outbox for all topics of a connection, also after unsubscribing.
+    ok = hornbeam_pubsub:unsubscribe(Slow, Topic),
+    ok = hornbeam_pubsub:subscribe(Slow, <<Topic/binary, "2">>, {forward, {100, 1048576}}),
+    _ = hornbeam:publish(<<Topic/binary, "2">>, 1),
+    ?assertEqual(37, hornbeam_pubsub:dropped(Slow)),
+    hornbeam_eventually:dead(Slow),
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub:dropped(Slow) =:= 0 end),
+    hornbeam_eventually:holds(fun() -> ets:info(hornbeam_outbox, size) =:= 0 end).
+
+%%% Crashes
+
+all_goes_on_after_a_crash_of_the_server_or_of_pg(Config) ->
+    Topic = topic(Config),
+    Worker = hornbeam_fake_worker:start(),
+    Dies = owner(),
+    ok = hornbeam:subscribe(Topic),
+    ok = hornbeam_pubsub:subscribe(owner(), Topic, in_worker(Worker)),
+    ok = hornbeam_pubsub:subscribe(Dies, Topic, {forward, {10, 10}}),
+    [begin
+         Before = whereis(hornbeam_pubsub),
+         hornbeam_eventually:dead(whereis(Name)),
+         hornbeam_eventually:holds(fun() ->
+             is_pid(whereis(hornbeam_pubsub)) andalso whereis(hornbeam_pubsub) =/= Before
+         end),
+         ?assertEqual(3, hornbeam:publish(Topic, <<"x">>)),
+         ?assertEqual(<<"x">>, received(Topic)),
+         hornbeam_eventually:holds(fun() ->
+             pg:get_members(hornbeam, Topic) =:= [whereis(hornbeam_pubsub)]
+         end)
+     end || Name <- [hornbeam_pubsub, hornbeam]],
+    ?assertEqual(2, length(hornbeam_fake_worker:written(Worker))),
+    hornbeam_eventually:dead(Dies),
+    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {2, 0} end).
+
+who_died_while_the_server_was_away_is_gone(Config) ->
+    Topic = topic(Config),
+    Collector = collector(Topic),
+    Server = whereis(hornbeam_pubsub),
+    ok = sys:suspend(Server),
+    hornbeam_eventually:dead(Collector),
+    hornbeam_eventually:dead(Server),
+    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {0, 0} end),
+    ?assertEqual(0, hornbeam:publish(Topic, 1)).
+
+lanes_are_made_to_agree_with_the_subscriptions(Config) ->
+    Topic = topic(Config),
+    ok = hornbeam:subscribe(Topic),
+    true = ets:delete_all_objects(hornbeam_topics),
+    true = ets:insert(hornbeam_topics, {{<<"stale">>, process, self()}, none, 1}),
+    true = ets:insert(hornbeam_topic_totals, {Topic, 17, 4}),
+    hornbeam_eventually:dead(whereis(hornbeam_pubsub)),
+    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {1, 0} end),
+    ?assertEqual(1, hornbeam:publish(Topic, 1)),
+    ?assertEqual(0, hornbeam:publish(<<"stale">>, 1)).
+
+%%% Two nodes
+
+nodes_share_topics(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    At = [{Node, on(Node, collector, [Topic])} || Node <- [A, B, B, B]],
+    [hornbeam_eventually:holds(fun() -> publish(Node, Topic, 1) =:= 4 end) || Node <- [A, B]],
+    [ok = on(Node, publish_numbers, [Topic, 200]) || Node <- [A, B]],
+    [begin
+         hornbeam_eventually:holds(fun() -> length(numbers(Node, Pid)) =:= 400 end),
+         [?assertEqual(lists:seq(1, 200), [N || {From, N} <- numbers(Node, Pid), From =:= Name])
+          || Name <- [hornbeam_cluster:node(A), hornbeam_cluster:node(B)]]
+     end || {Node, Pid} <- At].
+
+numbers(Node, Collector) ->
+    [Term || {_, _} = Term <- on(Node, collected, [Collector])].
+
+one_message_a_node_crosses_the_distribution(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    _ = [on(B, collector, [Topic]) || _ <- lists:seq(1, 30)],
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 30 end),
+    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub, true]),
+    ?assertEqual(30, publish(A, Topic, 2)),
+    hornbeam_eventually:holds(fun() -> messages_in(B) >= 1 end),
+    %% Whatever A had sent besides has come before the answer to a call of A's server.
+    _ = hornbeam_cluster:call(A, sys, get_state, [{hornbeam_pubsub, hornbeam_cluster:node(B)}]),
+    ?assertEqual(1, messages_in(B)),
+    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub, false]).
+
+messages_in(Node) ->
+    {ok, Statistics} = hornbeam_cluster:call(Node, sys, statistics, [hornbeam_pubsub, get]),
+    proplists:get_value(messages_in, Statistics).
+
+a_forwarder_elsewhere_wants_json_too(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Owner = on(B, owner, []),
+    ok = hornbeam_cluster:call(B, hornbeam_pubsub, subscribe,
+                               [Owner, Topic, {forward, {100, 10000}}]),
+    Value = {term, [hornbeam_msgpack:bytes(<<"b">>)]},
+    hornbeam_eventually:holds(fun() ->
+        hornbeam_cluster:call(A, hornbeam_pubsub, publish_value, [Topic, Value])
+            =:= {error, {no_json, [0], <<"bytes">>}}
+    end).
+
+numbers_follow_the_subscribers_of_the_other_node(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Collectors = [on(B, collector, [Topic]) || _ <- lists:seq(1, 3)],
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 3 end),
+    [true = hornbeam_cluster:call(B, erlang, exit, [Pid, kill]) || Pid <- tl(Collectors)],
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 1 end),
+    Server = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub]),
+    true = hornbeam_cluster:call(B, erlang, exit, [Server, kill]),
+    hornbeam_eventually:holds(fun() ->
+        New = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub]),
+        is_pid(New) andalso New =/= Server
+    end),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, after_the_crash) =:= 1 end),
+    hornbeam_eventually:holds(fun() ->
+        lists:member(after_the_crash, on(B, collected, [hd(Collectors)]))
+    end),
+    true = hornbeam_cluster:call(B, erlang, exit, [hd(Collectors), kill]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 0 end).
+
+a_node_that_is_down_has_no_subscribers(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    _ = [on(Node, collector, [Topic]) || Node <- [A, B, B]],
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 3 end),
+    hornbeam_cluster:stop_node(B),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 1 end),
+    ?assertEqual(0, hornbeam_cluster:call(A, ets, info, [hornbeam_subscribers_elsewhere, size])).
+
+publish(Node, Topic, Term) ->
+    hornbeam_cluster:call(Node, hornbeam, publish, [Topic, Term]).
+
+%% Runs a function of this module on a node.
+on(Node, Function, Args) ->
+    hornbeam_cluster:call(Node, ?MODULE, Function, Args).
+
+publish_numbers(Topic, Count) ->
+    [hornbeam:publish(Topic, {node(), N}) || N <- lists:seq(1, Count)],
+    ok.
+
+%%% Subscribers
+
+topic(Config) -> proplists:get_value(topic, Config).
+
+cluster(Config) -> {proplists:get_value(cluster, Config), topic(Config)}.
+
+received(Topic) ->
+    receive
+        {hornbeam_pubsub, Topic, Term} -> Term
+    after 0 ->
+        nothing
+    end.
+
+forwarded() ->
+    receive
+        {forward, _Outbox, Frame} -> Frame
+    after 0 ->
+        nothing
+    end.
+
+owner() -> spawn(fun() -> receive stop -> ok end end).
+
+%% A process that has subscribed and keeps what it gets.
+collector(Topic) ->
+    Caller = self(),
+    Tag = make_ref(),
+    Pid = spawn(fun() ->
+        ok = hornbeam:subscribe(Topic),
+        Caller ! Tag,
+        collect(Topic, [])
+    end),
+    receive Tag -> Pid after 5000 -> error(not_subscribed) end.
+
+collect(Topic, Terms) ->
+    receive
+        {hornbeam_pubsub, Topic, Term} ->
+            collect(Topic, [Term | Terms]);
+        {collected, From, Tag} ->
+            From ! {Tag, lists:reverse(Terms)},
+            collect(Topic, Terms)
+    end.
+
+collected(Collector) ->
+    Tag = make_ref(),
+    Collector ! {collected, self(), Tag},
+    receive {Tag, Terms} -> Terms after 5000 -> error(no_answer) end.
+
+in_worker(Worker) ->
+    {worker, hornbeam_fake_worker:pid(Worker), hornbeam_fake_worker:events(Worker)}.
+
+subscribed_worker(Owner, Topic) ->
+    Worker = hornbeam_fake_worker:start(),
+    ok = hornbeam_pubsub:subscribe(Owner, Topic, in_worker(Worker)),
+    Worker.

@@ -1,0 +1,259 @@
+"""What the functions of `hornbeam_erlang` do: one table for all who claim to do it.
+
+Each case is Python source whose last expression is compared with a value, or that raises. It
+sees the public names, and `k`, a text that no other case has. The stand-in of
+`hornbeam_erlang.testing`, a worker, and its three ways to call (in the handler, by `aio`, in a
+thread) are held to it. `prepare` is what the node's side has to offer.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import hornbeam_erlang
+from hornbeam_erlang import RemoteError, aio
+from hornbeam_erlang.terms import Atom
+
+NAMES = {name: getattr(hornbeam_erlang, name) for name in hornbeam_erlang.__all__}
+
+
+class Case(NamedTuple):
+    source: str
+    expected: Any
+
+    @property
+    def raises(self) -> bool:
+        return isinstance(self.expected, type) and issubclass(self.expected, BaseException)
+
+
+def divide(a: Any, b: Any) -> Any:
+    return a / b
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "divide": divide,
+    "ok": lambda value: (Atom("ok"), value),
+    "error": lambda reason: (Atom("error"), reason),
+    "same": lambda value: value,
+}
+ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("lists", "reverse"): lambda items: items[::-1],
+    ("erlang", "div"): divide,
+}
+
+HOOKS = """
+import asyncio
+
+def by_name(action, *args, **kwargs):
+    return [action, list(args), kwargs]
+
+class Greeter:
+    def __init__(self):
+        self.greeted = 0
+    def greet(self, who, punctuation="!"):
+        self.greeted += 1
+        return f"Hello {who}{punctuation} {self.greeted}"
+    def fail(self):
+        raise KeyError("no such thing")
+    def unsendable(self):
+        return {"set": {1, 2}}
+    def count(self, limit):
+        yield from range(limit)
+    def count_and_fail(self, limit):
+        yield from range(limit)
+        raise ValueError("enough")
+    def no_items(self):
+        return 5
+    def _private(self):
+        return "secret"
+    async def slowly(self, value):
+        await asyncio.sleep(0)
+        return value
+    async def async_count(self, limit):
+        for number in range(limit):
+            await asyncio.sleep(0)
+            yield number
+"""
+
+STATE = [
+    Case("state_get(k)", None),
+    Case("state_get(k, 'default')", "default"),
+    Case("state_set(k, {'a': [1, 2.5, None, True, b'x', (1, 'y')]}), state_get(k)",
+         (None, {"a": [1, 2.5, None, True, b"x", (1, "y")]})),
+    Case("state_set(k, None), state_get(k, 'default')", (None, None)),
+    Case("state_set(k, 1), state_delete(k), state_delete(k), state_get(k)",
+         (None, True, False, None)),
+    Case("[get is state_get, set is state_set, delete is state_delete, incr is state_incr, "
+         "decr is state_decr]", [True] * 5),
+    Case("state_incr(k), state_incr(k, 5), state_decr(k), state_decr(k, 0.5)", (1, 6, 5, 4.5)),
+    Case("state_incr(k, 2**70), state_incr(k)", (2**70, 2**70 + 1)),
+    Case("state_set(k, 'text'), state_incr(k)", TypeError),
+    Case("state_set(k, True), state_incr(k)", TypeError),
+    Case("state_incr(k, '1')", TypeError),
+    Case("state_incr(k, True)", TypeError),
+    Case("state_incr(k, float('nan'))", ValueError),
+    Case("state_incr(k, 1e308), state_incr(k, 1e308)", ValueError),
+    Case("state_set_multi({(k, 'a'): 1, (k, 'b'): None}), "
+         "state_get_multi([(k, 'b'), (k, 'c'), (k, 'a')]) == {(k, 'a'): 1, (k, 'b'): None}",
+         (None, True)),
+    Case("state_set_multi({}), state_get_multi([])", (None, {})),
+    Case("state_set_multi([(k, 1)])", TypeError),
+    Case("state_set_multi({k + c: c for c in ('', ':a', ':b', ';')}), "
+         "[key[len(k):] for key in state_keys(k + ':')]", (None, [":a", ":b"])),
+    Case("state_set_multi({(k, 2): 'two', (k, 1): 'one', (k,): 'none', k: 0}), "
+         "[(key[1:], value) for key, value in state_items((k,))]",
+         (None, [((), "none"), ((1,), "one"), ((2,), "two")])),
+    Case("state_set_multi({k.encode() + b'\\xff': 1, k: 2}), state_keys(k.encode()) == "
+         "[k.encode() + b'\\xff']", (None, True)),
+    Case("state_set_multi({(k, key): 0 for key in ('é', 'z', b'z', 5, -1, (1,), 2**70)}), "
+         "[key[1] for key in state_keys((k,))]",
+         (None, [-1, 5, 2**70, (1,), b"z", "z", "é"])),
+    Case("state_set(k, 0), k in state_keys()", (None, True)),
+    Case("state_keys(1)", TypeError),
+    Case("state_items([1])", TypeError),
+    Case("state_add(k, 1), state_add(k, 2), state_get(k)", (True, False, 1)),
+    Case("state_set(k, 1), state_cas(k, 2, 3), state_cas(k, 1, 3), state_get(k)",
+         (None, False, True, 3)),
+    Case("state_cas(k, None, 1), state_get(k)", (False, None)),
+    Case("state_set(k, 1), state_cas(k, 1.0, 2), state_cas(k, True, 2)", (None, False, False)),
+    Case("state_set(k, 'a'), state_cas(k, b'a', 2)", (None, False)),
+    Case("state_set(k, {'a': 1, 'b': 2}), state_cas(k, {'b': 2, 'a': 1}, 'new'), state_get(k)",
+         (None, True, "new")),
+    Case("state_set(k, [1]), state_take(k), state_take(k), state_take(k, 0)",
+         (None, [1], None, 0)),
+    Case("state_set((k, 1, b'x', ('y',)), 1), state_get((k, 1, b'x', ('y',)))", (None, 1)),
+    Case("state_set((k, '1'), 'str'), state_set((k, b'1'), 'bytes'), state_set((k, 1), 'int'), "
+         "[state_get((k, key)) for key in ('1', b'1', 1)]",
+         (None, None, None, ["str", "bytes", "int"])),
+    *(Case(f"{function}", TypeError) for function in (
+        "state_get(None)", "state_set(1.5, 1)", "state_delete(True)", "state_incr([k])",
+        "state_decr({})", "state_add((k, None), 1)", "state_cas((k, 1.0), 1, 2)",
+        "state_take({1})", "state_get_multi([k, None])", "state_set_multi({None: 1})",
+        "state_get(Atom('ok'))",
+    )),
+    Case("state_set(k, {1, 2})", TypeError),
+    Case("state_set(k, float('inf'))", ValueError),
+    Case("state_set(k, 1, ttl=0)", ValueError),
+    Case("state_set(k, 1, ttl=-1)", ValueError),
+    Case("state_set(k, 1, ttl='1')", TypeError),
+    Case("state_set(k, 1, ttl=True)", TypeError),
+    Case("state_set(k, 1, ttl=3600), state_get(k)", (None, 1)),
+    Case("state_add(k, 1, ttl=0.5), state_set_multi({k: 2}, ttl=0.5)", (True, None)),
+    Case("state_set(k, 1, scope='connection'), state_get(k)", (None, 1)),
+    Case("state_incr(k, scope='connection'), state_decr(k, 2, scope='connection')", (1, -1)),
+    Case("state_set(k, 1, scope='session')", ValueError),
+    Case("state_incr(k, scope='worker')", ValueError),
+]  # fmt: skip
+
+PUBSUB = [
+    Case("publish(k, 1)", 0),
+    Case("subscribe(k), subscribe(k), publish(k, [1]), check_pubsub(), check_pubsub()",
+         (None, None, 1, [1], None)),
+    Case("subscribe(k), unsubscribe(k), unsubscribe(k), publish(k, 1), check_pubsub()",
+         (None, None, None, 0, None)),
+    Case("subscribe(k), subscribe(k + 'b'), publish(k + 'b', 1), publish(k, 2), "
+         "check_pubsub(), check_pubsub()", (None, None, 1, 1, 1, 2)),
+    Case("subscribe(k), subscribe(k, forward=True), publish(k, 1), check_pubsub()",
+         (None, None, 1, None)),
+    Case("subscribe(k, forward=True), subscribe(k), publish(k, 1), check_pubsub()",
+         (None, None, 1, 1)),
+    Case("subscribe(k, True), unsubscribe(k), publish(k, 1)", (None, None, 0)),
+    Case("subscribe(k), publish(k, 'x'), (receive_pubsub(5))[1]", (None, 1, "x")),
+    Case("pubsub_dropped()", 0),
+    Case("publish(k, {1, 2})", TypeError),
+    Case("publish(None, 1)", TypeError),
+    Case("subscribe(b'bytes')", TypeError),
+    Case("unsubscribe(1)", TypeError),
+]  # fmt: skip
+
+CALLS = [
+    Case("node()", "nonode@nohost"),
+    Case("nodes()", []),
+    Case("rpc_call(node(), 'lists', 'reverse', [[1, 2]])", [2, 1]),
+    Case("rpc_call(node(), 'lists', 'reverse', ([1, 2],), timeout_ms=1000)", [2, 1]),
+    Case("rpc_call(node(), 'os', 'cmd', ['true'])", PermissionError),
+    Case("rpc_call('other@nohost', 'lists', 'reverse', [[1]])", ConnectionError),
+    Case("rpc_call(node(), 'erlang', 'div', [1, 0])", RemoteError),
+    Case("rpc_call(node(), 'lists', 'reverse', 'ab')", TypeError),
+    Case("rpc_call(node(), 'lists', 'reverse', [[1]], timeout_ms=-1)", ValueError),
+    Case("rpc_call(node(), 'lists', 'reverse', [[1]], timeout_ms='1')", TypeError),
+    Case("rpc_cast(node(), 'lists', 'reverse', [[1]])", None),
+    Case("rpc_cast(node(), 'os', 'cmd', ['true'])", PermissionError),
+    Case("call('add', 1, 2)", 3),
+    Case("call('same', {'a': (1, [None])}, timeout_ms=1000)", {"a": (1, [None])}),
+    Case("call('ok', 5)", 5),
+    Case("call('error', 'reason')", RemoteError),
+    Case("call('divide', 1, 0)", RemoteError),
+    Case("call('missing')", LookupError),
+    Case("call(5)", TypeError),
+    Case("call('same', {1})", TypeError),
+    Case("cast('divide', 1, 0), cast('add', 1, 2)", (None, None)),
+    Case("cast('missing')", LookupError),
+]
+
+HOOK_CASES = [
+    Case("register_hook(k, by_name), execute(k, 'act', 1, two=2)",
+         (None, ["act", [1], {"two": 2}])),
+    Case("register_hook(k, Greeter), execute(k, 'greet', 'Ada'), "
+         "execute(k, 'greet', 'Bob', punctuation='?')", (None, "Hello Ada! 1", "Hello Bob? 2")),
+    Case("register_hook(k, Greeter()), execute(k, 'greet', 'Ada', timeout_ms=1000)",
+         (None, "Hello Ada! 1")),
+    Case("register_hook(k, by_name), register_hook(k, Greeter), execute(k, 'greet', 'Ada')",
+         (None, None, "Hello Ada! 1")),
+    Case("register_hook(k, Greeter), execute(k, 'fail')", RemoteError),
+    Case("register_hook(k, Greeter), execute(k, 'unsendable')", RemoteError),
+    Case("register_hook(k, Greeter), execute(k, 'greet')", RemoteError),
+    Case("register_hook(k, Greeter), execute(k, 'missing')", LookupError),
+    Case("register_hook(k, Greeter), execute(k, '_private')", LookupError),
+    Case("register_hook(k, Greeter), execute(k, 'greet', {1})", TypeError),
+    Case("register_hook(k, None)", TypeError),
+    Case("execute(k, 'greet')", LookupError),
+    Case("execute_async(k, 'greet')", LookupError),
+    Case("await_result('nonsense')", LookupError),
+    Case("register_hook(k, by_name), unregister_hook(k), execute(k, 'act')", LookupError),
+    Case("unregister_hook(k)", None),
+    Case("register_hook(k, Greeter), [*stream(k, 'count', 5)]", (None, [0, 1, 2, 3, 4])),
+    Case("register_hook(k, Greeter), [*stream(k, 'count', 0)]", (None, [])),
+    Case("register_hook(k, Greeter), [*stream(k, 'count_and_fail', 3)]", RemoteError),
+    Case("register_hook(k, Greeter), [*stream(k, 'no_items')]", RemoteError),
+    Case("register_hook(k, Greeter), [*stream(k, 'missing')]", LookupError),
+    Case("[*stream(k, 'count', 1)]", LookupError),
+]  # fmt: skip
+
+# Where something has to run meanwhile: not by a call that blocks the loop.
+WAITING = [
+    Case("register_hook(k, Greeter), await_result(execute_async(k, 'greet', 'Ada'))",
+         (None, "Hello Ada! 1")),
+    Case("register_hook(k, Greeter), await_result(execute_async(k, 'fail'))", RemoteError),
+    Case("register_hook(k, Greeter), execute(k, 'slowly', [1])", (None, [1])),
+    Case("register_hook(k, Greeter), [*stream(k, 'async_count', 5)]", (None, [0, 1, 2, 3, 4])),
+]  # fmt: skip
+
+CASES = STATE + PUBSUB + CALLS + HOOK_CASES
+
+_CALLED = re.compile(rf"\b({'|'.join(sorted(aio.__all__, key=len, reverse=True))})\(")
+
+
+def by_aio(source: str) -> str:
+    """Return the source with `await aio.name(…)` in the place of each `name(…)`."""
+    source = re.sub(r"\[\*stream\((.*)\)\]", r"[item async for item in aio.stream(\1)]", source)
+    result, position = "", 0
+    for found in _CALLED.finditer(source):
+        if source[: found.start()].endswith("aio."):
+            continue
+        end = _end_of_call(source, found.end())
+        inner = by_aio(source[found.end() : end])
+        if found.start() >= position:
+            result += f"{source[position : found.start()]}(await aio.{found[1]}({inner}))"
+            position = end + 1
+    return result + source[position:]
+
+
+def _end_of_call(source: str, position: int) -> int:
+    """Return where the bracket closes that is open there."""
+    depth = 1
+    while depth:
+        depth += {"(": 1, ")": -1}.get(source[position], 0)
+        position += 1
+    return position - 1

@@ -1,0 +1,381 @@
+"""Calls into Python: functions, hooks and streams of items, as Erlang asks for them."""
+
+import pytest
+from beam import Beam
+from hornbeam_erlang._values import pack, unpack
+
+FUNCTIONS = """
+    import asyncio, functools, threading, time
+    from hornbeam_erlang import _bridge, state_get, aio
+
+    def add(a, b=10):
+        return a + b
+
+    async def add_slowly(a, b):
+        await asyncio.sleep(0)
+        return a + b
+
+    class Callable:
+        async def __call__(self, value):
+            return ["called", value]
+
+    called = Callable()
+    partial = functools.partial(add, 1)
+
+    def fail():
+        raise ValueError("kaputt: \\ud800")
+
+    def unsendable():
+        return {"found": {1, 2}}
+
+    def exits():
+        raise SystemExit(3)
+
+    def where():
+        return threading.current_thread() is threading.main_thread()
+
+    def stream():
+        return _bridge.connected().caller()
+
+    def block():
+        print("blocks")
+        state_get("go on")
+        return "done"
+
+    async def wait():
+        try:
+            print("waits")
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            print("cancelled")
+            raise
+
+    number = 5
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204})
+            await send({"type": "http.response.body"})
+        elif scope["type"] == "websocket":
+            await wait()
+        else:
+            raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def beam(run):
+    return run(FUNCTIONS)
+
+
+def call(beam: Beam, ref: int, function: str, *args, module="small_app", mode=0, **kwargs) -> None:
+    beam.send("call", 0, ref, mode, module, function, pack(list(args)), pack(kwargs))
+
+
+def result(beam: Beam, ref: int, status: int = 0):
+    name, stream, got, code, value = beam.next()
+    assert (name, stream, got, code) == ("result", 0, ref, status), value
+    return unpack(value) if status == 0 else value
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "kwargs", "expected"),
+    [
+        ("add", [1, 2], {}, 3),
+        ("add", [1], {"b": 5}, 6),
+        ("add", [(1,), (2,)], {}, (1, 2)),
+        ("add_slowly", [1, 2], {}, 3),
+        ("called", [1], {}, ["called", 1]),
+        ("partial", [], {}, 11),
+        ("stream", [], {}, 0),
+    ],
+)
+def test_function_is_called(beam, function, args, kwargs, expected):
+    call(beam, 1, function, *args, **kwargs)
+    assert result(beam, 1) == expected
+
+
+def test_function_of_a_module_that_was_not_imported_is_called(beam):
+    call(beam, 1, "join", "a", "b", module="posixpath")
+    assert result(beam, 1) == "a/b"
+    call(beam, 2, "sqrt", 4, module="cmath")
+    status, value = beam.next()[3:]
+    assert (status, value[0], value[1]) == (8, "TypeError", "result: complex has no form in Erlang")
+
+
+def test_function_that_is_not_async_runs_beside_the_loop(beam):
+    call(beam, 1, "where")
+    assert result(beam, 1) is False
+    call(beam, 2, "block")
+    _, _, ref, _, _ = beam.expect("op")
+    beam.open_http(5)  # the loop goes on
+    beam.expect("response_start", 5)
+    beam.expect("ended", 5)
+    beam.send("reply", 0, ref, 0, None)
+    assert result(beam, 2) == "done"
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "class_", "message"),
+    [
+        ("fail", [], "ValueError", "kaputt: \\ud800"),
+        ("exits", [], "SystemExit", "3"),
+        ("unsendable", [], "TypeError", "result['found']: set has no form in Erlang"),
+        ("add", [], "TypeError", "add() missing 1 required positional argument: 'a'"),
+        ("add_slowly", [1], "TypeError", "add_slowly() missing 1 required"),
+    ],
+)
+def test_function_that_fails_is_told_with_its_traceback(beam, function, args, class_, message):
+    call(beam, 1, function, *args)
+    found_class, found, traceback = result(beam, 1, 8)
+    assert found_class == class_
+    assert found.startswith(message)
+    assert found_class in traceback
+    call(beam, 2, "add", 1, 2)
+    assert result(beam, 2) == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "text"),
+    [
+        ("no_such_module", "f", "there is no module 'no_such_module'"),
+        ("os.nothing", "f", "there is no module 'os.nothing'"),
+        ("", "f", "'' is no module"),
+        (".relative", "f", "'.relative' is no module"),
+        ("small_app", "nothing", "the module 'small_app' has no function 'nothing'"),
+        ("small_app", "number", "the module 'small_app' has no function 'number'"),
+    ],
+)
+def test_function_that_is_missing_is_told(beam, module, function, text):
+    call(beam, 1, function, module=module)
+    assert result(beam, 1, 9).startswith(text)
+
+
+def test_module_that_fails_to_import_is_no_missing_module(run, tmp_path):
+    (tmp_path / "broken.py").write_text("import no_such_module_at_all")
+    beam = run(FUNCTIONS)
+    call(beam, 1, "f", module="broken")
+    assert result(beam, 1, 8)[0] == "ModuleNotFoundError"
+
+
+def test_cancel_ends_a_coroutine_and_nothing_more_is_said(beam):
+    call(beam, 1, "wait")
+    beam.expect_log("waits")
+    beam.send("cancel", 0, 1)
+    beam.expect_log("cancelled")
+    beam.send("cancel", 0, 1)
+    beam.send("more", 0, 99, 5)
+    call(beam, 2, "add", 1, 2)
+    assert result(beam, 2) == 3
+
+
+def test_result_of_a_cancelled_thread_is_dropped(beam):
+    call(beam, 1, "block")
+    _, _, ref, _, _ = beam.expect("op")
+    beam.send("cancel", 0, 1)
+    beam.send("reply", 0, ref, 0, None)
+    call(beam, 2, "add", 1, 2)
+    assert result(beam, 2) == 3
+
+
+def test_calls_that_run_at_the_stop_are_waited_for(beam):
+    call(beam, 1, "block")
+    _, _, ref, _, _ = beam.expect("op")
+    beam.send("stop", 0, 20_000)
+    beam.send("reply", 0, ref, 0, None)
+    assert result(beam, 1) == "done"
+    beam.expect("stopped")
+
+
+# Hooks
+
+
+HOOKS = """
+    import asyncio
+    from hornbeam_erlang import execute, register_hook, stream
+
+    class Counter:
+        def up(self, limit, start=0):
+            try:
+                for number in range(start, limit):
+                    print("made", number)
+                    yield number
+            finally:
+                print("closed")
+
+        async def up_async(self, limit):
+            try:
+                for number in range(limit):
+                    await asyncio.sleep(0)
+                    print("made", number)
+                    yield number
+            finally:
+                print("closed")
+
+        def fail(self):
+            yield 1
+            raise ValueError("enough")
+
+        def listed(self):
+            return ["a", "b"]
+
+        async def awaited(self):
+            return iter("ab")
+
+        async def slowly(self):
+            return "slowly"
+
+    register_hook("counter", Counter)
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            raise NotImplementedError
+        try:
+            value = {call}
+        except Exception as error:
+            value = f"{{type(error).__name__}}: {{error}}"
+        await send({{"type": "http.response.start", "status": 200}})
+        await send({{"type": "http.response.body", "body": repr(value).encode()}})
+"""
+
+
+@pytest.fixture
+def hooks(start):
+    beam = start(HOOKS.format(call="None"))
+    _, _, ref, op, args = beam.expect("op")
+    assert (op, args) == (50, ["counter"])
+    beam.send("reply", 0, ref, 0, None)
+    beam.expect("ready")
+    return beam
+
+
+def items(beam: Beam, ref: int, count: int) -> list:
+    found = []
+    for _ in range(count):
+        name, _, got, packed = beam.next()
+        assert (name, got) == ("item", ref)
+        found.append(unpack(packed))
+    return found
+
+
+def made(beam: Beam) -> list[str]:
+    return [text for _, _, text in beam.logs if text.startswith("made")]
+
+
+@pytest.mark.parametrize("action", ["up", "up_async"])
+def test_stream_sends_what_it_is_asked_for_and_makes_no_more(hooks, action):
+    call(hooks, 1, action, 5, module="counter", mode=2)
+    hooks.send("more", 0, 1, 2)
+    assert items(hooks, 1, 2) == [0, 1]
+    call(hooks, 2, "slowly", module="counter", mode=1)  # when this is done, so is what it made
+    assert result(hooks, 2) == "slowly"
+    assert made(hooks) == ["made 0", "made 1"]
+    hooks.send("more", 0, 1, 1)
+    hooks.send("more", 0, 1, 10)
+    assert items(hooks, 1, 3) == [2, 3, 4]
+    assert result(hooks, 1, 2) is None
+    hooks.expect_log("closed")
+
+
+@pytest.mark.parametrize("action", ["up", "up_async"])
+def test_stream_that_is_cancelled_closes_its_generator(hooks, action):
+    call(hooks, 1, action, 1000, module="counter", mode=2)
+    hooks.send("more", 0, 1, 3)
+    assert items(hooks, 1, 3) == [0, 1, 2]
+    hooks.send("cancel", 0, 1)
+    hooks.expect_log("closed")
+    call(hooks, 2, "slowly", module="counter", mode=1)
+    assert result(hooks, 2) == "slowly"
+
+
+def test_stream_that_fails_tells_its_items_first(hooks):
+    call(hooks, 1, "fail", module="counter", mode=2)
+    hooks.send("more", 0, 1, 10)
+    assert items(hooks, 1, 1) == [1]
+    assert result(hooks, 1, 8)[:2] == ["ValueError", "enough"]
+
+
+@pytest.mark.parametrize(("action", "expected"), [("listed", ["a", "b"]), ("awaited", ["a", "b"])])
+def test_stream_of_anything_that_can_be_iterated(hooks, action, expected):
+    call(hooks, 1, action, module="counter", mode=2)
+    hooks.send("more", 0, 1, 10)
+    assert items(hooks, 1, 2) == expected
+    assert result(hooks, 1, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("hook", "action", "text"),
+    [
+        ("nothing", "up", "this worker has no hook 'nothing'"),
+        ("counter", "down", "the hook 'counter' has no action 'down'"),
+        ("counter", "__init__", "the hook 'counter' has no action '__init__'"),
+    ],
+)
+@pytest.mark.parametrize("mode", [1, 2])
+def test_hook_that_is_missing_is_told(hooks, hook, action, text, mode):
+    call(hooks, 1, action, module=hook, mode=mode)
+    assert result(hooks, 1, 9) == text
+
+
+# A hook of this worker, called by a handler that blocks the loop
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("execute('counter', 'listed')", "['a', 'b']"),
+        ("[*stream('counter', 'up', 3)]", "[0, 1, 2]"),
+    ],
+)
+def test_plain_hook_of_this_worker_is_run_on_the_spot(run, source, expected):
+    beam = run(HOOKS.format(call=source), ops=True)
+    beam.open_http(1)
+    assert beam.expect("response_start", 1)[4].decode() == expected
+
+
+@pytest.mark.parametrize(
+    "source", ["execute('counter', 'slowly')", "[*stream('counter', 'up_async', 3)]"]
+)
+def test_async_hook_of_this_worker_cannot_be_waited_for(run, source):
+    beam = run(HOOKS.format(call=source), ops=True)
+    beam.open_http(1)
+    body = beam.expect("response_start", 1)[4].decode()
+    assert body.startswith('"RuntimeError: the hook')
+    assert "use await hornbeam_erlang.aio.execute" in body
+
+
+def test_closing_a_stream_early_closes_the_hooks_generator(run):
+    source = (
+        HOOKS.format(call="await first()")
+        + """
+    async def first():
+        from hornbeam_erlang import aio
+        items = aio.stream("counter", "up", 1000)
+        found = await anext(items)
+        await items.aclose()
+        return found
+    """
+    )
+    beam = run(source, ops=True)
+    beam.open_http(1)
+    assert beam.expect("response_start", 1)[4] == b"0"
+    beam.expect_log("closed")
+    assert made(beam) == ["made 0", "made 1"]  # as far ahead as the node asks
+
+
+def test_hook_whose_registration_fails_is_not_served(start):
+    beam = start("""
+        from hornbeam_erlang import register_hook, _bridge
+        register_hook("kept", len)
+        for name in ("kept", "new"):
+            try:
+                register_hook(name, print)
+            except ConnectionError:
+                print(name, _bridge.connected().handlers.get(name))
+        async def app(scope, receive, send): ...
+    """)
+    beam.send("reply", 0, beam.expect("op")[2], 0, None)
+    for _ in range(2):
+        beam.send("reply", 0, beam.expect("op")[2], 7, "no")
+    beam.expect_log("kept <built-in function len>")
+    beam.expect_log("new None")

@@ -1,0 +1,68 @@
+"""What the docstrings promise: their examples run, and each public name has one."""
+
+import doctest
+import importlib
+import inspect
+
+import hornbeam_erlang
+import pytest
+from hornbeam_erlang import aio, testing
+
+MODULES = ("state", "pubsub", "rpc", "functions", "hooks", "aio", "terms", "exceptions", "testing")
+
+
+def module(name):
+    return importlib.import_module(f"hornbeam_erlang.{name}")
+
+
+def documented():
+    for name in MODULES:
+        yield from doctest.DocTestFinder().find(module(name), name)
+
+
+@pytest.mark.parametrize(
+    "test", [test for test in documented() if test.examples], ids=lambda t: t.name
+)
+def test_examples_of_the_docstrings_run(test):
+    with testing.Beam() as beam, beam.connection():
+        beam.register_function("add", lambda a, b: a + b)
+        beam.allow_rpc("lists", "reverse", lambda items: items[::-1])
+        outcome = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)
+    assert outcome.failed == 0
+    assert outcome.attempted > 0
+
+
+WITHOUT_EXAMPLE = {"ClientDisconnected", "HornbeamError", "NotConnected"}
+BY_ANOTHER = {
+    "Fun": "Term",
+    "Pid": "Term",
+    "Port": "Term",
+    "Reference": "Term",
+    "await_result": "execute_async",
+}
+
+
+def test_every_public_name_has_an_example():
+    examples = {test.name.partition(".")[2] for test in documented() if test.examples}
+    for name in set(hornbeam_erlang.__all__) - WITHOUT_EXAMPLE:
+        found = getattr(hornbeam_erlang, name)
+        shown = BY_ANOTHER.get(found.__name__, found.__name__)
+        assert shown in examples, f"{name} has no example"
+
+
+def test_every_public_name_has_a_docstring():
+    for namespace in (hornbeam_erlang, aio, testing):
+        for name in namespace.__all__:
+            assert inspect.getdoc(getattr(namespace, name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_lists_what_there_is_and_in_order(name):
+    names = module(name).__all__
+    assert all(hasattr(module(name), each) for each in names)
+    assert len(set(names)) == len(names)
+
+
+def test_package_gives_all_that_its_modules_give():
+    names = {each for name in MODULES[:5] for each in module(name).__all__} - {"Key", "Scope"}
+    assert names <= set(hornbeam_erlang.__all__)

@@ -1,0 +1,206 @@
+"""Queues of published messages: bounds, order, and those who wait at them."""
+
+import asyncio
+import threading
+from collections import deque
+
+import pytest
+from hornbeam_erlang._mailbox import Mailbox, Published, Topics
+from hornbeam_erlang._values import pack
+from hornbeam_erlang.exceptions import ClientDisconnected
+from hypothesis import given
+from hypothesis import strategies as st
+
+DEADLINE = 20.0
+
+
+def message(value=None, size=1):
+    return Published("t", pack(value) if size == 1 else bytes(size))
+
+
+def sizes(mailbox):
+    taken = []
+    while (one := mailbox.take()) is not None:
+        taken.append(len(one.packed))
+    return taken
+
+
+@given(
+    st.lists(st.integers(1, 20) | st.none(), max_size=60),
+    st.integers(1, 6),
+    st.integers(1, 40),
+)
+def test_queue_keeps_the_newest_within_its_bounds(steps, max_messages, max_bytes):
+    """A step puts a message of some size, or takes one."""
+    mailbox = Mailbox(max_messages, max_bytes)
+    model: deque[int] = deque()
+    dropped = 0
+    for step in steps:
+        if step is None:
+            taken = mailbox.take()
+            assert (taken and len(taken.packed)) == (model.popleft() if model else None)
+            continue
+        mailbox.put(Published("t", bytes(step)))
+        model.append(step)
+        while len(model) > 1 and (len(model) > max_messages or sum(model) > max_bytes):
+            model.popleft()
+            dropped += 1
+    assert mailbox.dropped == dropped
+    assert len(mailbox) == len(model)
+    assert sizes(mailbox) == list(model)
+
+
+def test_bound_of_messages_is_kept_and_not_one_more():
+    mailbox = Mailbox(3, 1000)
+    for size in (1, 2, 3):
+        mailbox.put(message(size=size))
+    assert mailbox.dropped == 0
+    mailbox.put(message(size=4))
+    assert (mailbox.dropped, sizes(mailbox)) == (1, [2, 3, 4])
+
+
+def test_bound_of_bytes_is_kept_and_not_one_more():
+    mailbox = Mailbox(1000, 10)
+    for size in (4, 6):
+        mailbox.put(message(size=size))
+    assert mailbox.dropped == 0
+    mailbox.put(message(size=2))
+    assert (mailbox.dropped, sizes(mailbox)) == (1, [6, 2])
+
+
+def test_message_longer_than_the_queue_is_kept_alone():
+    mailbox = Mailbox(1000, 10)
+    mailbox.put(message(size=5))
+    mailbox.put(message(size=500))
+    assert (mailbox.dropped, sizes(mailbox)) == (1, [500])
+
+
+def test_one_reader_cannot_change_what_another_sees():
+    shared = Published("t", pack({"list": [1], "text": "a"}))
+    first, second = shared.value, shared.value
+    first["list"].append(2)
+    first["text"] = "b"
+    assert second == {"list": [1], "text": "a"}
+    assert shared.value == second
+
+
+def test_text_is_unpacked_once_for_all():
+    shared = Published("t", pack("a long text"))
+    assert shared.value is shared.value
+
+
+def test_threads_that_wait_get_one_message_each():
+    mailbox = Mailbox(1000, 1000)
+    got = []
+    threads = [
+        threading.Thread(target=lambda: got.append(mailbox.receive(DEADLINE).value))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for number in range(8):
+        mailbox.put(message(number))
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert sorted(got) == list(range(8))
+
+
+def test_thread_waits_no_longer_than_it_is_told():
+    with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+        Mailbox(1, 1).receive(0.01)
+
+
+def test_coroutine_that_is_cancelled_takes_no_message_with_it():
+    async def main():
+        mailbox = Mailbox(10, 10)
+        waiting = asyncio.create_task(mailbox.receive_async())
+        await asyncio.sleep(0)
+        mailbox.put(message(5))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return (await mailbox.receive_async()).value
+
+    assert asyncio.run(main()) == 5
+
+
+def test_coroutine_is_woken_from_another_thread():
+    async def main():
+        mailbox = Mailbox(10, 10)
+        waiting = asyncio.create_task(mailbox.receive_async())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(mailbox.put, message(5))
+        return (await asyncio.wait_for(waiting, DEADLINE)).value
+
+    assert asyncio.run(main()) == 5
+
+
+def test_end_of_the_connection_wakes_all_who_wait():
+    async def main():
+        topics = Topics(10, 10)
+        topics.subscribe(1, "t")
+        mailbox = topics.mailbox(1)
+        in_thread = asyncio.create_task(asyncio.to_thread(mailbox.receive, DEADLINE))
+        waiting = asyncio.create_task(mailbox.receive_async())
+        while len(mailbox._waiters) < 2:
+            await asyncio.sleep(0)
+        topics.forget(1)
+        for task in (in_thread, waiting):
+            with pytest.raises(ClientDisconnected):
+                await asyncio.wait_for(task, DEADLINE)
+
+    asyncio.run(main())
+
+
+def test_what_came_before_the_end_can_still_be_read():
+    topics = Topics(10, 10)
+    topics.subscribe(1, "t")
+    assert topics.deliver("t", pack(1)) == 1
+    topics.leave(1)
+    assert topics.deliver("t", pack(2)) == 0
+    assert topics.find(1).receive(0).value == 1
+    with pytest.raises(ClientDisconnected):
+        topics.find(1).receive(0)
+    topics.forget(1)
+    assert topics.find(1) is None
+
+
+def test_each_subscriber_of_a_topic_gets_its_messages_in_order():
+    topics = Topics(1000, 1 << 20)
+    for number in range(5):
+        topics.subscribe(number, "all")
+        topics.subscribe(number, f"own {number}")
+    for value in range(20):
+        assert topics.deliver("all", pack(value)) == 5
+        assert topics.deliver("own 3", pack(-value)) == 1
+    got = [[topics.find(number).take().value for _ in range(20)] for number in range(3)]
+    assert got == [list(range(20))] * 3
+    third = [topics.find(3).take().value for _ in range(40)]
+    assert third == [sign * value for value in range(20) for sign in (1, -1)]
+
+
+def test_no_topic_is_kept_that_nobody_subscribes_to():
+    topics = Topics(10, 10)
+    for number in range(10):
+        topics.subscribe(number, f"topic {number}")
+    topics.unsubscribe(0, "topic 0")
+    topics.unsubscribe(0, "never")
+    for number in range(10):
+        topics.forget(number)
+    assert topics._topics == {}
+    assert topics._mailboxes == {}
+
+
+def test_reader_who_polls_is_told_once_for_each_message_it_takes():
+    mailbox = Mailbox(10, 10)
+    mailbox.put(message(1))
+    assert not mailbox.ring()  # nobody polls
+    mailbox.polled["app"] = set()
+    assert mailbox.ring()
+    assert not mailbox.ring()
+    mailbox.put(message(2))
+    assert mailbox.ring()
+    mailbox.take()
+    assert mailbox.ring()
+    mailbox.take()
+    assert not mailbox.ring()

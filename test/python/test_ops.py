@@ -1,0 +1,185 @@
+"""The table of cases, on the stand-in and in a worker, by each way to call."""
+
+import ast
+import asyncio
+import contextlib
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hornbeam_erlang
+import op_cases
+import pytest
+from beam import Beam
+from evaluate import evaluate
+from hornbeam_erlang import _ops, aio, testing
+from op_cases import Case
+
+WAYS = ("handler", "aio", "thread")
+CASES = [
+    pytest.param(way, case, id=f"{way}: {case.source}")
+    for way in WAYS
+    for case in op_cases.CASES + (op_cases.WAITING if way != "handler" else [])
+]
+numbers = itertools.count()
+
+
+def names() -> dict[str, Any]:
+    found: dict[str, Any] = {"aio": aio, "k": f"case-{next(numbers)}", **op_cases.NAMES}
+    exec(op_cases.HOOKS, found)
+    return found
+
+
+def check(case: Case, outcome: tuple[str, Any]) -> None:
+    kind, value = outcome
+    if case.raises:
+        assert kind == "raised", f"{case.source} gave {value!r}"
+        assert value in [cls.__name__ for cls in case.expected.__subclasses__()] + [
+            case.expected.__name__
+        ]
+    else:
+        assert (kind, value) == ("gave", case.expected)
+
+
+def source_for(way: str, case: Case) -> str:
+    return op_cases.by_aio(case.source) if way == "aio" else case.source
+
+
+# The stand-in
+
+
+@contextlib.contextmanager
+def stand_in() -> Iterator[testing.Beam]:
+    """Run the block as the handler of a connection."""
+    with testing.Beam() as beam, beam.connection():
+        for name, function in op_cases.FUNCTIONS.items():
+            beam.register_function(name, function)
+        for (module, name), function in op_cases.ALLOWED.items():
+            beam.allow_rpc(module, name, function)
+        yield beam
+
+
+@pytest.mark.parametrize(("way", "case"), CASES)
+def test_stand_in_does_what_the_table_says(way: str, case: Case) -> None:
+    with stand_in():
+        check(case, asyncio.run(evaluate(way, source_for(way, case), names())))
+
+
+def test_stand_in_blocks_where_no_loop_runs() -> None:
+    with stand_in():
+        for case in op_cases.WAITING:
+            seen = names()
+            if case.raises:
+                with pytest.raises(case.expected):
+                    eval(case.source, seen)
+            else:
+                assert eval(case.source, seen) == case.expected
+
+
+# A worker
+
+APP = f"""
+    import sys
+    sys.path.insert(0, {str(Path(__file__).parent)!r})
+    import hornbeam_erlang
+    import op_cases
+    from evaluate import evaluate
+    from hornbeam_erlang import aio
+
+    async def app(scope, receive, send):
+        if scope["type"] != "websocket":
+            raise NotImplementedError
+        await send({{"type": "websocket.accept"}})
+        await receive()
+        while (event := await receive())["type"] != "websocket.disconnect":
+            way, k, source = event["text"].split("|", 2)
+            found = {{"aio": aio, "k": k, **op_cases.NAMES}}
+            exec(op_cases.HOOKS, found)
+            outcome = await evaluate(way, source, found)
+            await send({{"type": "websocket.send", "text": repr(outcome)}})
+"""
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beam]:
+    folder = tmp_path_factory.mktemp("ops")
+    (folder / "ops_app.py").write_text(inspect.cleandoc(APP))
+    with Beam(ops=True) as beam:
+        beam.node.memory.functions.update(op_cases.FUNCTIONS)
+        beam.node.memory.allowed.update(op_cases.ALLOWED)
+        beam.run("ops_app:app", pythonpath=[str(folder)])
+        beam.accept(1)
+        yield beam
+
+
+@pytest.mark.parametrize(("way", "case"), CASES)
+def test_worker_does_what_the_table_says(worker: Beam, way: str, case: Case) -> None:
+    text = f"{way}|case-{next(numbers)}|{source_for(way, case)}"
+    worker.send("receive_text", 1, text.encode())
+    while (message := worker.next())[0] == "credit":
+        pass
+    assert message[0] == "send_text", message
+    worker.send("credit", 1, len(message[2]), 1)
+    check(case, ast.literal_eval(message[2].decode()))
+
+
+# The table itself
+
+
+def test_table_has_each_function_with_good_and_bad_input() -> None:
+    sources = {True: "", False: ""}
+    for case in op_cases.CASES + op_cases.WAITING:
+        sources[case.raises] += f"{case.source}\n"
+    functions = {
+        name
+        for name in hornbeam_erlang.__all__
+        if inspect.isfunction(getattr(hornbeam_erlang, name)) and name != "stream_async"
+    } - {"get", "set", "delete", "incr", "decr"}
+    for function in functions:
+        assert f"{function}(" in sources[False], f"{function} has no case that succeeds"
+    without_fault = {"check_pubsub", "receive_pubsub", "pubsub_dropped", "node", "nodes"}
+    for function in functions - without_fault - {"unregister_hook"}:
+        assert f"{function}(" in sources[True], f"{function} has no case that fails"
+
+
+def test_each_op_is_called_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = set()
+    with stand_in() as beam:
+        call: Callable[..., Any] = beam.call
+
+        def note(op: int, *args: Any) -> Any:
+            called.add(op)
+            return call(op, *args)
+
+        monkeypatch.setattr(beam, "call", note)
+        for case in op_cases.CASES + op_cases.WAITING:
+            try:
+                eval(case.source, names())
+            except Exception as error:
+                assert case.raises, error
+        items = iter(hornbeam_erlang.stream("h", "count", 5))
+        hornbeam_erlang.register_hook("h", names()["Greeter"])
+        assert next(items) == 0
+        items.close()
+    assert called == {op.code for op in _ops.OPS}
+
+
+@pytest.mark.parametrize("name", sorted(aio.__all__))
+def test_aio_has_the_same_names_and_parameters(name: str) -> None:
+    function = getattr(aio, name)
+    assert inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    if name in ("messages", "receive_pubsub"):
+        return
+    blocking = getattr(hornbeam_erlang, name)
+    assert inspect.signature(function).parameters == inspect.signature(blocking).parameters
+
+
+def test_aio_lacks_no_name() -> None:
+    functions = {
+        name
+        for name in hornbeam_erlang.__all__
+        if inspect.isroutine(getattr(hornbeam_erlang, name))
+    }
+    assert functions <= set(aio.__all__)
