@@ -1,12 +1,14 @@
-"""A chat in one file: an ASGI app that needs nothing but ASGI.
+"""A chat in one file: an ASGI app whose rooms span all workers.
 
 `GET /` is the page. `/ws/<room>?name=<name>` is a WebSocket; both sides speak JSON:
 
 - client: `{"text": "…"}` says something to the room;
-- server: `{"kind": "members", "names": […]}` whenever somebody came or left,
+- server: `{"kind": "members", "names": […]}` at the start and whenever somebody came or left,
   `{"kind": "joined" | "left", "name": …}` and `{"kind": "message", "name": …, "text": …}`.
 
-Rooms live in the memory of this process, so all their members must be served by one worker.
+This process keeps nothing of a room. What is said is published, and Erlang writes it to the
+sockets of all who are there. Who is there stands in shared state that belongs to their
+connections, so that nobody stays whose connection, or whose worker, is gone.
 """
 
 from __future__ import annotations
@@ -14,74 +16,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-__all__ = ["Room", "application"]
+from hornbeam_erlang import aio, publish, state_delete, state_items, state_set, subscribe
+
+__all__ = ["application"]
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
-Inbox = asyncio.Queue[str]
 
 PAGE = Path(__file__).with_name("index.html").read_bytes()
 NAME_LENGTH = 32
 TEXT_LENGTH = 2000
 """The longest name and message, in characters; what is over is cut off."""
 
-INBOX_LENGTH = 256
-"""How many events wait for somebody whose connection is slow."""
+LOOK_EVERY = 2.0
+"""Seconds after which a room is looked at although nobody said that somebody came or left:
+those whose worker was killed could not say it."""
 
 POLICY = (
     b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     b"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
-
-
-class Room:
-    """The people in one room; what happens here, everybody finds in their inbox.
-
-    An inbox holds JSON texts. Whoever reads it too slowly misses the oldest ones, so that
-    nobody ever waits for somebody else's connection.
-    """
-
-    def __init__(self) -> None:
-        self._members: dict[Inbox, str] = {}
-
-    @property
-    def names(self) -> list[str]:
-        """Who is here, in alphabetical order."""
-        return sorted(self._members.values(), key=str.casefold)
-
-    def join(self, name: str) -> Inbox:
-        """Let somebody in and return their inbox."""
-        inbox: Inbox = asyncio.Queue(INBOX_LENGTH)
-        self._members[inbox] = name
-        self._tell(kind="joined", name=name)
-        self._tell(kind="members", names=self.names)
-        return inbox
-
-    def leave(self, inbox: Inbox) -> None:
-        """Let somebody go."""
-        name = self._members.pop(inbox)
-        self._tell(kind="left", name=name)
-        self._tell(kind="members", names=self.names)
-
-    def say(self, inbox: Inbox, text: str) -> None:
-        """Pass on what a member says, to themselves too."""
-        self._tell(kind="message", name=self._members[inbox], text=text)
-
-    def _tell(self, **news: Any) -> None:
-        text = json.dumps(news)
-        for inbox in self._members:
-            if inbox.full():
-                inbox.get_nowait()
-            inbox.put_nowait(text)
-
-
-ROOMS: dict[str, Room] = {}
 
 
 async def application(scope: Event, receive: Receive, send: Send) -> None:
@@ -119,30 +80,64 @@ async def respond(send: Send, status: int, content_type: bytes, body: bytes) -> 
 
 async def chat(scope: Event, receive: Receive, send: Send) -> None:
     """Take somebody into a room until the connection ends."""
-    topic, name = visitor(scope)
-    if not topic or not name:
+    room, name = visitor(scope)
+    if not room or not name:
         await send({"type": "websocket.close"})
         return
     await send({"type": "websocket.accept"})
-    room = ROOMS.setdefault(topic, Room())
-    inbox = room.join(name)
-    forwarding = asyncio.create_task(forward(inbox, send))
+    subscribe(said_in(room), forward=True)
+    me = ("people", room, uuid.uuid4().hex)
+    state_set(me, name, scope="connection")
+    watching = asyncio.create_task(watch(room, send))
+    publish(moves_in(room), "joined")
     try:
         while (message := await receive())["type"] != "websocket.disconnect":
             if text := spoken(message):
-                room.say(inbox, text)
+                publish(said_in(room), {"kind": "message", "name": name, "text": text})
     finally:
-        forwarding.cancel()
-        room.leave(inbox)
-        if not room.names:
-            ROOMS.pop(topic, None)
+        watching.cancel()
+        state_delete(me)
+        publish(moves_in(room), "left")
 
 
-async def forward(inbox: Inbox, send: Send) -> None:
-    """Send what arrives in an inbox, until the connection is gone."""
+async def watch(room: str, send: Send) -> None:
+    """Tell a client who is in the room, and who came and left since, until it is gone."""
+    subscribe(moves_in(room))
+    known = people(room)
+    await tell(send, kind="members", names=sorted(known.values(), key=str.casefold))
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY):
+                await aio.receive_pubsub()
+        now = people(room)
+        for came in now.keys() - known.keys():
+            await tell(send, kind="joined", name=now[came])
+        for gone in known.keys() - now.keys():
+            await tell(send, kind="left", name=known[gone])
+        if now != known:
+            await tell(send, kind="members", names=sorted(now.values(), key=str.casefold))
+        known = now
+
+
+def people(room: str) -> dict[Any, str]:
+    """Return who is in a room: a key for each connection, and its name."""
+    return dict(state_items(("people", room)))
+
+
+def said_in(room: str) -> str:
+    """Name the topic of what is said in a room."""
+    return f"chat:{room}"
+
+
+def moves_in(room: str) -> str:
+    """Name the topic that says that somebody came or left."""
+    return f"chat-moves:{room}"
+
+
+async def tell(send: Send, **news: Any) -> None:
+    """Send a client one piece of news."""
     with contextlib.suppress(OSError):
-        while True:
-            await send({"type": "websocket.send", "text": await inbox.get()})
+        await send({"type": "websocket.send", "text": json.dumps(news)})
 
 
 def visitor(scope: Event) -> tuple[str, str]:

@@ -1,21 +1,28 @@
-"""The guide's snippets, with what they name but leave to the reader.
-
-What the snippets tell a service that is not there is told to the journal.
-"""
+"""The guide's snippets, with what they name but leave to the reader."""
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 
-from gallery import gallery, key, note
+import hornbeam_erlang
+
+from gallery import gallery
 from guide import (
     binary,
+    chat,
     dashboard,
     error_handling,
+    ets_state,
     fastapi_websocket,
     starlette_websocket,
     subprotocols,
 )
+
+# Chat room and connection state: what their imports lack
+
+chat.check_pubsub = hornbeam_erlang.check_pubsub
+ets_state.time = time
+
 
 # Binary data
 
@@ -37,11 +44,6 @@ subprotocols.handle_graphql = handler_named("graphql")
 subprotocols.handle_generic = handler_named("generic")
 
 
-# Live dashboard
-
-dashboard.state_get = {"metrics:requests": 42, "metrics:latency_p99": 7}.get
-
-
 # Error handling: fails at the first message
 
 
@@ -54,19 +56,6 @@ async def handle_websocket(scope, receive, send):
 error_handling.handle_websocket = handle_websocket
 
 
-# FastAPI: counts users in this worker
-
-users: Counter[str] = Counter()
-
-
-def state_incr(name, by=1):
-    users[name] += by
-    note({"query_string": name.encode()}, users[name])
-
-
-fastapi_websocket.state_incr = state_incr
-
-
 def under(prefix, app):
     """Show a framework's app the path behind the gallery's first segment."""
 
@@ -76,25 +65,15 @@ def under(prefix, app):
     return mounted
 
 
-async def missing(scope, receive, send):
-    """Call an op that this version has not got."""
-    import hornbeam_erlang
-
-    await send({"type": "websocket.accept"})
-    try:
-        hornbeam_erlang.state_get(key(scope))
-    except NotImplementedError as error:
-        await send({"type": "websocket.send", "text": str(error)})
-
-
 application = gallery(
     {
+        "chat": chat.application,
         "binary": binary.application,
         "subprotocols": subprotocols.application,
+        "ets_state": ets_state.application,
         "dashboard": dashboard.application,
         "error_handling": error_handling.application,
         "fastapi": under("/fastapi", fastapi_websocket.app),
         "starlette": under("/starlette", starlette_websocket.app),
-        "missing": missing,
     }
 )

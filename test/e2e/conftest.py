@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from consoles import Console
 from harness import Node, Server, StartError
 
 LIMIT = 60.0
@@ -96,3 +97,21 @@ class Running:
 def key() -> str:
     """A name that no other test uses."""
     return uuid.uuid4().hex
+
+
+@pytest.fixture
+def consoles() -> Iterator[Callable[[Server, int], list[Console]]]:
+    """Open consoles in as many different workers; they are closed after the test."""
+    opened: list[Console] = []
+
+    def open_consoles(server: Server, workers: int = 1) -> list[Console]:
+        chosen: dict[int, Console] = {}
+        while len(chosen) < workers:
+            assert len(opened) < 100, f"{len(chosen)} workers were reached, not {workers}"
+            opened.append(Console(server))
+            chosen.setdefault(opened[-1].pid, opened[-1])
+        return list(chosen.values())
+
+    yield open_consoles
+    for console in opened:
+        console.socket.close()

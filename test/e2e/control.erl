@@ -1,5 +1,8 @@
 %% The tests' way into a node: evaluates Erlang expressions that arrive over a loopback
 %% socket, one a connection. Knows nothing of Hornbeam.
+%%
+%% The first connection is the leash: when it is closed the test run is gone, whatever became
+%% of it, and the node ends.
 -module(control).
 
 -export([start/0]).
@@ -14,7 +17,15 @@ listen() ->
     ]),
     {ok, Port} = inet:port(Listen),
     io:format("control listens on ~b~n", [Port]),
+    {ok, Leash} = gen_tcp:accept(Listen),
+    Watcher = spawn(fun() -> receive owned -> watch(Leash) end end),
+    ok = gen_tcp:controlling_process(Leash, Watcher),
+    Watcher ! owned,
     accept(Listen).
+
+watch(Leash) ->
+    {error, _} = gen_tcp:recv(Leash, 0),
+    erlang:halt(1).
 
 accept(Listen) ->
     {ok, Socket} = gen_tcp:accept(Listen),

@@ -112,12 +112,24 @@ class Server:
 
 
 class Node:
-    """One `erl` in a session of its own; `tmp` takes its log and configuration."""
+    """One `erl` in a session of its own; `tmp` takes its log and configuration.
 
-    def __init__(self, tmp: Path, hornbeam_config: str = "", cwd: Path | None = None) -> None:
-        self.tmp = tmp
+    It ends with the test run, also when that is killed. With a `name` it can be connected to
+    those other nodes that were given the same folder to meet in.
+    """
+
+    def __init__(
+        self,
+        tmp: Path,
+        hornbeam_config: str = "",
+        cwd: Path | None = None,
+        name: str | None = None,
+        meeting: Path | None = None,
+    ) -> None:
+        self.name, self.meeting = name, meeting
         self.marker = f"HORNBEAM_E2E={uuid.uuid4().hex}"
         self.log_file = tmp / "node.log"
+        self.leash = socket.socket()
         config = tmp / "sys.config"
         config.write_text(SYS_CONFIG.replace("HORNBEAM", hornbeam_config))
         with self.log_file.open("wb") as log:
@@ -132,6 +144,7 @@ class Node:
             )
         try:
             self.control_port = int(self.wait_log(r"control listens on (\d+)").group(1))
+            self.leash.connect(("127.0.0.1", self.control_port))
             self.eval("{ok, _} = application:ensure_all_started(hornbeam)")
         except BaseException:
             self.close()
@@ -145,8 +158,19 @@ class Node:
         return [
             "erl", "-noshell", "-noinput", *busy_wait,
             "-config", str(config.with_suffix("")),
-            "-pa", *map(str, code), str(compiled_control()),
+            "-pa", *map(str, code), str(compiled()),
+            *self.distribution(),
             "-s", "control", "start",
+        ]  # fmt: skip
+
+    def distribution(self) -> list[str]:
+        """Say how the node finds others: by a folder, so that no daemon is left behind."""
+        if self.name is None:
+            return []
+        return [
+            "-name", self.name, "-setcookie", "of-a-test",
+            "-epmd_module", "meeting", "-start_epmd", "false",
+            "-kernel", "inet_dist_use_interface", "{127,0,0,1}",
         ]  # fmt: skip
 
     def environment(self) -> dict[str, str]:
@@ -156,6 +180,7 @@ class Node:
         }
         return inherited | {
             name: value,
+            "HORNBEAM_MEETING": str(self.meeting),
             "ERL_LIBS": str(ROOT / "_deps" / "lib"),
             "ERL_CRASH_DUMP": os.devnull,
         }
@@ -246,6 +271,7 @@ class Node:
                 self.process.wait(DEADLINE)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self.leash.close()
         try:
             eventually(lambda: not self.python_pids(), 5)
             survivors = []
@@ -267,12 +293,12 @@ def exactly(source: socket.socket, size: int) -> bytes:
 
 
 @functools.cache
-def compiled_control() -> Path:
-    """Compile control.erl outside the source tree; return its folder."""
+def compiled() -> Path:
+    """Compile the tests' Erlang outside the source tree; return its folder."""
     folder = Path(tempfile.mkdtemp(prefix="hornbeam-e2e-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    source = Path(__file__).with_name("control.erl")
-    subprocess.run(["erlc", "-o", folder, source], check=True, timeout=60)
+    sources = sorted(Path(__file__).parent.glob("*.erl"))
+    subprocess.run(["erlc", "-o", folder, *sources], check=True, timeout=60)
     return folder
 
 

@@ -1,158 +1,140 @@
-"""The example chat as people use it: its page in a real browser, two of them talking."""
+"""The example chat as people use it: its page in a real browser, in which they talk."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import json
+import os
 import re
 import shutil
-import subprocess
-import urllib.request
+import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from harness import DEADLINE, ROOT, Server, eventually
-from websockets.sync.client import ClientConnection, connect
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from terms import text
 
 CHAT = ROOT / "examples" / "chat"
 
+expect.set_options(timeout=DEADLINE * 1000)
 
-class Page:
-    """A page of a running browser, spoken to in the DevTools protocol."""
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self.connection = connection
-        self.numbers = itertools.count(1)
+class Visitor:
+    """Somebody with the chat's page before them."""
 
-    def call(self, method: str, **params: Any) -> Any:
-        number = next(self.numbers)
-        self.connection.send(json.dumps({"id": number, "method": method, "params": params}))
-        while (answer := json.loads(self.connection.recv(DEADLINE))).get("id") != number:
-            pass
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    def run(self, script: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
-
-    def texts(self, selector: str) -> list[str]:
-        return self.run(f"[...document.querySelectorAll('{selector}')].map((e) => e.textContent)")
-
-    def sees(self, selector: str, text: str) -> None:
-        eventually(lambda: text in self.texts(selector))
-
-    def type(self, selector: str, text: str) -> None:
-        self.run(f"document.querySelector('{selector}').focus()")
-        self.run("document.activeElement.select()")
-        self.call("Input.insertText", text=text)
-
-    def press_enter(self) -> None:
-        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **key)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **key)
-
-    def open(self, address: str) -> None:
-        self.call("Page.navigate", url=address)
-        ready = f"document.readyState == 'complete' && location.href.startsWith('{address}')"
-        eventually(lambda: self.run(ready))
+    def __init__(self, page: Page, server: Server) -> None:
+        self.page = page
+        self.members = page.locator("#members li")
+        self.news = page.locator("#log .news")
+        self.said = page.locator("#log .message .text")
+        page.goto(server.http)
 
     def join(self, name: str, room: str) -> None:
-        self.type("#topic", room)
-        self.type("#name", name)
-        self.press_enter()
-        self.sees("#members li", name)
+        self.page.get_by_label("Your name").fill(name)
+        self.page.get_by_label("Room").fill(room)
+        self.page.get_by_role("button", name="Join").click()
+        expect(self.members.filter(has_text=re.compile(f"^{re.escape(name)}$"))).to_be_visible()
 
     def say(self, text: str) -> None:
-        self.type("#text", text)
-        self.press_enter()
+        self.page.get_by_label("Message", exact=True).fill(text)
+        self.page.keyboard.press("Enter")
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Page]]:
-    """A headless browser; each call of it gives an empty page."""
+def browser() -> Iterator[Browser]:
     program = shutil.which("chromium")
     assert program, "chromium is missing; `make e2e` brings it"
-    profile = tmp_path_factory.mktemp("browser")
-    process = subprocess.Popen(
-        [
-            program,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-            *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
-            "--remote-debugging-port=0",
-            f"--user-data-dir={profile}",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        port = eventually(lambda: debugging_port(profile))
-        with contextlib.ExitStack() as pages:
-            yield lambda: new_page(port, pages)
-    finally:
-        process.terminate()
-        process.wait(DEADLINE)
-
-
-def debugging_port(profile: Path) -> int | None:
-    with contextlib.suppress(OSError):
-        lines = (profile / "DevToolsActivePort").read_text().splitlines()
-        return int(lines[0]) if len(lines) == 2 else None
-    return None
-
-
-def new_page(port: int, pages: contextlib.ExitStack) -> Page:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/json/new", method="PUT")
-    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
-        debugger = json.load(answer)["webSocketDebuggerUrl"]
-    return Page(pages.enter_context(connect(debugger, proxy=None)))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
-def visit(browser: Callable[[], Page]) -> Callable[[Server], Page]:
-    """Open a server's page in a browser."""
+def visit(browser: Browser) -> Iterator[Callable[[Server], Visitor]]:
+    """Open a server's page, each time as somebody else."""
+    contexts = []
 
-    def visited(server: Server) -> Page:
-        page = browser()
-        page.open(server.http)
-        return page
+    def visited(server: Server) -> Visitor:
+        contexts.append(browser.new_context())
+        return Visitor(contexts[-1].new_page(), server)
 
-    return visited
+    yield visited
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture
 def chat(serve: Callable[..., Server]) -> Server:
-    return serve("chat:application", chdir=CHAT, workers=1)
+    return serve("chat:application", chdir=CHAT, workers=2)
 
 
-def test_two_people_see_each_other_and_talk(visit, chat, key):
+def loads(server: Server) -> list[int]:
+    """How many connections each worker has."""
+    return [worker["streams"] for worker in server.workers()]
+
+
+def test_two_people_on_two_workers_see_each_other_and_talk(visit, serve, key):
+    chat = serve("chat:application", chdir=CHAT, workers=2, fresh=True)
     ada, bob = visit(chat), visit(chat)
     ada.join("Ada", key)
     bob.join("Bob", key)
-    ada.sees("#log .news", "Bob joined")
-    assert ada.texts("#members li") == bob.texts("#members li") == ["Ada", "Bob"]
+    assert loads(chat) == [1, 1]
+    expect(ada.news).to_have_text(["Bob joined"])
+    for somebody in (ada, bob):
+        expect(somebody.members).to_have_text(["Ada", "Bob"])
 
     bob.say("Hello, Ada! ✓")
-    ada.sees("#log .message .text", "Hello, Ada! ✓")
-    assert ada.texts("#log .message .name") == ["Bob"]
+    expect(ada.said).to_have_text(["Hello, Ada! ✓"])
+    ada.say("Hello, Bob.")
+    for somebody in (ada, bob):
+        expect(somebody.said).to_have_text(["Hello, Ada! ✓", "Hello, Bob."])
+    expect(ada.page.locator("#log .message .name")).to_have_text(["Bob", "Ada"])
 
-    bob.call("Page.close")
-    ada.sees("#log .news", "Bob left")
-    eventually(lambda: ada.texts("#members li") == ["Ada"])
+    bob.page.close()
+    expect(ada.news).to_have_text(["Bob joined", "Bob left"])
+    expect(ada.members).to_have_text(["Ada"])
+
+
+def test_people_of_a_killed_worker_vanish_and_come_back(visit, serve, key):
+    chat = serve("chat:application", chdir=CHAT, workers=2, fresh=True)
+    ada, bob = visit(chat), visit(chat)
+    ada.join("Ada", key)
+    (busy,) = [worker["os_pid"] for worker in chat.workers() if worker["streams"]]
+    bob.join("Bob", key)
+    (of_bob,) = {worker["os_pid"] for worker in chat.workers()} - {busy}
+    bob.page.evaluate(
+        "window.changes = []; new MutationObserver(() => changes.push($('status').textContent))"
+        ".observe($('status'), {childList: true})"
+    )
+    os.kill(of_bob, signal.SIGKILL)
+    expect(ada.news.filter(has_text="Bob left")).to_be_visible()
+    expect(ada.news.filter(has_text="Bob joined")).to_have_count(2)
+    expect(ada.members).to_have_text(["Ada", "Bob"])
+    changes = bob.page.evaluate("changes")
+    assert changes[0].startswith("connection lost")
+    assert "connected" in changes
+    bob.say("still here")
+    expect(ada.said).to_have_text(["still here"])
+
+
+def test_erlang_may_join_the_talk(visit, chat, key):
+    ada = visit(chat)
+    ada.join("Ada", key)
+    message = '#{kind => message, name => erlang, text => <<"hello">>}'
+    assert chat.node.eval(f"hornbeam:publish({text(f'chat:{key}')}, {message})") == 1
+    expect(ada.said).to_have_text(["hello"])
+    people = chat.node.eval(f"hornbeam_state:items({{{text('people')}, {text(key)}}})")
+    assert [name for _, name in people] == ["Ada"]
 
 
 def test_what_is_said_is_never_read_as_html(visit, chat, key):
     markup = "<img src=x onerror='document.title=`broken in`'><b>bold</b>"
-    page = visit(chat)
-    page.join("<i>Eve</i>", key)
-    page.say(markup)
-    page.sees("#log .text", markup)
-    assert page.run("document.querySelectorAll('main img, main b, main i').length") == 0
-    assert page.run("document.title") == "Hornbeam chat"
+    eve = visit(chat)
+    eve.join("<i>Eve</i>", key)
+    eve.say(markup)
+    expect(eve.said).to_have_text([markup])
+    expect(eve.page.locator("main img, main b, main i")).to_have_count(0)
+    expect(eve.page).to_have_title("Hornbeam chat")
 
 
 def test_people_in_another_room_hear_nothing(visit, chat, key):
@@ -160,30 +142,21 @@ def test_people_in_another_room_hear_nothing(visit, chat, key):
     here.join("Ada", key)
     there.join("Bob", f"{key} next door")
     here.say("first")
-    here.sees("#log .text", "first")
+    expect(here.said).to_have_text(["first"])
     there.say("second")
-    there.sees("#log .text", "second")
-    assert there.texts("#log .text") == ["second"]
-    assert there.texts("#members li") == ["Bob"]
-
-
-def test_the_page_comes_back_when_its_worker_was_killed(visit, serve, key):
-    chat = serve("chat:application", chdir=CHAT, workers=1, fresh=True)
-    page = visit(chat)
-    page.join("Ada", key)
-    page.run(
-        "window.changes = []; new MutationObserver(() => changes.push($('status').textContent))"
-        ".observe($('status'), {childList: true})"
-    )
-    (worker,) = chat.worker_pids()
-    subprocess.run(["kill", "-9", str(worker)], check=True)
-    eventually(lambda: "connected" in page.run("changes"))
-    assert re.match("connection lost", page.run("changes")[0])
-    page.say("still here")
-    page.sees("#log .text", "still here")
+    expect(there.said).to_have_text(["second"])
+    expect(there.members).to_have_text(["Bob"])
 
 
 def test_the_page_calls_for_nothing_from_elsewhere(visit, chat):
-    page = visit(chat)
-    addresses = page.run("performance.getEntriesByType('resource').map((entry) => entry.name)")
+    script = "performance.getEntriesByType('resource').map((entry) => entry.name)"
+    addresses = visit(chat).page.evaluate(script)
     assert [address for address in addresses if not address.startswith("data:")] == []
+
+
+def test_nobody_is_left_behind(visit, chat, key):
+    ada = visit(chat)
+    ada.join("Ada", key)
+    ada.page.close()
+    people = f"hornbeam_state:keys({{{text('people')}, {text(key)}}})"
+    eventually(lambda: chat.node.eval(people) == [])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import json
 import runpy
 import shutil
+import time
+from collections import Counter
 
 import pytest
 import websockets
 from clients import BINARY, TEXT, RawWebSocket, frame, journal
-from harness import APPS, PYTHON
+from harness import APPS, PYTHON, eventually
 from terms import Atom, text
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -32,7 +35,17 @@ def run_together(source: str) -> str:
 
 @pytest.fixture
 def guided(serve):
-    return serve("guided:application")
+    return serve("guided:application", workers=2)
+
+
+@pytest.fixture
+def stored(guided):
+    """Read Erlang's side of the state."""
+
+    def get(key):
+        return guided.node.eval(f"hornbeam_state:get({text(key)})")
+
+    return get
 
 
 @pytest.fixture
@@ -127,11 +140,78 @@ async def test_subprotocols_are_chosen(guided, asked, chosen, handler):
         assert await ws.recv() == handler
 
 
-async def test_the_dashboard_pushes_without_being_asked(guided):
-    metrics = {"requests": 42, "errors": 0, "latency_p99": 7}
+async def test_the_dashboard_pushes_what_stands_in_the_state(guided):
     async with connect(f"{guided.ws}/dashboard") as ws:
-        assert json.loads(await ws.recv()) == metrics
-        assert json.loads(await ws.recv()) == metrics
+        first = json.loads(await ws.recv())
+        assert sorted(first) == ["errors", "latency_p99", "requests"]
+        requests = f"hornbeam_state:incr({text('metrics:requests')}, 42)"
+        assert await asyncio.to_thread(guided.node.eval, requests) == first["requests"] + 42
+        assert json.loads(await ws.recv()) == first | {"requests": first["requests"] + 42}
+
+
+async def said_by_everybody(ws, speakers):
+    """Read messages until there is one of each speaker; return how many each has."""
+    heard = Counter()
+    while len(heard) < speakers:
+        message = json.loads(await ws.recv())
+        if message["type"] == "message":
+            assert message["text"] == f"I am {message['user']}"
+            heard[message["user"]] += 1
+    return heard
+
+
+async def test_fifty_people_in_two_workers_hear_everybody_once(guided, key):
+    """2500 of 2500, and what ten more hear who never send."""
+    async with contextlib.AsyncExitStack() as connections:
+        everybody = [
+            await connections.enter_async_context(connect(f"{guided.ws}/chat/{key}"))
+            for _ in range(60)
+        ]
+        assert sorted(worker["streams"] for worker in guided.workers()) == [30, 30]
+        probe = f"hornbeam:publish({text(f'chat:{key}')}, #{{type => probe}})"
+        await asyncio.to_thread(eventually, lambda: guided.node.eval(probe) == 60)
+        speakers = everybody[:50]
+        reading = [asyncio.create_task(said_by_everybody(ws, 50)) for ws in everybody]
+        await asyncio.gather(
+            *(ws.send(f'{{"user": "{n}", "text": "I am {n}"}}') for n, ws in enumerate(speakers))
+        )
+        heard = await asyncio.gather(*reading)
+        assert sum(counter.total() for counter in heard[:50]) == 2500
+        assert heard == [Counter(map(str, range(50)))] * 60
+        last = f"hornbeam:publish({text(f'chat:{key}')}, #{{type => last}})"
+        await asyncio.to_thread(guided.node.eval, last)
+        for ws in everybody:
+            while (message := json.loads(await ws.recv()))["type"] != "last":
+                assert message["type"] == "probe"
+
+
+async def test_chat_rooms_are_apart(guided, key):
+    async with connect(f"{guided.ws}/chat/{key}") as ws:
+        async with connect(f"{guided.ws}/chat/{key}-next-door") as other:
+            await other.send('{"user": "Eve", "text": "psst"}')
+            assert json.loads(await other.recv())["text"] == "psst"
+        await ws.send('{"text": "hello"}')
+        assert json.loads(await ws.recv()) == {
+            "type": "message",
+            "user": "anonymous",
+            "text": "hello",
+        }
+
+
+async def test_connections_are_counted_in_the_state(guided, stored):
+    before = stored("ws:active_connections")
+    before = 0 if before == "undefined" else before
+    clients = f"hornbeam_state:items({text('ws:client:')})"
+    async with connect(f"{guided.ws}/ets_state"), connect(f"{guided.ws}/ets_state/second"):
+        await asyncio.to_thread(eventually, lambda: stored("ws:active_connections") == before + 2)
+        registered = dict(guided.node.eval(clients))
+        assert sorted(client["path"] for client in registered.values()) == [
+            "/ets_state",
+            "/ets_state/second",
+        ]
+        assert all(abs(c["connected_at"] - time.time()) < 60 for c in registered.values())
+    await asyncio.to_thread(eventually, lambda: stored("ws:active_connections") == before)
+    assert guided.node.eval(clients) == []
 
 
 async def test_error_handling_closes_with_1011_and_the_reason(guided):
@@ -175,13 +255,13 @@ def test_websocket_max_frame_size_is_a_limit_in_bytes(serve):
         assert ws.read_close()[0] == 1009
 
 
-async def test_fastapi_counts_its_users_and_answers(guided, key):
-    topic = f"room:{key}:users"
+async def test_fastapi_counts_its_users_and_answers(guided, stored, key):
+    users = f"room:{key}:users"
     async with connect(f"{guided.ws}/fastapi/ws/{key}") as ws:
         await ws.send("hello")
         assert await ws.recv() == f"Room {key}: hello"
-    counted = await asyncio.to_thread(journal, guided, topic, 2)
-    assert counted == [1, 0]
+        assert stored(users) == 1
+    await asyncio.to_thread(eventually, lambda: stored(users) == 0)
 
 
 async def test_starlette_echoes(guided):
@@ -200,8 +280,3 @@ def test_the_guides_python_client_prints_the_echo(serve, monkeypatch, capsys):
     monkeypatch.setattr(websockets, "connect", connect_here)
     runpy.run_path(str(GUIDE / "client.py"))
     assert capsys.readouterr().out == "Echo: Hello!\n"
-
-
-async def test_an_op_that_is_not_built_says_so(guided):
-    async with connect(f"{guided.ws}/missing?anything") as ws:
-        assert "state_get" in await ws.recv()

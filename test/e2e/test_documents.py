@@ -1,0 +1,153 @@
+"""What the guides of docs/guide print, run: each snippet, in the order of its page."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clients import TEXT, RawWebSocket
+from consoles import Console
+from harness import APPS, PYTHON, ROOT, Server, eventually
+from terms import Atom, text
+
+DOCS = ROOT / "docs" / "guide"
+CHAT = ROOT / "examples" / "chat"
+
+
+TESTING = "testing.Beam"
+"""What only the block has that is a test of a user's, and runs without a node."""
+
+
+def snippets(page: str, language: str = "") -> list[tuple[str, str]]:
+    """Read a page's fenced blocks: language and text."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)
+    return [block for block in found if language in ("", block[0])]
+
+
+@pytest.fixture
+def start(shared, tmp_path) -> Iterator[Callable[[str], Server]]:
+    """Evaluate a page's own call of `hornbeam:start`, in a folder where app.py is a console."""
+    (tmp_path / "app.py").write_text("from console import application\n")
+    environment = {"bind": "127.0.0.1:0", "python": PYTHON, "chdir": tmp_path, "workers": 1}
+    settings = {Atom(key): value for key, value in environment.items()}
+    settings[Atom("pythonpath")] = [APPS]
+
+    def started(call: str) -> Server:
+        shared.stop()
+        pairs = text(list(settings.items()))
+        shared.node.eval(f"[application:set_env(hornbeam, K, V) || {{K, V}} <- {pairs}]")
+        shared.server = shared.node.start(call)
+        shared.fresh = True
+        return shared.server
+
+    yield started
+    shared.node.eval(f"[application:unset_env(hornbeam, K) || K <- {text(list(settings))}]")
+
+
+def test_the_integration_page_does_what_it_says(start):
+    server = start('hornbeam:start("app:application", #{})')
+    console = Console(server)
+    checked = 0
+    for language, block in snippets("erlang-integration.md"):
+        if TESTING in block:
+            continue
+        if "hornbeam:start(" in block:
+            console = Console(start(block))
+        elif language == "python":
+            checked += sum(run_python(console, block))
+        else:
+            checked += sum(run_erlang(server, block))
+    assert checked > 30
+
+
+def run_python(console: Console, block: str) -> Iterator[bool]:
+    """Run a block statement by statement; tell which ones had something to compare.
+
+    `# → value` says what a statement gives, `# ThatError: message …` what it raises.
+    """
+    lines = block.splitlines()
+    for statement in ast.parse(block).body:
+        source = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
+        _, _, comment = lines[statement.end_lineno - 1].partition("  # ")
+        if comment.startswith("→ "):
+            assert console(source) == ast.literal_eval(comment[2:]), source
+        elif raised := re.match(r"(\w+Error): ([^…]*)", comment):
+            with pytest.raises(Exception, match=re.escape(raised[2].strip())) as failure:
+                console(source)
+            assert type(failure.value).__name__ == raised[1]
+        else:
+            console(source)
+        yield comment != ""
+
+
+def run_erlang(server: Server, block: str) -> Iterator[bool]:
+    """Run a block expression by expression; `%% → value` says what one gives."""
+    for source, value in re.findall(r"(.+?)\.[ ]*(?:%%[ ]→[ ](.+?))?\n", block, re.S):
+        if value:
+            assert server.node.eval(f"begin {source} end =:= ({value})") is True, source
+        else:
+            server.node.eval(source)
+        yield bool(value)
+
+
+@pytest.fixture
+def served(serve, tmp_path):
+    """Serve one of the page's apps, by its name."""
+    blocks = [block for _, block in snippets("erlang-integration.md", "python")]
+    apps = [block for block in blocks if "(scope, receive, send)" in block]
+    (tmp_path / "snippets.py").write_text("\n".join([blocks[0], *apps]))
+
+    def serve_app(name: str) -> Server:
+        return serve(f"snippets:{name}", pythonpath=[tmp_path, APPS], lifespan=Atom("off"))
+
+    return serve_app
+
+
+def test_the_pages_counter_counts_who_is_online(served):
+    server = served("application")
+    online = f"hornbeam_state:get({text('online')}, 0)"
+    with RawWebSocket(server, "/"), RawWebSocket(server, "/"):
+        eventually(lambda: server.node.eval(online) == 2)
+    eventually(lambda: server.node.eval(online) == 0)
+
+
+def test_the_pages_news_reach_the_client(served):
+    server = served("news")
+    with RawWebSocket(server, "/") as ws:
+        publish = f"hornbeam:publish({text('news')}, {text('hello')})"
+        eventually(lambda: server.node.eval(publish) == 1)
+        assert ws.read() == (TEXT, b"news: hello")
+
+
+def test_the_pages_test_passes_without_a_node():
+    (block,) = [block for _, block in snippets("erlang-integration.md") if TESTING in block]
+    names: dict[str, Any] = {}
+    exec(block, names)
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    for test in tests:
+        test()
+    assert tests
+
+
+def test_the_chats_page_shows_the_chat_as_it_is():
+    source = (CHAT / "chat.py").read_text()
+    blocks = [block for _, block in snippets("websocket-chat.md", "python")]
+    assert len(blocks) > 3
+    assert [block for block in blocks if block not in source] == []
+
+
+@pytest.mark.parametrize("page", [DOCS / "websocket-chat.md", CHAT / "README.md"], ids=str)
+def test_erlang_talks_in_the_chat_as_its_pages_say(serve, page: Path):
+    server = serve("chat:application", chdir=CHAT, workers=2)
+    with RawWebSocket(server, "/ws/lobby?name=Ada") as ws:
+        assert json.loads(ws.read_message()) == {"kind": "members", "names": ["Ada"]}
+        calls = re.findall(r"^(?:\d+> )?(hornbeam.*\))\.$", page.read_text(), re.M)
+        publish, items = [call for call in calls if "hornbeam:start" not in call]
+        assert server.node.eval(publish) == 1
+        assert json.loads(ws.read_message())["text"] == "hello"
+        assert [name for _, name in server.node.eval(items)] == ["Ada"]
