@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+_KINDS = {
+    "beam": "BEAM",
+    "python": "Python",
+    "hornbeam": "Python",
+    "uvicorn": "Python",
+    "redis": "redis",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Process:
 class Cpu:
     """What was used between two looks, in seconds."""
 
-    tree: dict[str, float]  # by kind: "BEAM", "Python", "other"
+    tree: dict[str, float]  # by kind: "BEAM", "Python", "redis", "other"
     beside: float  # all other processes of the machine
 
 
@@ -56,12 +63,18 @@ def tree(everyone: dict[int, Process], root: int) -> list[Process]:
     return family
 
 
-def used(before: dict[int, Process], after: dict[int, Process], server: int, load: int) -> Cpu:
-    """The CPU used between two looks by the server's tree and by all but it and the load."""
-    kinds = dict.fromkeys(("BEAM", "Python", "other"), 0.0)
+def used(
+    before: dict[int, Process], after: dict[int, Process], servers: list[int], load: int
+) -> Cpu:
+    """The CPU used between two looks by the servers' trees and by all but them and the load.
+
+    `load` is the process that works on the servers, its children aside.
+    """
+    kinds = dict.fromkeys(("BEAM", "Python", "redis", "other"), 0.0)
     for sign, everyone in ((-1, before), (1, after)):
-        for process in tree(everyone, server):
-            kinds[_kind(process.command)] += sign * process.cpu
+        for server in servers:
+            for process in tree(everyone, server):
+                kinds[_kind(process.command)] += sign * process.cpu
     whole = sum(p.cpu for p in after.values()) - sum(p.cpu for p in before.values())
     mine = after[load].cpu - before[load].cpu
     return Cpu(kinds, max(0.0, whole - sum(kinds.values()) - mine))
@@ -77,6 +90,7 @@ def _parse(text: str) -> Process:
 
 
 def _kind(command: str) -> str:
-    if command.startswith("beam"):
-        return "BEAM"
-    return "Python" if command.startswith(("python", "hornbeam", "uvicorn")) else "other"
+    for prefix, kind in _KINDS.items():
+        if command.startswith(prefix):
+            return kind
+    return "other"

@@ -7,6 +7,7 @@ belongs to the messages between them. Knows the generators' talk, not what they 
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 from harness import cpu
@@ -17,10 +18,16 @@ class LoadError(Exception):
     """A reply was wrong, late or missing; the message is the generator's."""
 
 
-def window(server: Server, generator: str, **options: float) -> dict[str, Any]:
+def window(
+    server: Server,
+    generator: str,
+    beside: Callable[[], Any] | None = None,
+    **options: float | str,
+) -> dict[str, Any]:
     """Run one generator; returns its figures and CPU in µs per message.
 
-    Raises LoadError when the generator gives up.
+    `beside` is called while the generator works; what it returns is in "beside". Raises
+    LoadError when the generator gives up.
     """
     process = subprocess.Popen(
         [str(BENCH / "_build" / generator), f"--port={server.port}"]
@@ -34,14 +41,28 @@ def window(server: Server, generator: str, **options: float) -> dict[str, Any]:
         _line(process)
         before, start = cpu.processes(), time.monotonic()
         _go_on(process)
+        more = {"beside": beside()} if beside else {}
         figures = json.loads(_line(process))
         after, seconds = cpu.processes(), time.monotonic() - start
+        used = cpu.used(before, after, server.pids, process.pid)
         _go_on(process)
         process.wait(timeout=60)
     finally:
         process.kill()
         process.communicate()
-    return _per_message(figures, cpu.used(before, after, server.pid, process.pid), seconds)
+    figures["generator_cpu_us"] = 1e6 * figures.pop("generator_cpu_s") / figures["messages"]
+    return per_message(figures, used, seconds) | more
+
+
+def per_message(figures: dict[str, Any], used: cpu.Cpu, seconds: float) -> dict[str, Any]:
+    """A generator's figures with the CPU that was used meanwhile, in µs per message."""
+    micros = {kind: 1e6 * value / figures["messages"] for kind, value in used.tree.items()}
+    return figures | {
+        "rate": figures["messages"] / figures["seconds"],
+        "cpu_us": sum(micros.values()),
+        "cpu_us_by_process": micros,
+        "cores_used_beside": used.beside / seconds,
+    }
 
 
 def _line(process: subprocess.Popen[str]) -> str:
@@ -56,19 +77,3 @@ def _go_on(process: subprocess.Popen[str]) -> None:
     assert process.stdin
     process.stdin.write("\n")
     process.stdin.flush()
-
-
-def _per_message(figures: dict[str, Any], used: cpu.Cpu, seconds: float) -> dict[str, Any]:
-    messages = figures["messages"]
-    micros = {kind: 1e6 * value / messages for kind, value in used.tree.items()}
-    return {
-        "messages": messages,
-        "rate": messages / figures["seconds"],
-        "p50_us": figures["p50_us"],
-        "p99_us": figures["p99_us"],
-        "max_us": figures["max_us"],
-        "cpu_us": sum(micros.values()),
-        "cpu_us_by_process": micros,
-        "generator_cpu_us": 1e6 * figures["generator_cpu_s"] / messages,
-        "cores_used_beside": used.beside / seconds,
-    }

@@ -6,6 +6,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "histogram.h"
+
 uint64_t now_ns(void)
 {
     struct timespec t;
@@ -25,6 +27,14 @@ uint64_t own_cpu_ns(void)
     return ns_of(usage.ru_utime) + ns_of(usage.ru_stime);
 }
 
+void *allocate(size_t size)
+{
+    void *memory = calloc(1, size);
+    if (!memory)
+        fail("out of memory");
+    return memory;
+}
+
 void tell_and_wait(const char *format, ...)
 {
     va_list arguments;
@@ -35,6 +45,16 @@ void tell_and_wait(const char *format, ...)
     fflush(stdout);
     for (int c = getchar(); c != '\n' && c != EOF; c = getchar())
         ;
+}
+
+void tell_figures(const struct histogram *latencies, uint64_t elapsed_ns, uint64_t cpu_ns)
+{
+    tell_and_wait("{\"messages\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+                  "\"max_us\": %.1f, \"generator_cpu_s\": %.6f}",
+                  (unsigned long long)latencies->total, (double)elapsed_ns / 1e9,
+                  histogram_percentile(latencies, 0.50) / 1e3,
+                  histogram_percentile(latencies, 0.99) / 1e3, (double)latencies->longest / 1e3,
+                  (double)cpu_ns / 1e9);
 }
 
 void fail(const char *format, ...)

@@ -48,15 +48,15 @@ static void read_response(int fd, char *response, size_t room)
     fail("the handshake broke off after %zu bytes: %s", length, strerror(errno));
 }
 
-int websocket_connect(const char *host, int port)
+int websocket_connect(const char *host, int port, const char *path)
 {
     char request[512], response[4096] = "";
     int fd = tcp_connect(host, port);
     int length = snprintf(request, sizeof request,
-                          "GET / HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
+                          "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
                           "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                           "Sec-WebSocket-Key: " KEY "\r\n\r\n",
-                          host, port);
+                          path, host, port);
     if (send(fd, request, (size_t)length, MSG_NOSIGNAL) != length)
         fail("cannot send the handshake: %s", strerror(errno));
     receive_within(fd, 10);
@@ -85,7 +85,8 @@ void websocket_mask(uint8_t *out, const void *in, size_t size, size_t at, const 
         out[i] = bytes[i] ^ mask[(at + i) & 3];
 }
 
-int websocket_read_head(const uint8_t *in, size_t available, struct frame_head *frame)
+/* Read a server's frame head; 0 when more bytes are needed. */
+static int read_head(const uint8_t *in, size_t available, struct frame_head *frame)
 {
     if (available < 2)
         return 0;
@@ -99,6 +100,45 @@ int websocket_read_head(const uint8_t *in, size_t available, struct frame_head *
         size = size << 8 | in[2 + i];
     *frame = (struct frame_head){in[0] >> 7, in[0] & 0x0f, 2 + extra, size};
     return 1;
+}
+
+int websocket_receive(struct inbox *in, frame_handler handle, void *owner)
+{
+    size_t room = in->room - in->length, at = 0;
+    ssize_t got = recv(in->fd, in->bytes + in->length, room, 0);
+    uint64_t now = now_ns();
+    if (got < 0 && errno == EAGAIN)
+        return 0;
+    if (got <= 0)
+        fail("the server hung up: %s", got ? strerror(errno) : "end of file");
+    size_t length = in->length + (size_t)got;
+    struct frame_head frame;
+    while (read_head(in->bytes + at, length - at, &frame)) {
+        if (frame.head + frame.size > in->room)
+            fail("a frame of %zu bytes is longer than anything that is due", frame.size);
+        if (length - at < frame.head + frame.size)
+            break;
+        handle(owner, &frame, in->bytes + at + frame.head, now);
+        at += frame.head + frame.size;
+    }
+    in->length = length - at;
+    if (at && in->length)
+        memmove(in->bytes, in->bytes + at, in->length);
+    return (size_t)got == room;
+}
+
+void websocket_pong(int fd, const uint8_t *payload, size_t size)
+{
+    uint8_t frame[CLIENT_HEAD_MAX + 125];
+    size_t head = websocket_write_head(frame, FRAME_PONG, size, no_mask);
+    memcpy(frame + head, payload, size);
+    if (send(fd, frame, head + size, MSG_NOSIGNAL) < 0)
+        fail("cannot send a pong: %s", strerror(errno));
+}
+
+int websocket_close_code(const struct frame_head *frame, const uint8_t *payload)
+{
+    return frame->size < 2 ? 1005 : payload[0] << 8 | payload[1];
 }
 
 void websocket_disconnect(int fd)

@@ -1,5 +1,5 @@
 /* A WebSocket client's bytes (RFC 6455): connect and upgrade, write a masked frame, read
- * the head of a server's frame. Offers no extension, so nothing is ever compressed.
+ * a server's frames. Offers no extension, so nothing is ever compressed.
  * Knows nothing of what the messages mean or of how they are timed. */
 #ifndef WEBSOCKET_H
 #define WEBSOCKET_H
@@ -18,8 +18,23 @@ struct frame_head {
     size_t size; /* bytes of the payload */
 };
 
-/* A blocking TCP connection to host:port with TCP_NODELAY, upgraded at path "/". */
-int websocket_connect(const char *host, int port);
+/* What a socket has received and nobody has read yet, from the start of `bytes`. */
+struct inbox {
+    int fd;
+    uint8_t *bytes;
+    size_t length, room;
+};
+
+/* Called with each whole frame and the time when its last bytes were read. */
+typedef void (*frame_handler)(void *owner, const struct frame_head *, const uint8_t *payload,
+                              uint64_t now);
+
+/* A blocking TCP connection to host:port with TCP_NODELAY, upgraded at this path. */
+int websocket_connect(const char *host, int port, const char *path);
+
+/* Read once and hand over what is whole; whether the buffer was filled, so that there may be
+ * more to read. Fails when the server hangs up. */
+int websocket_receive(struct inbox *in, frame_handler handle, void *owner);
 
 /* Write the head of a client's frame with this mask; returns its length. */
 size_t websocket_write_head(uint8_t *out, int opcode, size_t size, const uint8_t mask[4]);
@@ -27,8 +42,11 @@ size_t websocket_write_head(uint8_t *out, int opcode, size_t size, const uint8_t
 /* Copy `size` bytes and mask them; `at` is their offset in the payload. */
 void websocket_mask(uint8_t *out, const void *in, size_t size, size_t at, const uint8_t mask[4]);
 
-/* Read a server's frame head; 0 when more bytes are needed. */
-int websocket_read_head(const uint8_t *in, size_t available, struct frame_head *frame);
+/* Answer a ping. */
+void websocket_pong(int fd, const uint8_t *payload, size_t size);
+
+/* The code of a Close frame, 1005 where it has none. */
+int websocket_close_code(const struct frame_head *frame, const uint8_t *payload);
 
 /* Send Close 1000 and wait, for a second at most, until the server hangs up. */
 void websocket_disconnect(int fd);

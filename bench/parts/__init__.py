@@ -1,5 +1,8 @@
-"""The benchmarks by name: `bench/run echo` runs `parts.echo`."""
+"""The benchmarks by name: `bench/run echo` runs `parts.echo`.
 
-from parts import echo
+A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(windows)`.
+"""
 
-PARTS = {"echo": echo}
+from parts import calls, echo, fanout, ops
+
+PARTS = {"echo": echo, "ops": ops, "fanout": fanout, "calls": calls}

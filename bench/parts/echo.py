@@ -1,19 +1,19 @@
-"""WebSocket echo: messages of a few sizes over a few shapes of load, all servers in turn.
-
-Each round starts every server afresh; within a round the servers take turns load by load,
-in an order that rotates, so that what changes on the machine meets all of them alike.
-"""
+"""WebSocket echo: messages of a few sizes over a few shapes of load, all servers in turn."""
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from harness.load import LoadError, window
-from harness.machine import machine
-from servers import SERVERS, Server
+from harness import report, rounds
+from harness.load import window
+from servers.cowboy import Cowboy
+from servers.hornbeam import Hornbeam
+from servers.process import Server
+from servers.uvicorn import Uvicorn
+
+SERVERS: dict[str, type[Server]] = {"uvicorn": Uvicorn, "hornbeam": Hornbeam, "cowboy": Cowboy}
+WORKERS = 1
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Load:
     size: int
 
     def __str__(self) -> str:
-        size = f"{self.size} B" if self.size < 1024 else f"{self.size // 1024} KiB"
-        return f"{self.sockets} × {self.depth}, {size}"
+        return f"{self.sockets} × {self.depth}, {report.size(self.size)}"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -37,63 +36,46 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run all rounds; returns what was measured on, and every window."""
-    servers = {name: SERVERS[name](chosen.workers) for name in chosen.servers}
-    about = {
-        "rounds": chosen.rounds,
-        "seconds": chosen.seconds,
-        "workers": chosen.workers,
-        "versions": {name: server.versions() for name, server in servers.items()},
-        "machine": machine(),
-    }
-    windows = [w for number in range(chosen.rounds) for w in _round(number, servers, chosen)]
-    return about, windows
+    workers = chosen.workers or WORKERS
+    servers = {name: SERVERS[name](workers) for name in rounds.chosen_servers(chosen, SERVERS)}
+
+    def echo(name: str, load: Load) -> dict[str, Any]:
+        times = {"warmup": chosen.warmup, "seconds": chosen.seconds}
+        return window(servers[name], "echo", **vars(load), **times)
+
+    return rounds.run(chosen, workers, servers, _loads(chosen), echo)
 
 
-def _round(
-    number: int, servers: dict[str, Server], chosen: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
-    with ExitStack() as running:
-        for server in servers.values():
-            running.enter_context(server)
-        for position, load in enumerate(_loads(chosen)):
-            for name in _rotated(list(servers), number + position):
-                order = [position, chosen.servers.index(name)]
-                yield _window(number, name, servers[name], load, chosen) | {"order": order}
-
-
-def _window(
-    number: int, name: str, server: Server, load: Load, chosen: argparse.Namespace
-) -> dict[str, Any]:
-    about = {"round": number, "server": name, "load": str(load), **vars(load), "error": None}
-    try:
-        figures = window(
-            server,
-            "echo",
-            sockets=load.sockets,
-            depth=load.depth,
-            size=load.size,
-            warmup=chosen.warmup,
-            seconds=chosen.seconds,
-        )
-    except LoadError as error:
-        server.check_alive()
-        print(f"{number + 1} {load} {name}: {error}", file=sys.stderr, flush=True)
-        return about | {"error": str(error)}
-    print(
-        f"{number + 1}  {load!s:<16} {name:<9} {figures['rate']:>8.0f}/s "
-        f"{figures['cpu_us']:6.1f} µs CPU/message",
-        file=sys.stderr,
-        flush=True,
+def table(windows: list[dict[str, Any]]) -> list[str]:
+    """Rate, latency and CPU of each server under each load."""
+    rows = report.head(
+        *("load", "server", " messages/s", " p50 µs", " p99 µs", " server CPU µs/message"),
+        *(" × uvicorn", " of it Python", " generator CPU µs/message", " errors"),
     )
-    return about | figures
+    for load in report.distinct(windows, "load"):
+        rival = report.good(report.cell(windows, load=load, server="uvicorn"))
+        for server in report.distinct(windows, "server"):
+            rows.append(_row(load, server, report.cell(windows, load=load, server=server), rival))
+    return rows
+
+
+def _row(load: str, server: str, cell: list[dict[str, Any]], rival: list[dict[str, Any]]) -> str:
+    good = report.good(cell)
+    errors = str(len(cell) - len(good))
+    if not good:
+        return report.row(load, server, *[""] * 7, errors)
+    ratio = ""
+    if rival:
+        ratio = f"{median(w['cpu_us'] for w in good) / median(w['cpu_us'] for w in rival):.2f}"
+    return report.row(
+        *(load, server, report.spread(good, "rate")),
+        *(report.middle(good, "p50_us"), report.middle(good, "p99_us")),
+        *(report.spread(good, "cpu_us", 1), ratio, report.share(good, "Python")),
+        *(report.middle(good, "generator_cpu_us", 1), errors),
+    )
 
 
 def _loads(chosen: argparse.Namespace) -> list[Load]:
     shapes = [[int(n) for n in shape.split("x")] for shape in chosen.shapes.split(",")]
     sizes = [int(size) for size in chosen.sizes.split(",")]
     return [Load(sockets, depth, size) for sockets, depth in shapes for size in sizes]
-
-
-def _rotated(names: list[str], by: int) -> list[str]:
-    by %= len(names)
-    return names[by:] + names[:by]

@@ -7,13 +7,20 @@ from servers.process import Server
 
 
 class Cowboy(Server):
+    START: ClassVar[str] = "cowboy_echo:start()."
     READY: ClassVar[str] = "listening on"
 
     def command(self) -> list[str]:
-        return erlang.erl("cowboy_echo:start().", self.perf)
+        return erlang.erl(self.START, self.perf)
 
     def environment(self) -> dict[str, str]:
         return erlang.environment()
 
     def versions(self) -> dict[str, str]:
         return erlang.versions("cowboy", "cowlib", "ranch")
+
+
+class CowboyFanout(Cowboy):
+    """Cowboy whose connections are members of a pg group."""
+
+    START: ClassVar[str] = "cowboy_fanout:start()."

@@ -1,4 +1,4 @@
-"""How both Erlang servers are started: the same emulator flags, the same libraries."""
+"""How all Erlang servers are started: the same emulator flags, the same libraries."""
 
 import os
 import subprocess
@@ -35,10 +35,10 @@ def environment() -> dict[str, str]:
     return {"ERL_LIBS": ":".join(filter(None, libraries))}
 
 
-def versions(*applications: str) -> dict[str, str]:
-    """The versions of OTP and of these applications."""
+def versions(*applications: str, libraries: str = "") -> dict[str, str]:
+    """The versions of OTP and of these applications, from our libraries or from others."""
     command = erl(_VERSIONS.replace("APPLICATIONS", ", ".join(applications)))
-    environ = os.environ | environment()
+    environ = os.environ | ({"ERL_LIBS": libraries} if libraries else environment())
     result = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=30, env=environ
     )

@@ -62,6 +62,11 @@ class Server(ABC):
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def pids(self) -> list[int]:
+        """The roots of all trees whose CPU is this server's."""
+        return [self.pid]
+
     def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile("w+", errors="replace")
         self._process = subprocess.Popen(

@@ -1,19 +1,14 @@
 """uvicorn with all that `uvicorn[standard]` picks by default: uvloop, httptools, websockets."""
 
-import subprocess
-from typing import ClassVar
+from types import TracebackType
+from typing import ClassVar, Self
 
-from servers.process import BENCH, Server
+from servers import python
+from servers.process import Server
+from servers.redis import Redis
 
-PYTHON = BENCH / "_build/venv/bin/python"
-
-_VERSIONS = """
-import platform
-from importlib.metadata import version
+_ENGINE = """
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol as engine
-print("python", platform.python_version())
-for name in ("uvicorn", "websockets", "httptools", "uvloop"):
-    print(name, version(name))
 print("engine", engine.__name__)
 """
 
@@ -25,7 +20,7 @@ class Uvicorn(Server):
 
     def command(self) -> list[str]:
         return [
-            *(str(PYTHON), "-m", "uvicorn", self.APP),
+            *(str(python.PYTHON), "-m", "uvicorn", self.APP),
             *("--host", self.host, "--port", "0", "--workers", str(self.workers)),
             *("--ws-per-message-deflate", "false"),
         ]
@@ -35,6 +30,38 @@ class Uvicorn(Server):
         return self.workers
 
     def versions(self) -> dict[str, str]:
-        command = [str(PYTHON), "-c", _VERSIONS]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        return dict(line.split(" ", 1) for line in output.splitlines())
+        versions = python.versions("uvicorn", "websockets", "httptools", "uvloop")
+        return versions | python.said(_ENGINE)
+
+
+class UvicornRedis(Uvicorn):
+    """uvicorn whose workers hear of each other's messages from a redis-server."""
+
+    APP: ClassVar[str] = "fanout_redis:application"
+
+    def __enter__(self) -> Self:
+        self._redis = Redis().__enter__()
+        try:
+            return super().__enter__()
+        except BaseException:
+            self._redis.__exit__(None, None, None)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self._redis.__exit__(kind, error, traceback)
+
+    def environment(self) -> dict[str, str]:
+        return {"REDIS_URL": self._redis.url}
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.pid, self._redis.pid]
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | Redis().versions()

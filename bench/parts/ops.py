@@ -1,0 +1,130 @@
+"""Operations on shared state from a coroutine: Hornbeam's beside redis-py's, in one process.
+
+One Hornbeam worker does both, so that the Python, its event loop and its other work are the
+same; all that differs is who answers. Once it has nothing else to do, once it echoes at full
+load.
+"""
+
+import argparse
+import json
+import os
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+from harness import cpu, report, rounds
+from harness.load import LoadError, per_message, window
+from servers.hornbeam import HornbeamOps
+from servers.process import Server
+from servers.redis import Redis
+
+SERVERS: dict[str, type[Server]] = {"redis": Redis, "hornbeam": HornbeamOps}
+WORKERS = 1
+ECHO = {"sockets": 64, "depth": 8, "size": 16}
+
+
+@dataclass(frozen=True)
+class Load:
+    """An operation, and whether the worker echoes meanwhile."""
+
+    op: str
+    echo: bool
+
+    def __str__(self) -> str:
+        beside = f"echo {ECHO['sockets']} × {ECHO['depth']}" if self.echo else "idle"
+        return f"{self.op}, {beside}"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add this part's options."""
+    parser.add_argument("--ops", default="get,incr,await get", help="operations")
+
+
+def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Run all rounds; returns what was measured on, and every window."""
+    redis = Redis()
+    hornbeam = HornbeamOps(redis, chosen.workers or WORKERS)
+    answering = rounds.chosen_servers(chosen, SERVERS)
+
+    def operate(name: str, load: Load) -> dict[str, Any]:
+        if load.echo:
+            return _under_echo(hornbeam, name, load, chosen)
+        return _alone([*hornbeam.pids, *redis.pids], hornbeam, name, load, chosen)
+
+    servers = {"redis": redis, "hornbeam": hornbeam}
+    loads = [Load(op, echo) for echo in (False, True) for op in chosen.ops.split(",")]
+    return rounds.run(chosen, hornbeam.workers, servers, loads, operate, answering)
+
+
+def table(windows: list[dict[str, Any]]) -> list[str]:
+    """Latency of each operation, and what it costs or what it leaves to the echo."""
+    rows = report.head(
+        *("operation", "answered by", " p50 µs", " p99 µs", " operations/s"),
+        *(" CPU µs/operation", " Python", " BEAM", " redis", " echo messages/s", " errors"),
+    )
+    for load in report.distinct(windows, "load"):
+        for server in report.distinct(windows, "server"):
+            rows.append(_row(load, server, report.cell(windows, load=load, server=server)))
+    return rows
+
+
+def _row(load: str, server: str, cell: list[dict[str, Any]]) -> str:
+    good = report.good(cell)
+    errors = str(len(cell) - len(good))
+    if not good:
+        return report.row(load, server, *[""] * 8, errors)
+    costs, echo = [""] * 4, ""
+    if good[0]["echo"]:
+        echo = report.spread(good, "echo_rate")
+    else:
+        shares = (report.share(good, kind) for kind in ("Python", "BEAM", "redis"))
+        costs = [report.spread(good, "cpu_us", 1), *shares]
+    return report.row(
+        *(load, server, report.spread(good, "p50_us", 1), report.spread(good, "p99_us", 1)),
+        *(report.spread(good, "rate"), *costs, echo, errors),
+    )
+
+
+def _alone(
+    pids: list[int], hornbeam: Server, name: str, load: Load, chosen: argparse.Namespace
+) -> dict[str, Any]:
+    if chosen.warmup:
+        _ask(hornbeam, name, load, chosen.warmup)
+    before, start = cpu.processes(), time.monotonic()
+    figures = _ask(hornbeam, name, load, chosen.seconds)
+    after, seconds = cpu.processes(), time.monotonic() - start
+    return per_message(figures, cpu.used(before, after, pids, os.getpid()), seconds)
+
+
+def _under_echo(
+    hornbeam: Server, name: str, load: Load, chosen: argparse.Namespace
+) -> dict[str, Any]:
+    """The operations' figures, all of them done while the echo went on."""
+    echo = window(
+        hornbeam,
+        "echo",
+        beside=lambda: _ask(hornbeam, name, load, 0.9 * chosen.seconds),
+        warmup=chosen.warmup,
+        seconds=chosen.seconds,
+        **ECHO,
+    )
+    figures: dict[str, Any] = echo["beside"]
+    return figures | {
+        "rate": figures["messages"] / figures["seconds"],
+        "echo_rate": echo["rate"],
+        "cores_used_beside": echo["cores_used_beside"],
+    }
+
+
+def _ask(hornbeam: Server, name: str, load: Load, seconds: float) -> dict[str, Any]:
+    query = urllib.parse.urlencode({"server": name, "op": load.op, "seconds": seconds})
+    url = f"http://{hornbeam.host}:{hornbeam.port}/?{query}"
+    try:
+        with urllib.request.urlopen(url, timeout=seconds + 30) as response:
+            figures: dict[str, Any] = json.load(response)
+            return figures
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise LoadError(f"{url}: {error}\n{hornbeam.output()[-2000:]}") from error

@@ -1,0 +1,58 @@
+%% The floor of the fan-out: connections of Cowboy alone as members of one pg group, with no
+%% Python behind them and Cowboy's fastest settings. Started by servers/cowboy.py, which reads
+%% the port from its output.
+-module(cowboy_fanout).
+-behaviour(cowboy_websocket).
+
+-export([start/0]).
+-export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2]).
+
+-define(TOPIC, topic).
+
+-type role() :: subscribe | publish.
+
+%% @doc Serve on a free port of the loopback and print it.
+-spec start() -> ok.
+start() ->
+    {ok, _} = application:ensure_all_started(cowboy),
+    {ok, _} = pg:start(?MODULE),
+    Transport = #{
+        socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}, {nodelay, true}, {buffer, 65536}],
+        max_connections => infinity
+    },
+    Paths = [{"/subscribe", ?MODULE, subscribe}, {"/publish", ?MODULE, publish}],
+    Protocol = #{
+        env => #{dispatch => cowboy_router:compile([{'_', Paths}])},
+        active_n => 100
+    },
+    {ok, _} = cowboy:start_clear(?MODULE, Transport, Protocol),
+    io:format("listening on 127.0.0.1:~b~n", [ranch:get_port(?MODULE)]).
+
+%% @private
+-spec init(cowboy_req:req(), role()) -> {cowboy_websocket, cowboy_req:req(), role(), map()}.
+init(Request, Role) ->
+    Options = #{compress => false, validate_utf8 => false, max_frame_size => 16777216},
+    {cowboy_websocket, Request, Role, Options}.
+
+%% @private
+-spec websocket_init(role()) -> {cowboy_websocket:commands(), role()}.
+websocket_init(subscribe) ->
+    ok = pg:join(?MODULE, ?TOPIC, self()),
+    {[{text, <<"subscribed">>}], subscribe};
+websocket_init(publish) ->
+    {[], publish}.
+
+%% @private
+-spec websocket_handle(term(), role()) -> {cowboy_websocket:commands(), role()}.
+websocket_handle({text, Text}, publish) ->
+    _ = [Pid ! {published, Text} || Pid <- pg:get_members(?MODULE, ?TOPIC)],
+    {[], publish};
+websocket_handle(_, Role) ->
+    {[], Role}.
+
+%% @private
+-spec websocket_info(term(), role()) -> {cowboy_websocket:commands(), role()}.
+websocket_info({published, Text}, subscribe) ->
+    {[{text, Text}], subscribe};
+websocket_info(_, Role) ->
+    {[], Role}.

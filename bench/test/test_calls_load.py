@@ -1,0 +1,46 @@
+"""The load of calls believes no result: one that is wrong, or raised, stops it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(BENCH))
+
+from harness.load import LoadError  # noqa: E402
+from servers.calls import HornbeamCalls  # noqa: E402
+
+FAULTS = {"changed": "badmatch", "raises": "the twentieth call"}
+
+
+class WrongCalls(HornbeamCalls):
+    """Calls of a function of wrong_calls.py."""
+
+    def __init__(self, function: str) -> None:
+        super().__init__()
+        self.FUNCTION = f"wrong_calls, {function}"  # type: ignore[misc]
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"PYTHONPATH": str(BENCH / "test")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
+
+
+@pytest.mark.parametrize("function", FAULTS)
+def test_a_wrong_result_is_an_error(function: str) -> None:
+    with WrongCalls(function) as server, pytest.raises(LoadError, match=FAULTS[function]):
+        server.window(size=32, callers=3, warmup=0, seconds=0.3)
+
+
+def test_right_results_are_counted_and_paid_for() -> None:
+    with WrongCalls("right") as server:
+        figures = server.window(size=32, callers=3, warmup=0, seconds=0.3)
+    assert figures["messages"] > 20
+    assert figures["cpu_us_by_process"]["BEAM"] > 0
+    assert figures["cpu_us_by_process"]["Python"] > 0
+    assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["max_us"] * 1.02

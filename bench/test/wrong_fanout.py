@@ -1,0 +1,57 @@
+"""A server for test_fanout_load.py: a fan-out that goes wrong once, in the way it is told."""
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+FAULT = os.environ["FAULT"]
+FAULTY_MESSAGE = 20
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+subscribers: list[Send] = []
+published: list[str] = []
+
+
+def deliveries(text: str, before: str) -> list[dict[str, Any]]:
+    """What one subscriber gets where `text` is due; `before` came just before it."""
+    right = {"type": "websocket.send", "text": text}
+    table: dict[str, list[dict[str, Any]]] = {
+        "none": [right],
+        "changed": [right | {"text": text[:-1] + chr(ord(text[-1]) ^ 1)}],
+        "before": [right | {"text": before}],
+        "lost": [],
+        "doubled": [right, right],
+        "bytes": [{"type": "websocket.send", "bytes": text.encode()}],
+        "closed": [{"type": "websocket.close", "code": 4001}],
+    }
+    return table.get(FAULT, [right])
+
+
+async def publish(text: str) -> None:
+    """Send to all, but for one message of one subscriber."""
+    before = published[-1] if published else ""
+    published.append(text)
+    for number, send in enumerate(subscribers):
+        faulty = number == 1 and len(published) == FAULTY_MESSAGE
+        right = {"type": "websocket.send", "text": text}
+        for message in deliveries(text, before) if faulty else [right]:
+            await send(message)
+
+
+async def application(
+    scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send
+) -> None:
+    """Serve `/subscribe` and `/publish`."""
+    if scope["type"] != "websocket":
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    if scope["path"] == "/subscribe":
+        greeting = "welcome" if FAULT == "greeting" else "subscribed"
+        subscribers.append(send)
+        if FAULT != "silent" or len(subscribers) < 3:
+            await send({"type": "websocket.send", "text": greeting})
+    while (event := await receive())["type"] == "websocket.receive":
+        await publish(event["text"])
+        if FAULT == "publisher":
+            await send({"type": "websocket.send", "text": event["text"]})
