@@ -185,11 +185,16 @@ async def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:
 async def messages() -> AsyncIterator[tuple[str, Any]]:
     """Yield each message after its topic, until the connection is over.
 
-    ```python
-    async def forward(send):
-        async for topic, message in aio.messages():
-            await send({"type": "websocket.send", "text": message})
-    ```
+    >>> async def forward(send):
+    ...     async for topic, message in messages():
+    ...         await send({"type": "websocket.send", "text": message})
+    >>> async def example():
+    ...     await subscribe("news")
+    ...     await publish("news", "extra!")
+    ...     async for topic, message in messages():
+    ...         return topic, message
+    >>> asyncio.run(example())
+    ('news', 'extra!')
     """
     while True:
         try:

@@ -266,7 +266,7 @@ def test_a_value_with_a_ttl_is_there_until_then(console, key):
     """
     seen, lived = console(source, k=key)
     assert seen == {"soon gone"}
-    assert lived >= 0.5
+    assert lived >= 0.499  # the table's clock has milliseconds
 
 
 def test_what_has_expired_is_absent_for_every_function(console, key):
@@ -394,7 +394,7 @@ def test_what_a_worker_holds_since_its_lifespan_goes_with_it(serve, key):
     first, second = server.worker_pids()
     assert holders() == {first, second}
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: len(holders()) == 2 and first not in holders())
+    eventually(lambda: len(now := holders()) == 2 and first not in now)
     assert holders() == set(ready(server, 2))
 
 

@@ -464,3 +464,34 @@ def test_message_that_python_cannot_hold_is_an_error_of_its_reader(run):
     beam.send("event", 0, "news", pack("fine"))
     beam.expect_log("refused an Erlang map has a key")
     beam.expect_log("heard ('news', 'fine')")
+
+
+def test_thread_that_waits_for_a_message_does_not_hold_up_the_end(run):
+    beam = run(
+        """
+        import asyncio
+        from hornbeam_erlang import receive_pubsub, subscribe
+
+        def listen():
+            try:
+                print("waits")
+                receive_pubsub()
+            except ConnectionError as error:
+                print("ended:", error)
+
+        async def app(scope, receive, send):
+            if scope["type"] != "lifespan":
+                raise NotImplementedError
+            await receive()
+            subscribe("news")
+            asyncio.get_running_loop().run_in_executor(None, listen)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        """,
+        ops=True,
+    )
+    beam.expect_log("waits")
+    beam.send("stop", 0, 20_000)
+    beam.expect_log("ended: the connection that subscribed is over")
+    assert beam.expect_end() == 0

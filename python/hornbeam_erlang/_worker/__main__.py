@@ -65,6 +65,7 @@ class Worker:
             return process.FAILED
         finally:
             self._transport.stop()
+            carrier.topics.leave(0)  # wakes the threads that wait for a message
         self._transport.send(wire.encode_stopped())
         return process.STOPPED
 
