@@ -161,6 +161,14 @@ def test_with_no_worker_left_requests_get_a_503_until_one_is_back(serve, tmp_pat
     eventually(lambda: httpx.get(f"{server.http}/journal/0?x").status_code == 200)
 
 
+def test_a_worker_that_is_stopped_while_it_starts_is_no_error(server):
+    before = server.node.log.count("[error]")
+    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    eventually(lambda: {worker["state"] for worker in server.workers()} == {"ready", "starting"})
+    server.stop()
+    assert server.node.log.count("[error]") == before
+
+
 # A worker hangs
 
 

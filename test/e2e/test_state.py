@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import threading
 import httpx
 import pytest
 from consoles import posted, ready
-from harness import eventually
+from harness import EvalError, eventually
 from terms import Atom, text
 
 TWO = {"workers": 2}
@@ -556,6 +557,29 @@ def test_the_processes_behind_the_ops_may_crash(serve, consoles, key):
     here.vanish()
     eventually(lambda: there("state_get((k, 1))", k=key) == 0)
     assert there("publish(k, 1)", k=key) == 0
+
+
+def test_state_survives_every_process_but_the_node(serve, consoles, key):
+    server = serve("console:application", fresh=True)
+    (console,) = consoles(server)
+    console("state_set(k, 'kept'); state_incr((k, 1), 3, scope='connection')", k=key)
+    (old,) = ready(server, 1)
+    server.node.eval(
+        "[exit(Pid, kill) || {_, Pid, _, _} <- supervisor:which_children(hornbeam_sup)]"
+    )
+    eventually(lambda: serves_anew(server, old))
+    (again,) = consoles(server.node.running())
+    assert again("state_get(k)", k=key) == "kept"
+    eventually(lambda: again("state_get((k, 1))", k=key) == 0)
+
+
+def serves_anew(server, old):
+    """Whether the door is open and another worker than the old one is ready."""
+    with contextlib.suppress(EvalError):
+        info = server.info()
+        ready = {w["os_pid"] for w in info.get("workers", ()) if w["state"] == "ready"}
+        return "address" in info and bool(ready - {old})
+    return False
 
 
 def crash(node, supervisor):

@@ -153,7 +153,7 @@ def test_any_value_passes_between_workers_as_it_is(console, value):
 @given(value=values)
 def test_any_value_passes_through_erlang_as_its_table_says(console, server, value):
     """A binary has one type there, so that two keys may become one: that is refused."""
-    server.node.eval(f"hornbeam:register_function({text('same')}, fun(V) -> V end)")
+    server.node.eval(f"hornbeam:register_function({text('same')}, fun(V) -> {{ok, V}} end)")
     try:
         due = through_erlang(value)
     except KeyError:
