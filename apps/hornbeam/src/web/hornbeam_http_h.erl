@@ -30,19 +30,14 @@
 %% @private
 -spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->
     {ok, cowboy_req:req(), hornbeam_mounts:mount()}.
-init(Req, #{pool := Pool, counters := Counters, options := Options} = Mount) ->
-    #{max_connections := Max} = Options,
-    case hornbeam_pool:checkout(Pool, Max) of
+init(Req, #{counters := Counters} = Mount) ->
+    case hornbeam_mounts:checkout(Mount) of
         {ok, Handle} ->
             hornbeam_counters:add(http_requests, Counters),
             {ok, serve(Handle, Req, Mount), Mount};
-        {error, Why} ->
-            hornbeam_counters:add(counter(Why), Counters),
+        unavailable ->
             {ok, hornbeam_response:refuse(503, Req), Mount}
     end.
-
-counter(full) -> refused;
-counter(no_worker) -> no_worker.
 
 serve(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
     {IsFin, Body} = first_part(Req),

@@ -4,7 +4,7 @@
 -module(hornbeam_mounts).
 -behaviour(cowboy_middleware).
 
--export([execute/2]).
+-export([execute/2, checkout/1]).
 -export_type([mount/0]).
 
 -type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
@@ -15,6 +15,20 @@
     when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
 execute(Req, #{mount := Mount} = Env) ->
     {ok, Req, Env#{handler => handler(Req), handler_opts => Mount}}.
+
+%% @doc A worker for a new stream; when there is none, or no room, that is counted.
+-spec checkout(mount()) -> {ok, hornbeam_stream:handle()} | unavailable.
+checkout(#{pool := Pool, counters := Counters, options := #{max_connections := Max}}) ->
+    case hornbeam_pool:checkout(Pool, Max) of
+        {ok, Handle} ->
+            {ok, Handle};
+        {error, full} ->
+            hornbeam_counters:add(refused, Counters),
+            unavailable;
+        {error, no_worker} ->
+            hornbeam_counters:add(no_worker, Counters),
+            unavailable
+    end.
 
 handler(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) ->
     hornbeam_websocket_h;

@@ -102,17 +102,10 @@ names_upgrade(Connection) ->
     Tokens = binary:split(string:lowercase(Connection), <<",">>, [global]),
     lists:member(<<"upgrade">>, [string:trim(Token) || Token <- Tokens]).
 
-with_worker(Req, #{pool := Pool, counters := Counters, options := Options} = Mount) ->
-    #{max_connections := Max} = Options,
-    case hornbeam_pool:checkout(Pool, Max) of
-        {ok, Handle} ->
-            ask(Handle, Req, Mount);
-        {error, full} ->
-            hornbeam_counters:add(refused, Counters),
-            {ok, hornbeam_response:refuse(503, Req), Mount};
-        {error, no_worker} ->
-            hornbeam_counters:add(no_worker, Counters),
-            {ok, hornbeam_response:refuse(503, Req), Mount}
+with_worker(Req, Mount) ->
+    case hornbeam_mounts:checkout(Mount) of
+        {ok, Handle} -> ask(Handle, Req, Mount);
+        unavailable -> {ok, hornbeam_response:refuse(503, Req), Mount}
     end.
 
 ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
