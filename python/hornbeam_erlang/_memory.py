@@ -185,7 +185,7 @@ class Memory:
 
     # Topics
 
-    def _subscribe(self, number: int, topic: str, forward: bool) -> Answer:
+    def _subscribe(self, number: int, topic: str, forward: bool, overflow: str | None) -> Answer:
         if forward and not number:
             return VALUE_ERROR, "forward=True needs a WebSocket connection"
         self._topics.setdefault(topic, {})[number] = forward

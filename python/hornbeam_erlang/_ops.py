@@ -66,7 +66,12 @@ OPS = (
     _row(STATE_ADD, "state.add", "key: key, value: packed, ttl: uint?", "bool"),
     _row(STATE_CAS, "state.cas", "key: key, old: packed, new: packed", "bool"),
     _row(STATE_TAKE, "state.take", "key: key", "packed?"),
-    _row(PUBSUB_SUBSCRIBE, "pubsub.subscribe", "topic: str, forward: bool", "nil"),
+    _row(
+        PUBSUB_SUBSCRIBE,
+        "pubsub.subscribe",
+        "topic: str, forward: bool, overflow: str?",
+        "nil",
+    ),
     _row(PUBSUB_UNSUBSCRIBE, "pubsub.unsubscribe", "topic: str", "nil"),
     _row(PUBSUB_PUBLISH, "pubsub.publish", "topic: str, value: packed", "uint"),
     _row(PUBSUB_DROPPED, "pubsub.dropped", "", "uint"),

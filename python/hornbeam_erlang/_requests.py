@@ -108,14 +108,17 @@ def _prefix(prefix: Any) -> Key | None:
 # Published messages
 
 
-def subscribe(topics: Topics, number: int, topic: str, forward: bool) -> Plan[None]:
+def subscribe(
+    topics: Topics, number: int, topic: str, forward: bool, overflow: str | None
+) -> Plan[None]:
     """Subscribe a connection.
 
     Here it is noted first, so that no message comes too early. A connection that changes from
     one way to the other leaves the first before it takes the second, so that none comes twice.
     """
     topic = checked_text(topic, "topic")
-    change = Request(_ops.PUBSUB_SUBSCRIBE, [topic, bool(forward)], _nothing)
+    args = [topic, bool(forward), _overflow(overflow, forward)]
+    change = Request(_ops.PUBSUB_SUBSCRIBE, args, _nothing)
     if forward:
         was_queued = topics.unsubscribe(number, topic)
         try:
@@ -137,6 +140,14 @@ def subscribe(topics: Topics, number: int, topic: str, forward: bool) -> Plan[No
         if is_new:
             topics.unsubscribe(number, topic)
         raise
+
+
+def _overflow(overflow: str | None, forward: bool) -> str | None:
+    if overflow not in (None, "drop_oldest", "close", "latest"):
+        raise ValueError(f'overflow: is None, "drop_oldest", "close" or "latest", not {overflow!r}')
+    if overflow is not None and not forward:
+        raise ValueError("overflow: is for forward=True; what waits in Python drops the oldest")
+    return overflow
 
 
 def unsubscribe(topics: Topics, number: int, topic: str) -> Plan[None]:

@@ -138,12 +138,14 @@ decr = state_decr
 # Publish and subscribe
 
 
-async def subscribe(topic: str, forward: bool = False) -> None:
+async def subscribe(topic: str, forward: bool = False, overflow: str | None = None) -> None:
     """Subscribe the connection to a topic."""
     carrier = _bridge.connected()
     number = carrier.caller()
     pubsub.listen(carrier, number, forward, sys._getframe(1))
-    await _bridge.follow_async(_requests.subscribe(carrier.topics, number, topic, forward))
+    await _bridge.follow_async(
+        _requests.subscribe(carrier.topics, number, topic, forward, overflow)
+    )
 
 
 async def unsubscribe(topic: str) -> None:

@@ -24,12 +24,15 @@ __all__ = [
 ]
 
 
-def subscribe(topic: str, forward: bool = False) -> None:
+def subscribe(topic: str, forward: bool = False, overflow: str | None = None) -> None:
     """Subscribe the connection to a topic; a second time changes nothing.
 
     With `forward=True` the node itself writes each message to the client's WebSocket and Python
     never sees it: str as text, bytes as binary, anything else as JSON text. A connection has a
-    topic in one of the two ways; the last one counts.
+    topic in one of the two ways; the last one counts. `overflow` says what happens when more waits
+    for a slow client than `pubsub_queue_messages` and `pubsub_queue_bytes` allow: "drop_oldest"
+    (of all that waits), "close" (with code 1013), or "latest", with which only the newest message
+    of the topic ever waits; None stands for the server's option `pubsub_overflow`.
 
     In a raw ASGI app, a `receive()` that waits is woken by a message with the event
     `{"type": "hornbeam.pubsub"}`, so that a loop around `receive()` and `check_pubsub()` hears
@@ -47,7 +50,7 @@ def subscribe(topic: str, forward: bool = False) -> None:
     carrier = _bridge.connected()
     number = carrier.caller()
     listen(carrier, number, forward, sys._getframe(1))
-    _bridge.follow(_requests.subscribe(carrier.topics, number, topic, forward))
+    _bridge.follow(_requests.subscribe(carrier.topics, number, topic, forward, overflow))
 
 
 def listen(carrier: _bridge.Carrier, number: int, forward: bool, frame: Any) -> None:

@@ -226,7 +226,7 @@ def test_bad_input(console, name):
 PACKED = b"\x90"
 GOOD = {
     "key": "a key", "packed": PACKED, "uint?": 60_000, "bool": False, "number": 1, "array": [],
-    "key?": None, "str": "a name", "uint": 0,
+    "key?": None, "str": "a name", "str?": None, "uint": 0,
 }  # fmt: skip
 BAD = {
     "key": [None, 1.5, [], {}, True],
@@ -237,6 +237,7 @@ BAD = {
     "array": [None, 1, "text", {}, [None]],
     "key?": [1.5, True, []],
     "str": [None, 1, b"bytes", []],
+    "str?": [1, b"bytes", [], "of none of the known kinds"],
     "uint": [None, -1, "1", 1.5, []],
 }
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from consoles import Console, posted
 from harness import Node, eventually
-from terms import text
+from terms import Atom, text
 from websockets.asyncio.client import connect
 
 TWO = {"workers": 2}
@@ -354,6 +354,64 @@ def test_a_client_that_does_not_read_costs_it_forwarded_messages_and_nobody_memo
     while slow.next_pushed() != "last":
         came += 1
     assert slow("pubsub_dropped()") == 1000 - came > 0
+
+
+def losses(server) -> int:
+    return server.info()["pubsub_losses"].get("slow", 0)
+
+
+def test_a_slow_client_is_closed_with_1013_where_the_option_says_so(serve, consoles, key):
+    server = serve("console:application", **TWO, pubsub_overflow=Atom("close"), fresh=True)
+    slow, publisher = consoles(server, 2)
+    (other,) = consoles(server)
+    for console in (slow, other):
+        console("subscribe(k, forward=True)", k=key)
+    heard = 0
+    for n in range(500):
+        publisher("publish(k, [n, 'x' * 2**15])", k=key, n=n)
+        heard += len(other.next_pushed()) > 2**15
+    assert heard == 500
+    eventually(lambda: server.info()["counters"]["slow_clients_closed"] == 1)
+    assert slow.read_close() == (1013, "too slow")
+    assert other("1 + 1") == 2
+
+
+def test_of_a_topic_only_the_latest_waits_for_a_slow_client(serve, consoles, key):
+    server = serve("console:application", **TWO, fresh=True)
+    slow, publisher = consoles(server, 2)
+    before = losses(server)
+    slow("subscribe(k, forward=True, overflow='latest'); subscribe(k + '2', forward=True)", k=key)
+    publisher("for n in range(500): publish(k, [n, 'x' * 2**15])", k=key)
+    publisher("publish(k + '2', 'of another topic')", k=key)
+    publisher("publish(k, [500, ''])", k=key)
+    heard = []
+    while not heard or heard[-1] != 500:
+        message = slow.next_pushed()
+        heard.append(message if message == "of another topic" else json.loads(message)[0])
+    # What was on its way comes, of what waited the newest, in order and nothing twice.
+    numbers = [n for n in heard if isinstance(n, int)]
+    assert numbers == sorted(set(numbers)) and len(numbers) < 400
+    assert "of another topic" in heard
+    assert slow("pubsub_dropped()") == 501 - len(numbers) == losses(server) - before
+
+
+def test_one_topic_may_close_where_the_others_drop(serve, consoles, key):
+    server = serve("console:application", **TWO, fresh=True)
+    slow, publisher = consoles(server, 2)
+    slow("subscribe(k, forward=True, overflow='close'); subscribe(k + '2', forward=True)", k=key)
+    before = losses(server)
+    publisher("for n in range(500): publish(k + '2', [n, 'x' * 2**15])", k=key)
+    eventually(lambda: losses(server) > before)
+    assert server.info()["counters"]["slow_clients_closed"] == 0
+    publisher("for n in range(500): publish(k, 'x' * 2**15)", k=key)
+    eventually(lambda: server.info()["counters"]["slow_clients_closed"] == 1)
+    assert slow.read_close() == (1013, "too slow")
+
+
+@pytest.mark.parametrize("forward, overflow", [(True, "drop"), (True, 1), (False, "latest")])
+def test_an_overflow_is_one_of_three_and_for_forwarding(console, key, forward, overflow):
+    with pytest.raises(ValueError, match="overflow"):
+        console("subscribe(k, forward=f, overflow=o)", k=key, f=forward, o=overflow)
 
 
 def test_a_worker_that_hangs_loses_messages_but_not_the_node(serve, consoles, key):

@@ -59,7 +59,8 @@ arg_type({optional, prefix}) -> <<"key?">>;
 arg_type({optional, Type}) -> <<(arg_type(Type))/binary, "?">>;
 arg_type(Type) when Type =:= keys; Type =:= pairs -> <<"array">>;
 arg_type(Type) when Type =:= ttl; Type =:= timeout -> <<"uint">>;
-arg_type(topic) -> <<"str">>;
+arg_type(Type) when Type =:= topic; Type =:= overflow -> <<"str">>;
+arg_type({optional, overflow}) -> <<"str?">>;
 arg_type(Type) -> atom_to_binary(Type).
 
 result_type({optional, packed}) -> <<"packed?">>;
@@ -100,6 +101,7 @@ good(keys) -> [<<"k">>];
 good(pairs) -> [[<<"k">>, bytes(<<1>>)]];
 good(packed) -> bytes(<<16#90>>);
 good(bool) -> false;
+good(overflow) -> <<"latest">>;
 good(_Number) -> 1.
 
 bad({optional, Type}) -> bad(Type) -- [undefined];
@@ -110,6 +112,7 @@ bad(pairs) -> [undefined, [<<"k">>], [[<<"k">>]], [[<<"k">>, 1]], [[true, bytes(
                [[<<"k">>, bytes(<<>>)]]];
 bad(packed) -> [undefined, <<"text">>, 1, bytes(<<>>), []];
 bad(number) -> [undefined, true, <<"1">>, [1]];
+bad(overflow) -> [undefined, 1, bytes(<<"latest">>)];
 bad(bool) -> [undefined, 0, 1, <<"true">>];
 bad(uint) -> [undefined, -1, 1.0, true];
 bad(Type) when Type =:= ttl; Type =:= timeout -> [undefined, 1.0, true, <<"1">>];
@@ -210,10 +213,10 @@ topics_work(_Config) ->
     Of = #{client => {open, websocket, Client}},
     Op = fun(Way, Number, Args, More) -> answered(Worker, Way, Number, Args, More) end,
     ?assertEqual({0, 0}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false], #{client => worker})),
+    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false, undefined], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false, undefined], #{client => worker})),
     ?assertEqual({0, 2}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, true], Of)),
+    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, true, undefined], Of)),
     ?assertEqual({0, 2}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
     ?assertMatch({2, <<"a subscriber forwards JSON", _/binary>>},
                  Op(here, 22, [<<"t">>, packed_bin([bytes(<<"b">>)])], Of)),
@@ -228,9 +231,9 @@ topics_work(_Config) ->
 only_an_accepted_websocket_forwards(_Config) ->
     Client = owner(),
     [?assertMatch({3, <<"forward=True needs", _/binary>>},
-                  apart(20, [<<"t">>, true], #{client => Of}))
+                  apart(20, [<<"t">>, true, undefined], #{client => Of}))
      || Of <- [worker, {asked, websocket, Client}, {asked, http, Client}]],
-    [?assertMatch({7, _}, apart(20, [<<"t">>, Forward], #{client => gone}))
+    [?assertMatch({7, _}, apart(20, [<<"t">>, Forward, undefined], #{client => gone}))
      || Forward <- [true, false]].
 
 %%% Calls
@@ -320,8 +323,8 @@ the_tree_comes_back_when_its_root_is_killed(_Config) ->
 a_fault_in_an_op_is_one_failed_call(_Config) ->
     %% A worker without a queue bound in its options: no such worker is started.
     ?assertMatch({8, [<<"error">>, _, _]},
-                 apart(20, [<<"t">>, true], #{client => {open, websocket, self()},
-                                              options => #{}})).
+                 apart(20, [<<"t">>, true, undefined],
+                       #{client => {open, websocket, self()}, options => #{}})).
 
 %%% Ops
 

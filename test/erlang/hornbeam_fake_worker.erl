@@ -53,7 +53,7 @@ ask(Pid, Question) ->
 %% What the worker tells the api about an op of one of its streams.
 context(#worker{handle = Handle, writer = Writer, events = Events}, More) ->
     Options = #{rpc_allow => [], pubsub_queue_messages => 1000,
-                pubsub_queue_bytes => 1048576},
+                pubsub_queue_bytes => 1048576, pubsub_overflow => drop_oldest},
     maps:merge(#{stream => 1, ref => 1, client => worker, handle => Handle, writer => Writer,
                  events => Events, options => Options}, More).
 

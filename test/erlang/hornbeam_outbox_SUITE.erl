@@ -9,6 +9,10 @@
     past_the_direct_limit_frames_wait_and_are_fetched_in_order/1,
     the_oldest_that_wait_are_dropped_at_the_bound_of_messages/1,
     the_oldest_that_wait_are_dropped_at_the_bound_of_bytes/1,
+    the_policy_close_tells_the_connection_once_past_the_bound/1,
+    the_policy_close_closes_for_a_frame_that_could_never_wait/1,
+    of_a_topic_whose_latest_counts_one_frame_waits/1,
+    the_bound_holds_for_many_topics_whose_latest_counts/1,
     one_large_frame_goes_directly_to_an_idle_connection/1,
     what_waits_for_the_dead_is_forgotten/1,
     each_senders_order_is_kept_and_losses_are_counted/1
@@ -29,7 +33,7 @@ end_per_suite(_Config) ->
 a_connection_that_keeps_up_gets_frames_directly(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {10, 1000}),
     [begin
-         ok = hornbeam_outbox:push(Outbox, frame(N)),
+         push(Outbox, frame(N)),
          ?assertEqual(frame(N), forwarded(Outbox)),
          ?assertEqual([], hornbeam_outbox:written(Outbox, 1, size_of(frame(N))))
      end || N <- lists:seq(1, 1000)],
@@ -37,7 +41,7 @@ a_connection_that_keeps_up_gets_frames_directly(_Config) ->
 
 past_the_direct_limit_frames_wait_and_are_fetched_in_order(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {1000, 1000000}),
-    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 300)],
+    [push(Outbox, frame(N)) || N <- lists:seq(1, 300)],
     Direct = [forwarded(Outbox) || _ <- lists:seq(1, 64)],
     ?assertEqual([frame(N) || N <- lists:seq(1, 64)], Direct),
     ?assertEqual(fetch, fetch_or_forward(Outbox)),
@@ -49,7 +53,7 @@ past_the_direct_limit_frames_wait_and_are_fetched_in_order(_Config) ->
     ?assertEqual([frame(N) || N <- lists:seq(65, 300)], Waited),
     ?assertEqual(0, hornbeam_outbox:dropped(Outbox)),
     ?assertEqual(none, fetch_or_forward(Outbox)),
-    ok = hornbeam_outbox:push(Outbox, frame(301)),
+    push(Outbox, frame(301)),
     ?assertEqual(frame(301), forwarded(Outbox)).
 
 all_that_wait(_Outbox, []) -> [];
@@ -59,40 +63,87 @@ all_that_wait(Outbox, Frames) ->
 
 the_oldest_that_wait_are_dropped_at_the_bound_of_messages(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {100, 1000000}),
-    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 64 + 100)],
+    [push(Outbox, frame(N)) || N <- lists:seq(1, 64 + 100)],
     ?assertEqual(0, hornbeam_outbox:dropped(Outbox)),
-    ok = hornbeam_outbox:push(Outbox, frame(165)),
+    push(Outbox, frame(165)),
     ?assertEqual(1, hornbeam_outbox:dropped(Outbox)),
-    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(166, 200)],
+    [push(Outbox, frame(N)) || N <- lists:seq(166, 200)],
     ?assertEqual(36, hornbeam_outbox:dropped(Outbox)),
     ?assertEqual([frame(N) || N <- lists:seq(1, 64) ++ lists:seq(101, 200)], drained(Outbox)).
 
 the_oldest_that_wait_are_dropped_at_the_bound_of_bytes(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {1000, 100}),
-    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 64)],
+    [push(Outbox, frame(N)) || N <- lists:seq(1, 64)],
     Tens = [{binary, <<N, 0:72>>} || N <- lists:seq(1, 11)],
-    [ok = hornbeam_outbox:push(Outbox, Ten) || Ten <- Tens],
+    [push(Outbox, Ten) || Ten <- Tens],
     ?assertEqual(1, hornbeam_outbox:dropped(Outbox)),
     %% What is larger than all that may wait does not push the others out.
-    ok = hornbeam_outbox:push(Outbox, {binary, binary:copy(<<0>>, 101)}),
+    1 = hornbeam_outbox:push(Outbox, {binary, binary:copy(<<0>>, 101)}, drop_oldest),
     ?assertEqual(2, hornbeam_outbox:dropped(Outbox)),
     ?assertEqual(tl(Tens), lists:nthtail(64, drained(Outbox))).
+
+the_policy_close_tells_the_connection_once_past_the_bound(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {10, 1000000}),
+    Push = fun(N) -> hornbeam_outbox:push(Outbox, frame(N), close) end,
+    [0 = Push(N) || N <- lists:seq(1, 64 + 10)],
+    ?assertEqual(no_overflow, overflow(Outbox)),
+    0 = Push(75),
+    ?assertEqual(overflow, overflow(Outbox)),
+    ?assertEqual([1, 1, 1], [Push(N) || N <- [76, 77, 78]]),
+    ?assertEqual(no_overflow, overflow(Outbox)),
+    ?assertEqual(3, hornbeam_outbox:dropped(Outbox)),
+    ?assertEqual([frame(N) || N <- lists:seq(1, 75)], drained(Outbox)).
+
+the_policy_close_closes_for_a_frame_that_could_never_wait(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {1000, 100}),
+    [0 = hornbeam_outbox:push(Outbox, frame(N), close) || N <- lists:seq(1, 64)],
+    1 = hornbeam_outbox:push(Outbox, {binary, binary:copy(<<0>>, 101)}, close),
+    ?assertEqual(overflow, overflow(Outbox)).
+
+overflow(Outbox) ->
+    receive
+        {overflow, Outbox} -> overflow
+    after 0 ->
+        no_overflow
+    end.
+
+of_a_topic_whose_latest_counts_one_frame_waits(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {1000, 1000000}),
+    [0 = hornbeam_outbox:push(Outbox, frame(N), {latest, <<"a">>}) || N <- lists:seq(1, 64)],
+    0 = hornbeam_outbox:push(Outbox, frame(65), {latest, <<"a">>}),
+    0 = hornbeam_outbox:push(Outbox, frame(66), {latest, <<"b">>}),
+    0 = hornbeam_outbox:push(Outbox, frame(67), drop_oldest),
+    [1 = hornbeam_outbox:push(Outbox, frame(N), {latest, <<"a">>}) || N <- lists:seq(68, 99)],
+    ?assertEqual(32, hornbeam_outbox:dropped(Outbox)),
+    ?assertEqual([frame(N) || N <- lists:seq(1, 64) ++ [66, 67, 99]], drained(Outbox)),
+    %% Nothing stays behind of what was fetched.
+    ?assertEqual([], ets:match_object(hornbeam_outbox, {{self(), '_'}, '_'})).
+
+the_bound_holds_for_many_topics_whose_latest_counts(_Config) ->
+    Outbox = hornbeam_outbox:new(self(), {100, 1000000}),
+    [hornbeam_outbox:push(Outbox, frame(N), {latest, <<N:32>>}) || N <- lists:seq(1, 64 + 130)],
+    ?assertEqual(30, hornbeam_outbox:dropped(Outbox)),
+    ?assertEqual([frame(N) || N <- lists:seq(1, 64) ++ lists:seq(95, 194)], drained(Outbox)).
+
+push(Outbox, Frame) ->
+    _ = hornbeam_outbox:push(Outbox, Frame, drop_oldest),
+    ok.
 
 one_large_frame_goes_directly_to_an_idle_connection(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {10, 10}),
     Large = {binary, binary:copy(<<0>>, 10000000)},
-    ok = hornbeam_outbox:push(Outbox, Large),
+    push(Outbox, Large),
     ?assertEqual([Large], drained(Outbox)).
 
 what_waits_for_the_dead_is_forgotten(_Config) ->
     Connection = spawn(fun() -> receive stop -> ok end end),
     Outbox = hornbeam_outbox:new(Connection, {1000, 1000000}),
-    [ok = hornbeam_outbox:push(Outbox, frame(N)) || N <- lists:seq(1, 200)],
+    [push(Outbox, frame(N)) || N <- lists:seq(1, 200)],
     ?assertEqual(136, ets:info(hornbeam_outbox, size)),
     hornbeam_eventually:dead(Connection),
     hornbeam_outbox:forget(Connection),
     ?assertEqual(0, ets:info(hornbeam_outbox, size)),
-    ok = hornbeam_outbox:push(Outbox, frame(201)),
+    push(Outbox, frame(201)),
     ?assertEqual(0, ets:info(hornbeam_outbox, size)).
 
 %% 8 senders, one connection that is sometimes slow: each sender's frames come in order, and those
@@ -107,7 +158,7 @@ senders_and_connection(Limits) ->
     Outbox = hornbeam_outbox:new(Connection, Limits),
     Each = 3000,
     Senders = [spawn_monitor(fun() ->
-                   [ok = hornbeam_outbox:push(Outbox, {text, term_to_binary({Sender, N})})
+                   [push(Outbox, {text, term_to_binary({Sender, N})})
                     || N <- lists:seq(1, Each)]
                end) || Sender <- lists:seq(1, 8)],
     [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Senders],

@@ -217,7 +217,7 @@ a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it(Config) ->
 
 a_forwarding_connection_gets_the_frame(Config) ->
     Topic = topic(Config),
-    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}}),
+    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}, drop_oldest}),
     [?assertEqual(1, hornbeam:publish(Topic, Term)) || Term <- [<<"text">>, <<255>>, [1, null]]],
     ?assertEqual([{text, <<"text">>}, {binary, <<255>>}, {text, <<"[1,null]">>}],
                  [forwarded() || _ <- lists:seq(1, 3)]),
@@ -226,7 +226,7 @@ a_forwarding_connection_gets_the_frame(Config) ->
 a_value_without_a_json_form_is_an_error_and_nobody_gets_it(Config) ->
     Topic = topic(Config),
     Other = collector(Topic),
-    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}}),
+    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}, drop_oldest}),
     ?assertEqual({error, {no_json, [<<"pid">>], <<"an Erlang term">>}},
                  hornbeam_pubsub:publish_value(Topic, {term, #{<<"pid">> => self()}})),
     ?assertEqual([], collected(Other)),
@@ -235,7 +235,8 @@ a_value_without_a_json_form_is_an_error_and_nobody_gets_it(Config) ->
 subscribing_another_way_changes_the_way(Config) ->
     Topic = topic(Config),
     Worker = hornbeam_fake_worker:start(),
-    Ways = [in_worker(Worker), {forward, {1000, 1048576}}, process, in_worker(Worker)],
+    Forward = {forward, {1000, 1048576}, drop_oldest},
+    Ways = [in_worker(Worker), Forward, process, in_worker(Worker)],
     [begin
          ok = hornbeam_pubsub:subscribe(self(), Topic, Way),
          ?assertEqual(1, hornbeam:publish(Topic, <<"x">>)),
@@ -251,13 +252,14 @@ subscribing_another_way_changes_the_way(Config) ->
 a_slow_connection_loses_the_oldest_and_they_are_counted(Config) ->
     Topic = topic(Config),
     Slow = owner(),
-    ok = hornbeam_pubsub:subscribe(Slow, Topic, {forward, {100, 1048576}}),
+    ok = hornbeam_pubsub:subscribe(Slow, Topic, {forward, {100, 1048576}, drop_oldest}),
     [?assertEqual(1, hornbeam:publish(Topic, N)) || N <- lists:seq(1, 200)],
     ?assertEqual(36, hornbeam_pubsub:dropped(Slow)),
     %% One outbox for all topics of a connection, also after unsubscribing.
     ok = hornbeam_pubsub:unsubscribe(Slow, Topic),
-    ok = hornbeam_pubsub:subscribe(Slow, <<Topic/binary, "2">>, {forward, {100, 1048576}}),
-    _ = hornbeam:publish(<<Topic/binary, "2">>, 1),
+    Other = <<Topic/binary, "2">>,
+    ok = hornbeam_pubsub:subscribe(Slow, Other, {forward, {100, 1048576}, drop_oldest}),
+    _ = hornbeam:publish(Other, 1),
     ?assertEqual(37, hornbeam_pubsub:dropped(Slow)),
     hornbeam_eventually:dead(Slow),
     hornbeam_eventually:holds(fun() -> hornbeam_pubsub:dropped(Slow) =:= 0 end),
@@ -271,7 +273,7 @@ all_goes_on_after_a_crash_of_the_server_or_of_pg(Config) ->
     Dies = owner(),
     ok = hornbeam:subscribe(Topic),
     ok = hornbeam_pubsub:subscribe(owner(), Topic, in_worker(Worker)),
-    ok = hornbeam_pubsub:subscribe(Dies, Topic, {forward, {10, 10}}),
+    ok = hornbeam_pubsub:subscribe(Dies, Topic, {forward, {10, 10}, drop_oldest}),
     [begin
          Before = whereis(hornbeam_pubsub),
          hornbeam_eventually:dead(whereis(Name)),
@@ -345,7 +347,7 @@ a_forwarder_elsewhere_wants_json_too(Config) ->
     {{_, A, B}, Topic} = cluster(Config),
     Owner = on(B, owner, []),
     ok = hornbeam_cluster:call(B, hornbeam_pubsub, subscribe,
-                               [Owner, Topic, {forward, {100, 10000}}]),
+                               [Owner, Topic, {forward, {100, 10000}, drop_oldest}]),
     Value = {term, [hornbeam_msgpack:bytes(<<"b">>)]},
     hornbeam_eventually:holds(fun() ->
         hornbeam_cluster:call(A, hornbeam_pubsub, publish_value, [Topic, Value])

@@ -54,11 +54,14 @@ stop() ->
     end.
 
 %% @doc What is served now: `address', `app', `workers' (name, os_pid, state, streams, since),
-%% `streams' (conversations with the app now) and `counters' since the start. Empty when
-%% nothing is served.
+%% `streams' (conversations with the app now), `counters' since the start, and `pubsub_losses'
+%% since the node's start (see {@link hornbeam_pubsub:losses/0}). Empty when nothing is served.
 -spec info() -> #{atom() => term()}.
 info() ->
-    maps:merge(hornbeam_pool:info(main), hornbeam_listener:info()).
+    with_losses(maps:merge(hornbeam_pool:info(main), hornbeam_listener:info())).
+
+with_losses(Served) when map_size(Served) =:= 0 -> Served;
+with_losses(Served) -> Served#{pubsub_losses => hornbeam_pubsub:losses()}.
 
 %% @doc A readable sentence for an error of {@link start/2}.
 -spec format_error(start_error()) -> unicode:chardata().

@@ -102,7 +102,9 @@ table() ->
       op_timeout => {5000, positive, "milliseconds"},
       rpc_allow => {[], fun functions/1, "a list of {Module, Function, Arity} or Module"},
       pubsub_queue_messages => {1000, positive, "a positive integer"},
-      pubsub_queue_bytes => {1048576, positive, "bytes"}}.
+      pubsub_queue_bytes => {1048576, positive, "bytes"},
+      pubsub_overflow => {drop_oldest, {one_of, [drop_oldest, close, latest]},
+                          "drop_oldest, close or latest"}}.
 
 check_value({one_of, Values}, Value) -> ok_if(lists:member(Value, Values), Value);
 check_value(positive, Value) -> ok_if(is_integer(Value) andalso Value > 0, Value);

@@ -57,7 +57,8 @@ op(10) ->
 op(11) ->
     {11, <<"state.take">>, [{key, key}], {optional, packed}, here, fun hornbeam_state_ops:take/2};
 op(20) ->
-    {20, <<"pubsub.subscribe">>, [{topic, topic}, {forward, bool}], nil, apart,
+    {20, <<"pubsub.subscribe">>,
+     [{topic, topic}, {forward, bool}, {overflow, {optional, overflow}}], nil, apart,
      fun hornbeam_pubsub_ops:subscribe/2};
 op(21) ->
     {21, <<"pubsub.unsubscribe">>, [{topic, topic}], nil, apart,

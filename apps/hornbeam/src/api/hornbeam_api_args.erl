@@ -8,7 +8,7 @@
 -export_type([type/0, arg/0, error/0]).
 
 -type type() :: key | prefix | keys | pairs | packed | number | bool | uint | ttl | timeout
-              | str | topic | {optional, type()}.
+              | str | topic | overflow | {optional, type()}.
 -type arg() :: {Name :: atom(), type()}.
 -type error() :: {type_error | value_error, Sentence :: iodata()}.
 
@@ -106,6 +106,11 @@ scalar(topic, {str, Topic}, Name) when byte_size(Topic) =< ?MAX_TOPIC -> utf8(To
 scalar(topic, {str, _}, Name) ->
     wrong(value_error, [atom_to_binary(Name), " is longer than 4096 bytes"]);
 scalar(topic, _, Name) -> expected(Name, "a str");
+scalar(overflow, {str, <<"drop_oldest">>}, _Name) -> drop_oldest;
+scalar(overflow, {str, <<"close">>}, _Name) -> close;
+scalar(overflow, {str, <<"latest">>}, _Name) -> latest;
+scalar(overflow, {str, _}, Name) -> outside(Name, "drop_oldest, close or latest");
+scalar(overflow, _, Name) -> expected(Name, "a str");
 scalar(prefix, {number, _}, Name) -> expected(Name, "str, bytes or a tuple");
 scalar(prefix, Token, Name) -> key_of(Token, Name, 0).
 

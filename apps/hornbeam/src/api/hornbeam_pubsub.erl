@@ -19,13 +19,16 @@
 -export([subscribe/1, unsubscribe/1, publish/2, losses/0]).
 -export([subscribe/3, unsubscribe/2, publish_value/2, dropped/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
--export_type([how/0, publish_error/0]).
+-export_type([how/0, overflow/0, publish_error/0]).
 
 -type topic() :: hornbeam_topics:topic().
 -type how() :: process
              | {worker, Worker :: pid(), hornbeam_worker_events:events()}
-             | {forward, hornbeam_outbox:limits()}.
+             | {forward, hornbeam_outbox:limits(), overflow()}.
 %% As an Erlang process; in the app, in a worker; or straight to the client.
+
+-type overflow() :: drop_oldest | close | latest.
+%% What becomes of messages for a client that is too slow; see {@link hornbeam_outbox}.
 
 -type publish_error() ::
     {no_json, hornbeam_json:path(), What :: binary()}
@@ -87,8 +90,9 @@ publish(Topic, Term) when is_binary(Topic) ->
     end.
 
 %% @doc How many messages were lost between nodes since this node's start: `link' were not sent
-%% because the link was full or down, `unreadable' came but had no form that a subscriber needs.
--spec losses() -> #{link | unreadable => pos_integer()}.
+%% because the link was full or down, `unreadable' came but had no form that a subscriber needs;
+%% `slow' were dropped for subscribers that were too slow.
+-spec losses() -> #{hornbeam_topics:loss() => pos_integer()}.
 losses() ->
     hornbeam_topics:losses().
 
@@ -193,29 +197,32 @@ watch(Pid, As, #state{watched = Watched} = State) ->
 -spec handle_call(tuple(), gen_server:from(), #state{}) -> {reply, ok | {error, gone}, #state{}}.
 handle_call({subscribe, {Owner, _} = Id, How}, _From, State) ->
     case is_process_alive(Owner) of
-        true -> {reply, ok, subscribed(Id, How, hornbeam_topics:subscription(Id), State)};
-        false -> {reply, {error, gone}, State}
+        true ->
+            Via = via(Id, How),
+            {reply, ok, subscribed(Id, Via, hornbeam_topics:subscription(Id), State)};
+        false ->
+            {reply, {error, gone}, State}
     end;
 handle_call({unsubscribe, Id}, _From, State) ->
     {reply, ok, unsubscribed(Id, hornbeam_topics:subscription(Id), State)}.
 
-subscribed(Id, How, none, State0) ->
-    Via = via(Id, How),
+subscribed(_Id, Via, {ok, Via}, State) ->
+    State;
+subscribed(Id, Via, {ok, _Other}, State) ->
+    hornbeam_topics:remove(Id),
+    subscribed(Id, Via, none, State);
+subscribed(Id, Via, none, State0) ->
     State = watch_all(Id, Via, State0),
     hornbeam_topics:add(Id, Via),
-    changed(Id, State);
-subscribed(_Id, {Way, _}, {ok, {Way, _}}, State) ->
-    State;
-subscribed(_Id, {worker, Worker, _}, {ok, {worker, Worker, _}}, State) ->
-    State;
-subscribed(_Id, process, {ok, process}, State) ->
-    State;
-subscribed(Id, How, {ok, _Other}, State) ->
-    hornbeam_topics:remove(Id),
-    subscribed(Id, How, none, State).
+    changed(Id, State).
 
-via({Owner, _Topic}, {forward, Limits}) -> {forward, hornbeam_topics:outbox(Owner, Limits)};
-via(_Id, How) -> How.
+via({Owner, Topic}, {forward, Limits, Overflow}) ->
+    {forward, hornbeam_topics:outbox(Owner, Limits), policy(Overflow, Topic)};
+via(_Id, How) ->
+    How.
+
+policy(latest, Topic) -> {latest, Topic};
+policy(Policy, _Topic) -> Policy.
 
 unsubscribed(_Id, none, State) ->
     State;

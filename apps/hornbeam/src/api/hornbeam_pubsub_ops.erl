@@ -6,8 +6,8 @@
 -type context() :: hornbeam_worker_api:context().
 
 -spec subscribe([term()], context()) -> {ok, ok} | {error, term()}.
-subscribe([Topic, Forward], Context) ->
-    case how(Forward, Context) of
+subscribe([Topic, Forward, Overflow], Context) ->
+    case how(Forward, Overflow, Context) of
         {ok, Owner, How} -> done(hornbeam_pubsub:subscribe(Owner, Topic, How));
         {error, _} = Error -> Error
     end.
@@ -15,15 +15,18 @@ subscribe([Topic, Forward], Context) ->
 done(ok) -> {ok, ok};
 done({error, _} = Error) -> Error.
 
-how(_Forward, #{client := gone}) ->
+how(_Forward, _Overflow, #{client := gone}) ->
     {error, gone};
-how(true, #{client := {open, websocket, Client}, options := Options}) ->
+how(true, Overflow, #{client := {open, websocket, Client}, options := Options}) ->
     #{pubsub_queue_messages := Messages, pubsub_queue_bytes := Bytes} = Options,
-    {ok, Client, {forward, {Messages, Bytes}}};
-how(true, _Context) ->
+    {ok, Client, {forward, {Messages, Bytes}, overflow(Overflow, Options)}};
+how(true, _Overflow, _Context) ->
     {error, not_forwardable};
-how(false, #{handle := Handle, events := Events} = Context) ->
+how(false, _Overflow, #{handle := Handle, events := Events} = Context) ->
     {ok, owner(Context), {worker, hornbeam_stream:worker(Handle), Events}}.
+
+overflow(undefined, #{pubsub_overflow := Overflow}) -> Overflow;
+overflow(Overflow, _Options) -> Overflow.
 
 owner(#{client := {_, _Kind, Client}}) -> Client;
 owner(#{client := worker, handle := Handle}) -> hornbeam_stream:worker(Handle).

@@ -10,12 +10,13 @@
 -export([subscription/1, subscriptions/0, of_owner/1, of_worker/1, subscribers/1]).
 -export([outbox/2, dropped/1, forget_owner/1]).
 -export([prepare/3, deliver/1, lose/1, losses/0]).
--export_type([topic/0, id/0, via/0, message/0]).
+-export_type([topic/0, id/0, via/0, message/0, loss/0]).
 
 -type topic() :: binary().
 -type id() :: {Owner :: pid(), topic()}.
+-type loss() :: link | unreadable | slow.
 -type via() :: {worker, Worker :: pid(), hornbeam_worker_events:events()}
-             | {forward, hornbeam_outbox:outbox()}
+             | {forward, hornbeam_outbox:outbox(), hornbeam_outbox:policy()}
              | process.
 
 %% Rows: {Id, Via}, so that who owns what is known after a crash.
@@ -77,11 +78,11 @@ delete_if(true, Table, Key) ->
 delete_if(false, _Table, _Key) ->
     ok.
 
-forwarding({forward, _Outbox}) -> 1;
+forwarding({forward, _Outbox, _Policy}) -> 1;
 forwarding(_Via) -> 0.
 
 lane(_Id, {worker, _Worker, Events}) -> {worker, Events};
-lane(_Id, {forward, Outbox}) -> {forward, Outbox};
+lane(_Id, {forward, Outbox, Policy}) -> {forward, {Outbox, Policy}};
 lane(_Id, process) -> {process, none}.
 
 lane_pid(_Id, {worker, Worker, _Events}) -> Worker;
@@ -215,11 +216,15 @@ deliver(#message{lanes = Lanes} = Message) ->
 
 deliver({{_, worker, _}, Events, N}, #message{event = {Op, Size}}) ->
     case hornbeam_worker_events:send(Events, Op, Size) of
-        sent -> N;
-        dropped -> 0
+        sent ->
+            N;
+        dropped ->
+            lose(slow),
+            0
     end;
-deliver({{_, forward, _}, Outbox, N}, #message{frame = Frame}) ->
-    ok = hornbeam_outbox:push(Outbox, Frame),
+deliver({{_, forward, _}, {Outbox, Policy}, N}, #message{frame = Frame}) ->
+    Dropped = hornbeam_outbox:push(Outbox, Frame, Policy),
+    _ = [lose(slow, Dropped) || Dropped > 0],
     N;
 deliver({{Topic, process, Pid}, none, N}, #message{term = {ok, Term}}) ->
     Pid ! {hornbeam_pubsub, Topic, Term},
@@ -229,12 +234,15 @@ lanes(Topic) ->
     ets:match_object(?LANES, {{Topic, '_', '_'}, '_', '_'}).
 
 %% @doc Count a message that did not get to another node or could not be read there.
--spec lose(link | unreadable) -> ok.
+-spec lose(loss()) -> ok.
 lose(Why) ->
-    _ = ets:update_counter(?LOSSES, Why, 1, {Why, 0}),
+    lose(Why, 1).
+
+lose(Why, Messages) ->
+    _ = ets:update_counter(?LOSSES, Why, Messages, {Why, 0}),
     ok.
 
-%% @doc What was counted so.
--spec losses() -> #{link | unreadable => pos_integer()}.
+%% @doc What was counted so, and the messages that were dropped for slow subscribers.
+-spec losses() -> #{loss() => pos_integer()}.
 losses() ->
     maps:from_list(ets:tab2list(?LOSSES)).

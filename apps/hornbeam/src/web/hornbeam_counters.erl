@@ -10,14 +10,16 @@
     | websockets
     | refused
     | no_worker
-    | timeouts.
+    | timeouts
+    | slow_clients_closed.
 
 names() ->
     [http_requests,
      websockets,
      refused,
      no_worker,
-     timeouts].
+     timeouts,
+     slow_clients_closed].
 
 %% @doc All counters at zero.
 -spec new() -> ref().

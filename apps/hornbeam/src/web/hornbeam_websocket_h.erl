@@ -228,6 +228,9 @@ websocket_info({stream, Number, Frame}, #socket{number = Number} = Socket) ->
     drain(Frame, [], ?DRAIN, Socket);
 websocket_info({forward, Outbox, Frame}, Socket) ->
     drain_next([Frame], ?DRAIN - 1, forwarded(Outbox, Frame, Socket));
+websocket_info({overflow, _Outbox}, #socket{mount = #{counters := Counters}} = Socket) ->
+    hornbeam_counters:add(slow_clients_closed, Counters),
+    close(1013, <<"too slow">>, [], Socket);
 websocket_info({fetch, Outbox}, Socket) ->
     fetched(hornbeam_outbox:fetch(Outbox), Outbox, Socket);
 websocket_info(settle, #socket{tcp = Tcp} = Socket) ->

@@ -2,20 +2,24 @@
 %%
 %% While the connection keeps up, a sender gives it the frame directly. When too many are on
 %% their way, frames wait in a table, and the connection fetches them when it has written what
-%% it had; past the outbox's limits the oldest that wait are dropped and counted.
+%% it had. What happens past the outbox's limits is the policy of who subscribed: the oldest that
+%% wait are dropped, or the connection is told to close; or only the latest of each topic waits.
+%% What is dropped is counted.
 %%
 %% Order, for each sender: how many frames are on their way directly and how many wait is one
 %% atomic word. While any wait, all others wait too, and the connection fetches only when none
 %% is on its way directly: so what waits is always younger than what was sent directly.
 -module(hornbeam_outbox).
 
--export([new_table/0, new/2, push/2, dropped/1, forget/1]).
+-export([new_table/0, new/2, push/3, dropped/1, forget/1]).
 -export([written/3, fetch/1]).
--export_type([outbox/0, frame/0, limits/0]).
+-export_type([outbox/0, frame/0, limits/0, policy/0]).
 
 -type frame() :: {text | binary, binary()}.
 -type limits() :: {Messages :: pos_integer(), Bytes :: pos_integer()}.
 %% What may wait.
+-type policy() :: drop_oldest | close | {latest, Topic :: binary()}.
+%% `latest': of the topic's frames that wait, all but the newest are dropped.
 
 -record(outbox, {
     connection :: pid(),
@@ -24,17 +28,20 @@
 }).
 -opaque outbox() :: #outbox{}.
 
-%% Rows: {{Connection, Number}, Frame}.
+%% Rows: {{Connection, Number}, Frame, Policy} and, of a topic of which only the latest waits,
+%% {{Connection, {latest, Topic}}, Number}. Numbers sort before tuples.
 -define(TABLE, ?MODULE).
 
 %% The atomics: frames (waiting in the upper half, direct in the lower), the bytes of both, the
-%% last number given, whether the connection knows that frames wait, and how many were dropped.
+%% last number given, whether the connection knows that frames wait, how many were dropped, and
+%% whether the connection was told to close.
 -define(FRAMES, 1).
 -define(DIRECT_BYTES, 2).
 -define(WAITING_BYTES, 3).
 -define(LAST, 4).
 -define(TOLD, 5).
 -define(DROPPED, 6).
+-define(CLOSING, 7).
 
 -define(ONE_DIRECT, 1).
 -define(ONE_WAITING, (1 bsl 32)).
@@ -54,24 +61,29 @@ new_table() ->
 %% @doc An empty outbox of a connection.
 -spec new(Connection :: pid(), limits()) -> outbox().
 new(Connection, Limits) ->
-    #outbox{connection = Connection, limits = Limits, counts = atomics:new(6, [])}.
+    #outbox{connection = Connection, limits = Limits, counts = atomics:new(7, [])}.
 
-%% @doc Send a frame to the client. Never waits.
+%% @doc Send a frame to the client; how many frames were dropped for it. Never waits.
 %%
-%% The connection gets `{forward, Outbox, Frame}', or `{fetch, Outbox}' when frames wait for it.
--spec push(outbox(), frame()) -> ok.
-push(#outbox{connection = Connection, limits = {_, MaxBytes}, counts = Counts} = Outbox, Frame) ->
+%% The connection gets `{forward, Outbox, Frame}', `{fetch, Outbox}' when frames wait for it, or
+%% `{overflow, Outbox}', once, when its policy wants it closed.
+-spec push(outbox(), frame(), policy()) -> Dropped :: non_neg_integer().
+push(#outbox{connection = Connection, limits = {_, MaxBytes}, counts = Counts} = Outbox, Frame,
+     Policy) ->
     Size = size_of(Frame),
     case enter(atomics:get(Counts, ?FRAMES), Size, MaxBytes, Counts) of
         direct ->
             atomics:add(Counts, ?DIRECT_BYTES, Size),
             Connection ! {forward, Outbox, Frame},
-            ok;
+            0;
         waiting ->
             atomics:add(Counts, ?WAITING_BYTES, Size),
-            let_wait(Frame, Outbox);
-        dropped ->
-            atomics:add(Counts, ?DROPPED, 1)
+            let_wait(Frame, Policy, Outbox);
+        too_long ->
+            close_if(Policy =:= close, Outbox),
+            count_dropped(1, Outbox);
+        closing ->
+            count_dropped(1, Outbox)
     end.
 
 enter(Frames, Size, MaxBytes, Counts) ->
@@ -86,51 +98,92 @@ way(Frames, Size, MaxBytes, Counts) ->
         andalso atomics:get(Counts, ?DIRECT_BYTES) < ?DIRECT_LIMIT_BYTES,
     case IsFree of
         true -> direct;
-        false when Size > MaxBytes -> dropped;
-        false -> waiting
+        false when Size > MaxBytes -> too_long;
+        false -> waiting_unless(atomics:get(Counts, ?CLOSING))
     end.
+
+waiting_unless(0) -> waiting;
+waiting_unless(1) -> closing.
 
 weight(direct) -> ?ONE_DIRECT;
 weight(waiting) -> ?ONE_WAITING;
-weight(dropped) -> 0.
+weight(_Dropped) -> 0.
 
-let_wait(Frame, #outbox{connection = Connection, counts = Counts} = Outbox) ->
-    Id = {Connection, atomics:add_get(Counts, ?LAST, 1)},
-    true = ets:insert(?TABLE, {Id, Frame}),
+let_wait(Frame, Policy, #outbox{connection = Connection, counts = Counts} = Outbox) ->
+    Number = atomics:add_get(Counts, ?LAST, 1),
+    true = ets:insert(?TABLE, {{Connection, Number}, Frame, Policy}),
     %% Who forgets a dead connection's frames may have been here before us.
     case is_process_alive(Connection) of
         true ->
-            drop_oldest(Outbox),
-            tell(Outbox);
+            Dropped = make_room(Policy, Number, Outbox),
+            tell(Outbox),
+            count_dropped(Dropped, Outbox);
         false ->
-            true = ets:delete(?TABLE, Id),
-            ok
+            true = ets:delete(?TABLE, {Connection, Number}),
+            0
     end.
 
-drop_oldest(#outbox{limits = {MaxMessages, MaxBytes}, counts = Counts} = Outbox) ->
-    IsFull = ?WAITING(atomics:get(Counts, ?FRAMES)) > MaxMessages
-        orelse atomics:get(Counts, ?WAITING_BYTES) > MaxBytes,
-    case IsFull andalso take_oldest(Outbox) of
-        {ok, _Frame} ->
-            atomics:add(Counts, ?DROPPED, 1),
-            drop_oldest(Outbox);
-        _ ->
-            ok
+make_room(drop_oldest, _Number, Outbox) ->
+    drop_oldest(is_full(Outbox), Outbox, 0);
+make_room(close, _Number, Outbox) ->
+    close_if(is_full(Outbox), Outbox),
+    0;
+make_room({latest, Topic}, Number, Outbox) ->
+    Replaced = replace(Topic, Number, Outbox),
+    drop_oldest(is_full(Outbox), Outbox, Replaced).
+
+is_full(#outbox{limits = {MaxMessages, MaxBytes}, counts = Counts}) ->
+    ?WAITING(atomics:get(Counts, ?FRAMES)) > MaxMessages
+        orelse atomics:get(Counts, ?WAITING_BYTES) > MaxBytes.
+
+drop_oldest(false, _Outbox, Dropped) ->
+    Dropped;
+drop_oldest(true, Outbox, Dropped) ->
+    case take_oldest(Outbox) of
+        {ok, _Frame} -> drop_oldest(is_full(Outbox), Outbox, Dropped + 1);
+        none -> Dropped
     end.
 
-take_oldest(#outbox{connection = Connection, counts = Counts} = Outbox) ->
+%% Two publishers at the same moment may leave two: the bounds hold all the same.
+replace(Topic, Number, #outbox{connection = Connection} = Outbox) ->
+    Key = {Connection, {latest, Topic}},
+    Before = ets:take(?TABLE, Key),
+    true = ets:insert(?TABLE, {Key, Number}),
+    length([Older || {_, Older} <- Before, {ok, _} <- [take({Connection, Older}, Outbox)]]).
+
+close_if(true, #outbox{connection = Connection, counts = Counts} = Outbox) ->
+    _ = [Connection ! {overflow, Outbox} || atomics:exchange(Counts, ?CLOSING, 1) =:= 0],
+    ok;
+close_if(false, _Outbox) ->
+    ok.
+
+count_dropped(0, _Outbox) ->
+    0;
+count_dropped(Dropped, #outbox{counts = Counts}) ->
+    atomics:add(Counts, ?DROPPED, Dropped),
+    Dropped.
+
+take_oldest(#outbox{connection = Connection} = Outbox) ->
     case ets:next(?TABLE, {Connection, 0}) of
-        {Connection, _} = Id ->
-            case ets:take(?TABLE, Id) of
-                [{Id, Frame}] ->
-                    atomics:sub(Counts, ?WAITING_BYTES, size_of(Frame)),
-                    atomics:sub(Counts, ?FRAMES, ?ONE_WAITING),
-                    {ok, Frame};
-                [] ->
-                    take_oldest(Outbox)
+        {Connection, Number} = Id when is_integer(Number) ->
+            case take(Id, Outbox) of
+                {ok, Frame} -> {ok, Frame};
+                gone -> take_oldest(Outbox)
             end;
         _ ->
             none
+    end.
+
+take({Connection, Number} = Id, #outbox{counts = Counts}) ->
+    case ets:take(?TABLE, Id) of
+        [{Id, Frame, Policy}] ->
+            atomics:sub(Counts, ?WAITING_BYTES, size_of(Frame)),
+            atomics:sub(Counts, ?FRAMES, ?ONE_WAITING),
+            _ = [ets:delete_object(?TABLE, {{Connection, Policy}, Number})
+                 || is_tuple(Policy)],
+            {ok, Frame};
+        [] ->
+            gone
     end.
 
 tell(#outbox{connection = Connection, counts = Counts} = Outbox) ->
@@ -152,6 +205,7 @@ dropped(#outbox{counts = Counts}) ->
 %% @doc Forget what waits for a connection that is dead.
 -spec forget(Connection :: pid()) -> ok.
 forget(Connection) ->
+    true = ets:match_delete(?TABLE, {{Connection, '_'}, '_', '_'}),
     true = ets:match_delete(?TABLE, {{Connection, '_'}, '_'}),
     ok.
 
@@ -176,7 +230,7 @@ fetch(#outbox{counts = Counts} = Outbox) ->
     case ?DIRECT(atomics:get(Counts, ?FRAMES)) of
         0 ->
             atomics:put(Counts, ?TOLD, 0),
-            Frames = take(?DIRECT_LIMIT, ?DIRECT_LIMIT_BYTES, Outbox),
+            Frames = take_all(?DIRECT_LIMIT, ?DIRECT_LIMIT_BYTES, Outbox),
             _ = [atomics:put(Counts, ?TOLD, 1) || Frames =/= [], is_waiting(Counts)],
             Frames;
         _ ->
@@ -186,10 +240,10 @@ fetch(#outbox{counts = Counts} = Outbox) ->
 is_waiting(Counts) ->
     ?WAITING(atomics:get(Counts, ?FRAMES)) > 0.
 
-take(Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
+take_all(Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
     case take_oldest(Outbox) of
-        {ok, Frame} -> [Frame | take(Messages - 1, Bytes - size_of(Frame), Outbox)];
+        {ok, Frame} -> [Frame | take_all(Messages - 1, Bytes - size_of(Frame), Outbox)];
         none -> []
     end;
-take(_Messages, _Bytes, _Outbox) ->
+take_all(_Messages, _Bytes, _Outbox) ->
     [].
