@@ -1,0 +1,143 @@
+%% The value of one option: whether it is what it should be, and the form it travels in.
+%%
+%% Pure but for the few questions that a check must ask of the file system. It knows no option
+%% by name: which value is checked how stands in the table of hornbeam_config.
+-module(hornbeam_option).
+
+-export([check/2, app/1, bind/1, executable/1, venv/1, venv_python/1, directory/1, directories/1,
+         environment/1, functions/1, text/1]).
+-export_type([check/0, checked/0, bind/0]).
+
+-type check() ::
+    positive
+    | timeout
+    | {one_of, [term()]}
+    | {range, integer(), integer()}
+    | fun((term()) -> checked()).
+%% `timeout' is a positive integer or infinity.
+
+-type checked() :: {ok, term()} | error.
+-type bind() :: {inet:ip_address(), inet:port_number()} | {local, binary()}.
+
+%% @doc Check a value; a good one comes out in the form that the server uses.
+-spec check(check(), term()) -> checked().
+check({one_of, Values}, Value) -> ok_if(lists:member(Value, Values), Value);
+check(positive, Value) -> ok_if(is_integer(Value) andalso Value > 0, Value);
+check(timeout, infinity) -> {ok, infinity};
+check(timeout, Value) -> check(positive, Value);
+check({range, Low, High}, Value) ->
+    ok_if(is_integer(Value) andalso Value >= Low andalso Value =< High, Value);
+check(Check, Value) when is_function(Check, 1) -> Check(Value).
+
+ok_if(true, Value) -> {ok, Value};
+ok_if(false, _Value) -> error.
+
+%% @doc A list of Erlang functions, or of modules as a whole.
+-spec functions(term()) -> checked().
+functions(Value) when is_list(Value) -> ok_if(lists:all(fun is_function_name/1, Value), Value);
+functions(_) -> error.
+
+is_function_name({Module, Function, Arity}) ->
+    is_atom(Module) andalso is_atom(Function) andalso is_integer(Arity) andalso Arity >= 0;
+is_function_name(Module) ->
+    is_atom(Module).
+
+%% @doc The name of a Python app, "module:attribute".
+-spec app(term()) -> checked().
+app(Value) ->
+    with_text(Value, fun(Text) ->
+        Name = "[\\p{L}_][\\p{L}\\p{N}_]*(?:\\.[\\p{L}_][\\p{L}\\p{N}_]*)*",
+        matches(Text, ["^", Name, ":", Name, "$"])
+    end).
+
+matches(Text, Regex) ->
+    ok_if(re:run(Text, Regex, [unicode, dollar_endonly, {capture, none}]) =:= match, Text).
+
+%% @doc An address to listen on.
+-spec bind(term()) -> {ok, bind()} | error.
+bind(Value) ->
+    with_text(Value, fun parse_bind/1).
+
+parse_bind(<<"unix:", Path/binary>>) when Path =/= <<>>, byte_size(Path) < 108 ->
+    {ok, {local, Path}};
+parse_bind(Text) ->
+    case re:run(Text, "^(?:\\[([^\\]]+)\\]|([^:]+)):([0-9]{1,5})$",
+                [dollar_endonly, {capture, all_but_first, list}]) of
+        {match, ["", Host, Port]} -> address(ipv4(Host), list_to_integer(Port));
+        {match, [Host, "", Port]} -> address(inet:parse_ipv6strict_address(Host),
+                                             list_to_integer(Port));
+        nomatch -> error
+    end.
+
+ipv4("localhost") -> {ok, {127, 0, 0, 1}};
+ipv4(Host) -> inet:parse_ipv4strict_address(Host).
+
+address({ok, Ip}, Port) when Port =< 65535 -> {ok, {Ip, Port}};
+address(_, _) -> error.
+
+%% @doc A program that can be run.
+-spec executable(term()) -> checked().
+executable(undefined) -> {ok, undefined};
+executable(Value) ->
+    with_text(Value, fun(Text) ->
+        ok_if(os:find_executable(binary_to_list(Text)) =/= false, Text)
+    end).
+
+%% @doc The folder of a virtual environment.
+-spec venv(term()) -> checked().
+venv(undefined) -> {ok, undefined};
+venv(Value) ->
+    with_text(Value, fun(Text) -> ok_if(filelib:is_file(venv_python(Text)), Text) end).
+
+%% @doc The interpreter of a virtual environment.
+-spec venv_python(file:name_all()) -> file:filename_all().
+venv_python(Venv) ->
+    filename:absname(filename:join([Venv, "bin", "python"])).
+
+%% @doc A folder that exists; comes out absolute.
+-spec directory(term()) -> checked().
+directory(Value) ->
+    with_text(Value, fun(Text) ->
+        ok_if(filelib:is_dir(Text), unicode:characters_to_binary(filename:absname(Text)))
+    end).
+
+%% @doc One folder or a list of them.
+-spec directories(term()) -> checked().
+directories(Value) when is_binary(Value) -> directories([Value]);
+directories([Char | _] = Value) when is_integer(Char) -> directories([Value]);
+directories(Value) when is_list(Value) -> all_ok([directory(Dir) || Dir <- Value], []);
+directories(_) -> error.
+
+all_ok([], Acc) -> {ok, lists:reverse(Acc)};
+all_ok([{ok, Value} | Rest], Acc) -> all_ok(Rest, [Value | Acc]);
+all_ok([error | _], _Acc) -> error.
+
+%% @doc Variables of an environment.
+-spec environment(term()) -> checked().
+environment(Value) when is_map(Value) ->
+    Pairs = [{with_text(K, fun env_name/1), with_text(V, fun env_value/1)}
+             || {K, V} <- maps:to_list(Value)],
+    case [Pair || {{ok, _}, {ok, _}} = Pair <- Pairs] of
+        Pairs -> {ok, maps:from_list([{K, V} || {{ok, K}, {ok, V}} <- Pairs])};
+        _ -> error
+    end;
+environment(_) ->
+    error.
+
+env_name(Text) -> matches(Text, "^[^=\\x00]+$").
+
+env_value(Text) -> ok_if(binary:match(Text, <<0>>) =:= nomatch, Text).
+
+%% @doc Any text.
+-spec text(term()) -> checked().
+text(Value) -> with_text(Value, fun(Text) -> {ok, Text} end).
+
+with_text(Value, Fun) when is_binary(Value); is_list(Value) ->
+    try unicode:characters_to_binary(Value) of
+        Text when is_binary(Text) -> Fun(Text);
+        _ -> error
+    catch
+        error:badarg -> error
+    end;
+with_text(_Value, _Fun) ->
+    error.
