@@ -2,7 +2,8 @@
 
 Also the journal, in which handlers note what they saw under the key that the client put
 into the query string; `GET /journal/<count>?<key>` waits until it has that many entries,
-`GET /release?<key>` lets a handler go on that waits in `released`.
+`GET /release?<key>` lets a handler go on that waits in `released`, as does `open_gate`, which
+Erlang calls where a request would have to wait.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ async def journal(scope, receive, send) -> None:
 async def release(scope, receive, send) -> None:
     _gates[key(scope)].set()
     await respond(send, b"")
+
+
+async def open_gate(key: str) -> None:
+    _gates[key].set()
 
 
 async def respond(send, body: bytes, status: int = 200, headers=()) -> None:

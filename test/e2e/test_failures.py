@@ -151,7 +151,9 @@ def test_a_worker_that_cannot_come_back_leaves_the_others_alone_until_it_can(ser
 
 def test_with_no_worker_left_requests_get_a_503_until_one_is_back(serve, tmp_path):
     broken = tmp_path / "broken"
-    server = serve("unstable:application", fresh=True, env={"BROKEN": str(broken)})
+    server = serve(
+        "unstable:application", fresh=True, env={"BROKEN": str(broken)}, queue_timeout=100
+    )
     (pid,) = server.worker_pids()
     broken.touch()
     os.kill(pid, signal.SIGKILL)

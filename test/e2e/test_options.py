@@ -76,6 +76,9 @@ def seen(server):
         *(("websocket_max_frame_size", value) for value in (0, -1, "16", 1 << 32, Atom("none"))),
         *(("websocket_compress", value) for value in (1, "true", Atom("gzip"))),
         *(("max_connections", value) for value in (0, -1, "10", Atom("all"))),
+        *(("worker_connections", value) for value in (0, -1, "10", Atom("all"))),
+        *(("queue_timeout", value) for value in (0, "10", Atom("infinity"))),
+        *(("queue_max", value) for value in (0, "10", Atom("infinity"))),
         *(("loop", value) for value in (Atom("trio"), "uvloop", 1)),
     ],
 )  # fmt: skip
@@ -215,7 +218,14 @@ def test_loop_chooses_the_event_loop(serve, loop):
 
 
 @pytest.mark.parametrize(
-    "key", ["timeout", "websocket_timeout", "websocket_ping_interval", "max_connections"]
+    "key",
+    [
+        "timeout",
+        "websocket_timeout",
+        "websocket_ping_interval",
+        "max_connections",
+        "worker_connections",
+    ],
 )
 def test_infinity_is_taken_where_it_makes_sense(serve, key):
     server = serve("sockets:application", **{key: Atom("infinity")})

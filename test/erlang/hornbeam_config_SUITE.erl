@@ -41,7 +41,9 @@ good_values_are_accepted(Config) ->
             {timeout, infinity}, {startup_timeout, 1}, {shutdown_timeout, 1},
             {websocket_timeout, 1}, {websocket_max_frame_size, 1},
             {websocket_max_frame_size, 134152192}, {websocket_compress, true},
-            {websocket_ping_interval, infinity}, {max_connections, 1}, {loop, asyncio}],
+            {websocket_ping_interval, infinity}, {max_connections, 1}, {loop, asyncio},
+            {worker_connections, 1}, {worker_connections, infinity}, {queue_timeout, 1},
+            {queue_max, 1}],
     [?assertMatch({Key, {ok, _}}, {Key, check(#{Key => Value})}) || {Key, Value} <- Good].
 
 bad_values_are_refused(_Config) ->
@@ -53,7 +55,9 @@ bad_values_are_refused(_Config) ->
            {timeout, -1}, {timeout, 1.5}, {startup_timeout, infinity}, {shutdown_timeout, 0},
            {websocket_timeout, 0}, {websocket_max_frame_size, 0},
            {websocket_max_frame_size, 134152193}, {websocket_compress, 1},
-           {websocket_ping_interval, 0}, {max_connections, 0}, {loop, trio}],
+           {websocket_ping_interval, 0}, {max_connections, 0}, {loop, trio},
+           {worker_connections, 0}, {queue_timeout, 0}, {queue_timeout, infinity},
+           {queue_max, 0}],
     [?assertEqual({error, {bad_option, Key, Value}}, check(#{Key => Value}))
      || {Key, Value} <- Bad].
 

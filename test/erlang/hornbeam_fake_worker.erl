@@ -20,7 +20,8 @@ start() ->
 start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
-    #worker{pid = Pid, writer = Writer, handle = hornbeam_stream:handle(Pid, Writer),
+    #worker{pid = Pid, writer = Writer,
+            handle = hornbeam_stream:handle(Pid, Writer, self(), infinity),
             events = hornbeam_worker_events:new(Writer)}.
 
 stop(#worker{pid = Pid, writer = Writer}) ->

@@ -134,7 +134,7 @@ the_least_loaded_worker_is_taken_and_the_dead_are_not(Config) ->
                || N <- lists:seq(1, 3)],
     [begin
          Handle = hornbeam_fake_worker:handle(Worker),
-         hornbeam_stream:started(Handle, 10 - N),
+         [hornbeam_stream:started(Handle) || _ <- lists:seq(N, 9)],
          ok = hornbeam_hooks:register_worker(Hook, Handle)
      end || {N, Worker} <- Workers],
     [begin

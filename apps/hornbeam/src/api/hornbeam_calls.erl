@@ -47,9 +47,9 @@ worker(#{worker := Worker}) when is_pid(Worker) ->
 worker(#{worker := Name} = Options) ->
     hornbeam_pool:find(pool(Options), Name);
 worker(Options) ->
-    case hornbeam_pool:checkout(pool(Options), infinity) of
+    case hornbeam_pool:pick(pool(Options)) of
         {ok, Handle} -> {ok, hornbeam_stream:worker(Handle)};
-        {error, _} -> {error, no_worker}
+        {error, no_worker} = Error -> Error
     end.
 
 pool(Options) -> maps:get(pool, Options, main).

@@ -10,6 +10,8 @@
     | websockets
     | refused
     | no_worker
+    | queue_full
+    | queue_timeouts
     | timeouts
     | slow_clients_closed.
 
@@ -18,6 +20,8 @@ names() ->
      websockets,
      refused,
      no_worker,
+     queue_full,
+     queue_timeouts,
      timeouts,
      slow_clients_closed].
 

@@ -16,19 +16,22 @@
 execute(Req, #{mount := Mount} = Env) ->
     {ok, Req, Env#{handler => handler(Req), handler_opts => Mount}}.
 
-%% @doc A worker for a new stream; when there is none, or no room, that is counted.
+%% @doc A place on a worker for a new stream, waited for when none is free; when none came free,
+%% that is counted.
 -spec checkout(mount()) -> {ok, hornbeam_stream:handle()} | unavailable.
 checkout(#{pool := Pool, counters := Counters, options := #{max_connections := Max}}) ->
     case hornbeam_pool:checkout(Pool, Max) of
         {ok, Handle} ->
             {ok, Handle};
-        {error, full} ->
-            hornbeam_counters:add(refused, Counters),
-            unavailable;
-        {error, no_worker} ->
-            hornbeam_counters:add(no_worker, Counters),
+        {error, Why} ->
+            hornbeam_counters:add(counter(Why), Counters),
             unavailable
     end.
+
+counter(full) -> refused;
+counter(no_worker) -> no_worker;
+counter(queue_full) -> queue_full;
+counter(late) -> queue_timeouts.
 
 handler(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) ->
     hornbeam_websocket_h;

@@ -9,7 +9,8 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([new_table/0, start_link/4, await_ready/1, lookup/1, checkout/2, load/1]).
+-export([new_table/0, start_link/4, await_ready/1, lookup/1]).
+-export([checkout/2, wait/1, forget/2, pick/1, load/1]).
 -export([options/1, info/1, owners/2, find/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([name/0]).
@@ -35,10 +36,19 @@
     phase = starting :: starting | serving | {failed, hornbeam_worker_failure:explained()},
     waiting = [] :: [gen_server:from()],
     slots = #{} :: #{place() => #slot{}},
+    queue :: hornbeam_pool_queue:queue(),
     restarts = 0 :: non_neg_integer()
 }).
 
-%% Rows: {Name, Pool, Options, [Handle] of the workers that are ready}.
+%% A row of the table: what others need to find a worker without asking the pool's process.
+-record(row, {
+    name :: name(),
+    pool :: pid(),
+    %% the workers that are ready
+    handles = [] :: [hornbeam_stream:handle()],
+    %% 1: how many wait for a place
+    waiting :: atomics:atomics_ref()
+}).
 -define(TABLE, ?MODULE).
 
 %% A worker that was ready for so long (seconds) has lasted.
@@ -54,7 +64,7 @@
 %% @doc Make the table of pools; its owner must outlive them.
 -spec new_table() -> ok.
 new_table() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ?TABLE = ets:new(?TABLE, [named_table, public, {keypos, #row.name}, {read_concurrency, true}]),
     ok.
 
 %% @doc Start the process that keeps the workers of a pool, under the pool's supervisor.
@@ -73,38 +83,110 @@ await_ready(Name) ->
 %% @doc The process of a pool.
 -spec lookup(name()) -> {ok, pid()} | error.
 lookup(Name) ->
-    case ets:lookup(?TABLE, Name) of
-        [{Name, Pool, _, _}] -> {ok, Pool};
+    %% The row of a pool that was killed stays until its successor writes another.
+    case [Pool || #row{pool = Pool} <- ets:lookup(?TABLE, Name), is_process_alive(Pool)] of
+        [Pool] -> {ok, Pool};
         [] -> error
     end.
 
-%% @doc The ready worker with the least open streams, unless the pool has `Max' of them.
+%% @doc A place on the ready worker with the least open streams, unless the pool has `Max' of
+%% them; to be used by {@link hornbeam_stream:open/3}.
+%%
+%% When no worker has room the calling process waits in the pool's queue, at most `queue_timeout'.
 -spec checkout(name(), Max :: pos_integer() | infinity) ->
-    {ok, hornbeam_stream:handle()} | {error, no_worker | full}.
+    {ok, hornbeam_stream:handle()} | {error, full | no_worker | queue_full | late}.
 checkout(Name, Max) ->
     case ets:lookup(?TABLE, Name) of
-        [{Name, _, _, [_ | _] = Handles}] ->
-            Loads = [{hornbeam_stream:load(Handle), Handle} || Handle <- Handles],
-            least_loaded(Loads, Max);
-        _ ->
-            {error, no_worker}
+        [Row] -> checkout_within(Max, Row);
+        [] -> {error, no_worker}
     end.
 
-least_loaded([{Load, Handle}], Max) when Load < Max ->
-    {ok, Handle};
-least_loaded(Loads, Max) ->
-    case lists:sum([Load || {Load, _} <- Loads]) < Max of
-        true -> {ok, element(2, lists:min(Loads))};
+checkout_within(infinity, Row) ->
+    take_or_wait(Row);
+checkout_within(Max, Row) ->
+    case in_progress(Row) < Max of
+        true -> still_within(Max, take_or_wait(Row), Row);
         false -> {error, full}
     end.
 
-%% @doc The open streams of the pool; cheap.
--spec load(name()) -> integer().
-load(Name) ->
-    case ets:lookup(?TABLE, Name) of
-        [{Name, _, _, Handles}] -> lists:sum([hornbeam_stream:load(H) || H <- Handles]);
-        [] -> 0
+%% Others may have come at the same time.
+still_within(Max, {ok, Handle}, Row) ->
+    case in_progress(Row) =< Max of
+        true ->
+            {ok, Handle};
+        false ->
+            hornbeam_stream:give_back(Handle),
+            {error, full}
+    end;
+still_within(_Max, Error, _Row) ->
+    Error.
+
+take_or_wait(#row{handles = Handles, waiting = Waiting, pool = Pool}) ->
+    %% Nobody overtakes those who wait.
+    case atomics:get(Waiting, 1) =:= 0 andalso
+         hornbeam_choice:take(Handles, make_ref(), self()) of
+        {ok, Handle} -> {ok, Handle};
+        _ -> await(wait_for(Pool))
     end.
+
+await(Ref) ->
+    receive
+        {hornbeam_pool, Ref, Answer} -> Answer;
+        {'DOWN', Ref, process, _, _} -> {error, no_worker}
+    end.
+
+%% @doc Wait for a place without blocking.
+%%
+%% The calling process gets `{hornbeam_pool, Ref, Answer}' once, with an answer of
+%% {@link hornbeam_pool_queue:answer()}: a handle, or an error at the latest after
+%% `queue_timeout'; or `{'DOWN', Ref, process, _, _}' when there is no such pool any more. A
+%% process that dies waits no longer.
+-spec wait(name()) -> reference().
+wait(Name) ->
+    case lookup(Name) of
+        {ok, Pool} -> wait_for(Pool);
+        error -> in_vain(make_ref())
+    end.
+
+in_vain(Ref) ->
+    self() ! {hornbeam_pool, Ref, {error, no_worker}},
+    Ref.
+
+wait_for(Pool) ->
+    Ref = erlang:monitor(process, Pool, [{alias, reply_demonitor}]),
+    Pool ! {wait, Ref, self()},
+    Ref.
+
+%% @doc Wait no longer: nothing comes any more, and a place that was given is given back.
+-spec forget(name(), reference()) -> ok.
+forget(Name, Ref) ->
+    _ = erlang:unalias(Ref),
+    true = erlang:demonitor(Ref, [flush]),
+    _ = [Pool ! {forget, Ref} || {ok, Pool} <- [lookup(Name)]],
+    receive
+        {hornbeam_pool, Ref, _} -> ok
+    after 0 ->
+        ok
+    end.
+
+%% @doc The worker that a call into the app should go to; it takes no place.
+-spec pick(name()) -> {ok, hornbeam_stream:handle()} | {error, no_worker}.
+pick(Name) ->
+    case ets:lookup(?TABLE, Name) of
+        [#row{handles = [_ | _] = Handles}] -> {ok, hornbeam_choice:least_loaded(Handles)};
+        _ -> {error, no_worker}
+    end.
+
+%% @doc The open streams of the pool; cheap.
+-spec load(name()) -> non_neg_integer().
+load(Name) ->
+    lists:sum([load_of(Row) || Row <- ets:lookup(?TABLE, Name)]).
+
+load_of(#row{handles = Handles}) ->
+    lists:sum([hornbeam_stream:load(Handle) || Handle <- Handles]).
+
+in_progress(#row{waiting = Waiting} = Row) ->
+    load_of(Row) + atomics:get(Waiting, 1).
 
 %% @doc The checked options that the pool was started with.
 -spec options(pid()) -> hornbeam_config:options().
@@ -151,8 +233,12 @@ find(Name, Worker) ->
     {ok, #state{}, {continue, start}}.
 init({Name, Sup, Api, Options}) ->
     process_flag(trap_exit, true),
-    true = ets:insert(?TABLE, {Name, self(), Options, []}),
-    {ok, #state{name = Name, sup = Sup, api = Api, options = Options}, {continue, start}}.
+    #{queue_max := Max, queue_timeout := Timeout} = Options,
+    Waiting = atomics:new(1, []),
+    true = ets:insert(?TABLE, #row{name = Name, pool = self(), waiting = Waiting}),
+    {ok, #state{name = Name, sup = Sup, api = Api, options = Options,
+                queue = hornbeam_pool_queue:new(Max, Timeout, Waiting)},
+     {continue, start}}.
 
 %% @private
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
@@ -202,7 +288,8 @@ handle_call({find, Worker}, _From, #state{slots = Slots} = State) ->
     {reply, found(Found), State};
 handle_call(info, _From, #state{slots = Slots, options = Options} = State) ->
     Pids = [Pid || {_, #slot{pid = Pid}} <- lists:sort(maps:to_list(Slots)), is_pid(Pid)],
-    Info = #{app => maps:get(app, Options), restarts => State#state.restarts},
+    Info = #{app => maps:get(app, Options), restarts => State#state.restarts,
+             waiting => hornbeam_pool_queue:count(State#state.queue)},
     {reply, {Info, Pids}, State}.
 
 found([Pid]) -> {ok, Pid};
@@ -215,8 +302,18 @@ handle_cast(_Request, State) ->
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({wait, Ref, Pid}, #state{queue = Queue} = State) ->
+    {noreply, serve(State#state{queue = hornbeam_pool_queue:join(Ref, Pid, Queue)})};
+handle_info({room, _Worker}, State) ->
+    {noreply, serve(State)};
+handle_info({forget, Ref}, State) ->
+    {noreply, forgotten(Ref, State)};
+handle_info({late, Ref}, #state{queue = Queue} = State) ->
+    {noreply, State#state{queue = hornbeam_pool_queue:late(Ref, Queue)}};
+handle_info({{'DOWN', {waiter, Ref}}, _Ref, process, _Pid, _Reason}, State) ->
+    {noreply, forgotten(Ref, State)};
 handle_info({worker_ready, Pid, Handle}, State) ->
-    {noreply, ready(number_of(Pid, State), Handle, State)};
+    {noreply, serve(ready(number_of(Pid, State), Handle, State))};
 handle_info({worker_failed, Pid, Reason}, State) ->
     {noreply, worker_failed(number_of(Pid, State), Reason, State)};
 handle_info({{'DOWN', Number}, _Ref, process, Pid, Reason}, State) ->
@@ -225,6 +322,23 @@ handle_info({restart, Number}, #state{restarts = Restarts} = State) ->
     {noreply, start_worker(Number, State#state{restarts = Restarts + 1})};
 handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
     {stop, Reason, State}.
+
+serve(#state{queue = Queue} = State) ->
+    State#state{queue = hornbeam_pool_queue:serve(handles(State), Queue)}.
+
+%% A place that is on its way to who does not want it any more: its worker knows it.
+forgotten(Ref, #state{queue = Queue0, slots = Slots} = State) ->
+    case hornbeam_pool_queue:leave(Ref, Queue0) of
+        {left, Queue} ->
+            State#state{queue = Queue};
+        unknown ->
+            _ = [Pid ! {give_back, Ref} || #slot{pid = Pid} <- maps:values(Slots), is_pid(Pid)],
+            State
+    end.
+
+handles(#state{name = Name}) ->
+    [#row{handles = Handles}] = ets:lookup(?TABLE, Name),
+    Handles.
 
 number_of(Pid, #state{slots = Slots}) ->
     [Number] = [N || {N, #slot{pid = P}} <- maps:to_list(Slots), P =:= Pid],
@@ -296,9 +410,8 @@ failures(#slot{ready_at = Since, failures = Failures}) ->
 pause_of(1) -> 0;
 pause_of(Failures) -> min(?LONGEST_PAUSE, ?FIRST_PAUSE bsl min(Failures - 2, 16)).
 
-publish(Change, #state{name = Name}) ->
-    [{Name, Pool, Options, Handles}] = ets:lookup(?TABLE, Name),
-    true = ets:insert(?TABLE, {Name, Pool, Options, Change(Handles)}).
+publish(Change, #state{name = Name} = State) ->
+    true = ets:update_element(?TABLE, Name, {#row.handles, Change(handles(State))}).
 
 put_slot(Number, Slot, #state{slots = Slots} = State) ->
     State#state{slots = Slots#{Number => Slot}}.
@@ -308,8 +421,9 @@ now_s() -> erlang:monotonic_time(second).
 %% Drain: nobody finds the workers any more, they end in their own time, and that is bounded.
 %% @private
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{name = Name, slots = Slots, options = Options}) ->
+terminate(_Reason, #state{name = Name, slots = Slots, options = Options, queue = Queue}) ->
     true = ets:delete(?TABLE, Name),
+    _ = hornbeam_pool_queue:abandon(Queue),
     #{shutdown_timeout := Timeout} = Options,
     Pids = [Pid || #slot{pid = Pid} <- maps:values(Slots), is_pid(Pid)],
     Refs = [erlang:monitor(process, Pid) || Pid <- Pids],

@@ -4,7 +4,8 @@
 %% ops, and may give it to another process. It knows the worker's messages, not its state.
 -module(hornbeam_stream).
 
--export([handle/2, worker/1, load/1, started/2]).
+-export([handle/4, worker/1, load/1, started/1, ended/1]).
+-export([take/3, give_back/1, want/1, close/1, is_slow/1, slow/2]).
 -export([open/3, open/4, hand_over/2, bind/1, closed/1, violated/2, write/2, number/1, monitor/1]).
 -export([window/0]).
 -export_type([handle/0, stream/0, kind/0]).
@@ -12,8 +13,12 @@
 -record(handle, {
     worker :: pid(),
     writer :: pid(),
-    %% 1: the last stream number given out; 2: streams that the app has not ended.
-    counts :: atomics:atomics_ref()
+    pool :: pid(),
+    %% how many streams the worker runs at once
+    limit :: pos_integer() | infinity,
+    counts :: atomics:atomics_ref(),
+    %% the place that was taken, to open one stream on
+    place :: reference() | undefined
 }).
 -opaque handle() :: #handle{}.
 %% What it takes to open streams on a worker.
@@ -27,13 +32,23 @@
 
 -type kind() :: http | websocket.
 
+%% The atomics: the last stream number given out, places that are taken (the streams that the app
+%% has not ended among them), whether the pool wants to know of room, whether the worker's loop is
+%% slow to turn.
 -define(LAST, 1).
 -define(OPEN, 2).
+-define(WANTED, 3).
+-define(SLOW, 4).
 
-%% @doc The handle of a worker and its writer.
--spec handle(Worker :: pid(), Writer :: pid()) -> handle().
-handle(Worker, Writer) ->
-    #handle{worker = Worker, writer = Writer, counts = atomics:new(2, [])}.
+%% So many places are taken of a worker that gives none any more.
+-define(CLOSED, (1 bsl 40)).
+
+%% @doc The handle of a worker and its writer, which tells its pool of room.
+-spec handle(Worker :: pid(), Writer :: pid(), Pool :: pid(), Limit :: pos_integer() | infinity) ->
+    handle().
+handle(Worker, Writer, Pool, Limit) ->
+    #handle{worker = Worker, writer = Writer, pool = Pool, limit = Limit,
+            counts = atomics:new(4, [])}.
 
 %% @doc The process behind a handle.
 -spec worker(handle()) -> pid().
@@ -41,14 +56,82 @@ worker(#handle{worker = Worker}) ->
     Worker.
 
 %% @doc How many streams the app behind a handle has not ended; cheap.
--spec load(handle()) -> integer().
+-spec load(handle()) -> non_neg_integer().
 load(#handle{counts = Counts}) ->
-    atomics:get(Counts, ?OPEN).
+    case atomics:get(Counts, ?OPEN) of
+        Load when Load < ?CLOSED -> Load;
+        Closed -> Closed - ?CLOSED
+    end.
 
-%% @doc Count streams that started (or, negative, ended); the worker calls this.
--spec started(handle(), integer()) -> ok.
-started(#handle{counts = Counts}, Difference) ->
-    atomics:add(Counts, ?OPEN, Difference).
+%% @doc Count a stream that was opened without a place; the worker calls this.
+-spec started(handle()) -> ok.
+started(#handle{counts = Counts}) ->
+    atomics:add(Counts, ?OPEN, 1).
+
+%% @doc A stream is over, or a place was given back; the worker calls this. The pool gets
+%% `{room, Worker}' if it wants to know.
+-spec ended(handle()) -> ok.
+ended(#handle{worker = Worker, pool = Pool, counts = Counts}) ->
+    atomics:sub(Counts, ?OPEN, 1),
+    case atomics:get(Counts, ?WANTED) =:= 1 andalso atomics:exchange(Counts, ?WANTED, 0) of
+        1 ->
+            Pool ! {room, Worker},
+            ok;
+        _ ->
+            ok
+    end.
+
+%% @doc Take a place on the worker for `Owner', unless it runs as many streams as it may.
+%%
+%% It is counted at once, so that two who come at the same time do not both get the last. The
+%% place lives until a stream is opened with the handle, it is given back, or the owner dies.
+-spec take(handle(), Place :: reference(), Owner :: pid()) -> {ok, handle()} | full.
+take(#handle{worker = Worker, counts = Counts, limit = Limit} = Handle, Place, Owner) ->
+    case reserve(atomics:get(Counts, ?OPEN), Limit, Counts) of
+        true ->
+            Worker ! {place, Place, Owner},
+            {ok, Handle#handle{place = Place}};
+        false ->
+            full
+    end.
+
+reserve(Taken, Limit, Counts) when Taken < Limit, Taken < ?CLOSED ->
+    case atomics:compare_exchange(Counts, ?OPEN, Taken, Taken + 1) of
+        ok -> true;
+        Changed -> reserve(Changed, Limit, Counts)
+    end;
+reserve(_Taken, _Limit, _Counts) ->
+    false.
+
+%% @doc Give back the place that was taken with a handle.
+-spec give_back(handle()) -> ok.
+give_back(#handle{worker = Worker, place = Place}) ->
+    Worker ! {give_back, Place},
+    ok.
+
+%% @doc Have the pool told when a place comes free.
+-spec want(handle()) -> ok.
+want(#handle{counts = Counts}) ->
+    atomics:put(Counts, ?WANTED, 1).
+
+%% @doc Give no more places, if none is taken.
+-spec close(handle()) -> closed | busy.
+close(#handle{counts = Counts}) ->
+    case atomics:compare_exchange(Counts, ?OPEN, 0, ?CLOSED) of
+        ok -> closed;
+        Taken when Taken >= ?CLOSED -> closed;
+        _ -> busy
+    end.
+
+%% @doc Whether the worker's loop is slow to turn; cheap.
+-spec is_slow(handle()) -> boolean().
+is_slow(#handle{counts = Counts}) ->
+    atomics:get(Counts, ?SLOW) =:= 1.
+
+%% @doc Say whether the worker's loop is slow to turn.
+-spec slow(handle(), boolean()) -> ok.
+slow(#handle{counts = Counts}, true) -> atomics:put(Counts, ?SLOW, 1);
+slow(#handle{counts = Counts}, false) -> atomics:put(Counts, ?SLOW, 0).
 
 %% @doc Open a stream that the calling process owns; `Op' makes the opening op from its number.
 %%
@@ -61,9 +144,10 @@ open(Handle, Kind, Op) ->
 %% @doc The same for a client that another process stands for: what the app binds to the
 %% connection lives as long as that process.
 -spec open(handle(), kind(), Client :: pid(), fun((pos_integer()) -> iodata())) -> stream().
-open(#handle{worker = Worker, writer = Writer, counts = Counts}, Kind, Client, Op) ->
+open(#handle{counts = Counts, place = Place} = Handle, Kind, Client, Op) ->
+    #handle{worker = Worker, writer = Writer} = Handle,
     Number = atomics:add_get(Counts, ?LAST, 1),
-    Worker ! {open, Kind, Number, self(), Client, Op(Number)},
+    Worker ! {open, Place, Kind, Number, self(), Client, Op(Number)},
     #stream{worker = Worker, writer = Writer, number = Number}.
 
 %% @doc Give a stream to another process. What Python says meanwhile waits until that process

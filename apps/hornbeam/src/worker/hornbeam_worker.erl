@@ -36,6 +36,7 @@
     buffer :: hornbeam_wire:buffer(),
     events :: hornbeam_worker_events:events(),
     streams :: hornbeam_worker_streams:streams(),
+    places = hornbeam_worker_places:new() :: hornbeam_worker_places:places(),
     calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
     %% bytes that Python has written and has not been given back as credit
     unpaid = 0 :: non_neg_integer(),
@@ -101,10 +102,13 @@ init(#{python := Python, options := #{startup_timeout := Timeout} = Options} = S
 new(Port, Start) ->
     Writer = hornbeam_worker_writer:start_link(Port),
     #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
-          writer = Writer, handle = hornbeam_stream:handle(self(), Writer),
+          writer = Writer, handle = handle(Writer, Start),
           events = hornbeam_worker_events:new(Writer),
           buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(),
           started = erlang:monotonic_time(second)}.
+
+handle(Writer, #{pool := Pool, options := #{worker_connections := Limit}}) ->
+    hornbeam_stream:handle(self(), Writer, Pool, Limit).
 
 %% @private
 -spec starting(gen_statem:event_type(), term(), #data{}) ->
@@ -134,8 +138,14 @@ draining(Type, Event, Data) ->
 
 in_any_state(info, {Port, {data, Chunk}}, State, #data{port = Port} = Data) ->
     received(Chunk, State, Data);
-in_any_state(info, {open, Kind, Number, Owner, Client, Op}, _State, Data) ->
-    {keep_state, opened(Kind, Number, Owner, Client, Op, Data)};
+in_any_state(info, {place, Place, Owner}, _State, #data{places = Places} = Data) ->
+    {keep_state, Data#data{places = hornbeam_worker_places:given(Place, Owner, Places)}};
+in_any_state(info, {open, Place, Kind, Number, Owner, Client, Op}, _State, Data) ->
+    {keep_state, opened(Kind, Number, Owner, Client, Op, placed(Place, Data))};
+in_any_state(info, {give_back, Place}, _State, Data) ->
+    {keep_state, given_back(Place, Data)};
+in_any_state(info, {{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
+    {keep_state, given_back(Place, Data)};
 in_any_state(info, {call, Call, Caller, Op}, _State, Data) ->
     {keep_state, called(Call, Caller, Op, Data)};
 in_any_state(info, {more, Call, Items}, _State, Data) ->
@@ -339,8 +349,22 @@ client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
 
 %% The streams.
 
-opened(Kind, Number, Owner, Client, Op, #data{streams = Streams, handle = Handle} = Data) ->
-    hornbeam_stream:started(Handle, 1),
+placed(undefined, #data{handle = Handle} = Data) ->
+    hornbeam_stream:started(Handle),
+    Data;
+placed(Place, #data{places = Places} = Data) ->
+    Data#data{places = hornbeam_worker_places:used(Place, Places)}.
+
+given_back(Place, #data{places = Places0, handle = Handle} = Data) ->
+    case hornbeam_worker_places:back(Place, Places0) of
+        {ok, Places} ->
+            hornbeam_stream:ended(Handle),
+            Data#data{places = Places};
+        unknown ->
+            Data
+    end.
+
+opened(Kind, Number, Owner, Client, Op, #data{streams = Streams} = Data) ->
     write(Op, Data),
     Data#data{streams = hornbeam_worker_streams:open(Kind, Number, Owner, Client, Streams)}.
 
@@ -362,7 +386,7 @@ broken(websocket) -> 1006.
 app_ended(Number, Frame, #data{streams = Streams0, handle = Handle} = Data) ->
     case hornbeam_worker_streams:ended(Number, Frame, Streams0) of
         {ended, Streams} ->
-            hornbeam_stream:started(Handle, -1),
+            hornbeam_stream:ended(Handle),
             {ok, Data#data{streams = Streams}};
         {over, Streams} ->
             {ok, Data#data{streams = Streams}};

@@ -1,0 +1,48 @@
+%% Places on one worker that were given to somebody who has not opened a stream on them yet.
+%%
+%% A place is counted in the handle when it is given. Its holder opens a stream, gives it back or
+%% dies; so no place is lost. It monitors; it counts nothing.
+-module(hornbeam_worker_places).
+
+-export([new/0, given/3, used/2, back/2]).
+-export_type([places/0]).
+
+-opaque places() :: #{reference() => Monitor :: reference() | used}.
+
+%% @doc No places.
+-spec new() -> places().
+new() ->
+    #{}.
+
+%% @doc Somebody was given a place. His death will come as
+%% `{{'DOWN', {place, Place}}, Ref, process, Pid, Reason}'.
+-spec given(Place :: reference(), Owner :: pid(), places()) -> places().
+given(Place, Owner, Places) ->
+    case Places of
+        #{Place := used} -> maps:remove(Place, Places);
+        #{} -> Places#{Place => erlang:monitor(process, Owner, [{tag, {'DOWN', {place, Place}}}])}
+    end.
+
+%% @doc A stream was opened on a place. The news of the place may come later, from another
+%% process.
+-spec used(Place :: reference(), places()) -> places().
+used(Place, Places) ->
+    case take(Place, Places) of
+        {ok, Left} -> Left;
+        unknown -> Places#{Place => used}
+    end.
+
+%% @doc A place is free again: its holder does not want it, or is dead. `unknown' when it was
+%% used, or never given.
+-spec back(Place :: reference(), places()) -> {ok, places()} | unknown.
+back(Place, Places) ->
+    take(Place, Places).
+
+take(Place, Places) ->
+    case Places of
+        #{Place := Monitor} when is_reference(Monitor) ->
+            true = erlang:demonitor(Monitor, [flush]),
+            {ok, maps:remove(Place, Places)};
+        #{} ->
+            unknown
+    end.

@@ -1,0 +1,190 @@
+%% Places on workers: who gets one at once, who waits, and that none is lost.
+-module(hornbeam_pool_queue_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [a_worker_gives_as_many_places_as_it_has_and_not_one_more,
+     two_at_once_do_not_both_get_the_last_place, the_worker_with_the_least_streams_is_chosen,
+     a_slow_worker_is_chosen_only_when_all_are, a_closed_worker_gives_no_place,
+     a_worker_with_a_place_taken_does_not_close,
+     those_who_wait_are_served_in_their_order, a_free_place_is_told_once_and_only_when_wanted,
+     a_queue_holds_so_many_and_not_one_more, who_waits_too_long_is_told,
+     who_leaves_is_not_served, all_are_told_when_the_pool_stops,
+     a_place_is_given_back_once, the_death_of_a_holder_is_known,
+     a_stream_may_be_opened_before_the_news_of_its_place].
+
+%% Places
+
+a_worker_gives_as_many_places_as_it_has_and_not_one_more(_Config) ->
+    [Handle] = Handles = handles([2]),
+    {ok, _} = take(Handles),
+    {ok, _} = take(Handles),
+    ?assertEqual(none, take(Handles)),
+    hornbeam_stream:ended(Handle),
+    ?assertMatch({ok, _}, take(Handles)).
+
+two_at_once_do_not_both_get_the_last_place(_Config) ->
+    Handles = handles([7, 6, 7]),
+    Me = self(),
+    Takers = [spawn_monitor(fun() -> Me ! {took, take(Handles)} end) || _ <- lists:seq(1, 100)],
+    [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Takers],
+    ?assertEqual({20, 80}, taken(100, 0, 0)),
+    ?assertEqual([7, 6, 7], [hornbeam_stream:load(Handle) || Handle <- Handles]).
+
+taken(0, Given, Refused) ->
+    {Given, Refused};
+taken(Left, Given, Refused) ->
+    receive
+        {took, {ok, _}} -> taken(Left - 1, Given + 1, Refused);
+        {took, none} -> taken(Left - 1, Given, Refused + 1)
+    end.
+
+the_worker_with_the_least_streams_is_chosen(_Config) ->
+    [First, Second] = Handles = handles([infinity, infinity]),
+    hornbeam_stream:started(First),
+    {ok, Taken} = take(Handles),
+    ?assertEqual(hornbeam_stream:worker(Second), hornbeam_stream:worker(Taken)).
+
+a_slow_worker_is_chosen_only_when_all_are(_Config) ->
+    [First, Second] = Handles = handles([infinity, infinity]),
+    hornbeam_stream:slow(First, true),
+    hornbeam_stream:started(Second),
+    ?assertEqual(hornbeam_stream:worker(Second), chosen(Handles)),
+    hornbeam_stream:slow(Second, true),
+    ?assertEqual(hornbeam_stream:worker(First), chosen(Handles)).
+
+chosen(Handles) ->
+    {ok, Taken} = take(Handles),
+    hornbeam_stream:worker(Taken).
+
+a_closed_worker_gives_no_place(_Config) ->
+    [Handle] = Handles = handles([infinity]),
+    ?assertEqual(closed, hornbeam_stream:close(Handle)),
+    ?assertEqual(none, take(Handles)),
+    ?assertEqual(0, hornbeam_stream:load(Handle)).
+
+a_worker_with_a_place_taken_does_not_close(_Config) ->
+    [Handle] = Handles = handles([infinity]),
+    {ok, _} = take(Handles),
+    ?assertEqual(busy, hornbeam_stream:close(Handle)),
+    hornbeam_stream:ended(Handle),
+    ?assertEqual(closed, hornbeam_stream:close(Handle)).
+
+%% The queue
+
+those_who_wait_are_served_in_their_order(_Config) ->
+    [Handle] = Handles = full_handles(),
+    {[First, Second], Queue} = joined(2, queue(10)),
+    Waiting = hornbeam_pool_queue:serve(Handles, Queue),
+    hornbeam_stream:ended(Handle),
+    One = hornbeam_pool_queue:serve(Handles, Waiting),
+    ?assertMatch({ok, _}, answer(First)),
+    ?assertEqual(none, answer(Second)),
+    hornbeam_stream:ended(Handle),
+    None = hornbeam_pool_queue:serve(Handles, One),
+    ?assertMatch({ok, _}, answer(Second)),
+    ?assertEqual(0, hornbeam_pool_queue:count(None)).
+
+a_free_place_is_told_once_and_only_when_wanted(_Config) ->
+    [Handle] = Handles = handles([2]),
+    [{ok, _} = take(Handles) || _ <- [1, 2]],
+    hornbeam_stream:ended(Handle),
+    ?assertEqual(0, rooms()),
+    {ok, _} = take(Handles),
+    {_, Queue} = joined(1, queue(10)),
+    _ = hornbeam_pool_queue:serve(Handles, Queue),
+    ?assertEqual(0, rooms()),
+    [hornbeam_stream:ended(Handle) || _ <- [1, 2]],
+    ?assertEqual(1, rooms()).
+
+rooms() ->
+    receive
+        {room, _} -> 1 + rooms()
+    after 0 ->
+        0
+    end.
+
+a_queue_holds_so_many_and_not_one_more(_Config) ->
+    {[First, Second, Third], Queue} = joined(3, queue(2)),
+    ?assertEqual([none, none, {error, queue_full}], [answer(R) || R <- [First, Second, Third]]),
+    ?assertEqual(2, hornbeam_pool_queue:count(Queue)).
+
+who_waits_too_long_is_told(_Config) ->
+    {[Ref], Queue} = joined(1, hornbeam_pool_queue:new(10, 1, atomics:new(1, []))),
+    receive
+        {late, Ref} -> ok
+    end,
+    ?assertEqual(0, hornbeam_pool_queue:count(hornbeam_pool_queue:late(Ref, Queue))),
+    ?assertEqual({error, late}, answer(Ref)).
+
+who_leaves_is_not_served(_Config) ->
+    {[First, Second], Queue} = joined(2, queue(10)),
+    {left, Left} = hornbeam_pool_queue:leave(First, Queue),
+    ?assertEqual(unknown, hornbeam_pool_queue:leave(First, Left)),
+    _ = hornbeam_pool_queue:serve(handles([1]), Left),
+    ?assertEqual(none, answer(First)),
+    ?assertMatch({ok, _}, answer(Second)).
+
+all_are_told_when_the_pool_stops(_Config) ->
+    {Refs, Queue} = joined(2, queue(10)),
+    ?assertEqual(0, hornbeam_pool_queue:count(hornbeam_pool_queue:abandon(Queue))),
+    ?assertEqual([{error, no_worker}, {error, no_worker}], [answer(Ref) || Ref <- Refs]).
+
+%% The worker's side of a place
+
+a_place_is_given_back_once(_Config) ->
+    Place = make_ref(),
+    Given = hornbeam_worker_places:given(Place, self(), hornbeam_worker_places:new()),
+    {ok, Free} = hornbeam_worker_places:back(Place, Given),
+    ?assertEqual(unknown, hornbeam_worker_places:back(Place, Free)),
+    Used = hornbeam_worker_places:used(Place, Given),
+    ?assertEqual(unknown, hornbeam_worker_places:back(Place, Used)).
+
+the_death_of_a_holder_is_known(_Config) ->
+    Place = make_ref(),
+    Holder = spawn(fun() -> receive _ -> ok end end),
+    Given = hornbeam_worker_places:given(Place, Holder, hornbeam_worker_places:new()),
+    hornbeam_eventually:dead(Holder),
+    receive
+        {{'DOWN', {place, Place}}, _, process, Holder, killed} -> ok
+    end,
+    ?assertMatch({ok, _}, hornbeam_worker_places:back(Place, Given)).
+
+a_stream_may_be_opened_before_the_news_of_its_place(_Config) ->
+    Place = make_ref(),
+    New = hornbeam_worker_places:new(),
+    Used = hornbeam_worker_places:used(Place, New),
+    ?assertEqual(New, hornbeam_worker_places:given(Place, self(), Used)).
+
+%% Handles of workers that nobody plays: their mailboxes are ours to ignore.
+
+handles(Limits) ->
+    Worker = fun() -> receive stop -> ok end end,
+    [hornbeam_stream:handle(spawn_link(Worker), self(), self(), Limit) || Limit <- Limits].
+
+full_handles() ->
+    Handles = handles([1]),
+    {ok, _} = take(Handles),
+    Handles.
+
+take(Handles) ->
+    hornbeam_choice:take(Handles, make_ref(), self()).
+
+queue(Max) ->
+    hornbeam_pool_queue:new(Max, 60000, atomics:new(1, [])).
+
+joined(Count, Queue) ->
+    lists:mapfoldl(fun(_, Joined) ->
+        Ref = erlang:alias(),
+        {Ref, hornbeam_pool_queue:join(Ref, self(), Joined)}
+    end, Queue, lists:seq(1, Count)).
+
+answer(Ref) ->
+    receive
+        {hornbeam_pool, Ref, Answer} -> Answer
+    after 0 ->
+        none
+    end.
