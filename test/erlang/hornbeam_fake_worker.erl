@@ -20,9 +20,9 @@ start() ->
 start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
-    #worker{pid = Pid, writer = Writer,
-            handle = hornbeam_stream:handle(Pid, Writer, self(), infinity),
-            events = hornbeam_worker_events:new(Writer)}.
+    Events = hornbeam_worker_events:new(Writer),
+    Handle = hornbeam_stream:handle(Pid, Writer, self(), infinity, {hornbeam_api, Events}),
+    #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.
 
 stop(#worker{pid = Pid, writer = Writer}) ->
     hornbeam_eventually:dead(Pid),

@@ -163,7 +163,8 @@ a_stream_may_be_opened_before_the_news_of_its_place(_Config) ->
 
 handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
-    [hornbeam_stream:handle(spawn_link(Worker), self(), self(), Limit) || Limit <- Limits].
+    [hornbeam_stream:handle(spawn_link(Worker), self(), self(), Limit, no_adoption())
+     || Limit <- Limits].
 
 full_handles() ->
     Handles = handles([1]),
@@ -188,3 +189,6 @@ answer(Ref) ->
     after 0 ->
         none
     end.
+
+%% Nobody subscribes here.
+no_adoption() -> {hornbeam_api, hornbeam_worker_events:new(self())}.

@@ -43,6 +43,9 @@ encode(open_http, [Stream, Scope, Body, More]) ->
     hornbeam_wire:open_http(Stream, scope(Scope), hornbeam_wire_files:plain(Body), More);
 encode(open_websocket, [Stream, Scope]) ->
     hornbeam_wire:open_websocket(Stream, scope(Scope));
+encode(reopen_websocket, [Stream, Scope | Values]) ->
+    [Attempt, Reason, Topics] = hornbeam_wire_files:plain(Values),
+    hornbeam_wire:reopen_websocket(Stream, scope(Scope), Attempt, Reason, Topics);
 encode(reply, [Stream, Ref, Status, Value]) ->
     Packed = hornbeam_msgpack:encode(hornbeam_wire_files:marked(Value)),
     hornbeam_wire:reply(Stream, Ref, Status, Packed);

@@ -243,6 +243,8 @@ samples(_, <<"map">>) ->
     same([#{}, #{<<"k">> => [1, true]}]);
 samples(Name, <<"array">>) when Name =:= <<"scope">> ->
     [scope()];
+samples(<<"topics">>, <<"array">>) ->
+    same([[], [<<"chat:lobby">>, <<"größe"/utf8>>]]);
 samples(_, <<"any">>) ->
     [{hornbeam_msgpack:encode(V), V} || V <- [undefined, {ok, [1]}, #{1 => <<"x">>}]];
 samples(Name, <<"packed">>) ->
@@ -298,7 +300,8 @@ config() ->
         max_message => 16777216,
         op_timeout => 5000,
         pubsub_queue_messages => 1000,
-        pubsub_queue_bytes => 1048576
+        pubsub_queue_bytes => 1048576,
+        resume => false
     },
     Values = Config#{lifespan => <<"auto">>, loop => <<"uvloop">>, stream_window => [262144, 64]},
     {Config, maps:from_list([{atom_to_binary(K), V} || {K, V} <- maps:to_list(Values)])}.

@@ -123,7 +123,8 @@ python() ->
             {uint(), uint(), prop_hornbeam_msgpack:wire_term()},
             {46, 0, {result, R, S, V}, [R, S, V]}
         ),
-        ?LET({R, V}, {uint(), binary()}, {47, 0, {item, R, V}, [R, bytes(V)]})
+        ?LET({R, V}, {uint(), binary()}, {47, 0, {item, R, V}, [R, bytes(V)]}),
+        ?LET(Id, stream(), {49, Id, {moved, Id}, []})
     ]).
 
 few_terms() ->
@@ -178,7 +179,13 @@ beam_message() ->
             {hornbeam_wire:call(R, M, T, F, [A], K), [13, 0, R, M, T, F, A, K]}
         ),
         ?LET({R, N}, {uint(), uint()}, {hornbeam_wire:more(R, N), [14, 0, R, N]}),
-        ?LET(R, uint(), {hornbeam_wire:cancel(R), [15, 0, R]})
+        ?LET(R, uint(), {hornbeam_wire:cancel(R), [15, 0, R]}),
+        ?LET(Id, stream(), {hornbeam_wire:move(Id), [17, Id]}),
+        ?LET(
+            {Id, {Scope, Array}, A, R, T},
+            {stream(), scope(), uint(), text(), list(text())},
+            {hornbeam_wire:reopen_websocket(Id, Scope, A, R, T), [18, Id, Array, A, R, T]}
+        )
     ]).
 
 scope() ->

@@ -38,6 +38,8 @@ CODES = {
     "call": 13,
     "more": 14,
     "cancel": 15,
+    "move": 17,
+    "reopen_websocket": 18,
     "hello": 33,
     "ready": 34,
     "failed": 35,
@@ -53,6 +55,7 @@ CODES = {
     "stopped": 45,
     "result": 46,
     "item": 47,
+    "moved": 49,
 }
 NAMES = {code: name for name, code in CODES.items()}
 
@@ -70,6 +73,7 @@ CONFIG = {
     "op_timeout": 20_000,
     "pubsub_queue_messages": 1000,
     "pubsub_queue_bytes": 1 << 20,
+    "resume": False,
 }
 
 # Long enough for a loaded machine; a test that waits for it has failed.

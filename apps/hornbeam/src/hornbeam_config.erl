@@ -100,6 +100,9 @@ table() ->
       websocket_max_frame_size =>
           {16777216, {range, 1, ?MAX_MESSAGE}, "bytes, from 1 to 134152192"},
       websocket_compress => {false, {one_of, [true, false]}, "true or false"},
+      websocket_resume => {false, {one_of, [true, false]}, "true or false"},
+      websocket_resume_attempts => {5, positive, "a positive integer"},
+      websocket_resume_timeout => {30000, positive, "milliseconds"},
       websocket_ping_interval => {20000, timeout, "milliseconds or infinity"},
       max_connections => {infinity, timeout, "a positive integer or infinity"},
       loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},

@@ -8,7 +8,8 @@ Knows ASGI's WebSocket events; must not know file descriptors or other streams. 
       close                        │ last body     close
         └──────────────────────────┴─────────────────┴────► CLOSED
 
-From each of them but CLOSED to GONE: by `disconnect`, or by text that is not UTF-8.
+From each of them but CLOSED to GONE: by `disconnect`, by `move` (another worker has the client
+from then on), or by text that is not UTF-8.
 """
 
 import asyncio
@@ -21,11 +22,15 @@ from hornbeam_erlang._caller import is_noted
 from hornbeam_erlang._mailbox import Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import Event, common_scope
+from hornbeam_erlang._worker.connection import Allowance
 from hornbeam_erlang._worker.headers import check_bytes, check_headers, check_subprotocol
 from hornbeam_erlang._worker.response import Response
 from hornbeam_erlang._worker.stream import FREE, Shared, Stream
 from hornbeam_erlang._worker.wire import Scope
 from hornbeam_erlang.exceptions import ClientDisconnected
+
+# What an app hears that has to give its client away ("service restart" in IANA's registry).
+MOVED = 1012
 
 # What a close frame leaves for its reason (RFC 6455, 5.5).
 MAX_REASON = 123
@@ -73,6 +78,8 @@ class WebSocket(Stream):
 
     def __init__(self, number: int, shared: Shared) -> None:
         super().__init__(number, shared)
+        if shared.resume:
+            self.allowance = Allowance(shared.window[0], 1)
         self._state = State.CONNECTING
         self._events.append(({"type": "websocket.connect"}, FREE))
         self._accepted: asyncio.Future[bool] = shared.loop.create_future()
@@ -109,6 +116,12 @@ class WebSocket(Stream):
         if self._state is not State.CLOSED:
             self._change(State.GONE)
         super().disconnect(code, reason)
+
+    def move(self) -> None:
+        """Leave the client, and what the app has not taken from it, to another worker."""
+        self._events.clear()
+        self.disconnect(MOVED, b"")
+        self.write(wire.encode_moved(self.number))
 
     def _refuse_text(self) -> None:
         """Close with 1007: the client's text is not UTF-8 (RFC 6455, 8.1)."""

@@ -25,6 +25,7 @@ class Config:
     op_timeout: int
     pubsub_queue_messages: int
     pubsub_queue_bytes: int
+    resume: bool
 
     @classmethod
     def from_map(cls, given: dict[str, Any]) -> Self:

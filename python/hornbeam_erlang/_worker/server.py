@@ -45,7 +45,7 @@ class Server:
         self._transport = transport
         self._write = transport.write
         self._loop = loop
-        self._shared = Shared(loop, transport.write, config.stream_window)
+        self._shared = Shared(loop, transport.write, config.stream_window, config.resume)
         self._root_path = config.root_path
         self._streams: dict[int, Any] = {}
         self._topics = carrier.topics
@@ -56,8 +56,10 @@ class Server:
         self._table: dict[int, Callable[[Message], None]] = {
             wire.OPEN_HTTP: self._open_http,
             wire.OPEN_WEBSOCKET: self._open_websocket,
+            wire.REOPEN_WEBSOCKET: self._reopen_websocket,
             wire.REQUEST_BODY: self._request_body,
             wire.DISCONNECT: self._disconnect,
+            wire.MOVE: self._move,
             wire.ACCEPTED: self._accepted,
             wire.REPLY: transport.reply,
             wire.STOP: self._stop,
@@ -110,6 +112,11 @@ class Server:
             self._topics.leave(message[1])
             stream.disconnect(message[2], message[3])
 
+    def _move(self, message: Message) -> None:
+        if (stream := self._streams.get(message[1])) is not None:
+            self._topics.leave(message[1])
+            stream.move()
+
     def _accepted(self, message: Message) -> None:
         if (stream := self._streams.get(message[1])) is not None:
             stream.accepted()
@@ -139,6 +146,14 @@ class Server:
         _, number, fields = message
         stream = WebSocket(number, self._shared)
         self._open(stream, websocket_scope(wire.decode_scope(fields), self._root_path))
+
+    def _reopen_websocket(self, message: Message) -> None:
+        _, number, fields, attempt, reason, topics = message
+        scope = websocket_scope(wire.decode_scope(fields), self._root_path)
+        scope["extensions"]["hornbeam.resume"] = {"attempt": attempt, "reason": reason}
+        self._open(WebSocket(number, self._shared), scope)
+        for topic in topics:
+            self._topics.subscribe(number, topic)
 
     def _open(self, stream: Stream, scope: dict[str, Any]) -> None:
         if self._state is not None:

@@ -25,6 +25,8 @@ class Shared(NamedTuple):
     loop: asyncio.AbstractEventLoop
     write: Callable[[bytes], None]
     window: tuple[int, int]
+    # Whether a WebSocket may go on with another worker: then each message is acknowledged.
+    resume: bool = False
 
 
 class Stream:

@@ -32,6 +32,8 @@ EVENT = 12
 CALL = 13
 MORE = 14
 CANCEL = 15
+MOVE = 17
+REOPEN_WEBSOCKET = 18
 HELLO = 33
 READY = 34
 FAILED = 35
@@ -47,6 +49,7 @@ OP = 44
 STOPPED = 45
 RESULT = 46
 ITEM = 47
+MOVED = 49
 
 
 class Message(NamedTuple):
@@ -84,6 +87,13 @@ MESSAGES = (
     ),
     _row(MORE, "more", "beam", "ref: uint, items: uint"),
     _row(CANCEL, "cancel", "beam", "ref: uint"),
+    _row(MOVE, "move", "beam"),
+    _row(
+        REOPEN_WEBSOCKET,
+        "reopen_websocket",
+        "beam",
+        "scope: array, attempt: uint, reason: str, topics: array",
+    ),
     _row(HELLO, "hello", "python", "version: uint, about: map"),
     _row(READY, "ready", "python", "about: map"),
     _row(FAILED, "failed", "python", "stage: str, class: str, message: str, traceback: str"),
@@ -104,6 +114,7 @@ MESSAGES = (
     _row(STOPPED, "stopped", "python"),
     _row(RESULT, "result", "python", "ref: uint, status: uint, value: any"),
     _row(ITEM, "item", "python", "ref: uint, value: packed"),
+    _row(MOVED, "moved", "python"),
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
@@ -255,3 +266,7 @@ def encode_result(ref: int, status: int, value: Any) -> bytes:
 
 def encode_item(ref: int, value: bytes) -> bytes:
     return _pack((ITEM, 0, ref, value))
+
+
+def encode_moved(stream: int) -> bytes:
+    return _pack((MOVED, stream))

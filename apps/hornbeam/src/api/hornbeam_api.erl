@@ -8,7 +8,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([handle_op/3, ops/0]).
+-export([handle_op/3, adopt/3, ops/0]).
 -export_type([op/0]).
 
 -type op() :: {Number :: pos_integer(), Name :: binary(), [hornbeam_api_args:arg()],
@@ -124,6 +124,11 @@ handle_op(Number, Packed, Context) ->
                                  [Number]),
             reply(hornbeam_api_answer:error(not_implemented, Text))
     end.
+
+%% @private
+-spec adopt(pid(), pid(), hornbeam_worker_events:events()) -> [binary()].
+adopt(Client, Worker, Events) ->
+    hornbeam_pubsub:adopt(Client, Worker, Events).
 
 handle({_, _, _, _, here, Fun} = Op, {ok, Args}, Context) ->
     reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Context);

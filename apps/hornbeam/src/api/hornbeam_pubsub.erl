@@ -17,7 +17,7 @@
 
 -export([new_tables/0, start_link/0, scope/0]).
 -export([subscribe/1, unsubscribe/1, publish/2, losses/0]).
--export([subscribe/3, unsubscribe/2, publish_value/2, dropped/1]).
+-export([subscribe/3, unsubscribe/2, adopt/3, publish_value/2, dropped/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([how/0, overflow/0, publish_error/0]).
 
@@ -91,7 +91,8 @@ publish(Topic, Term) when is_binary(Topic) ->
 
 %% @doc How many messages were lost between nodes since this node's start: `link' were not sent
 %% because the link was full or down, `unreadable' came but had no form that a subscriber needs;
-%% `slow' were dropped for subscribers that were too slow.
+%% `slow' were dropped for subscribers that were too slow, `parked' came while a subscriber's worker
+%% had ended and no other had taken it yet.
 -spec losses() -> #{hornbeam_topics:loss() => pos_integer()}.
 losses() ->
     hornbeam_topics:losses().
@@ -105,6 +106,11 @@ subscribe(Owner, Topic, How) ->
 -spec unsubscribe(Owner :: pid(), topic()) -> ok.
 unsubscribe(Owner, Topic) ->
     call({unsubscribe, {Owner, Topic}}).
+
+%% @doc Let what a connection has subscribed to in the app come to another worker; the topics.
+-spec adopt(Owner :: pid(), Worker :: pid(), hornbeam_worker_events:events()) -> [topic()].
+adopt(Owner, Worker, Events) ->
+    call({adopt, Owner, {worker, Worker, Events}}).
 
 %% The server waits for nobody, so its answer or its death comes soon.
 call(Request) ->
@@ -194,7 +200,8 @@ watch(Pid, As, #state{watched = Watched} = State) ->
     State#state{watched = Watched#{Pid => As}}.
 
 %% @private
--spec handle_call(tuple(), gen_server:from(), #state{}) -> {reply, ok | {error, gone}, #state{}}.
+-spec handle_call(tuple(), gen_server:from(), #state{}) ->
+    {reply, ok | {error, gone} | [topic()], #state{}}.
 handle_call({subscribe, {Owner, _} = Id, How}, _From, State) ->
     case is_process_alive(Owner) of
         true ->
@@ -204,7 +211,18 @@ handle_call({subscribe, {Owner, _} = Id, How}, _From, State) ->
             {reply, {error, gone}, State}
     end;
 handle_call({unsubscribe, Id}, _From, State) ->
-    {reply, ok, unsubscribed(Id, hornbeam_topics:subscription(Id), State)}.
+    {reply, ok, unsubscribed(Id, hornbeam_topics:subscription(Id), State)};
+handle_call({adopt, Owner, Via}, _From, State) ->
+    Ids = lists:filter(fun is_in_app/1, hornbeam_topics:of_owner(Owner)),
+    lists:foreach(fun(Id) -> hornbeam_topics:change(Id, Via) end, Ids),
+    {reply, [Topic || {_, Topic} <- Ids], watch(element(2, Via), worker, State)}.
+
+is_in_app(Id) ->
+    case hornbeam_topics:subscription(Id) of
+        {ok, parked} -> true;
+        {ok, {worker, _, _}} -> true;
+        _ -> false
+    end.
 
 subscribed(_Id, Via, {ok, Via}, State) ->
     State;
@@ -276,11 +294,17 @@ handle_info(_Stray, State) ->
 down(Pid, #state{watched = Watched} = State) ->
     {As, Left} = maps:take(Pid, Watched),
     hornbeam_topics:forget_owner(Pid),
-    lists:foldl(fun(Id, S) -> unsubscribed(Id, hornbeam_topics:subscription(Id), S) end,
-                State#state{watched = Left}, lost_with(As, Pid)).
+    Without = lists:foldl(fun(Id, S) -> unsubscribed(Id, hornbeam_topics:subscription(Id), S) end,
+                          State#state{watched = Left}, hornbeam_topics:of_owner(Pid)),
+    park(As, Pid),
+    Without.
 
-lost_with(owner, Pid) -> hornbeam_topics:of_owner(Pid);
-lost_with(worker, Pid) -> hornbeam_topics:of_owner(Pid) ++ hornbeam_topics:of_worker(Pid).
+%% Who had subscribed in a worker that is dead either dies of it or goes on with another.
+park(owner, _Pid) ->
+    ok;
+park(worker, Pid) ->
+    Ids = hornbeam_topics:of_worker(Pid),
+    lists:foreach(fun(Id) -> hornbeam_topics:change(Id, parked) end, Ids).
 
 numbers(Topic) ->
     {Count, Forwarding} = hornbeam_topics:subscribers(Topic),

@@ -6,7 +6,7 @@
 %% hornbeam_pubsub changes the tables, and makes the lanes agree with the subscriptions.
 -module(hornbeam_topics).
 
--export([new_tables/0, add/2, remove/1, rebuild/0]).
+-export([new_tables/0, add/2, remove/1, change/2, rebuild/0]).
 -export([subscription/1, subscriptions/0, of_owner/1, of_worker/1, subscribers/1]).
 -export([outbox/2, dropped/1, forget_owner/1]).
 -export([prepare/3, deliver/1, lose/1, losses/0]).
@@ -14,10 +14,12 @@
 
 -type topic() :: binary().
 -type id() :: {Owner :: pid(), topic()}.
--type loss() :: link | unreadable | slow.
+-type loss() :: link | unreadable | slow | parked.
 -type via() :: {worker, Worker :: pid(), hornbeam_worker_events:events()}
              | {forward, hornbeam_outbox:outbox(), hornbeam_outbox:policy()}
-             | process.
+             | process
+             | parked.
+%% `parked': its worker has ended, and another may take it; what comes meanwhile is lost.
 
 %% Rows: {Id, Via}, so that who owns what is known after a crash.
 -define(SUBSCRIPTIONS, hornbeam_subscriptions).
@@ -72,6 +74,12 @@ remove({_Owner, Topic} = Id) ->
     [Left, _] = ets:update_counter(?TOTALS, Topic, [{2, -1}, {3, -forwarding(Via)}]),
     delete_if(Left =:= 0, ?TOTALS, Topic).
 
+%% @doc Let the messages of a subscription that is there go another way.
+-spec change(id(), via()) -> ok.
+change(Id, Via) ->
+    ok = remove(Id),
+    add(Id, Via).
+
 delete_if(true, Table, Key) ->
     true = ets:delete(Table, Key),
     ok;
@@ -83,7 +91,8 @@ forwarding(_Via) -> 0.
 
 lane(_Id, {worker, _Worker, Events}) -> {worker, Events};
 lane(_Id, {forward, Outbox, Policy}) -> {forward, {Outbox, Policy}};
-lane(_Id, process) -> {process, none}.
+lane(_Id, process) -> {process, none};
+lane(_Id, parked) -> {parked, none}.
 
 lane_pid(_Id, {worker, Worker, _Events}) -> Worker;
 lane_pid({Owner, _Topic}, _Via) -> Owner.
@@ -226,6 +235,9 @@ deliver({{_, forward, _}, {Outbox, Policy}, N}, #message{frame = Frame}) ->
     Dropped = hornbeam_outbox:push(Outbox, Frame, Policy),
     _ = [lose(slow, Dropped) || Dropped > 0],
     N;
+deliver({{_, parked, _}, none, _N}, _Message) ->
+    lose(parked),
+    0;
 deliver({{Topic, process, Pid}, none, N}, #message{term = {ok, Term}}) ->
     Pid ! {hornbeam_pubsub, Topic, Term},
     N.

@@ -13,7 +13,9 @@
     | queue_full
     | queue_timeouts
     | timeouts
-    | slow_clients_closed.
+    | slow_clients_closed
+    | resumes
+    | resumes_late.
 
 names() ->
     [http_requests,
@@ -23,7 +25,9 @@ names() ->
      queue_full,
      queue_timeouts,
      timeouts,
-     slow_clients_closed].
+     slow_clients_closed,
+     resumes,
+     resumes_late].
 
 %% @doc All counters at zero.
 -spec new() -> ref().

@@ -6,6 +6,14 @@
 %%     │ close: 403   response: denial   failure: 500
 %%     │ worker dead: 502   silence: 504
 %%
+%% With the option websocket_resume an open socket outlives its worker:
+%%
+%%   open ──worker dead──▶ pausing ──▶ waiting ──a place──▶ reopening ──accept──▶ open
+%%     └──worker retires──▶ moving ──moved──▶┘   └─none, or too often in vain: closed
+%%
+%% The client notices nothing: what it sends meanwhile waits (hornbeam_resume), and past the
+%% window TCP stops it.
+%%
 %% init/2 holds the handshake back until the app answers, then gives the stream to the
 %% connection process, where the other callbacks run. Frames go straight to the worker's
 %% writer; what the app sends is drained from the mailbox into one write to the socket.
@@ -17,11 +25,24 @@
 
 -type code() :: 1000..4999.
 
+-type phase() ::
+    open
+    | {moving, Why :: binary()}
+    | {pausing, Why :: binary()}
+    | {waiting, Why :: binary(), Ref :: reference()}
+    | reopening.
+%% `Why': what became of the worker before, as docs/wire.md has it.
+
 -record(socket, {
     mount :: hornbeam_mounts:mount(),
     stream :: hornbeam_stream:stream(),
     number :: pos_integer(),
     worker :: reference() | undefined,
+    phase = open :: phase(),
+    %% undefined where a socket ends with its worker
+    resume :: hornbeam_resume:resume() | undefined,
+    %% when the wait for an app that goes on is over
+    deadline :: reference() | undefined,
     %% the TCP socket; undefined over HTTP/2
     tcp :: hornbeam_connection:socket() | undefined,
     %% what the client may send before the app takes some of it
@@ -44,6 +65,9 @@
 %% until it has read on, which is looked at again after a while (ms).
 -define(SLOW, 65536).
 -define(LOOK_AGAIN, 20).
+
+%% While the pool's queue is full, a socket that is to go on asks again after a while (ms).
+-define(WAIT_AGAIN, 500).
 
 %% @doc Have a connection closed with 1001, because the server stops.
 -spec go_away(pid()) -> ok.
@@ -114,10 +138,15 @@ ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
         hornbeam_wire:open_websocket(Number, Scope)
     end),
     Socket = #socket{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
-                     worker = hornbeam_stream:monitor(Stream),
+                     worker = hornbeam_stream:monitor(Stream), resume = resume(Scope, Mount),
                      tcp = maps:get(socket, Req, undefined),
                      credit = hornbeam_stream:window()},
     await_answer(Timeout, Req, Socket).
+
+resume(Scope, #{options := #{websocket_resume := true, websocket_resume_attempts := Limit}}) ->
+    hornbeam_resume:new(Scope, Limit);
+resume(_Scope, _Mount) ->
+    undefined.
 
 await_answer(Timeout, Req, #socket{number = Number, worker = Worker} = Socket) ->
     receive
@@ -196,24 +225,36 @@ in_time(Timeout) -> max(1, Timeout div ?PINGS_IN_TIME).
 %% @private
 -spec websocket_handle(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}.
 websocket_handle({text, Data}, Socket) ->
-    received(fun hornbeam_wire:receive_text/2, Data, Socket);
+    received(text, Data, Socket);
 websocket_handle({binary, Data}, Socket) ->
-    received(fun hornbeam_wire:receive_bytes/2, Data, Socket);
+    received(binary, Data, Socket);
 websocket_handle(_PingOrPong, Socket) ->
     {[], Socket}.
 
-received(Op, Data, #socket{stream = Stream, number = Number} = Socket) ->
+received(Kind, Data, Socket) ->
     #socket{credit = {Bytes, Messages}, mount = #{options := Options}} = Socket,
     #{websocket_max_frame_size := Max} = Options,
     Size = byte_size(Data),
     case Size =< Max of
         true ->
-            hornbeam_stream:write(Stream, Op(Number, Data)),
-            paused_if_spent(Socket#socket{credit = {Bytes - Size, Messages - 1}}, Bytes, Messages);
+            Kept = pass_on(Kind, Data, Socket),
+            paused_if_spent(Kept#socket{credit = {Bytes - Size, Messages - 1}}, Bytes, Messages);
         false ->
             %% Cowboy measures a compressed message before it is inflated.
             close(1009, <<"message too big">>, [], Socket)
     end.
+
+pass_on(Kind, Data, #socket{resume = undefined} = Socket) ->
+    write(Kind, Data, Socket),
+    Socket;
+pass_on(Kind, Data, #socket{resume = Resume, phase = Phase} = Socket) ->
+    _ = [write(Kind, Data, Socket) || Phase =:= open],
+    Socket#socket{resume = hornbeam_resume:received(Kind, Data, Resume)}.
+
+write(text, Data, #socket{stream = Stream, number = Number}) ->
+    hornbeam_stream:write(Stream, hornbeam_wire:receive_text(Number, Data));
+write(binary, Data, #socket{stream = Stream, number = Number}) ->
+    hornbeam_stream:write(Stream, hornbeam_wire:receive_bytes(Number, Data)).
 
 %% Out of credit: leave the rest to TCP, and do not take the silence for the client's.
 paused_if_spent(#socket{credit = {Bytes, Messages}} = Socket, BytesBefore, MessagesBefore)
@@ -240,8 +281,18 @@ websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
 websocket_info(ping, #socket{mount = Mount} = Socket) ->
     ping_later(Mount),
     {[ping], Socket};
-websocket_info({'DOWN', Worker, process, _, _}, #socket{worker = Worker} = Socket) ->
-    close(1012, <<"the app's process ended">>, [], Socket);
+websocket_info({'DOWN', Worker, process, _, Reason}, #socket{worker = Worker} = Socket) ->
+    lost(why(Reason), Socket);
+websocket_info({retiring, Number, Why}, #socket{number = Number, phase = open} = Socket) ->
+    {[], move(atom_to_binary(Why), Socket)};
+websocket_info(resume, #socket{phase = {pausing, Why}} = Socket) ->
+    {[], wait(Why, Socket)};
+websocket_info({hornbeam_pool, Ref, Answer}, #socket{phase = {waiting, Why, Ref}} = Socket) ->
+    given(Answer, Why, Socket);
+websocket_info({'DOWN', Ref, process, _, _}, #socket{phase = {waiting, Why, Ref}} = Socket) ->
+    given({error, no_worker}, Why, Socket);
+websocket_info({timeout, Deadline, resume}, #socket{deadline = Deadline} = Socket) ->
+    late(Socket);
 websocket_info(going_away, Socket) ->
     close(1001, <<"the server stops">>, [], Socket);
 websocket_info(_Stray, Socket) ->
@@ -293,7 +344,14 @@ said({ok, {send_text, _, Text}}, _Frame, Commands, Socket) ->
 said({ok, {send_bytes, _, Bytes}}, _Frame, Commands, Socket) ->
     {open, [{binary, Bytes} | Commands], spent(byte_size(Bytes), Socket)};
 said({ok, {credit, _, Bytes, Messages}}, _Frame, Commands, Socket) ->
-    credited(Bytes, Messages, Commands, Socket);
+    credited(Bytes, Messages, Commands, taken(Messages, Socket));
+said({ok, {accept, _, _, _}}, _Frame, Commands, #socket{phase = reopening} = Socket) ->
+    {open, Commands, reopened(Socket)};
+said({ok, Refusal}, _Frame, Commands, #socket{phase = reopening} = Socket)
+        when element(1, Refusal) =:= response_start ->
+    {closed, close(1008, <<"the app does not go on">>, Commands, Socket)};
+said({ok, {moved, _}}, _Frame, Commands, #socket{phase = {moving, Why}} = Socket) ->
+    {open, Commands, moved(Why, Socket)};
 said({ok, {close, _, Code, Reason}}, _Frame, Commands, Socket) ->
     {closed, close(Code, Reason, Commands, Socket)};
 said({ok, {ended, _, undefined, _, _}}, _Frame, Commands, Socket) ->
@@ -303,6 +361,79 @@ said({ok, {ended, _, _Class, _, _}}, _Frame, Commands, Socket) ->
 said(_Wrong, Frame, Commands, #socket{stream = Stream} = Socket) ->
     hornbeam_stream:violated(Stream, Frame),
     {closed, close(1011, <<"internal error">>, Commands, Socket)}.
+
+%% Another worker.
+
+taken(_Messages, #socket{resume = undefined} = Socket) ->
+    Socket;
+taken(Messages, #socket{resume = Resume} = Socket) ->
+    Socket#socket{resume = hornbeam_resume:taken(Messages, Resume)}.
+
+why({shutdown, hung}) -> <<"hung">>;
+why(_Reason) -> <<"died">>.
+
+lost(_Why, #socket{resume = undefined} = Socket) ->
+    close(1012, <<"the app's process ended">>, [], Socket);
+lost(Why, #socket{resume = Resume} = Socket) ->
+    case hornbeam_resume:lost(now_ms(), Resume) of
+        {again, Pause, Again} ->
+            _ = erlang:send_after(Pause, self(), resume),
+            {[], until_deadline(Socket#socket{phase = {pausing, Why}, resume = Again})};
+        give_up ->
+            close(1011, <<"the app's process ends again and again">>, [], Socket)
+    end.
+
+move(_Why, #socket{resume = undefined} = Socket) ->
+    Socket;
+move(Why, #socket{stream = Stream} = Socket) ->
+    hornbeam_stream:move(Stream),
+    Socket#socket{phase = {moving, Why}}.
+
+moved(Why, #socket{worker = Worker} = Socket) ->
+    true = erlang:demonitor(Worker, [flush]),
+    wait(Why, until_deadline(Socket#socket{worker = undefined})).
+
+%% One deadline for all tries, until an app has accepted.
+until_deadline(#socket{deadline = undefined, mount = #{options := Options}} = Socket) ->
+    #{websocket_resume_timeout := Timeout} = Options,
+    Socket#socket{deadline = erlang:start_timer(Timeout, self(), resume)};
+until_deadline(Socket) ->
+    Socket.
+
+late(#socket{mount = #{counters := Counters}} = Socket) ->
+    hornbeam_counters:add(resumes_late, Counters),
+    close(1012, <<"no process of the app goes on">>, [], Socket).
+
+wait(Why, #socket{mount = #{pool := Pool}} = Socket) ->
+    Socket#socket{phase = {waiting, Why, hornbeam_pool:wait(Pool)}}.
+
+given({ok, Handle}, Why, #socket{resume = Resume0} = Socket) ->
+    Resume = hornbeam_resume:tried(Resume0),
+    Scope = hornbeam_resume:scope(Resume),
+    Attempt = hornbeam_resume:attempt(Resume),
+    Stream = hornbeam_stream:reopen(Handle, fun(Number, Topics) ->
+        hornbeam_wire:reopen_websocket(Number, Scope, Attempt, Why, Topics)
+    end),
+    {[], Socket#socket{stream = Stream, number = hornbeam_stream:number(Stream), resume = Resume,
+                       worker = hornbeam_stream:monitor(Stream), sent = {0, 0},
+                       phase = reopening}};
+given({error, no_worker}, _Why, Socket) ->
+    close(1012, <<"no process of the app goes on">>, [], Socket);
+given({error, _QueueIsFullOrLate}, Why, Socket) ->
+    _ = erlang:send_after(?WAIT_AGAIN, self(), resume),
+    {[], Socket#socket{phase = {pausing, Why}}}.
+
+reopened(#socket{stream = Stream, resume = Resume, deadline = Deadline} = Socket) ->
+    #socket{mount = #{counters := Counters}} = Socket,
+    hornbeam_counters:add(resumes, Counters),
+    hornbeam_stream:bind(Stream),
+    lists:foreach(fun({Kind, Data}) -> write(Kind, Data, Socket) end,
+                  hornbeam_resume:untaken(Resume)),
+    _ = erlang:cancel_timer(Deadline),
+    Socket#socket{phase = open, deadline = undefined,
+                  resume = hornbeam_resume:resumed(now_ms(), Resume)}.
+
+now_ms() -> erlang:monotonic_time(millisecond).
 
 %% The account is settled by a message to ourselves, which comes after the write. The write does
 %% not wait for the client (see the listener's high_watermark), so that a client which does not
@@ -349,13 +480,19 @@ close(Code, Reason, Commands, Socket) ->
 
 %% @private
 -spec terminate(term(), cowboy_req:req(), term()) -> ok.
-terminate(Reason, _Req, #socket{stream = Stream, number = Number} = Socket) ->
-    {Code, Text} = how_it_ended(Reason, Socket),
-    hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
-    hornbeam_stream:closed(Stream),
+terminate(Reason, _Req, #socket{} = Socket) ->
+    tell_app(how_it_ended(Reason, Socket), Socket),
     linger(Reason, Socket);
 terminate(_Reason, _Req, _NotUpgraded) ->
     ok.
+
+tell_app(_How, #socket{phase = {waiting, _, Ref}, mount = #{pool := Pool}}) ->
+    hornbeam_pool:forget(Pool, Ref);
+tell_app(_How, #socket{phase = {pausing, _}}) ->
+    ok;
+tell_app({Code, Text}, #socket{stream = Stream, number = Number}) ->
+    hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
+    hornbeam_stream:closed(Stream).
 
 linger({error, closed}, _Socket) -> ok;
 linger(_Reason, #socket{tcp = undefined}) -> ok;

@@ -28,7 +28,9 @@
     event/2,
     call/6,
     more/2,
-    cancel/1
+    cancel/1,
+    move/1,
+    reopen_websocket/5
 ]).
 -export([new_buffer/0, frames/2, route/1, decode/1, args/1]).
 -export_type([
@@ -56,7 +58,8 @@
     max_message := pos_integer(),
     op_timeout := pos_integer(),
     pubsub_queue_messages := pos_integer(),
-    pubsub_queue_bytes := pos_integer()
+    pubsub_queue_bytes := pos_integer(),
+    resume := boolean()
 }.
 
 -type scope() :: #{
@@ -88,7 +91,8 @@
     | {op, stream(), Ref :: ref(), Op :: non_neg_integer(), Args :: binary()}
     | {stopped}
     | {result, Ref :: ref(), Status :: non_neg_integer(), Value :: term()}
-    | {item, Ref :: ref(), Value :: binary()}.
+    | {item, Ref :: ref(), Value :: binary()}
+    | {moved, stream()}.
 
 -type name() :: atom().
 -type reason() ::
@@ -129,7 +133,8 @@ start(Config) ->
         <<"max_message">> => maps:get(max_message, Config),
         <<"op_timeout">> => maps:get(op_timeout, Config),
         <<"pubsub_queue_messages">> => maps:get(pubsub_queue_messages, Config),
-        <<"pubsub_queue_bytes">> => maps:get(pubsub_queue_bytes, Config)
+        <<"pubsub_queue_bytes">> => maps:get(pubsub_queue_bytes, Config),
+        <<"resume">> => maps:get(resume, Config)
     },
     [head(3, ?START, 0), hornbeam_msgpack:encode(Map)].
 
@@ -142,6 +147,24 @@ open_http(Stream, Scope, Body, More) ->
 -spec open_websocket(stream(), scope()) -> iodata().
 open_websocket(Stream, Scope) ->
     [head(3, ?OPEN_WEBSOCKET, Stream), scope(Scope)].
+
+%% @doc Opens a stream for a WebSocket that had another worker; its client sees nothing of it.
+-spec reopen_websocket(stream(), scope(), Attempt, Reason, Topics) -> iodata() when
+    Attempt :: pos_integer(), Reason :: binary(), Topics :: [binary()].
+reopen_websocket(Stream, Scope, Attempt, Reason, Topics) ->
+    [
+        head(6, ?REOPEN_WEBSOCKET, Stream),
+        scope(Scope),
+        hornbeam_msgpack:uint(Attempt),
+        text(Reason),
+        hornbeam_msgpack:array(length(Topics)),
+        [text(Topic) || Topic <- Topics]
+    ].
+
+%% @doc Takes a stream away from a worker, so that another can have it.
+-spec move(stream()) -> iodata().
+move(Stream) ->
+    head(2, ?MOVE, Stream).
 
 %% @doc Continues an HTTP request's body.
 -spec request_body(stream(), Body :: iodata(), More :: boolean()) -> iodata().
@@ -378,6 +401,7 @@ layout(?OP) -> {op, both, [uint, uint, rest]};
 layout(?STOPPED) -> {stopped, worker, []};
 layout(?RESULT) -> {result, worker, [uint, uint, any]};
 layout(?ITEM) -> {item, worker, [uint, bin]};
+layout(?MOVED) -> {moved, stream, []};
 layout(_) -> undefined.
 
 -spec decode(layout() | undefined, integer(), byte(), binary()) ->

@@ -18,6 +18,8 @@
 -define(CALL, 13).
 -define(MORE, 14).
 -define(CANCEL, 15).
+-define(MOVE, 17).
+-define(REOPEN_WEBSOCKET, 18).
 
 %% both ways
 -define(CREDIT, 9).
@@ -38,3 +40,4 @@
 -define(STOPPED, 45).
 -define(RESULT, 46).
 -define(ITEM, 47).
+-define(MOVED, 49).

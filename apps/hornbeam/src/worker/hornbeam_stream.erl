@@ -4,9 +4,10 @@
 %% ops, and may give it to another process. It knows the worker's messages, not its state.
 -module(hornbeam_stream).
 
--export([handle/4, worker/1, load/1, started/1, ended/1]).
+-export([handle/5, worker/1, load/1, started/1, ended/1]).
 -export([take/3, give_back/1, want/1, close/1, is_slow/1, slow/2]).
--export([open/3, open/4, hand_over/2, bind/1, closed/1, violated/2, write/2, number/1, monitor/1]).
+-export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/2]).
+-export([write/2, number/1, monitor/1]).
 -export([window/0]).
 -export_type([handle/0, stream/0, kind/0]).
 
@@ -17,6 +18,8 @@
     %% how many streams the worker runs at once
     limit :: pos_integer() | infinity,
     counts :: atomics:atomics_ref(),
+    %% who moves what a client has in Erlang from one worker to another
+    adoption :: {Api :: module(), hornbeam_worker_events:events()},
     %% the place that was taken, to open one stream on
     place :: reference() | undefined
 }).
@@ -44,10 +47,10 @@
 -define(CLOSED, (1 bsl 40)).
 
 %% @doc The handle of a worker and its writer, which tells its pool of room.
--spec handle(Worker :: pid(), Writer :: pid(), Pool :: pid(), Limit :: pos_integer() | infinity) ->
-    handle().
-handle(Worker, Writer, Pool, Limit) ->
-    #handle{worker = Worker, writer = Writer, pool = Pool, limit = Limit,
+-spec handle(Worker :: pid(), Writer :: pid(), Pool :: pid(), Limit :: pos_integer() | infinity,
+             {Api :: module(), hornbeam_worker_events:events()}) -> handle().
+handle(Worker, Writer, Pool, Limit, Adoption) ->
+    #handle{worker = Worker, writer = Writer, pool = Pool, limit = Limit, adoption = Adoption,
             counts = atomics:new(4, [])}.
 
 %% @doc The process behind a handle.
@@ -149,6 +152,18 @@ open(#handle{counts = Counts, place = Place} = Handle, Kind, Client, Op) ->
     Number = atomics:add_get(Counts, ?LAST, 1),
     Worker ! {open, Place, Kind, Number, self(), Client, Op(Number)},
     #stream{worker = Worker, writer = Writer, number = Number}.
+
+%% @doc Open a stream for a WebSocket of the calling process that had another worker. `Op' makes
+%% the opening op from its number and the topics that came with the client.
+-spec reopen(handle(), fun((pos_integer(), Topics :: [binary()]) -> iodata())) -> stream().
+reopen(#handle{worker = Worker, adoption = {Api, Events}} = Handle, Op) ->
+    Topics = Api:adopt(self(), Worker, Events),
+    open(Handle, websocket, fun(Number) -> Op(Number, Topics) end).
+
+%% @doc Take a stream away from a worker that lives; its owner hears when that is done.
+-spec move(stream()) -> ok.
+move(#stream{number = Number} = Stream) ->
+    write(Stream, hornbeam_wire:move(Number)).
 
 %% @doc Give a stream to another process. What Python says meanwhile waits until that process
 %% calls {@link bind/1}.

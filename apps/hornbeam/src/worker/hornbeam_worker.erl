@@ -101,14 +101,14 @@ init(#{python := Python, options := #{startup_timeout := Timeout} = Options} = S
 
 new(Port, Start) ->
     Writer = hornbeam_worker_writer:start_link(Port),
+    Events = hornbeam_worker_events:new(Writer),
     #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
-          writer = Writer, handle = handle(Writer, Start),
-          events = hornbeam_worker_events:new(Writer),
+          writer = Writer, handle = handle(Writer, Events, Start), events = Events,
           buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(),
           started = erlang:monotonic_time(second)}.
 
-handle(Writer, #{pool := Pool, options := #{worker_connections := Limit}}) ->
-    hornbeam_stream:handle(self(), Writer, Pool, Limit).
+handle(Writer, Events, #{pool := Pool, api := Api, options := #{worker_connections := Limit}}) ->
+    hornbeam_stream:handle(self(), Writer, Pool, Limit, {Api, Events}).
 
 %% @private
 -spec starting(gen_statem:event_type(), term(), #data{}) ->
@@ -241,6 +241,11 @@ route({Code, Number}, Frame, _State, #data{streams = Streams0} = Data)
         {ok, Streams} -> {ok, Data#data{streams = Streams}};
         {error, Reason} -> {error, Reason}
     end;
+route({?MOVED, Number}, Frame, _State, #data{streams = Streams0} = Data) when Number > 0 ->
+    case hornbeam_worker_streams:moved(Number, Frame, Streams0) of
+        {ok, Streams} -> {ok, Data#data{streams = Streams}};
+        {error, Reason} -> {error, Reason}
+    end;
 route({?ENDED, Number}, Frame, _State, Data) when Number > 0 ->
     app_ended(Number, Frame, Data);
 route({?OP, _Number}, Frame, _State, Data) ->
@@ -313,13 +318,13 @@ start_config(#data{start = #{name := Name, options := Options}}) ->
     #{app := App, worker_class := Interface, pythonpath := Path, root_path := RootPath,
       lifespan := Lifespan, loop := Loop, websocket_max_frame_size := MaxMessage,
       op_timeout := OpTimeout, pubsub_queue_messages := QueueMessages,
-      pubsub_queue_bytes := QueueBytes} = Options,
+      pubsub_queue_bytes := QueueBytes, websocket_resume := Resume} = Options,
     #{app => App, interface => atom_to_binary(Interface), pythonpath => Path,
       root_path => RootPath, lifespan => Lifespan, loop => Loop,
       worker => Name, stream_window => hornbeam_stream:window(),
       worker_window => ?WORKER_WINDOW, max_message => MaxMessage,
       op_timeout => OpTimeout, pubsub_queue_messages => QueueMessages,
-      pubsub_queue_bytes => QueueBytes}.
+      pubsub_queue_bytes => QueueBytes, resume => Resume}.
 
 log(Level, Logger, Text, Data) ->
     logger:log(logger_level(Level), "~ts ~ts: ~ts", [name(Data), Logger, Text],

@@ -26,3 +26,8 @@
 %% Answer one op. `Args' is a packed array. Runs in the process that routes the worker's
 %% messages, so it must be quick; it must not fail on any input.
 -callback handle_op(Op :: non_neg_integer(), Args :: binary(), context()) -> answer().
+
+%% A client goes on with this worker: what it had with the one before is this one's now. The
+%% topics of which it wants to hear in the app. Runs in the client's process.
+-callback adopt(Client :: pid(), Worker :: pid(), hornbeam_worker_events:events()) ->
+    Topics :: [binary()].

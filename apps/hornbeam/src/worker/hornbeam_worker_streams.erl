@@ -5,11 +5,13 @@
 %%       │ owner gone          │ owner gone      (what Python says waits while it is moving)
 %%       └──────▶ gone ◀───────┘
 %%
-%% An entry is removed when the app has ended the stream. It monitors and sends; it knows
+%% A stream that Python has given away (moved/3) is gone for this worker. An entry is removed when
+%% the app has ended the stream. It monitors and sends; it knows
 %% neither the port nor what a frame says.
 -module(hornbeam_worker_streams).
 
--export([new/0, open/4, open/5, hand_over/3, bind/3, owner_down/3, closed/2, deliver/3, ended/3]).
+-export([new/0, open/4, open/5, hand_over/3, bind/3, owner_down/3, closed/2]).
+-export([deliver/3, moved/3, ended/3]).
 -export([owners/2, client/2]).
 -export_type([streams/0, client/0]).
 
@@ -66,7 +68,8 @@ hand_over(Number, Owner, Streams) ->
             Streams
     end.
 
-%% @doc The new owner is ready: it gets what waited.
+%% @doc The new owner is ready: it gets what waited. An owner that keeps its stream says so too, of
+%% a WebSocket that is accepted.
 -spec bind(pos_integer(), pid(), streams()) -> streams().
 bind(Number, Owner, Streams) ->
     case entry(Number, Streams) of
@@ -74,6 +77,8 @@ bind(Number, Owner, Streams) ->
             lists:foreach(fun(Frame) -> send(Owner, Number, Frame) end, lists:reverse(Waiting)),
             Bound = Entry#entry{accepted = true, owner = {open, Owner, Ref}},
             bound(Ended, Number, Bound, Streams);
+        #entry{owner = {open, Owner, _}} = Entry ->
+            put_entry(Number, Entry#entry{accepted = true}, Streams);
         _ ->
             Streams
     end.
@@ -127,6 +132,15 @@ deliver(Number, Frame, Streams) ->
             {ok, Streams};
         none ->
             over(Number, Streams)
+    end.
+
+%% @doc Python has given a stream away: its owner gets the frame that says so, and no other.
+-spec moved(pos_integer(), Frame :: binary(), streams()) ->
+    {ok, streams()} | {error, {no_such_stream, pos_integer()}}.
+moved(Number, Frame, Streams0) ->
+    case deliver(Number, Frame, Streams0) of
+        {ok, Streams} -> {ok, gone(Number, Streams)};
+        {error, _} = Error -> Error
     end.
 
 %% @doc The app has ended a stream; its owner gets the frame that says so.

@@ -1,0 +1,84 @@
+"""WebSocket handlers that go on with a socket of another worker; `gallery` says how."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+import hornbeam_erlang
+from hornbeam_erlang import aio
+
+from gallery import gallery
+from sockets import accept, echo, messages, say  # noqa: F401 - part of the gallery
+
+
+def resumed(scope) -> dict | None:
+    return scope["extensions"].get("hornbeam.resume")
+
+
+async def names(scope, receive, send):
+    """Answer each message with our process and it; say first how we came to the socket."""
+    await accept(send)
+    await say(send, json.dumps({"pid": os.getpid(), "resume": resumed(scope)}))
+    async for event in messages(receive):
+        await say(send, f"{os.getpid()} {event['text']}")
+
+
+async def numbers(scope, receive, send):
+    """Answer each message with itself; say nothing of our own."""
+    await accept(send)
+    async for event in messages(receive):
+        await say(send, event["text"])
+
+
+async def lazy(scope, receive, send):
+    """Take a message only after another would have come, and answer it."""
+    await accept(send)
+    async for event in messages(receive):
+        await say(send, event["text"])
+        await asyncio.sleep(0.05)
+
+
+async def bound(scope, receive, send):
+    """Bind things to the connection, the first time; answer with what `check_pubsub` says."""
+    key = scope["query_string"].decode()
+    await accept(send, subprotocol="first" if resumed(scope) is None else "another")
+    if resumed(scope) is None:
+        hornbeam_erlang.state_incr(key, scope="connection")
+        hornbeam_erlang.subscribe(key)
+        hornbeam_erlang.subscribe(f"{key} forwarded", forward=True)
+    await say(send, json.dumps(resumed(scope)))
+    while True:
+        topic, message = await aio.receive_pubsub()
+        await say(send, json.dumps([topic, message]))
+
+
+async def deadly(scope, receive, send):
+    """Live until the first message; end the process whenever we are to go on."""
+    if resumed(scope) is not None:
+        os._exit(7)
+    await accept(send)
+    await receive()
+    await receive()
+    os._exit(7)
+
+
+async def refusing(scope, receive, send):
+    """Refuse to go on: with a close, a response, a failure or by returning, as the path says."""
+    how = scope["path"].split("/")[2]
+    if resumed(scope) is None:
+        await accept(send)
+        await receive()
+        await receive()
+        os._exit(7)
+    if how == "close":
+        await send({"type": "websocket.close", "code": 4321, "reason": "no more"})
+    elif how == "response":
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"no more"})
+    elif how == "failure":
+        raise LookupError("a secret of the app")
+
+
+application = gallery(globals())

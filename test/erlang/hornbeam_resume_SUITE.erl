@@ -1,0 +1,53 @@
+%% What it takes to go on with another worker: what is kept, and when it is given up.
+-module(hornbeam_resume_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [what_is_not_taken_is_kept_in_order, more_is_never_taken_than_is_there,
+     the_first_loss_has_no_pause_and_the_next_have_growing_ones,
+     past_the_limit_it_is_given_up, an_app_that_lasted_starts_the_count_anew,
+     an_app_that_never_accepted_has_not_lasted].
+
+new(Limit) -> hornbeam_resume:new(#{}, Limit).
+
+what_is_not_taken_is_kept_in_order(_Config) ->
+    Messages = [{text, <<"a">>}, {binary, <<"b">>}, {text, <<"c">>}],
+    Received = lists:foldl(fun({Kind, Data}, Resume) ->
+        hornbeam_resume:received(Kind, Data, Resume)
+    end, new(1), Messages),
+    ?assertEqual(Messages, hornbeam_resume:untaken(Received)),
+    ?assertEqual(Messages, hornbeam_resume:untaken(hornbeam_resume:taken(0, Received))),
+    ?assertEqual(tl(Messages), hornbeam_resume:untaken(hornbeam_resume:taken(1, Received))),
+    ?assertEqual([], hornbeam_resume:untaken(hornbeam_resume:taken(3, Received))).
+
+more_is_never_taken_than_is_there(_Config) ->
+    One = hornbeam_resume:received(text, <<"a">>, new(1)),
+    ?assertEqual([], hornbeam_resume:untaken(hornbeam_resume:taken(1 bsl 60, One))).
+
+the_first_loss_has_no_pause_and_the_next_have_growing_ones(_Config) ->
+    ?assertEqual([0, 100, 200, 400, 800, 1600, 3200, 5000, 5000], pauses(0, 9, new(9))).
+
+past_the_limit_it_is_given_up(_Config) ->
+    ?assertEqual([0, 100, give_up], pauses(0, 3, new(2))).
+
+an_app_that_lasted_starts_the_count_anew(_Config) ->
+    {again, 0, Once} = hornbeam_resume:lost(0, new(1)),
+    Resumed = hornbeam_resume:resumed(0, hornbeam_resume:tried(Once)),
+    ?assertEqual(give_up, hornbeam_resume:lost(9999, Resumed)),
+    ?assertMatch({again, 0, _}, hornbeam_resume:lost(10000, Resumed)).
+
+an_app_that_never_accepted_has_not_lasted(_Config) ->
+    {again, 0, Once} = hornbeam_resume:lost(20000, hornbeam_resume:resumed(0, new(1))),
+    ?assertEqual(give_up, hornbeam_resume:lost(90000, hornbeam_resume:tried(Once))).
+
+%% How long each of so many losses in a row makes it wait.
+pauses(_Now, 0, _Resume) ->
+    [];
+pauses(Now, Left, Resume) ->
+    case hornbeam_resume:lost(Now, Resume) of
+        {again, Pause, Next} -> [Pause | pauses(Now, Left - 1, hornbeam_resume:tried(Next))];
+        give_up -> [give_up]
+    end.
