@@ -6,6 +6,7 @@
 -module(hornbeam).
 
 -export([start/1, start/2, stop/0, info/0, format_error/1]).
+-export([connections/0, connections/1, kick/3]).
 -export([publish/2, subscribe/1, unsubscribe/1]).
 -export([call/3, call/4, cast/3, cast/4]).
 -export([register_function/2, register_function/3, unregister_function/1]).
@@ -62,6 +63,39 @@ info() ->
 
 with_losses(Served) when map_size(Served) =:= 0 -> Served;
 with_losses(Served) -> Served#{pubsub_losses => hornbeam_pubsub:losses()}.
+
+%% @doc All open WebSockets; see {@link connections/1}.
+-spec connections() -> [hornbeam_connections:description()].
+connections() ->
+    connections(#{}).
+
+%% @doc The open WebSockets that a filter lets through, oldest first.
+%%
+%% Of each: `id', `pid', `path', `peer' ({Host, Port}), `worker' (its name), `state' (open or
+%% resuming), `seconds' since it was opened, `messages_in', `bytes_in', `messages_out', `bytes_out',
+%% `untaken' (messages that wait for the app), `mailbox' (messages that wait in the connection's
+%% process), `unsent' (bytes that the client has not read), `subscriptions' (topics), and `resume'
+%% (none, or how often it went on with another worker and how many seconds ago). A filter is a map
+%% of what must be equal, or a fun that says true. A connection that does not answer within 5 s is
+%% left out.
+-spec connections(#{atom() => term()} | fun((hornbeam_connections:description()) -> boolean())) ->
+    [hornbeam_connections:description()].
+connections(Filter) when is_map(Filter) ->
+    connections(fun(Connection) -> maps:merge(Connection, Filter) =:= Connection end);
+connections(Filter) when is_function(Filter, 1) ->
+    Names = hornbeam_pool:names(main),
+    [Connection || Described <- hornbeam_connections:describe(),
+                   Connection <- [named(Described, Names)], Filter(Connection)].
+
+named(#{worker := Worker, pid := Pid} = Connection, Names) ->
+    Connection#{worker := maps:get(Worker, Names, undefined),
+                subscriptions => [Topic || {_, Topic} <- hornbeam_topics:of_owner(Pid)]}.
+
+%% @doc Close the WebSocket with an id of {@link connections/1}. The reason has at most 123 bytes.
+-spec kick(hornbeam_connections:id(), Code :: 1000..4999, Reason :: unicode:chardata()) ->
+    ok | {error, not_found | {bad_code, term()} | {bad_reason, term()}}.
+kick(Id, Code, Reason) ->
+    hornbeam_connections:kick(Id, Code, Reason).
 
 %% @doc A readable sentence for an error of {@link start/2}.
 -spec format_error(start_error()) -> unicode:chardata().

@@ -15,7 +15,8 @@
     | timeouts
     | slow_clients_closed
     | resumes
-    | resumes_late.
+    | resumes_late
+    | kicked.
 
 names() ->
     [http_requests,
@@ -27,7 +28,8 @@ names() ->
      timeouts,
      slow_clients_closed,
      resumes,
-     resumes_late].
+     resumes_late,
+     kicked].
 
 %% @doc All counters at zero.
 -spec new() -> ref().

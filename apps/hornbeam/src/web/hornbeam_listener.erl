@@ -142,7 +142,7 @@ handle_info(_Stray, State) ->
 terminate(_Reason, #state{pool = Pool, bind = Bind, shutdown_timeout = Timeout}) ->
     Deadline = erlang:monotonic_time(millisecond) + Timeout,
     _ = ranch:suspend_listener(?REF),
-    send_away(hornbeam_pool:owners(websocket, Pool), Deadline),
+    send_away(hornbeam_connections:pids(), Deadline),
     await_all(monitors(hornbeam_pool:owners(http, Pool)), Deadline),
     close(),
     remove_file(Bind).

@@ -33,12 +33,21 @@
     | reopening.
 %% `Why': what became of the worker before, as docs/wire.md has it.
 
+-type about() :: {Path :: binary(), Peer :: {binary(), inet:port_number()} | undefined,
+                  Opened :: integer()}.
+%% Monotonic seconds.
+
 -record(socket, {
     mount :: hornbeam_mounts:mount(),
     stream :: hornbeam_stream:stream(),
     number :: pos_integer(),
     worker :: reference() | undefined,
     phase = open :: phase(),
+    %% for whoever asks
+    id :: hornbeam_connections:id() | undefined,
+    about :: about(),
+    came = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
+    went = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
     %% undefined where a socket ends with its worker
     resume :: hornbeam_resume:resume() | undefined,
     %% when the wait for an app that goes on is over
@@ -139,9 +148,13 @@ ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
     end),
     Socket = #socket{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
                      worker = hornbeam_stream:monitor(Stream), resume = resume(Scope, Mount),
+                     about = about(Scope),
                      tcp = maps:get(socket, Req, undefined),
                      credit = hornbeam_stream:window()},
     await_answer(Timeout, Req, Socket).
+
+about(#{raw_path := Path, client := Client}) ->
+    {binary:copy(Path), Client, erlang:monotonic_time(second)}.
 
 resume(Scope, #{options := #{websocket_resume := true, websocket_resume_attempts := Limit}}) ->
     hornbeam_resume:new(Scope, Limit);
@@ -207,7 +220,7 @@ websocket_init(#socket{stream = Stream, mount = #{counters := Counters} = Mount}
     Worker = hornbeam_stream:monitor(Stream),
     hornbeam_stream:bind(Stream),
     ping_later(Mount),
-    {[], Socket#socket{worker = Worker}, hibernate}.
+    {[], Socket#socket{worker = Worker, id = hornbeam_connections:enter()}, hibernate}.
 
 ping_later(#{options := Options}) ->
     #{websocket_ping_interval := Interval, websocket_timeout := Timeout} = Options,
@@ -237,12 +250,17 @@ received(Kind, Data, Socket) ->
     Size = byte_size(Data),
     case Size =< Max of
         true ->
-            Kept = pass_on(Kind, Data, Socket),
-            paused_if_spent(Kept#socket{credit = {Bytes - Size, Messages - 1}}, Bytes, Messages);
+            Passed = pass_on(Kind, Data, Socket),
+            paused_if_spent(Passed#socket{credit = {Bytes - Size, Messages - 1},
+                                          came = more(1, Size, Passed#socket.came)},
+                            Bytes, Messages);
         false ->
             %% Cowboy measures a compressed message before it is inflated.
             close(1009, <<"message too big">>, [], Socket)
     end.
+
+more(Messages, Bytes, {AllMessages, AllBytes}) ->
+    {AllMessages + Messages, AllBytes + Bytes}.
 
 pass_on(Kind, Data, #socket{resume = undefined} = Socket) ->
     write(Kind, Data, Socket),
@@ -295,15 +313,26 @@ websocket_info({timeout, Deadline, resume}, #socket{deadline = Deadline} = Socke
     late(Socket);
 websocket_info(going_away, Socket) ->
     close(1001, <<"the server stops">>, [], Socket);
+websocket_info({kick, Code, Reason}, #socket{mount = #{counters := Counters}} = Socket) ->
+    hornbeam_counters:add(kicked, Counters),
+    close(Code, Reason, [], Socket);
+websocket_info({describe, Ref}, Socket) ->
+    Ref ! {description, Ref, description(Socket)},
+    {[], Socket};
 websocket_info(_Stray, Socket) ->
     {[], Socket}.
 
 %% What others sent is settled like what the app said: after it is written.
-forwarded(Outbox, {_, Data}, #socket{forwarded = none} = Socket) ->
+forwarded(Outbox, {_, Data}, #socket{forwarded = Forwarded, went = Went} = Socket) ->
+    Size = byte_size(Data),
+    {Messages, Bytes} = unsettled(Forwarded),
+    Socket#socket{forwarded = {Outbox, Messages + 1, Bytes + Size}, went = more(1, Size, Went)}.
+
+unsettled(none) ->
     self() ! settle,
-    Socket#socket{forwarded = {Outbox, 1, byte_size(Data)}};
-forwarded(Outbox, {_, Data}, #socket{forwarded = {_, Messages, Bytes}} = Socket) ->
-    Socket#socket{forwarded = {Outbox, Messages + 1, Bytes + byte_size(Data)}}.
+    {0, 0};
+unsettled({_Outbox, Messages, Bytes}) ->
+    {Messages, Bytes}.
 
 settle_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
     _ = erlang:send_after(?LOOK_AGAIN, self(), settle),
@@ -314,11 +343,11 @@ settle_unless_slow(_Unsent, #socket{forwarded = {Outbox, Messages, Bytes}} = Soc
 
 fetched([], _Outbox, Socket) ->
     {[], Socket};
-fetched(Frames, Outbox, #socket{forwarded = none} = Socket) ->
-    self() ! settle,
-    {Frames, Socket#socket{forwarded = {Outbox, 0, 0}}};
-fetched(Frames, _Outbox, Socket) ->
-    {Frames, Socket}.
+fetched(Frames, Outbox, #socket{forwarded = Forwarded, went = Went} = Socket) ->
+    {Messages, Bytes} = unsettled(Forwarded),
+    Size = lists:sum([byte_size(Data) || {_, Data} <- Frames]),
+    {Frames, Socket#socket{forwarded = {Outbox, Messages, Bytes},
+                           went = more(length(Frames), Size, Went)}}.
 
 %% All that the app and others have said by now goes out together.
 drain(Frame, Commands, Left, Socket0) ->
@@ -445,7 +474,7 @@ spent(Size, #socket{sent = {Bytes, Messages}} = Socket) ->
         {true, false} -> self() ! repay;
         _ -> ok
     end,
-    Socket#socket{sent = Sent}.
+    Socket#socket{sent = Sent, went = more(1, Size, Socket#socket.went)}.
 
 is_due({Bytes, Messages}, AllBytes, AllMessages) ->
     Bytes >= AllBytes div 2 orelse Messages >= AllMessages div 2.
@@ -476,11 +505,39 @@ credited(MoreBytes, MoreMessages, Commands, #socket{credit = {Bytes0, Messages0}
 close(Code, Reason, Commands, Socket) ->
     {lists:reverse(Commands, [{close, Code, Reason}]), Socket#socket{closed = {Code, Reason}}}.
 
+%% For whoever asks.
+
+description(#socket{about = {Path, Peer, Opened}, came = {MessagesIn, BytesIn},
+                    went = {MessagesOut, BytesOut}} = Socket) ->
+    #socket{stream = Stream, phase = Phase, tcp = Tcp, credit = {_, Credit}} = Socket,
+    {message_queue_len, Mailbox} = process_info(self(), message_queue_len),
+    {_, Window} = hornbeam_stream:window(),
+    #{path => Path, peer => Peer, worker => hornbeam_stream:worker_of(Stream),
+      state => state(Phase), seconds => erlang:monotonic_time(second) - Opened,
+      messages_in => MessagesIn, bytes_in => BytesIn,
+      messages_out => MessagesOut, bytes_out => BytesOut,
+      %% what waits: for the app to take it, for this process, for the client to read it (bytes)
+      untaken => max(0, Window - Credit), mailbox => Mailbox,
+      unsent => hornbeam_connection:unsent(Tcp), resume => last_resume(Socket)}.
+
+state(open) -> open;
+state(_Phase) -> resuming.
+
+last_resume(#socket{resume = undefined}) ->
+    none;
+last_resume(#socket{resume = Resume}) ->
+    case {hornbeam_resume:attempt(Resume), hornbeam_resume:last(Resume)} of
+        {0, _} -> none;
+        {Attempt, undefined} -> #{attempt => Attempt};
+        {Attempt, Since} -> #{attempt => Attempt, seconds => (now_ms() - Since) div 1000}
+    end.
+
 %% The end.
 
 %% @private
 -spec terminate(term(), cowboy_req:req(), term()) -> ok.
-terminate(Reason, _Req, #socket{} = Socket) ->
+terminate(Reason, _Req, #socket{id = Id} = Socket) ->
+    _ = [hornbeam_connections:leave(Id) || Id =/= undefined],
     tell_app(how_it_ended(Reason, Socket), Socket),
     linger(Reason, Socket);
 terminate(_Reason, _Req, _NotUpgraded) ->

@@ -11,7 +11,7 @@
 
 -export([new_table/0, start_link/4, await_ready/1, lookup/1]).
 -export([checkout/2, wait/1, forget/2, pick/1, load/1]).
--export([options/1, info/1, owners/2, find/2]).
+-export([options/1, info/1, names/1, owners/2, find/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([name/0]).
 
@@ -220,6 +220,14 @@ owners(Kind, Name) ->
             []
     end.
 
+%% @doc The names of the pool's workers, by their processes.
+-spec names(name()) -> #{pid() => binary()}.
+names(Name) ->
+    case lookup(Name) of
+        {ok, Pool} -> gen_server:call(Pool, names);
+        error -> #{}
+    end.
+
 %% @doc The ready worker with a name, such as `<<"worker-1">>'.
 -spec find(name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
 find(Name, Worker) ->
@@ -272,7 +280,8 @@ worker_name(Number) ->
     <<"worker-", (integer_to_binary(Number))/binary>>.
 
 %% @private
--spec handle_call(await_ready | options | info | {find, binary()}, gen_server:from(), #state{}) ->
+-spec handle_call(await_ready | options | names | info | {find, binary()}, gen_server:from(),
+                  #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(await_ready, _From, #state{phase = serving} = State) ->
     {reply, ok, State};
@@ -286,6 +295,10 @@ handle_call({find, Worker}, _From, #state{slots = Slots} = State) ->
     Found = [Pid || {Number, #slot{pid = Pid, state = ready}} <- maps:to_list(Slots),
                     worker_name(Number) =:= Worker],
     {reply, found(Found), State};
+handle_call(names, _From, #state{slots = Slots} = State) ->
+    {reply, maps:from_list([{Pid, worker_name(Number)}
+                            || {Number, #slot{pid = Pid}} <- maps:to_list(Slots), is_pid(Pid)]),
+     State};
 handle_call(info, _From, #state{slots = Slots, options = Options} = State) ->
     Pids = [Pid || {_, #slot{pid = Pid}} <- lists:sort(maps:to_list(Slots)), is_pid(Pid)],
     Info = #{app => maps:get(app, Options), restarts => State#state.restarts,

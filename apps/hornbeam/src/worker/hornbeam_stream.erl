@@ -7,7 +7,7 @@
 -export([handle/5, worker/1, load/1, started/1, ended/1]).
 -export([take/3, give_back/1, want/1, close/1, is_slow/1, slow/2]).
 -export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/2]).
--export([write/2, number/1, monitor/1]).
+-export([write/2, number/1, worker_of/1, monitor/1]).
 -export([window/0]).
 -export_type([handle/0, stream/0, kind/0]).
 
@@ -200,6 +200,11 @@ write(#stream{writer = Writer}, Op) ->
 -spec number(stream()) -> pos_integer().
 number(#stream{number = Number}) ->
     Number.
+
+%% @doc The process of the stream's worker.
+-spec worker_of(stream()) -> pid().
+worker_of(#stream{worker = Worker}) ->
+    Worker.
 
 %% @doc Be told of the worker's end with a `DOWN' message.
 -spec monitor(stream()) -> reference().

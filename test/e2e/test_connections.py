@@ -1,0 +1,111 @@
+"""The open WebSockets as an operator sees them: listed, filtered, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+from clients import RawWebSocket
+from harness import eventually
+from terms import text
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+
+@pytest.fixture
+def server(serve):
+    return serve("resuming:application", websocket_resume=True, workers=2, fresh=True)
+
+
+def connections(server, filter: str = "#{}") -> list[dict]:
+    return server.node.eval(f"hornbeam:connections({filter})")
+
+
+async def test_a_connection_is_listed_with_what_went_through_it(server):
+    async with connect(f"{server.ws}/echo?a=b") as ws:
+        for message in ("one", "größe", b"\xff" * 10):
+            await ws.send(message)
+            assert await ws.recv() == message
+        host, port = ws.local_address
+        (listed,) = connections(server)
+        worker = [w["name"] for w in server.workers() if w["streams"]]
+        assert listed["peer"] == (host, port)
+        assert listed["path"] == "/echo"
+        assert [listed["worker"]] == worker
+        assert listed["state"] == "open" and listed["resume"] == "none"
+        assert listed["messages_in"] == 3 and listed["bytes_in"] == 3 + 7 + 10
+        assert listed["messages_out"] == 3 and listed["bytes_out"] == 3 + 7 + 10
+        assert listed["unsent"] == 0 and listed["subscriptions"] == []
+        assert 0 <= listed["seconds"] < 20
+    eventually(lambda: connections(server) == [])
+
+
+async def test_subscriptions_and_what_was_forwarded_are_listed(server, key):
+    async with connect(f"{server.ws}/bound?{key}", subprotocols=["first"]) as ws:
+        await ws.recv()
+        server.node.eval(f'hornbeam:publish({text(f"{key} forwarded")}, <<"hello">>)')
+        assert await ws.recv() == "hello"
+        (listed,) = connections(server)
+        assert sorted(listed["subscriptions"]) == [key, f"{key} forwarded"]
+        assert listed["messages_out"] == 2
+
+
+async def test_a_filter_is_a_map_or_a_fun(server):
+    async with connect(f"{server.ws}/numbers") as one, connect(f"{server.ws}/lazy") as other:
+        for ws in (one, one, other):
+            await ws.send("x")
+            await ws.recv()
+        ids = [listed["id"] for listed in connections(server)]
+        assert len(ids) == 2 and ids == sorted(ids)
+        assert [c["id"] for c in connections(server, '#{path => <<"/lazy">>}')] == ids[1:]
+        assert connections(server, "#{path => <<>>}") == []
+        busy = "fun(#{messages_in := N}) -> N > 1 end"
+        assert [c["id"] for c in connections(server, busy)] == ids[:1]
+
+
+async def test_a_kick_closes_one_connection_with_code_and_reason(server):
+    async with connect(f"{server.ws}/numbers") as one, connect(f"{server.ws}/numbers") as other:
+        first = connections(server)[0]["id"]
+        assert server.node.eval(f'hornbeam:kick({first}, 4000, "für immer")') == "ok"
+        with pytest.raises(ConnectionClosed) as closed:
+            await asyncio.wait_for(one.recv(), 20)
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4000, "für immer")
+        await other.send("still here")
+        assert await other.recv() == "still here"
+    assert server.info()["counters"]["kicked"] == 1
+    eventually(lambda: connections(server) == [])
+    assert server.node.eval(f"hornbeam:kick({first}, 4000, <<>>)") == ("error", "not_found")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ("1005, <<>>", ("bad_code", 1005)),
+        ("999, <<>>", ("bad_code", 999)),
+        ("normal, <<>>", ("bad_code", "normal")),
+        ("1000, <<0:992>>", ("bad_reason", bytes(124).decode())),
+        ("1000, <<255>>", None),
+        ("1000, 7", ("bad_reason", 7)),
+    ],
+)
+def test_a_kick_with_what_no_close_frame_carries_is_refused(server, arguments, error):
+    outcome, reason = server.node.eval(f"hornbeam:kick(1, {arguments})")
+    assert outcome == "error" and (error is None or reason == error)
+
+
+async def test_a_socket_without_a_worker_is_listed_and_told_of_the_stop(serve, tmp_path):
+    server = serve(
+        "unstable:application",
+        websocket_resume=True,
+        workers=1,
+        env={"BROKEN": str(tmp_path / "broken")},
+        fresh=True,
+    )
+    with RawWebSocket(server, "/echo") as ws:
+        (tmp_path / "broken").touch()
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        eventually(lambda: [c["state"] for c in connections(server)] == ["resuming"])
+        server.stop()
+        assert ws.read_close()[0] == 1001
