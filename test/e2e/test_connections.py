@@ -109,3 +109,45 @@ async def test_a_socket_without_a_worker_is_listed_and_told_of_the_stop(serve, t
         eventually(lambda: [c["state"] for c in connections(server)] == ["resuming"])
         server.stop()
         assert ws.read_close()[0] == 1001
+
+
+LISTEN = """
+spawn(fun() ->
+    register({name}, self()),
+    Events = [[hornbeam, websocket, Kind] || Kind <- [open, resume, close]],
+    Me = self(),
+    Handler = fun(Event, Measured, About, _) -> Me ! {{Event, Measured, About}} end,
+    [ok = hornbeam_telemetry:attach({{{name}, E}}, E, Handler, none) || E <- Events],
+    Loop = fun Loop(Heard) ->
+        receive
+            {{ask, From}} -> From ! {{heard, lists:reverse(Heard)}}, Loop(Heard);
+            Event -> Loop([Event | Heard])
+        end
+    end,
+    Loop([])
+end), ok
+"""
+ASK = "{name} ! {{ask, self()}}, receive {{heard, Heard}} -> Heard end"
+
+
+async def test_the_life_of_a_socket_is_told_by_events(server, key):
+    name = f"e{key}"
+    server.node.eval(LISTEN.format(name=name))
+    eventually(lambda: server.node.eval(f"whereis({name}) =/= undefined"))
+
+    def heard() -> list:
+        return server.node.eval(ASK.format(name=name))
+
+    async with connect(f"{server.ws}/names") as ws:
+        await ws.recv()
+        (pid,) = [w["os_pid"] for w in server.workers() if w["streams"]]
+        os.kill(pid, signal.SIGKILL)
+        await ws.recv()
+        (listed,) = connections(server)
+    eventually(lambda: len(heard()) == 3)
+    opened, resumed, closed = heard()
+    about = {"id": listed["id"], "path": "/names"}
+    assert opened == (["hornbeam", "websocket", "open"], {"count": 1}, about)
+    assert resumed[1]["attempt"] == 1 and resumed[1]["gap_ms"] == listed["resume"]["gap_ms"]
+    assert closed[2] == about | {"code": 1000}
+    assert closed[1]["messages_out"] == 2 and closed[1]["messages_in"] == 0

@@ -9,7 +9,7 @@ all() ->
     [what_is_not_taken_is_kept_in_order, more_is_never_taken_than_is_there,
      the_first_loss_has_no_pause_and_the_next_have_growing_ones,
      past_the_limit_it_is_given_up, an_app_that_lasted_starts_the_count_anew,
-     an_app_that_never_accepted_has_not_lasted].
+     an_app_that_never_accepted_has_not_lasted, the_gap_is_from_the_first_loss_to_the_accept].
 
 new(Limit) -> hornbeam_resume:new(#{}, Limit).
 
@@ -42,6 +42,12 @@ an_app_that_lasted_starts_the_count_anew(_Config) ->
 an_app_that_never_accepted_has_not_lasted(_Config) ->
     {again, 0, Once} = hornbeam_resume:lost(20000, hornbeam_resume:resumed(0, new(1))),
     ?assertEqual(give_up, hornbeam_resume:lost(90000, hornbeam_resume:tried(Once))).
+
+the_gap_is_from_the_first_loss_to_the_accept(_Config) ->
+    Opened = hornbeam_resume:resumed(0, new(9)),
+    ?assertEqual(0, hornbeam_resume:gap(Opened)),
+    Away = hornbeam_resume:away(2000, hornbeam_resume:away(1000, Opened)),
+    ?assertEqual(1500, hornbeam_resume:gap(hornbeam_resume:resumed(2500, Away))).
 
 %% How long each of so many losses in a row makes it wait.
 pauses(_Now, 0, _Resume) ->

@@ -9,9 +9,9 @@ all() ->
     [rooms_call_only_whom_they_may, only_the_web_room_knows_cowboy,
      only_one_module_opens_a_port, every_module_stands_in_a_room].
 
-%% The root may call everybody. Config's types and lookups are open to web and worker.
-may_call("web") -> ["web", "worker", "wire", "hornbeam_config"];
-may_call("worker") -> ["worker", "wire", "hornbeam_config"];
+%% The root may call everybody. Its leaves, config and telemetry, are open to web and worker.
+may_call("web") -> ["web", "worker", "wire", "hornbeam_config", "hornbeam_telemetry"];
+may_call("worker") -> ["worker", "wire", "hornbeam_config", "hornbeam_telemetry"];
 may_call("api") -> ["api", "worker", "wire"];
 may_call("wire") -> ["wire"].
 

@@ -75,9 +75,9 @@ connections() ->
 %% resuming), `seconds' since it was opened, `messages_in', `bytes_in', `messages_out', `bytes_out',
 %% `untaken' (messages that wait for the app), `mailbox' (messages that wait in the connection's
 %% process), `unsent' (bytes that the client has not read), `subscriptions' (topics), and `resume'
-%% (none, or how often it went on with another worker and how many seconds ago). A filter is a map
-%% of what must be equal, or a fun that says true. A connection that does not answer within 5 s is
-%% left out.
+%% (none, or how often it went on with another worker, how many seconds ago, and how long it had
+%% none). A filter is a map of what must be equal, or a fun that says true. A connection that does
+%% not answer within 5 s is left out.
 -spec connections(#{atom() => term()} | fun((hornbeam_connections:description()) -> boolean())) ->
     [hornbeam_connections:description()].
 connections(Filter) when is_map(Filter) ->

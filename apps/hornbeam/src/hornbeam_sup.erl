@@ -99,6 +99,7 @@ served() ->
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
+    ok = hornbeam_telemetry:new_table(),
     ok = hornbeam_connections:new_table(),
     ok = hornbeam_pool:new_table(),
     ok = hornbeam_api_sup:new_tables(),

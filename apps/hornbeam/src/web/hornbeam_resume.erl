@@ -5,8 +5,8 @@
 %% growing pause, and past a limit by none.
 -module(hornbeam_resume).
 
--export([new/2, received/3, taken/2, untaken/1, lost/2, tried/1, resumed/2]).
--export([scope/1, attempt/1, last/1]).
+-export([new/2, received/3, taken/2, untaken/1, away/2, lost/2, tried/1, resumed/2]).
+-export([scope/1, attempt/1, last/1, gap/1]).
 -export_type([resume/0, kind/0]).
 
 -type kind() :: text | binary.
@@ -20,7 +20,10 @@
     attempt = 0 :: non_neg_integer(),
     failures = 0 :: non_neg_integer(),
     %% when an app last went on (ms), of which the first time is the accept
-    since :: integer() | undefined
+    since :: integer() | undefined,
+    %% since when there is none (ms), and how long there was none the last time
+    away :: integer() | undefined,
+    gap = 0 :: non_neg_integer()
 }).
 -opaque resume() :: #resume{}.
 
@@ -56,6 +59,11 @@ taken(Messages, #resume{untaken = Untaken} = Resume) ->
 untaken(#resume{untaken = Untaken}) ->
     queue:to_list(Untaken).
 
+%% @doc There is no app any more.
+-spec away(Now :: integer(), resume()) -> resume().
+away(Now, #resume{away = undefined} = Resume) -> Resume#resume{away = Now};
+away(_Now, Resume) -> Resume.
+
 %% @doc The worker is lost: after which pause (ms) to take another, if one is to be taken.
 -spec lost(Now :: integer(), resume()) -> {again, Pause :: non_neg_integer(), resume()} | give_up.
 lost(Now, #resume{limit = Limit} = Resume) ->
@@ -77,8 +85,10 @@ tried(#resume{attempt = Attempt} = Resume) ->
 
 %% @doc An app goes on.
 -spec resumed(Now :: integer(), resume()) -> resume().
-resumed(Now, Resume) ->
-    Resume#resume{since = Now}.
+resumed(Now, #resume{away = undefined} = Resume) ->
+    Resume#resume{since = Now};
+resumed(Now, #resume{away = Away} = Resume) ->
+    Resume#resume{since = Now, away = undefined, gap = Now - Away}.
 
 -spec scope(resume()) -> hornbeam_wire:scope().
 scope(#resume{scope = Scope}) ->
@@ -93,3 +103,8 @@ attempt(#resume{attempt = Attempt}) ->
 -spec last(resume()) -> integer() | undefined.
 last(#resume{since = Since}) ->
     Since.
+
+%% @doc How long there was none the last time (ms).
+-spec gap(resume()) -> non_neg_integer().
+gap(#resume{gap = Gap}) ->
+    Gap.

@@ -220,7 +220,13 @@ websocket_init(#socket{stream = Stream, mount = #{counters := Counters} = Mount}
     Worker = hornbeam_stream:monitor(Stream),
     hornbeam_stream:bind(Stream),
     ping_later(Mount),
-    {[], Socket#socket{worker = Worker, id = hornbeam_connections:enter()}, hibernate}.
+    Id = hornbeam_connections:enter(),
+    Opened = Socket#socket{worker = Worker, id = Id},
+    hornbeam_telemetry:execute([hornbeam, websocket, open], #{count => 1}, metadata(Opened)),
+    {[], Opened, hibernate}.
+
+metadata(#socket{id = Id, about = {Path, _Peer, _Opened}}) ->
+    #{id => Id, path => Path}.
 
 ping_later(#{options := Options}) ->
     #{websocket_ping_interval := Interval, websocket_timeout := Timeout} = Options,
@@ -425,7 +431,8 @@ moved(Why, #socket{worker = Worker} = Socket) ->
 %% One deadline for all tries, until an app has accepted.
 until_deadline(#socket{deadline = undefined, mount = #{options := Options}} = Socket) ->
     #{websocket_resume_timeout := Timeout} = Options,
-    Socket#socket{deadline = erlang:start_timer(Timeout, self(), resume)};
+    Socket#socket{deadline = erlang:start_timer(Timeout, self(), resume),
+                  resume = hornbeam_resume:away(now_ms(), Socket#socket.resume)};
 until_deadline(Socket) ->
     Socket.
 
@@ -452,15 +459,21 @@ given({error, _QueueIsFullOrLate}, Why, Socket) ->
     _ = erlang:send_after(?WAIT_AGAIN, self(), resume),
     {[], Socket#socket{phase = {pausing, Why}}}.
 
-reopened(#socket{stream = Stream, resume = Resume, deadline = Deadline} = Socket) ->
-    #socket{mount = #{counters := Counters}} = Socket,
-    hornbeam_counters:add(resumes, Counters),
+reopened(#socket{stream = Stream, resume = Resume0, deadline = Deadline} = Socket) ->
     hornbeam_stream:bind(Stream),
     lists:foreach(fun({Kind, Data}) -> write(Kind, Data, Socket) end,
-                  hornbeam_resume:untaken(Resume)),
+                  hornbeam_resume:untaken(Resume0)),
     _ = erlang:cancel_timer(Deadline),
-    Socket#socket{phase = open, deadline = undefined,
-                  resume = hornbeam_resume:resumed(now_ms(), Resume)}.
+    Resume = hornbeam_resume:resumed(now_ms(), Resume0),
+    tell_of_resume(Resume, Socket),
+    Socket#socket{phase = open, deadline = undefined, resume = Resume}.
+
+tell_of_resume(Resume, #socket{mount = #{counters := Counters}} = Socket) ->
+    hornbeam_counters:add(resumes, Counters),
+    hornbeam_telemetry:execute([hornbeam, websocket, resume],
+                               #{gap_ms => hornbeam_resume:gap(Resume),
+                                 attempt => hornbeam_resume:attempt(Resume)},
+                               metadata(Socket)).
 
 now_ms() -> erlang:monotonic_time(millisecond).
 
@@ -529,7 +542,9 @@ last_resume(#socket{resume = Resume}) ->
     case {hornbeam_resume:attempt(Resume), hornbeam_resume:last(Resume)} of
         {0, _} -> none;
         {Attempt, undefined} -> #{attempt => Attempt};
-        {Attempt, Since} -> #{attempt => Attempt, seconds => (now_ms() - Since) div 1000}
+        {Attempt, Since} ->
+            #{attempt => Attempt, seconds => (now_ms() - Since) div 1000,
+              gap_ms => hornbeam_resume:gap(Resume)}
     end.
 
 %% The end.
@@ -538,7 +553,9 @@ last_resume(#socket{resume = Resume}) ->
 -spec terminate(term(), cowboy_req:req(), term()) -> ok.
 terminate(Reason, _Req, #socket{id = Id} = Socket) ->
     _ = [hornbeam_connections:leave(Id) || Id =/= undefined],
-    tell_app(how_it_ended(Reason, Socket), Socket),
+    How = how_it_ended(Reason, Socket),
+    tell_app(How, Socket),
+    tell_of_close(How, Socket),
     linger(Reason, Socket);
 terminate(_Reason, _Req, _NotUpgraded) ->
     ok.
@@ -550,6 +567,14 @@ tell_app(_How, #socket{phase = {pausing, _}}) ->
 tell_app({Code, Text}, #socket{stream = Stream, number = Number}) ->
     hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
     hornbeam_stream:closed(Stream).
+
+tell_of_close({Code, _Text}, #socket{about = {_, _, Opened}} = Socket) ->
+    #socket{came = {MessagesIn, BytesIn}, went = {MessagesOut, BytesOut}} = Socket,
+    hornbeam_telemetry:execute([hornbeam, websocket, close],
+                               #{seconds => erlang:monotonic_time(second) - Opened,
+                                 messages_in => MessagesIn, bytes_in => BytesIn,
+                                 messages_out => MessagesOut, bytes_out => BytesOut},
+                               (metadata(Socket))#{code => Code}).
 
 linger({error, closed}, _Socket) -> ok;
 linger(_Reason, #socket{tcp = undefined}) -> ok;

@@ -1,0 +1,93 @@
+%% @doc What happens in the server, told to whoever attached a function to it.
+%%
+%% The conventions are those of the `telemetry' library: an event is a list of atoms, with a map of
+%% measurements and a map of metadata. Where that library is loaded, its handlers get each event,
+%% too. The list of events stands in docs/guide/deployment.md.
+%%
+%% ```
+%% hornbeam_telemetry:attach(my_log, [hornbeam, websocket, close],
+%%     fun(_Event, #{seconds := S}, #{path := Path, code := Code}, _Config) ->
+%%         logger:info("~ts closed with ~b after ~b s", [Path, Code, S])
+%%     end, none).
+%% '''
+%%
+%% A leaf: every room may call it, and it calls none.
+-module(hornbeam_telemetry).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([new_table/0, attach/4, detach/1, execute/3, events/0]).
+-export_type([event/0, handler/0]).
+
+-type event() :: [atom(), ...].
+-type handler() :: fun((event(), Measurements :: #{atom() => term()},
+                        Metadata :: #{atom() => term()}, Config :: term()) -> term()).
+
+%% Rows: {Event, Id, Handler, Config}.
+-define(TABLE, ?MODULE).
+
+%% @doc Make the table; its owner must outlive everybody.
+-spec new_table() -> ok.
+new_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, bag, {read_concurrency, true}]),
+    ok.
+
+%% @doc All events.
+-spec events() -> [event()].
+events() ->
+    [[hornbeam, http, stop],
+     [hornbeam, websocket, open],
+     [hornbeam, websocket, resume],
+     [hornbeam, websocket, close],
+     [hornbeam, limit, hit],
+     [hornbeam, worker, ready],
+     [hornbeam, worker, retire],
+     [hornbeam, worker, down]].
+
+%% @doc Call a function for each event of a kind, in the process in which it happens: it must be
+%% quick. One that fails is detached, with a line in the log.
+-spec attach(Id :: term(), event(), handler(), Config :: term()) ->
+    ok | {error, already_exists | unknown_event}.
+attach(Id, Event, Handler, Config) when is_function(Handler, 4) ->
+    case {lists:member(Event, events()), ets:match(?TABLE, {'_', Id, '_', '_'})} of
+        {false, _} ->
+            {error, unknown_event};
+        {true, []} ->
+            true = ets:insert(?TABLE, {Event, Id, Handler, Config}),
+            ok;
+        {true, _} ->
+            {error, already_exists}
+    end.
+
+%% @doc Call a function no more.
+-spec detach(Id :: term()) -> ok | {error, not_found}.
+detach(Id) ->
+    HasId = {{'_', '$1', '_', '_'}, [{'=:=', '$1', {const, Id}}], [true]},
+    case ets:select_delete(?TABLE, [HasId]) of
+        0 -> {error, not_found};
+        _ -> ok
+    end.
+
+%% @private
+-spec execute(event(), #{atom() => term()}, #{atom() => term()}) -> ok.
+execute(Event, Measurements, Metadata) ->
+    lists:foreach(fun(Row) -> handle(Row, Measurements, Metadata) end, ets:lookup(?TABLE, Event)),
+    to_library(erlang:function_exported(telemetry, execute, 3), Event, Measurements, Metadata).
+
+handle({Event, Id, Handler, Config}, Measurements, Metadata) ->
+    try
+        Handler(Event, Measurements, Metadata, Config)
+    catch
+        Class:Reason:Stack ->
+            _ = detach(Id),
+            ?LOG_ERROR(#{what => telemetry_handler_failed, id => Id, event => Event,
+                         class => Class, reason => Reason, stacktrace => Stack},
+                       #{domain => [hornbeam]})
+    end.
+
+%% Not called by its name: it is nobody's dependency.
+to_library(true, Event, Measurements, Metadata) ->
+    _ = apply(telemetry, execute, [Event, Measurements, Metadata]),
+    ok;
+to_library(false, _Event, _Measurements, _Metadata) ->
+    ok.
