@@ -69,11 +69,12 @@ def seen(server):
             (key, value)
             for key in (
                 "timeout", "startup_timeout", "shutdown_timeout",
-                "websocket_timeout", "websocket_ping_interval",
+                "websocket_timeout", "websocket_ping_interval", "websocket_max_frame_rate",
             )
             for value in (0, -1, 1.5, "1000", Atom("never"))
         ),
         *(("websocket_max_frame_size", value) for value in (0, -1, "16", 1 << 32, Atom("none"))),
+        *(("websocket_engine", value) for value in ("cowboy", Atom("yaws"), 1)),
         *(("websocket_compress", value) for value in (1, "true", Atom("gzip"))),
         *(("max_connections", value) for value in (0, -1, "10", Atom("all"))),
         *(("worker_connections", value) for value in (0, -1, "10", Atom("all"))),
@@ -223,6 +224,7 @@ def test_loop_chooses_the_event_loop(serve, loop):
         "timeout",
         "websocket_timeout",
         "websocket_ping_interval",
+        "websocket_max_frame_rate",
         "max_connections",
         "worker_connections",
     ],

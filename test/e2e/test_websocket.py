@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import json
 import socket
 import struct
@@ -32,11 +33,23 @@ from clients import (
     still,
 )
 from harness import eventually, kill_quietly
+from terms import Atom
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 MIB = 1024 * 1024
 LIMIT = 1000
+
+
+@pytest.fixture(scope="module", params=["hornbeam", "cowboy"])
+def engine(request):
+    return Atom(request.param)
+
+
+@pytest.fixture
+def serve(serve, engine):
+    """Serve with each of the engines."""
+    return functools.partial(serve, websocket_engine=engine)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@
 
 all() ->
     [the_guide_lists_every_option_with_its_default, every_option_says_what_it_expects,
-     good_values_are_accepted, bad_values_are_refused, unknown_keys_are_refused,
+     good_values_are_accepted, bad_values_are_refused,
+     a_rate_of_frames_needs_the_engine_that_counts_them, unknown_keys_are_refused,
      addresses_are_parsed, nothing_unparsable_becomes_an_address, apps_are_named_module_attribute,
      text_may_be_string_or_binary, python_and_venv_exclude_each_other,
      the_interpreter_is_found_in_the_documented_order].
@@ -43,7 +44,9 @@ good_values_are_accepted(Config) ->
             {websocket_max_frame_size, 134152192}, {websocket_compress, true},
             {websocket_ping_interval, infinity}, {max_connections, 1}, {loop, asyncio},
             {worker_connections, 1}, {worker_connections, infinity}, {queue_timeout, 1},
-            {queue_max, 1}],
+            {queue_max, 1},
+            {websocket_max_frame_rate, 1}, {websocket_max_frame_rate, infinity},
+            {websocket_engine, cowboy}],
     [?assertMatch({Key, {ok, _}}, {Key, check(#{Key => Value})}) || {Key, Value} <- Good].
 
 bad_values_are_refused(_Config) ->
@@ -57,9 +60,17 @@ bad_values_are_refused(_Config) ->
            {websocket_max_frame_size, 134152193}, {websocket_compress, 1},
            {websocket_ping_interval, 0}, {max_connections, 0}, {loop, trio},
            {worker_connections, 0}, {queue_timeout, 0}, {queue_timeout, infinity},
-           {queue_max, 0}],
+           {queue_max, 0},
+           {websocket_max_frame_rate, 0}, {websocket_max_frame_rate, 1.5},
+           {websocket_engine, yaws}],
     [?assertEqual({error, {bad_option, Key, Value}}, check(#{Key => Value}))
      || {Key, Value} <- Bad].
+
+a_rate_of_frames_needs_the_engine_that_counts_them(_Config) ->
+    Rate = #{websocket_max_frame_rate => 10},
+    ?assertMatch({ok, _}, check(Rate)),
+    ?assertEqual({error, {bad_option, websocket_engine, cowboy}},
+                 check(Rate#{websocket_engine => cowboy})).
 
 unknown_keys_are_refused(_Config) ->
     ?assertEqual({error, {bad_option, worker, 1}}, check(#{worker => 1})),

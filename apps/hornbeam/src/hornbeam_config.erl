@@ -30,6 +30,10 @@ check(_App, Options) ->
 
 check_values([], _Given, #{python := P, venv := V}) when P =/= undefined, V =/= undefined ->
     {error, {bad_option, venv, V}};
+%% Cowboy does not count frames.
+check_values([], _Given, #{websocket_engine := cowboy, websocket_max_frame_rate := Rate})
+        when Rate =/= infinity ->
+    {error, {bad_option, websocket_engine, cowboy}};
 check_values([], _Given, Checked) ->
     {ok, Checked};
 check_values([{Key, {Default, Check, _}} | Rest], Given, Checked) ->
@@ -99,11 +103,15 @@ table() ->
       websocket_timeout => {60000, timeout, "milliseconds or infinity"},
       websocket_max_frame_size =>
           {16777216, {range, 1, ?MAX_MESSAGE}, "bytes, from 1 to 134152192"},
+      websocket_max_frame_rate => {infinity, timeout, "frames a second or infinity"},
       websocket_compress => {false, {one_of, [true, false]}, "true or false"},
       websocket_resume => {false, {one_of, [true, false]}, "true or false"},
       websocket_resume_attempts => {5, positive, "a positive integer"},
       websocket_resume_timeout => {30000, positive, "milliseconds"},
       websocket_ping_interval => {20000, timeout, "milliseconds or infinity"},
+      websocket_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
+                           "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "
+                           "infinity"},
       max_connections => {infinity, timeout, "a positive integer or infinity"},
       loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},
       op_timeout => {5000, positive, "milliseconds"},

@@ -16,7 +16,8 @@
     | slow_clients_closed
     | resumes
     | resumes_late
-    | kicked.
+    | kicked
+    | too_fast.
 
 names() ->
     [http_requests,
@@ -29,7 +30,8 @@ names() ->
      slow_clients_closed,
      resumes,
      resumes_late,
-     kicked].
+     kicked,
+     too_fast].
 
 %% @doc All counters at zero.
 -spec new() -> ref().

@@ -89,6 +89,7 @@ go_away(Connection) ->
 %% @private
 -spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->
     {ok, cowboy_req:req(), hornbeam_mounts:mount()}
+    | {hornbeam_websocket, cowboy_req:req(), #socket{}, hornbeam_websocket:options()}
     | {cowboy_websocket, cowboy_req:req(), #socket{}, cowboy_websocket:opts()}.
 init(Req, Mount) ->
     case handshake_fault(Req) of
@@ -197,10 +198,23 @@ with_headers(Subprotocol, AppHeaders, Req0) ->
     cowboy_req:set_resp_headers(Headers, Req).
 
 accepted(Req, Socket) ->
-    #socket{stream = Stream, worker = Worker, mount = #{options := Options}} = Socket,
+    #socket{stream = Stream, worker = Worker, mount = Mount} = Socket,
     erlang:demonitor(Worker, [flush]),
     hornbeam_stream:hand_over(Stream, connection(Req)),
-    {cowboy_websocket, Req, Socket#socket{worker = undefined}, cowboy_options(Options)}.
+    {Engine, Options} = engine(Req, Mount),
+    {Engine, Req, Socket#socket{worker = undefined}, Options}.
+
+%% Over HTTP/2 it is always Cowboy's.
+engine(#{version := 'HTTP/1.1'}, #{options := #{websocket_engine := hornbeam}} = Mount) ->
+    {hornbeam_websocket, hornbeam_options(Mount)};
+engine(_Req, #{options := Options}) ->
+    {cowboy_websocket, cowboy_options(Options)}.
+
+hornbeam_options(#{options := Options, counters := Counters}) ->
+    #{websocket_max_frame_size := Max, websocket_max_frame_rate := Rate,
+      websocket_compress := Compress, websocket_timeout := Timeout} = Options,
+    #{max_frame_size => Max, max_frame_rate => Rate, compress => Compress, active_n => 100,
+      idle_timeout => Timeout, counters => Counters}.
 
 %% Over HTTP/2 a WebSocket is a stream and stays in its request process.
 connection(#{version := 'HTTP/2'}) -> self();
@@ -586,6 +600,7 @@ how_it_ended(remote, _Socket) -> {1005, <<>>};
 how_it_ended(_Reason, #socket{closed = {Code, Text}}) -> {Code, Text};
 how_it_ended({error, badframe}, _Socket) -> {1002, <<>>};
 how_it_ended({error, badencoding}, _Socket) -> {1007, <<>>};
+how_it_ended({error, badrate}, _Socket) -> {1008, <<>>};
 how_it_ended({error, badsize}, _Socket) -> {1009, <<>>};
 how_it_ended({crash, _, _}, _Socket) -> {1011, <<>>};
 how_it_ended(_Reason, _Socket) -> {1006, <<>>}.

@@ -1,0 +1,374 @@
+%% A WebSocket over HTTP/1.1, behind the callbacks of cowboy_websocket.
+%%
+%%   request process            connection process
+%%   ───────────────            ──────────────────
+%%   upgrade ── 101 ──▶ takeover ──▶ loop ⇄ turn ──▶ terminate
+%%
+%% A turn handles all frames of one read, or one message of the mailbox, and ends with one write.
+%% Frames are taken as the handler wants them: while it has said `{active, false}' they stay
+%% bytes. The handler has checked the handshake. How the bytes read stands in
+%% hornbeam_websocket_frames; what a message means is the handler's.
+-module(hornbeam_websocket).
+-behaviour(cowboy_sub_protocol).
+
+-export([upgrade/4, upgrade/5, takeover/7]).
+-export([loop/1, system_continue/3, system_terminate/4, system_code_change/4]).
+-export_type([options/0, commands/0]).
+
+-type options() :: #{
+    max_frame_size := pos_integer(),
+    max_frame_rate := hornbeam_websocket_frames:rate(),
+    idle_timeout := timeout(),
+    active_n := pos_integer(),
+    compress := boolean(),
+    counters := hornbeam_counters:ref()
+}.
+-type commands() :: [cow_ws:frame()
+                     | {active, boolean()}
+                     | {set_options, #{idle_timeout => timeout()}}].
+-type result() :: {commands(), State :: term()} | {commands(), State :: term(), hibernate}.
+
+-record(connection, {
+    parent :: pid(),
+    transport :: module(),
+    socket :: term(),
+    req :: map(),
+    handler :: module(),
+    state :: term(),
+    options :: options(),
+    extensions :: cow_ws:extensions(),
+    frames :: hornbeam_websocket_frames:frames(),
+    active = true :: boolean(),
+    %% whether the client's side ended while frames of it wait
+    ended = false :: false | {error, term()},
+    hibernate = false :: boolean(),
+    %% what this turn has to say, the last frame first
+    said = [] :: [iodata()],
+    %% the last ping, while a timer runs because the client read too slowly for its answer
+    ping = none :: none | {owed | answered, binary()},
+    idle_timeout :: timeout(),
+    %% when something came from the client, and when that is looked at (ms)
+    heard :: integer(),
+    timer = none :: {reference(), Due :: integer()} | none
+}).
+
+%% A client that leaves more than this (bytes) in the socket is slow, until a look after a while
+%% (ms) finds less.
+-define(SLOW, 65536).
+-define(LOOK_AGAIN, 100).
+
+%% The request process.
+
+%% @private
+-spec upgrade(Req, Env, module(), term()) -> no_return()
+    when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
+upgrade(_Req, _Env, _Handler, _State) ->
+    error(options_are_missing).
+
+%% @private
+-spec upgrade(Req, Env, module(), term(), options()) -> {ok, Req, Env}
+    when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
+upgrade(#{headers := #{<<"sec-websocket-key">> := Key}} = Req0, Env, Handler, State, Options) ->
+    {Extensions, Req} = extensions(Options, Req0),
+    Headers = cowboy_req:response_headers(#{
+        <<"connection">> => <<"Upgrade">>,
+        <<"upgrade">> => <<"websocket">>,
+        <<"sec-websocket-accept">> => cow_ws:encode_key(Key)
+    }, Req),
+    Kept = maps:with([method, version, scheme, host, port, path, qs, peer], Req),
+    Switch = {Kept, Handler, State, Options, Extensions},
+    ok = cowboy_req:cast({switch_protocol, Headers, ?MODULE, Switch}, Req),
+    {ok, Req, Env}.
+
+extensions(#{compress := false}, Req) ->
+    {#{}, Req};
+extensions(#{compress := true}, Req) ->
+    negotiate(offers(Req), Req).
+
+%% An offer that cannot be read is declined.
+offers(Req) ->
+    try cowboy_req:parse_header(<<"sec-websocket-extensions">>, Req, []) of
+        Offers -> [Parameters || {<<"permessage-deflate">>, Parameters} <- Offers]
+    catch
+        _:_ -> []
+    end.
+
+negotiate([], Req) ->
+    {#{}, Req};
+negotiate([Offer | Offers], #{pid := Connection} = Req) ->
+    case cow_ws:negotiate_permessage_deflate(Offer, #{}, #{}) of
+        {ok, Answer, #{inflate := Inflate, deflate := Deflate} = Extensions} ->
+            zlib:set_controlling_process(Inflate, Connection),
+            zlib:set_controlling_process(Deflate, Connection),
+            {Extensions, cowboy_req:set_resp_header(<<"sec-websocket-extensions">>, Answer, Req)};
+        ignore ->
+            negotiate(Offers, Req)
+    end.
+
+%% The connection process.
+
+%% @private
+-spec takeover(pid(), ranch:ref(), term(), module(), term(), binary(), Switch) -> no_return()
+    when Switch :: {map(), module(), term(), options(), cow_ws:extensions()}.
+takeover(Parent, Ref, Socket, Transport, _Options, Data,
+         {Req, Handler, State, Options, Extensions}) ->
+    ranch:remove_connection(Ref),
+    #{max_frame_size := Max, max_frame_rate := Rate, idle_timeout := Timeout} = Options,
+    Frames = hornbeam_websocket_frames:new(Max, Rate, Extensions),
+    Connection = #connection{parent = Parent, transport = Transport, socket = Socket, req = Req,
+                             handler = Handler, state = State, options = Options,
+                             extensions = Extensions,
+                             frames = hornbeam_websocket_frames:feed(Data, false, Frames),
+                             idle_timeout = infinity, heard = now_ms()},
+    Begun = call(websocket_init, [State], idle_timeout(Timeout, Connection)),
+    listen_if_active(Begun),
+    taken(Begun).
+
+%% @private
+-spec loop(#connection{}) -> no_return().
+loop(#connection{socket = Socket, parent = Parent} = Connection) ->
+    receive
+        {Tag, Socket, Data} when Tag =:= tcp; Tag =:= ssl ->
+            read(Data, Connection);
+        {Tag, Socket} when Tag =:= tcp_passive; Tag =:= ssl_passive ->
+            listen_if_active(Connection),
+            taken(Connection);
+        {Tag, Socket} when Tag =:= tcp_closed; Tag =:= ssl_closed ->
+            ended({error, closed}, Connection);
+        {Tag, Socket, Reason} when Tag =:= tcp_error; Tag =:= ssl_error ->
+            ended({error, Reason}, Connection);
+        {timeout, Timer, {?MODULE, idle}} ->
+            looked_at(Timer, Connection);
+        {timeout, _Timer, {?MODULE, pong}} ->
+            taken(pong_owed(Connection#connection.ping, Connection#connection{ping = none}));
+        {'EXIT', Parent, Reason} ->
+            terminate(Reason, Connection);
+        {system, From, Request} ->
+            sys:handle_system_msg(Request, From, Parent, ?MODULE, [], Connection);
+        {'$gen_call', From, Call} ->
+            _ = cowboy_children:handle_supervisor_call(Call, From, [], ?MODULE),
+            taken(Connection);
+        Message ->
+            taken(call(websocket_info, [Message, Connection#connection.state], Connection))
+    end.
+
+%% What fails here comes as a message of the socket's.
+listen_if_active(#connection{active = false}) ->
+    ok;
+listen_if_active(Connection) ->
+    #connection{transport = Transport, socket = Socket, options = #{active_n := N}} = Connection,
+    _ = Transport:setopts(Socket, [{active, N}]),
+    ok.
+
+read(Data, #connection{frames = Frames, active = Active} = Connection) ->
+    Fed = hornbeam_websocket_frames:feed(Data, not Active, Frames),
+    taken(Connection#connection{frames = Fed, heard = now_ms()}).
+
+%% The end of what the client says comes after all that it said.
+ended(Reason, #connection{active = false} = Connection) ->
+    taken(Connection#connection{ended = Reason});
+ended(Reason, Connection) ->
+    terminate(Reason, Connection).
+
+%% All frames that are there and wanted, one by one.
+taken(#connection{active = false} = Connection) ->
+    turned(Connection);
+taken(#connection{frames = Frames, ended = Ended} = Connection) ->
+    case hornbeam_websocket_frames:next(Frames) of
+        {more, Rest} when Ended =:= false -> turned(Connection#connection{frames = Rest});
+        {more, _Rest} -> terminate(Ended, Connection);
+        {error, Fault} -> failed(Fault, Connection);
+        {Frame, Rest} -> handled(Frame, Connection#connection{frames = Rest})
+    end.
+
+handled(close, Connection) ->
+    close(close, remote, Connection);
+handled({close, Code, Reason}, Connection) ->
+    close({close, Code, <<>>}, {remote, Code, Reason}, Connection);
+handled({ping, Payload} = Ping, Connection) ->
+    taken(handle(Ping, pong(Payload, Connection)));
+handled(Frame, Connection) ->
+    taken(handle(Frame, Connection)).
+
+handle(Frame, #connection{state = State} = Connection) ->
+    call(websocket_handle, [Frame, State], Connection).
+
+-spec failed(hornbeam_websocket_frames:fault(), #connection{}) -> no_return().
+failed(badrate, #connection{options = #{counters := Counters}} = Connection) ->
+    hornbeam_counters:add(too_fast, Counters),
+    close({close, 1008, <<"too many frames">>}, {error, badrate}, Connection);
+failed(Fault, Connection) ->
+    close({close, fault_code(Fault), <<>>}, {error, Fault}, Connection).
+
+fault_code(badframe) -> 1002;
+fault_code(badencoding) -> 1007;
+fault_code(badsize) -> 1009.
+
+%% Who pings and does not read gets one answer, to the last ping, once it reads (RFC 6455, 5.5.3).
+%% A pong for each would fill the socket until we were stuck in a write.
+pong(Payload, #connection{ping = Ping} = Connection) ->
+    case {is_slow(Connection), Ping} of
+        {false, none} -> say({pong, Payload}, Connection);
+        {false, _} -> say({pong, Payload}, Connection#connection{ping = {answered, Payload}});
+        {true, none} -> pong_later(Payload, Connection);
+        {true, _} -> Connection#connection{ping = {owed, Payload}}
+    end.
+
+pong_owed({answered, _Payload}, Connection) ->
+    Connection;
+pong_owed({owed, Payload}, Connection) ->
+    case is_slow(Connection) of
+        false -> say({pong, Payload}, Connection);
+        true -> pong_later(Payload, Connection)
+    end.
+
+pong_later(Payload, Connection) ->
+    _ = erlang:start_timer(?LOOK_AGAIN, self(), {?MODULE, pong}),
+    Connection#connection{ping = {owed, Payload}}.
+
+is_slow(#connection{transport = Transport, socket = Socket}) ->
+    hornbeam_connection:unsent({Transport, Socket}) > ?SLOW.
+
+%% The end of a turn: what was said is written at once.
+-spec turned(#connection{}) -> no_return().
+turned(#connection{said = []} = Connection) ->
+    waiting(Connection);
+turned(#connection{said = Said, transport = Transport, socket = Socket} = Connection) ->
+    case Transport:send(Socket, lists:reverse(Said)) of
+        ok -> waiting(Connection#connection{said = []});
+        {error, Reason} -> terminate({error, Reason}, Connection)
+    end.
+
+waiting(#connection{hibernate = true} = Connection) ->
+    proc_lib:hibernate(?MODULE, loop, [Connection#connection{hibernate = false}]);
+waiting(Connection) ->
+    loop(Connection).
+
+%% The handler.
+
+call(Callback, Arguments, #connection{handler = Handler} = Connection) ->
+    try apply(Handler, Callback, Arguments) of
+        Result -> done(Result, Connection)
+    catch
+        Class:Reason:Stack ->
+            crashed(Class, Reason, Connection),
+            erlang:raise(Class, Reason, Stack)
+    end.
+
+-spec done(result(), #connection{}) -> #connection{}.
+done({[], State}, Connection) ->
+    Connection#connection{state = State};
+done({Commands, State}, Connection) ->
+    lists:foldl(fun command/2, Connection#connection{state = State}, Commands);
+done({Commands, State, hibernate}, Connection) ->
+    done({Commands, State}, Connection#connection{hibernate = true}).
+
+command({active, Active}, #connection{active = Active} = Connection) ->
+    Connection;
+command({active, true}, #connection{frames = Frames} = Connection) ->
+    Resumed = Connection#connection{
+        active = true, frames = hornbeam_websocket_frames:feed(<<>>, true, Frames)},
+    listen_if_active(Resumed),
+    Resumed;
+command({active, false}, #connection{transport = Transport, socket = Socket} = Connection) ->
+    _ = Transport:setopts(Socket, [{active, false}]),
+    flush_passive(Socket),
+    Connection#connection{active = false};
+command({set_options, #{idle_timeout := Timeout}}, Connection) ->
+    idle_timeout(Timeout, Connection#connection{heard = now_ms()});
+command(Frame, Connection) ->
+    case is_close(Frame) of
+        true -> close(Frame, stop, Connection);
+        false -> say(Frame, Connection)
+    end.
+
+%% Or its turn to listen would come twice.
+flush_passive(Socket) ->
+    receive
+        {Tag, Socket} when Tag =:= tcp_passive; Tag =:= ssl_passive -> ok
+    after 0 ->
+        ok
+    end.
+
+is_close({close, _, _}) -> true;
+is_close({close, _}) -> true;
+is_close(Frame) -> Frame =:= close.
+
+say(Frame, #connection{said = Said, extensions = Extensions} = Connection) ->
+    Connection#connection{said = [cow_ws:frame(Frame, Extensions) | Said]}.
+
+%% Time. A timer is not moved when something comes: it is looked at when it fires.
+
+idle_timeout(infinity, Connection) ->
+    Connection#connection{idle_timeout = infinity};
+idle_timeout(Timeout, #connection{heard = Heard, timer = {_, Due}} = Connection)
+        when Due =< Heard + Timeout ->
+    Connection#connection{idle_timeout = Timeout};
+idle_timeout(Timeout, #connection{heard = Heard, timer = Timer} = Connection) ->
+    cancel(Timer),
+    alarm_at(Heard + Timeout, Connection#connection{idle_timeout = Timeout}).
+
+cancel(none) ->
+    ok;
+cancel({Timer, _Due}) ->
+    _ = erlang:cancel_timer(Timer),
+    ok.
+
+alarm_at(Due, Connection) ->
+    Timer = erlang:start_timer(Due, self(), {?MODULE, idle}, [{abs, true}]),
+    Connection#connection{timer = {Timer, Due}}.
+
+looked_at(Timer, #connection{timer = {Timer, _}, idle_timeout = infinity} = Connection) ->
+    taken(Connection#connection{timer = none});
+looked_at(Timer, #connection{timer = {Timer, _}} = Connection) ->
+    #connection{heard = Heard, idle_timeout = Timeout} = Connection,
+    Due = Heard + Timeout,
+    case now_ms() >= Due of
+        true -> close({close, 1000, <<>>}, timeout, Connection);
+        false -> taken(alarm_at(Due, Connection))
+    end;
+looked_at(_Cancelled, Connection) ->
+    taken(Connection).
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
+
+%% The end.
+
+-spec close(cow_ws:frame(), term(), #connection{}) -> no_return().
+close(Frame, Reason, Connection) ->
+    last_words(Frame, Connection),
+    terminate(Reason, Connection).
+
+last_words(Frame, Connection) ->
+    #connection{said = Said, transport = Transport, socket = Socket} = say(Frame, Connection),
+    _ = Transport:send(Socket, lists:reverse(Said)),
+    ok.
+
+-spec terminate(term(), #connection{}) -> no_return().
+terminate(Reason, Connection) ->
+    told(Reason, Connection),
+    exit(normal).
+
+told(Reason, #connection{handler = Handler, state = State, req = Req}) ->
+    _ = cowboy_handler:terminate(Reason, Req, State, Handler),
+    ok.
+
+crashed(Class, Reason, Connection) ->
+    last_words({close, 1011, <<>>}, Connection),
+    told({crash, Class, Reason}, Connection).
+
+%% @private
+-spec system_continue(pid(), [sys:dbg_opt()], #connection{}) -> no_return().
+system_continue(_Parent, _Debug, Connection) ->
+    loop(Connection).
+
+%% @private
+-spec system_terminate(term(), pid(), [sys:dbg_opt()], #connection{}) -> no_return().
+system_terminate(Reason, _Parent, _Debug, Connection) ->
+    terminate(Reason, Connection).
+
+%% @private
+-spec system_code_change(#connection{}, module(), term(), term()) -> {ok, #connection{}}.
+system_code_change(Connection, _Module, _OldVersion, _Extra) ->
+    {ok, Connection}.
