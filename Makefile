@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build run test ct pytest e2e lint types dialyzer xref bench autobahn docs clean
+.PHONY: help deps test-deps build run test ct pytest e2e lint types dialyzer xref bench soak autobahn docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -45,6 +45,10 @@ xref: deps ## look for calls to functions that do not exist
 
 bench: deps build ## measure the server against others; takes minutes
 	@bench/run
+
+MINUTES ?= 10
+soak: deps build ## load a node and kill its workers for MINUTES, then look for leaks
+	@bench/soak --minutes $(MINUTES)
 
 autobahn: test-deps build ## run the Autobahn cases for WebSockets on both engines; some minutes
 	@.venv/bin/python test/autobahn/run.py

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICK = 1.0 / os.sysconf("SC_CLK_TCK")
-_KINDS = {
+_COMMANDS = {
     "beam": "BEAM",
     "python": "Python",
     "hornbeam": "Python",
     "uvicorn": "Python",
+    "granian": "Python",
+    "hypercorn": "Python",
     "redis": "redis",
 }
+KINDS = (*dict.fromkeys(_COMMANDS.values()), "other")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Process:
     command: str
     cpu: float
     started: int
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS, by the command's name."""
+        return next((k for name, k in _COMMANDS.items() if self.command.startswith(name)), "other")
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,11 @@ def processes() -> dict[int, Process]:
     return found
 
 
+def of(pid: int) -> float:
+    """Seconds of CPU that a living process has used."""
+    return _parse(Path(f"/proc/{pid}/stat").read_text(errors="replace")).cpu
+
+
 def tree(everyone: dict[int, Process], root: int) -> list[Process]:
     """The process `root` and all that descend from it."""
     children: dict[int, list[Process]] = {}
@@ -70,11 +83,11 @@ def used(
 
     `load` is the process that works on the servers, its children aside.
     """
-    kinds = dict.fromkeys(("BEAM", "Python", "redis", "other"), 0.0)
+    kinds = dict.fromkeys(KINDS, 0.0)
     for sign, everyone in ((-1, before), (1, after)):
         for server in servers:
             for process in tree(everyone, server):
-                kinds[_kind(process.command)] += sign * process.cpu
+                kinds[process.kind] += sign * process.cpu
     whole = sum(p.cpu for p in after.values()) - sum(p.cpu for p in before.values())
     mine = after[load].cpu - before[load].cpu
     return Cpu(kinds, max(0.0, whole - sum(kinds.values()) - mine))
@@ -87,10 +100,3 @@ def _parse(text: str) -> Process:
     fields = rest.split()
     ticks = sum(int(field) for field in fields[11:15])
     return Process(int(pid), int(fields[1]), command, ticks * _TICK, int(fields[19]))
-
-
-def _kind(command: str) -> str:
-    for prefix, kind in _KINDS.items():
-        if command.startswith(prefix):
-            return kind
-    return "other"

@@ -1,7 +1,10 @@
 """Hornbeam as its users start it, with the number of workers said and nothing else tuned."""
 
-from typing import ClassVar
+import re
+from types import TracebackType
+from typing import ClassVar, Self
 
+from harness.probe import Probe
 from servers import erlang, python
 from servers.process import BENCH, Server
 from servers.redis import Redis
@@ -9,7 +12,7 @@ from servers.redis import Redis
 _START = """
     {ok, _} = application:ensure_all_started(hornbeam),
     Options = #{worker_class => asgi, workers => WORKERS, bind => "127.0.0.1:0",
-                chdir => "CHDIR", venv => "VENV"},
+                chdir => "CHDIR", venv => "VENV"MORE},
     case hornbeam:start("APP", Options) of
         ok -> ok;
         {error, Error} -> io:format("~ts~n", [hornbeam:format_error(Error)]), halt(1)
@@ -24,11 +27,12 @@ _SAY_PORT = """
 
 class Hornbeam(Server):
     APP: ClassVar[str] = "echo:application"
+    OPTIONS: ClassVar[str] = ""  # more of them, each with a comma in front
     READY: ClassVar[str] = "listening on"
     LISTENING: ClassVar[str] = r"listening on 127\.0\.0\.1:(\d+)"
 
     def command(self) -> list[str]:
-        return erlang.erl(start(self.APP, self.workers) + _SAY_PORT, self.perf)
+        return erlang.erl(start(self.APP, self.workers, self.OPTIONS) + _SAY_PORT, self.perf)
 
     def environment(self) -> dict[str, str]:
         return erlang.environment()
@@ -36,6 +40,34 @@ class Hornbeam(Server):
     def versions(self) -> dict[str, str]:
         beam = erlang.versions("hornbeam", "cowboy", "cowlib", "ranch")
         return beam | python.versions("uvloop", "msgpack")
+
+
+class ProbedHornbeam(Hornbeam):
+    """Hornbeam whose node tells what it holds."""
+
+    READY: ClassVar[str] = r"(?s)listening on.*probe on port \d+"
+    probe: Probe
+
+    def command(self) -> list[str]:
+        said = _SAY_PORT.rstrip().removesuffix(".")
+        started = start(self.APP, self.workers, self.OPTIONS) + said
+        return erlang.erl(started + ", probe:start().", self.perf)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        found = re.search(r"probe on port (\d+)", self.output())
+        assert found is not None
+        self.probe = Probe(self.host, int(found.group(1)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.probe.close()
+        super().__exit__(kind, error, traceback)
 
 
 class HornbeamFanout(Hornbeam):
@@ -57,10 +89,10 @@ class HornbeamOps(Hornbeam):
         return super().environment() | {"REDIS_URL": self._redis.url}
 
 
-def start(app: str, workers: int) -> str:
+def start(app: str, workers: int, more: str = "") -> str:
     """Erlang expressions that serve an app from bench/apps on a free port, with a comma behind."""
     values = {"APP": app, "WORKERS": str(workers), "CHDIR": f"{BENCH}/apps"}
-    values |= {"VENV": str(python.VENV)}
+    values |= {"VENV": str(python.VENV), "MORE": more}
     expressions = _START
     for name, value in values.items():
         expressions = expressions.replace(name, value)
