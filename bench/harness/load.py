@@ -26,8 +26,8 @@ def window(
 ) -> dict[str, Any]:
     """Run one generator; returns its figures and CPU in µs per message.
 
-    `beside` is called while the generator works; what it returns is in "beside". Raises
-    LoadError when the generator gives up.
+    `beside` is called while the generator works; what it returns is in "beside". What the
+    generator tells after its window is among the figures. Raises LoadError when it gives up.
     """
     process = subprocess.Popen(
         [str(BENCH / "_build" / generator), f"--port={server.port}"]
@@ -45,8 +45,10 @@ def window(
         figures = json.loads(_line(process))
         after, seconds = cpu.processes(), time.monotonic() - start
         used = cpu.used(before, after, server.pids, process.pid)
-        _go_on(process)
-        process.wait(timeout=60)
+        rest, error = process.communicate("\n", timeout=60)
+        if process.returncode:
+            raise LoadError(error.strip() or "the load generator died")
+        more |= json.loads(rest or "{}")
     finally:
         process.kill()
         process.communicate()

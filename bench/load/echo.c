@@ -5,6 +5,10 @@
  * which is free again once its reply has come. Replies that one read brought are answered
  * by one write. Latency runs from just before the write to just after the read.
  *
+ * With an interval, a socket's messages are due at fixed times, all sockets out of step, and
+ * latency runs from when a message was due: a server that stalls makes many messages late,
+ * also those that could not be written meanwhile.
+ *
  * Knows nothing of servers or CPU of others; that is the harness's side (see load.h). */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,19 +19,21 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "histogram.h"
 #include "load.h"
 #include "message.h"
 #include "websocket.h"
 
-#define SILENCE_MS 5000
 
 struct options {
     const char *host;
     int port, sockets, depth;
+    int silence; /* milliseconds without a reply after which the server is given up */
     size_t size;
     double warmup, seconds;
+    double interval; /* milliseconds between a socket's messages; 0: as fast as it answers */
 };
 
 struct client {
@@ -37,10 +43,11 @@ struct client {
     uint64_t *sent_at;       /* depth times */
     uint64_t made, replied;  /* messages */
     uint64_t written;        /* bytes */
+    uint64_t due;            /* when the next message is, with an interval */
     struct inbox in;
 };
 
-static struct options opt = {"127.0.0.1", 0, 64, 1, 16, 0.5, 3.0};
+static struct options opt = {"127.0.0.1", 0, 64, 1, 5000, 16, 0.5, 3.0, 0};
 static struct client *clients;
 static struct histogram latencies;
 static struct message text;
@@ -73,12 +80,19 @@ static void flush(struct client *c)
     }
 }
 
+/* Nanoseconds between two messages that are due, of all sockets; 0 without an interval. */
+static uint64_t step_ns(void)
+{
+    return (uint64_t)(opt.interval * 1e6) / (uint64_t)opt.sockets;
+}
+
 static void fill(struct client *c, uint64_t now)
 {
-    for (; c->made - c->replied < (uint64_t)opt.depth; c->made++) {
+    for (; c->made - c->replied < (uint64_t)opt.depth && c->due <= now; c->made++) {
         uint64_t slot = c->made % (uint64_t)opt.depth;
         message_stamp_frame(&text, c->ring + slot * frame_size, c->mask, c->number, c->made);
-        c->sent_at[slot] = now;
+        c->sent_at[slot] = step_ns() ? c->due : now;
+        c->due += step_ns() * (uint64_t)opt.sockets;
     }
     flush(c);
 }
@@ -117,29 +131,80 @@ static uint64_t in_flight(void)
     return sum;
 }
 
-/* Keep all sockets full for `seconds`, then wait for what is in flight. */
+/* Out of step by equal parts of an interval, so that they are due one after the other. */
+static void schedule(uint64_t start)
+{
+    for (int i = 0; i < opt.sockets; i++)
+        clients[i].due = step_ns() ? start + step_ns() * (uint64_t)i : 0;
+}
+
+/* Send what is due by now, one socket after the other from `at` on; returns when and whose
+ * turn is next. A message whose socket still waits for a reply is sent when that has come. */
+struct turn {
+    uint64_t at;
+    int socket;
+};
+
+static struct turn send_due(struct turn next, uint64_t now)
+{
+    for (; next.at <= now; next.at += step_ns()) {
+        fill(&clients[next.socket], now);
+        next.socket = (next.socket + 1) % opt.sockets;
+    }
+    return next;
+}
+
+static int wait_until(uint64_t due, struct epoll_event *ready, int room)
+{
+    uint64_t now = now_ns(), most = (uint64_t)opt.silence * 1000000;
+    uint64_t left = due <= now ? 0 : due - now < most ? due - now : most;
+    struct timespec limit = {(time_t)(left / 1000000000ull), (long)(left % 1000000000ull)};
+    return epoll_pwait2(poller, ready, room, &limit, NULL);
+}
+
+/* Answer a reply with the next message; after the end only with one that was due before. */
+static void go_on(struct client *c, uint64_t now, uint64_t end)
+{
+    if (now < end)
+        fill(c, now);
+    else if (step_ns())
+        fill(c, end - 1);
+    else
+        flush(c);
+}
+
+static void check_silence(uint64_t *heard, int count)
+{
+    uint64_t now = now_ns();
+    if (count > 0 || !in_flight())
+        *heard = now;
+    if (now - *heard >= (uint64_t)opt.silence * 1000000)
+        fail("no reply for %d ms with %llu in flight", opt.silence,
+             (unsigned long long)in_flight());
+}
+
+/* Keep all sockets full, or on time, for `seconds`; then wait for what is in flight. */
 static void echo_for(double seconds)
 {
     struct epoll_event ready[256];
-    uint64_t start = now_ns(), end = start + (uint64_t)(seconds * 1e9), now = start;
-    for (int i = 0; i < opt.sockets; i++)
+    uint64_t now = now_ns(), heard = now, end = now + (uint64_t)(seconds * 1e9);
+    struct turn next = {now, 0};
+    schedule(now);
+    for (int i = 0; i < opt.sockets && !step_ns(); i++)
         fill(&clients[i], now);
     while (now < end || in_flight()) {
-        int count = epoll_wait(poller, ready, 256, SILENCE_MS);
-        if (count == 0)
-            fail("no reply for %d ms with %llu in flight", SILENCE_MS,
-                 (unsigned long long)in_flight());
+        if (step_ns() && now < end)
+            next = send_due(next, now);
+        int count = wait_until(step_ns() && now < end ? next.at : UINT64_MAX, ready, 256);
+        check_silence(&heard, count);
         for (int i = 0; i < count; i++) {
             struct client *c = ready[i].data.ptr;
             if (ready[i].events & ~(uint32_t)EPOLLOUT)
                 while (websocket_receive(&c->in, accept_frame, c))
                     ;
-            now = now_ns();
-            if (now < end)
-                fill(c, now);
-            else
-                flush(c);
+            go_on(c, now_ns(), end);
         }
+        now = now_ns();
     }
 }
 
@@ -154,7 +219,7 @@ static void open_client(struct client *c, int number)
         message_write_frame(&text, c->ring + (size_t)slot * frame_size, c->mask);
     c->in.room = frame_size * (size_t)opt.depth + 4096;
     c->in.bytes = allocate(c->in.room);
-    c->in.fd = websocket_connect(opt.host, opt.port, "/");
+    c->in.fd = websocket_connect(opt.host, opt.port, "/", 0);
     fcntl(c->in.fd, F_SETFL, O_NONBLOCK);
     watch(c);
 }
@@ -190,7 +255,8 @@ static void read_options(int count, char **words)
 {
     static const struct option names[] = {
         {"host", 1, 0, 'h'}, {"port", 1, 0, 'p'},   {"sockets", 1, 0, 's'}, {"depth", 1, 0, 'd'},
-        {"size", 1, 0, 'z'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {0, 0, 0, 0}};
+        {"size", 1, 0, 'z'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'},
+        {"interval", 1, 0, 'i'}, {"silence", 1, 0, 'q'}, {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -200,8 +266,11 @@ static void read_options(int count, char **words)
         case 'z': opt.size = (size_t)atol(optarg); break;
         case 'w': opt.warmup = atof(optarg); break;
         case 't': opt.seconds = atof(optarg); break;
+        case 'i': opt.interval = atof(optarg); break;
+        case 'q': opt.silence = atoi(optarg); break;
         default: fail("usage: echo --port P [--host H] [--sockets N] [--depth N] [--size BYTES] "
-                      "[--warmup SECONDS] [--seconds SECONDS]");
+                      "[--warmup SECONDS] [--seconds SECONDS] [--interval MILLISECONDS] "
+                      "[--silence MILLISECONDS]");
         }
     if (opt.sockets < 1 || opt.depth < 1 || opt.port < 1)
         fail("needs a port, a socket and a depth of 1 at least");

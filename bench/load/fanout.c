@@ -6,14 +6,21 @@
  * nothing. Publish n uses slot n modulo depth. Latency runs from just before the write of the
  * publish to just after the read of each delivery; a delivery is what this load counts.
  *
+ * Some of the sockets can be slow: they read so many bytes a second and no more, and need not
+ * receive everything, but what comes must be right and in order. The others are the fast ones,
+ * for whom all of the above holds; `messages` are theirs. After the window, with nothing more
+ * published, the slow ones read all that is left for them: what they never got was dropped.
+ *
  * Knows nothing of servers or CPU of others; that is the harness's side (see load.h). */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "histogram.h"
 #include "load.h"
@@ -22,17 +29,23 @@
 
 #define SILENCE_MS 5000
 #define SUBSCRIBED "subscribed"
+#define SLOW_BUFFER 16384 /* bytes that the kernel receives for a slow one */
+#define SLOW_TURNS 10     /* reads of a slow one in a second */
+#define DRAIN_MS 30000
+#define DRAINED_MS 1000   /* without a message, after which nothing is left for slow ones */
 
 struct options {
     const char *host, *subscribe, *publish;
     int port, sockets, depth;
+    int slow, rate; /* sockets of all that are slow, and bytes a second that each reads */
     size_t size;
     double warmup, seconds;
 };
 
 struct subscriber {
-    int number, subscribed;
+    int number, subscribed, slow, gone;
     uint64_t received; /* messages */
+    uint64_t next;     /* of a slow one: the least number that may come */
     struct inbox in;
 };
 
@@ -41,7 +54,8 @@ struct slot {
     int missing; /* sockets that have not received it yet */
 };
 
-static struct options opt = {"127.0.0.1", "/subscribe", "/publish", 0, 1000, 1, 128, 0.5, 3.0};
+static struct options opt = {"127.0.0.1", "/subscribe", "/publish", 0, 1000, 1,
+                             0, 1024, 128, 0.5, 3.0};
 static struct subscriber *subscribers;
 static struct subscriber publisher = {.number = -1};
 static struct slot *slots;
@@ -51,6 +65,7 @@ static struct message text;
 static uint8_t *frame;
 static const uint8_t mask[4] = {0x5c, 0xa3, 0x17, 0xe9};
 static int poller, waiting_for; /* sockets that are not yet subscribed */
+static uint64_t slow_turn, heard_at; /* when the slow ones read next, when anything came */
 
 /* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
 static void open_socket(struct subscriber *s, const char *path)
@@ -58,7 +73,7 @@ static void open_socket(struct subscriber *s, const char *path)
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = s};
     s->in.room = (text.size + 16) * (size_t)(opt.depth + 1) + 4096;
     s->in.bytes = allocate(s->in.room);
-    s->in.fd = websocket_connect(opt.host, opt.port, path);
+    s->in.fd = websocket_connect(opt.host, opt.port, path, s->slow ? SLOW_BUFFER : 0);
     fcntl(s->in.fd, F_SETFL, O_NONBLOCK);
     if (epoll_ctl(poller, EPOLL_CTL_ADD, s->in.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
@@ -68,7 +83,7 @@ static void publish(void)
 {
     size_t size = message_frame_size(&text);
     message_stamp_frame(&text, frame, mask, 0, published);
-    slots[published % (uint64_t)opt.depth] = (struct slot){now_ns(), opt.sockets};
+    slots[published % (uint64_t)opt.depth] = (struct slot){now_ns(), opt.sockets - opt.slow};
     published++;
     if (send(publisher.in.fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
         fail("cannot publish: %s", strerror(errno));
@@ -99,11 +114,26 @@ static void accept_delivery(struct subscriber *s, const struct frame_head *head,
     completed += slot->missing == 0;
 }
 
+static void accept_slow(struct subscriber *s, const struct frame_head *head,
+                        const uint8_t *payload)
+{
+    uint64_t number = head->size < STAMP ? 0 : message_number(payload);
+    if (number < s->next || number >= published)
+        fail("slow socket %d: message %llu where one of %llu to %llu is due", s->number,
+             (unsigned long long)number, (unsigned long long)s->next,
+             (unsigned long long)published);
+    message_check(&text, s->number, 0, number, head, payload);
+    s->next = number + 1;
+    s->received++;
+}
+
 static void accept_frame(void *owner, const struct frame_head *head, const uint8_t *payload,
                          uint64_t now)
 {
     struct subscriber *s = owner;
-    if (head->opcode == FRAME_CLOSE)
+    if (head->opcode == FRAME_CLOSE && s->slow)
+        s->gone = 1;
+    else if (head->opcode == FRAME_CLOSE)
         fail("socket %d: the server closed with code %d", s->number,
              websocket_close_code(head, payload));
     else if (head->opcode == FRAME_PING)
@@ -114,25 +144,64 @@ static void accept_frame(void *owner, const struct frame_head *head, const uint8
         fail("the publisher received a message");
     else if (!s->subscribed)
         accept_subscribed(s, head, payload);
+    else if (s->slow)
+        accept_slow(s, head, payload);
     else
         accept_delivery(s, head, payload, now);
 }
 
-/* Read what has come, from any socket. */
+static int has_hung_up(const struct subscriber *s)
+{
+    uint8_t byte;
+    ssize_t got = recv(s->in.fd, &byte, 1, MSG_PEEK);
+    return got == 0 || (got < 0 && errno != EAGAIN);
+}
+
+/* A slow one's server may give it up. */
+static int receive_slow(struct subscriber *s)
+{
+    s->gone = s->gone || has_hung_up(s);
+    return !s->gone && websocket_receive(&s->in, accept_frame, s);
+}
+
+/* Let each slow socket read its share, several times a second. */
+static void read_slowly(void)
+{
+    uint64_t now = now_ns();
+    if (now < slow_turn)
+        return;
+    slow_turn = now + 1000000000ull / SLOW_TURNS;
+    for (int i = 0; i < opt.sockets; i++)
+        if (subscribers[i].slow)
+            receive_slow(&subscribers[i]);
+}
+
+static void check_silence(int count)
+{
+    uint64_t now = now_ns();
+    if (count > 0)
+        heard_at = now;
+    if (now - heard_at < SILENCE_MS * 1000000ull)
+        return;
+    if (waiting_for)
+        fail("%d sockets were not subscribed within %d ms", waiting_for, SILENCE_MS);
+    fail("no delivery for %d ms; %d sockets still miss message %llu", SILENCE_MS,
+         slots[completed % (uint64_t)opt.depth].missing, (unsigned long long)completed);
+}
+
+/* Read what has come, from any socket that is not slow. */
 static void receive(void)
 {
     struct epoll_event ready[1024];
-    int count = epoll_wait(poller, ready, 1024, SILENCE_MS);
-    if (count == 0 && waiting_for)
-        fail("%d sockets were not subscribed within %d ms", waiting_for, SILENCE_MS);
-    if (count == 0)
-        fail("no delivery for %d ms; %d sockets still miss message %llu", SILENCE_MS,
-             slots[completed % (uint64_t)opt.depth].missing, (unsigned long long)completed);
+    int count = epoll_wait(poller, ready, 1024, opt.slow ? 1000 / SLOW_TURNS : SILENCE_MS);
+    check_silence(count);
     for (int i = 0; i < count; i++) {
         struct subscriber *s = ready[i].data.ptr;
         while (websocket_receive(&s->in, accept_frame, s))
             ;
     }
+    if (opt.slow && !waiting_for)
+        read_slowly();
 }
 
 /* Keep publishing for `seconds`, then wait for what is in flight. */
@@ -140,6 +209,7 @@ static void fan_out_for(double seconds)
 {
     uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
     int publishing = 1;
+    heard_at = now_ns();
     while (publishing || completed < published) {
         for (; publishing && published - completed < (uint64_t)opt.depth;
              publishing = now_ns() < end)
@@ -147,6 +217,19 @@ static void fan_out_for(double seconds)
         receive();
         publishing = publishing && now_ns() < end;
     }
+}
+
+/* Spread among the others, and so over the server's workers. */
+static int is_slow(int number)
+{
+    return (number + 1) * opt.slow / opt.sockets > number * opt.slow / opt.sockets;
+}
+
+static void slow_down(struct subscriber *s)
+{
+    s->in.most = (size_t)(opt.rate / SLOW_TURNS);
+    if (epoll_ctl(poller, EPOLL_CTL_DEL, s->in.fd, NULL) < 0)
+        fail("epoll_ctl: %s", strerror(errno));
 }
 
 static void open_sockets(void)
@@ -160,17 +243,25 @@ static void open_sockets(void)
     waiting_for = opt.sockets;
     for (int i = 0; i < opt.sockets; i++) {
         subscribers[i].number = i;
+        subscribers[i].slow = is_slow(i);
         open_socket(&subscribers[i], opt.subscribe);
     }
+    heard_at = now_ns();
     while (waiting_for)
         receive();
+    for (int i = 0; i < opt.sockets; i++)
+        if (subscribers[i].slow)
+            slow_down(&subscribers[i]);
     open_socket(&publisher, opt.publish);
 }
 
 static void close_socket(struct subscriber *s)
 {
     fcntl(s->in.fd, F_SETFL, 0);
-    websocket_disconnect(s->in.fd);
+    if (s->gone)
+        websocket_reset(s->in.fd);
+    else
+        websocket_disconnect(s->in.fd);
 }
 
 static void close_sockets(void)
@@ -187,11 +278,51 @@ static void measure(void)
     fan_out_for(opt.seconds);
     uint64_t elapsed = now_ns() - start;
     cpu = own_cpu_ns() - cpu;
-    if (latencies.total != (published - first) * (uint64_t)opt.sockets)
+    int fast = opt.sockets - opt.slow;
+    if (latencies.total != (published - first) * (uint64_t)fast)
         fail("%llu deliveries of %llu messages to %d sockets",
-             (unsigned long long)latencies.total, (unsigned long long)(published - first),
-             opt.sockets);
+             (unsigned long long)latencies.total, (unsigned long long)(published - first), fast);
     tell_figures(&latencies, elapsed, cpu);
+}
+
+static uint64_t received_by_slow(void)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < opt.sockets; i++)
+        sum += subscribers[i].slow ? subscribers[i].received : 0;
+    return sum;
+}
+
+/* Read all that is left for the slow ones, until nothing comes for a while. */
+static void drain_slow(void)
+{
+    uint64_t now = now_ns(), heard = now, end = now + DRAIN_MS * 1000000ull;
+    while (now < end && now - heard < DRAINED_MS * 1000000ull) {
+        uint64_t before = received_by_slow();
+        for (int i = 0; i < opt.sockets; i++) {
+            subscribers[i].in.most = 0;
+            while (subscribers[i].slow && receive_slow(&subscribers[i]))
+                ;
+        }
+        now = now_ns();
+        heard = received_by_slow() > before ? now : heard;
+        usleep(1000);
+    }
+}
+
+/* What the slow ones received, and what they never will. */
+static void tell_slow(void)
+{
+    uint64_t seen = received_by_slow();
+    int gone = 0;
+    drain_slow();
+    for (int i = 0; i < opt.sockets; i++)
+        gone += subscribers[i].gone;
+    uint64_t received = received_by_slow(), due = published * (uint64_t)opt.slow;
+    printf("{\"slow_seen\": %llu, \"slow_received\": %llu, \"slow_dropped\": %llu, "
+           "\"slow_gone\": %d}\n",
+           (unsigned long long)seen, (unsigned long long)received,
+           (unsigned long long)(due - received), gone);
 }
 
 static void read_options(int count, char **words)
@@ -200,7 +331,7 @@ static void read_options(int count, char **words)
         {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},      {"subscribe", 1, 0, 'S'},
         {"publish", 1, 0, 'P'}, {"sockets", 1, 0, 's'},   {"depth", 1, 0, 'd'},
         {"size", 1, 0, 'z'},    {"warmup", 1, 0, 'w'},    {"seconds", 1, 0, 't'},
-        {0, 0, 0, 0}};
+        {"slow", 1, 0, 'l'},    {"rate", 1, 0, 'r'},      {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -212,6 +343,8 @@ static void read_options(int count, char **words)
         case 'z': opt.size = (size_t)atol(optarg); break;
         case 'w': opt.warmup = atof(optarg); break;
         case 't': opt.seconds = atof(optarg); break;
+        case 'l': opt.slow = atoi(optarg); break;
+        case 'r': opt.rate = atoi(optarg); break;
         default: fail("usage: fanout --port P [--host H] [--subscribe PATH] [--publish PATH] "
                       "[--sockets N] [--depth N] [--size BYTES] [--warmup SECONDS] "
                       "[--seconds SECONDS]");
@@ -228,6 +361,8 @@ int main(int count, char **words)
     fan_out_for(opt.warmup);
     tell_and_wait("ready");
     measure();
+    if (opt.slow)
+        tell_slow();
     close_sockets();
     return 0;
 }

@@ -43,6 +43,11 @@ void tell_and_wait(const char *format, ...)
     va_end(arguments);
     putchar('\n');
     fflush(stdout);
+    wait_for_line();
+}
+
+void wait_for_line(void)
+{
     for (int c = getchar(); c != '\n' && c != EOF; c = getchar())
         ;
 }

@@ -3,7 +3,8 @@
  * the server's CPU, so that the window's CPU belongs to the window's messages exactly:
  *
  *   connect → warm up → drain → "ready" → (a line on stdin) → measure → drain
- *           → one line of JSON → (a line on stdin, or its end) → disconnect
+ *           → one line of JSON → (a line on stdin, or its end)
+ *           → maybe another, of what could not be known before → disconnect
  */
 #ifndef LOAD_H
 #define LOAD_H
@@ -21,6 +22,9 @@ void *allocate(size_t size);
 
 /* Write one line to the harness and wait for its answer. */
 void tell_and_wait(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Wait for a line of the harness, or its end. */
+void wait_for_line(void);
 
 /* Tell the figures of a window, each message one sample of the latencies, and wait. */
 void tell_figures(const struct histogram *latencies, uint64_t elapsed_ns, uint64_t cpu_ns);

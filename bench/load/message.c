@@ -23,6 +23,13 @@ void message_stamp(char out[STAMP], int sender, uint64_t number)
         out[i] = digits[value & 15];
 }
 
+uint64_t message_number(const uint8_t *payload)
+{
+    char digits[STAMP + 1] = {0};
+    memcpy(digits, payload, STAMP);
+    return strtoull(digits, NULL, 16) & 0xffffffffffffull;
+}
+
 size_t message_frame_size(const struct message *m)
 {
     uint8_t head[CLIENT_HEAD_MAX], mask[4] = {0};

@@ -27,6 +27,9 @@ void message_write_frame(const struct message *m, uint8_t *frame, const uint8_t 
 void message_stamp_frame(const struct message *m, uint8_t *frame, const uint8_t mask[4],
                          int sender, uint64_t number);
 
+/* The number of the message whose first bytes these are. */
+uint64_t message_number(const uint8_t *payload);
+
 /* Fail unless what came on socket `receiver` is message `number` from socket `sender`. */
 void message_check(const struct message *m, int receiver, int sender, uint64_t number,
                    const struct frame_head *frame, const uint8_t *payload);

@@ -18,12 +18,14 @@
 
 static const uint8_t no_mask[4] = {0, 0, 0, 0};
 
-static int tcp_connect(const char *host, int port)
+int tcp_connect(const char *host, int port, int buffer)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
         fail("%s is not an IPv4 address", host);
     int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    if (buffer) /* before the handshake, which tells the window */
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         fail("cannot connect to %s:%d: %s", host, port, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -48,10 +50,10 @@ static void read_response(int fd, char *response, size_t room)
     fail("the handshake broke off after %zu bytes: %s", length, strerror(errno));
 }
 
-int websocket_connect(const char *host, int port, const char *path)
+int websocket_connect(const char *host, int port, const char *path, int buffer)
 {
     char request[512], response[4096] = "";
-    int fd = tcp_connect(host, port);
+    int fd = tcp_connect(host, port, buffer);
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
                           "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -105,6 +107,8 @@ static int read_head(const uint8_t *in, size_t available, struct frame_head *fra
 int websocket_receive(struct inbox *in, frame_handler handle, void *owner)
 {
     size_t room = in->room - in->length, at = 0;
+    if (in->most && in->most < room)
+        room = in->most;
     ssize_t got = recv(in->fd, in->bytes + in->length, room, 0);
     uint64_t now = now_ns();
     if (got < 0 && errno == EAGAIN)
@@ -151,5 +155,12 @@ void websocket_disconnect(int fd)
     receive_within(fd, 1);
     while (recv(fd, rest, sizeof rest, 0) > 0)
         ;
+    close(fd);
+}
+
+void websocket_reset(int fd)
+{
+    struct linger now = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     close(fd);
 }

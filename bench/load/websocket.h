@@ -23,14 +23,18 @@ struct inbox {
     int fd;
     uint8_t *bytes;
     size_t length, room;
+    size_t most; /* bytes to take at a time, 0: all that there is room for */
 };
 
 /* Called with each whole frame and the time when its last bytes were read. */
 typedef void (*frame_handler)(void *owner, const struct frame_head *, const uint8_t *payload,
                               uint64_t now);
 
-/* A blocking TCP connection to host:port with TCP_NODELAY, upgraded at this path. */
-int websocket_connect(const char *host, int port, const char *path);
+/* A blocking TCP connection to host:port with TCP_NODELAY. */
+int tcp_connect(const char *host, int port, int buffer);
+
+/* The same, upgraded at this path; `buffer` bytes to receive into, 0: as the kernel likes. */
+int websocket_connect(const char *host, int port, const char *path, int buffer);
 
 /* Read once and hand over what is whole; whether the buffer was filled, so that there may be
  * more to read. Fails when the server hangs up. */
@@ -47,6 +51,9 @@ void websocket_pong(int fd, const uint8_t *payload, size_t size);
 
 /* The code of a Close frame, 1005 where it has none. */
 int websocket_close_code(const struct frame_head *frame, const uint8_t *payload);
+
+/* End a connection without a word. */
+void websocket_reset(int fd);
 
 /* Send Close 1000 and wait, for a second at most, until the server hangs up. */
 void websocket_disconnect(int fd);

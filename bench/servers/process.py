@@ -6,6 +6,7 @@ Knows how to read an address from a server's output; knows nothing of what it se
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -134,6 +135,15 @@ class Server(ABC):
     def _all_gone(self, family: list[Process]) -> bool:
         self._process.poll()
         return not _alive(family)
+
+
+def free_port() -> int:
+    """A port for a server that cannot choose one itself; where another takes it meanwhile, the
+    server will not start."""
+    with socket.socket() as probe:
+        probe.bind((Server.host, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _alive(family: list[Process]) -> list[Process]:

@@ -1,13 +1,12 @@
 """A redis-server of our own: loopback, a free port, a temporary folder, nothing kept on disk."""
 
-import socket
 import subprocess
 import tempfile
 from types import TracebackType
 from typing import ClassVar, Self
 
 from servers import python
-from servers.process import BENCH, Server
+from servers.process import BENCH, Server, free_port
 
 REDIS = BENCH / "_build/redis-server"
 
@@ -35,7 +34,7 @@ class Redis(Server):
 
     def command(self) -> list[str]:
         return [
-            *(str(REDIS), "--bind", self.host, "--port", str(_free_port())),
+            *(str(REDIS), "--bind", self.host, "--port", str(free_port())),
             *("--dir", self._folder.name, "--save", "", "--appendonly", "no"),
         ]
 
@@ -48,11 +47,3 @@ class Redis(Server):
         words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         server = next(word[2:] for word in words if word.startswith("v="))
         return {"redis": server} | python.versions("redis", "hiredis")
-
-
-def _free_port() -> int:
-    # redis-server cannot choose a port itself; where another takes it meanwhile, it will not start.
-    with socket.socket() as probe:
-        probe.bind((Server.host, 0))
-        port: int = probe.getsockname()[1]
-        return port

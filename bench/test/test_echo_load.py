@@ -64,3 +64,18 @@ def test_a_server_that_is_gone_is_an_error() -> None:
         pass
     with pytest.raises(LoadError, match="cannot connect"):
         window(server, "echo", **LOAD)
+
+
+def test_a_pace_is_kept_and_paid_for() -> None:
+    with WrongEcho("none") as server:
+        figures = window(server, "echo", **LOAD | {"sockets": 5, "interval": 10, "seconds": 0.5})
+    assert 240 <= figures["messages"] <= 250
+
+
+def test_a_stall_makes_all_late_that_were_due_meanwhile() -> None:
+    paced = LOAD | {"sockets": 5, "interval": 10, "depth": 64, "seconds": 0.5}
+    with WrongEcho("stalls") as server:
+        figures = window(server, "echo", **paced)
+    assert figures["p50_us"] > 20_000
+    assert figures["max_us"] > 290_000
+    assert 240 <= figures["messages"] <= 250

@@ -23,7 +23,14 @@ FAULTS = {
     "silent": "1 sockets were not subscribed",
     "publisher": "the publisher received a message",
 }
-LOAD = {"sockets": 3, "depth": 2, "size": 40, "warmup": 0, "seconds": 0.3}
+# The last of three sockets is the slow one, which may miss messages and may be cut off.
+SLOW_FAULTS = {
+    "changed": "socket 2, message 19: the text after its number has changed",
+    "before": "slow socket 2: message 18 where one of 19 to",
+    "doubled": "slow socket 2: message 19 where one of 20 to",
+    "bytes": "expected a text of 40 bytes, got opcode 2",
+}
+LOAD = {"sockets": 3, "depth": 2, "size": 40, "warmup": 0, "seconds": 1.0}
 
 
 class WrongFanout(Uvicorn):
@@ -31,15 +38,15 @@ class WrongFanout(Uvicorn):
 
     APP = "wrong_fanout:application"
 
-    def __init__(self, fault: str) -> None:
+    def __init__(self, fault: str, socket: int = 1) -> None:
         super().__init__()
-        self.fault = fault
+        self.fault, self.socket = fault, socket
 
     def command(self) -> list[str]:
         return [*super().command(), "--app-dir", str(BENCH / "test")]
 
     def environment(self) -> dict[str, str]:
-        return {"FAULT": self.fault}
+        return {"FAULT": self.fault, "FAULTY_SOCKET": str(self.socket)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,3 +67,35 @@ def test_right_deliveries_are_counted_and_paid_for() -> None:
     assert figures["messages"] % LOAD["sockets"] == 0
     assert figures["cpu_us"] > 0
     assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["max_us"] * 1.02
+
+
+@pytest.mark.parametrize("fault", SLOW_FAULTS)
+def test_a_wrong_delivery_to_a_slow_socket_is_an_error(fault: str) -> None:
+    with WrongFanout(fault, 2) as server, pytest.raises(LoadError, match=SLOW_FAULTS[fault]):
+        window(server, "fanout", slow=1, rate=1_000_000, **LOAD)
+
+
+@pytest.mark.parametrize("fault", ["none", "lost"])
+def test_messages_that_a_slow_socket_never_gets_are_counted(fault: str) -> None:
+    with WrongFanout(fault, 2) as server:
+        figures = window(server, "fanout", slow=1, rate=100_000, **LOAD)
+    assert figures["slow_dropped"] == (1 if fault == "lost" else 0)
+    of_the_warmup = 1
+    published = figures["messages"] / 2 + of_the_warmup
+    assert figures["slow_received"] + figures["slow_dropped"] == published
+    assert figures["slow_gone"] == 0
+
+
+def test_a_slow_socket_reads_no_faster_than_it_may() -> None:
+    with WrongFanout("none") as server:
+        figures = window(server, "fanout", slow=1, rate=400, **LOAD)
+    assert figures["messages"] / 2 > 100
+    assert figures["slow_seen"] <= 400 * (figures["seconds"] + 0.2) / 42 + 1
+    assert figures["slow_dropped"] == 0
+
+
+def test_a_slow_socket_that_is_closed_is_counted() -> None:
+    with WrongFanout("closed", 2) as server:
+        figures = window(server, "fanout", slow=1, rate=1_000_000, **LOAD)
+    assert figures["slow_gone"] == 1
+    assert figures["slow_received"] == 19

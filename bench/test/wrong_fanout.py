@@ -6,6 +6,7 @@ from typing import Any
 
 FAULT = os.environ["FAULT"]
 FAULTY_MESSAGE = 20
+FAULTY_SOCKET = int(os.environ["FAULTY_SOCKET"])
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 subscribers: list[Send] = []
@@ -31,11 +32,13 @@ async def publish(text: str) -> None:
     """Send to all, but for one message of one subscriber."""
     before = published[-1] if published else ""
     published.append(text)
-    for number, send in enumerate(subscribers):
-        faulty = number == 1 and len(published) == FAULTY_MESSAGE
+    for number, send in enumerate(list(subscribers)):
+        faulty = number == FAULTY_SOCKET and len(published) == FAULTY_MESSAGE
         right = {"type": "websocket.send", "text": text}
         for message in deliveries(text, before) if faulty else [right]:
             await send(message)
+        if faulty and FAULT == "closed":
+            subscribers.remove(send)
 
 
 async def application(
