@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 TOPIC = "topic"
-QUEUE_MESSAGES = 1024
+QUEUE_MESSAGES = int(os.environ.get("QUEUE_MESSAGES", "1024"))
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]

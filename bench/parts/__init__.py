@@ -3,6 +3,6 @@
 A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(windows)`.
 """
 
-from parts import calls, drown, echo, fanout, ops
+from parts import calls, drown, echo, fanout, ops, slow
 
-PARTS = {"echo": echo, "ops": ops, "fanout": fanout, "calls": calls, "drown": drown}
+PARTS = {"echo": echo, "ops": ops, "fanout": fanout, "calls": calls, "drown": drown, "slow": slow}
