@@ -80,7 +80,8 @@ protocol(Mount) ->
     #{env => #{mount => Mount},
       middlewares => [hornbeam_mounts, cowboy_handler],
       stream_handlers => [hornbeam_request_body, cowboy_stream_h],
-      active_n => 100,
+      %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
+      active_n => 16,
       dynamic_buffer => false,
       request_timeout => 10000,
       %% A response may take long and be silent long; dead peers are TCP's keepalive's.

@@ -67,6 +67,10 @@
 %% The most replies that one write takes: the mailbox stays shorter, see hornbeam_stream.
 -define(DRAIN, 64).
 
+%% So many reads (of at most 64 KiB) the socket does before it asks: what has come by then waits in
+%% our mailbox, whatever the app wants. Asking costs a read a hundredth at this number.
+-define(READS, 16).
+
 %% At least so many pings fit into websocket_timeout, so that a silent client is heard.
 -define(PINGS_IN_TIME, 3).
 
@@ -213,7 +217,7 @@ engine(_Req, #{options := Options}) ->
 hornbeam_options(#{options := Options, counters := Counters}) ->
     #{websocket_max_frame_size := Max, websocket_max_frame_rate := Rate,
       websocket_compress := Compress, websocket_timeout := Timeout} = Options,
-    #{max_frame_size => Max, max_frame_rate => Rate, compress => Compress, active_n => 100,
+    #{max_frame_size => Max, max_frame_rate => Rate, compress => Compress, active_n => ?READS,
       idle_timeout => Timeout, counters => Counters}.
 
 %% Over HTTP/2 a WebSocket is a stream and stays in its request process.
@@ -222,7 +226,7 @@ connection(#{pid := Connection}) -> Connection.
 
 cowboy_options(#{websocket_max_frame_size := Max, websocket_compress := Compress} = Options) ->
     %% Python's decoder checks the text (and answers 1007): cheaper than Cowlib's check.
-    #{max_frame_size => Max, compress => Compress, validate_utf8 => false, active_n => 100,
+    #{max_frame_size => Max, compress => Compress, validate_utf8 => false, active_n => ?READS,
       idle_timeout => maps:get(websocket_timeout, Options)}.
 
 %% The connection.
