@@ -96,6 +96,11 @@ async def big(scope, receive, send):
     await body(send, b"", more=False)
 
 
+async def early(scope, receive, send):
+    """Answer at length before the request is at its end."""
+    await respond(send, bytes(300_000))
+
+
 async def asks_late(scope, receive, send):
     note(scope, "called")
     await released(scope)

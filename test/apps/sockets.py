@@ -148,6 +148,14 @@ async def closes(scope, receive, send):
     note(scope, await receive())
 
 
+async def parting(scope, receive, send):
+    """Send more than a client's window takes, and close."""
+    await accept(send)
+    for _ in range(10):
+        await send({"type": "websocket.send", "bytes": bytes(20000)})
+    await send({"type": "websocket.close", "code": 4000, "reason": "that was all"})
+
+
 async def corrected(scope, receive, send):
     """Send the event that the client asks for, and note what came of it."""
     await receive()

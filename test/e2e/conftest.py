@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from consoles import Console
-from harness import Node, Server, StartError
+from harness import DEADLINE, Node, Server, StartError
+from http2 import Bridge
+from identities import Authority, Identity
 
 LIMIT = 60.0
 
@@ -91,6 +95,83 @@ class Running:
         """Stop what runs, also what a failed test did not mean to start."""
         self.server, self.fresh = None, False
         self.node.eval("hornbeam:stop()")
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
+    """Make an authority whose servers all clients of this run trust, by their environment."""
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(made.cafile))
+        yield made
+
+
+@pytest.fixture(scope="session")
+def identity(authority: Authority) -> Identity:
+    """Make the certificate of the tests' servers."""
+    return authority.server()
+
+
+@pytest.fixture(scope="session")
+def tls(identity: Identity) -> dict[str, Any]:
+    """Give the options of a server that speaks TLS."""
+    return {"certfile": identity.certfile, "keyfile": identity.keyfile}
+
+
+@pytest.fixture(scope="module")
+def way(request: pytest.FixtureRequest) -> str:
+    """Name how clients reach the servers of a module, which lists the ways in its `WAYS`."""
+    return request.param
+
+
+@pytest.fixture
+def http1() -> None:
+    """Say of a test that it is about HTTP/1.1 itself."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "way" in metafunc.fixturenames:
+        ways = [
+            way
+            for way in metafunc.module.WAYS
+            if way != "http2" or "http1" not in metafunc.fixturenames
+        ]
+        metafunc.parametrize("way", ways, indirect=True, scope="module")
+
+
+@pytest.fixture
+def reached(serve: Any, way: str, tls: dict[str, Any]) -> Iterator[Callable[..., Server]]:
+    """Serve as `serve` does, for clients that come by TCP, by TLS or over HTTP/2."""
+    bridges: list[Bridge] = []
+
+    def reach(app: str, **options: Any) -> Server:
+        if way not in ("tls", "http2"):
+            return serve(app, **options)
+        server = serve(app, **options, **tls)
+        if way == "http2":
+            bridges.append(Bridge(server))
+            return Bridged(server.node, server.host, server.port, True, bridges[-1].port)
+        return server
+
+    yield reach
+    for bridge in bridges:
+        bridge.close()
+
+
+@dataclass
+class Bridged(Server):
+    """A server whose WebSockets are reached over HTTP/2, by way of a bridge."""
+
+    bridge: int = 0
+
+    @property
+    def ws(self) -> str:
+        return f"ws://127.0.0.1:{self.bridge}"
+
+    def connect(self, timeout: float = DEADLINE, alpn: str = "http/1.1") -> socket.socket:
+        if alpn != "http/1.1":
+            return super().connect(timeout, alpn)
+        return socket.create_connection(("127.0.0.1", self.bridge), timeout)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -85,18 +86,27 @@ class Server:
     node: Node
     host: str
     port: int
+    tls: bool = False
 
     @property
     def http(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http{'s' * self.tls}://{self.host}:{self.port}"
 
     @property
     def ws(self) -> str:
-        return f"ws://{self.host}:{self.port}"
+        return f"ws{'s' * self.tls}://{self.host}:{self.port}"
 
-    def connect(self, timeout: float = DEADLINE) -> socket.socket:
-        """Open a plain TCP connection to the server."""
-        return socket.create_connection((self.host.strip("[]"), self.port), timeout)
+    def connect(self, timeout: float = DEADLINE, alpn: str = "http/1.1") -> socket.socket:
+        """Open a connection to the server: TCP, with TLS where it speaks that.
+
+        Whom to trust stands in the environment (SSL_CERT_FILE), for all clients alike.
+        """
+        tcp = socket.create_connection((self.host.strip("[]"), self.port), timeout)
+        if not self.tls:
+            return tcp
+        context = ssl.create_default_context()
+        context.set_alpn_protocols([alpn])
+        return context.wrap_socket(tcp, server_hostname=self.host.strip("[]"))
 
     def info(self) -> dict[str, Any]:
         return self.node.eval("hornbeam:info()")
@@ -215,10 +225,11 @@ class Node:
         if "venv" in options and "python" not in options:
             del given["python"]
         return self.start(
-            f"hornbeam:start({charlist(app)}, {text({Atom(k): v for k, v in given.items()})})"
+            f"hornbeam:start({charlist(app)}, {text({Atom(k): v for k, v in given.items()})})",
+            tls="certfile" in options,
         )
 
-    def start(self, call: str) -> Server:
+    def start(self, call: str, *, tls: bool = False) -> Server:
         """Evaluate a call of `hornbeam:start` and say where it listens."""
         call = call.strip().removesuffix(".")
         answer = self.eval(
@@ -227,13 +238,13 @@ class Node:
         )
         if answer != "ok":
             raise StartError(*answer[1:])
-        return self.running()
+        return self.running(tls=tls)
 
-    def running(self) -> Server:
+    def running(self, *, tls: bool = False) -> Server:
         host, port = self.eval("hornbeam:info()")["address"]
         if host == "local":
-            return Server(self, port, 0)
-        return Server(self, written_address(host), port)
+            return Server(self, port, 0, tls)
+        return Server(self, written_address(host), port, tls)
 
     @property
     def log(self) -> str:

@@ -20,6 +20,15 @@ from terms import Atom
 
 MIB = 1024 * 1024
 
+SCHEMES = {"plain": "http", "tls": "https"}
+
+WAYS = [*SCHEMES]
+
+
+@pytest.fixture
+def serve(reached):
+    return reached
+
 
 @pytest.fixture
 def server(serve):
@@ -44,7 +53,7 @@ def raw_scope(raw, target, *headers):
 # The scope
 
 
-def test_the_scope_has_every_key_with_its_exact_type(server):
+def test_the_scope_has_every_key_with_its_exact_type(server, way):
     with httpx.Client() as client:
         answer = client.get(f"{server.http}/scope_of?q")
         address = answer.extensions["network_stream"].get_extra_info("client_addr")
@@ -53,7 +62,7 @@ def test_the_scope_has_every_key_with_its_exact_type(server):
     assert scope["asgi"] == {"version": "3.0", "spec_version": "2.5"}
     assert scope["http_version"] == "1.1"
     assert scope["method"] == "GET"
-    assert scope["scheme"] == "http"
+    assert scope["scheme"] == SCHEMES[way]
     assert scope["root_path"] == ""
     assert scope["client"] == tuple(address)
     assert scope["server"] == (server.host, server.port)
@@ -370,11 +379,11 @@ def test_a_response_that_has_begun_is_finished_at_the_stop(serve):
 # Where it listens
 
 
-def test_a_unix_socket_is_served(serve, tmp_path):
+def test_a_unix_socket_is_served(serve, way, tmp_path):
     path = tmp_path / "web.sock"
     serve("exchanges:application", fresh=True, bind=f"unix:{path}")
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
-        scope = ast.literal_eval(client.get("http://test/scope_of").text)
+        scope = ast.literal_eval(client.get(f"{SCHEMES[way]}://localhost/scope_of").text)
     assert scope["server"] == (str(path), None)
     assert scope["client"] is None
 

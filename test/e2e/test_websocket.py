@@ -40,16 +40,16 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 MIB = 1024 * 1024
 LIMIT = 1000
 
-
-@pytest.fixture(scope="module", params=["hornbeam", "cowboy"])
-def engine(request):
-    return Atom(request.param)
+WAYS = ["plain", "cowboy", "tls", "http2"]
+"""With our own engine by TCP and by TLS, and with Cowboy's by TCP and, where it is the only one,
+over HTTP/2."""
 
 
 @pytest.fixture
-def serve(serve, engine):
-    """Serve with each of the engines."""
-    return functools.partial(serve, websocket_engine=engine)
+def serve(reached, way):
+    """Serve for clients that come by each of the ways."""
+    engine = Atom("cowboy" if way == "cowboy" else "hornbeam")
+    return functools.partial(reached, websocket_engine=engine)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_client_that_leaves_before_the_app_decides_is_a_disconnect(server, key
         ),
     ],
 )
-def test_a_malformed_handshake_never_reaches_the_app(server, key, headers, status):
+def test_a_malformed_handshake_never_reaches_the_app(http1, server, key, headers, status):
     with RawHTTP(server) as client:
         client.request("GET", f"/held?{key}", *headers)
         assert client.head().status in status
@@ -188,7 +188,7 @@ def test_a_malformed_handshake_never_reaches_the_app(server, key, headers, statu
 # The scope
 
 
-async def test_the_scope_has_every_key_with_its_exact_type(server):
+async def test_the_scope_has_every_key_with_its_exact_type(server, way):
     async with connect(
         f"{server.ws}/scope_of/caf%C3%A9?a=1&b=%20",
         additional_headers=[("X-B", "1"), ("X-A", "2")],
@@ -196,17 +196,17 @@ async def test_the_scope_has_every_key_with_its_exact_type(server):
         origin="http://example.test",
     ) as ws:
         scope = ast.literal_eval(await ws.recv())
-        host, port = ws.local_address[:2]
+        address = ws.local_address[:2]
     assert scope["type"] == "websocket"
     assert scope["asgi"] == {"version": "3.0", "spec_version": "2.5"}
-    assert scope["http_version"] == "1.1"
-    assert scope["scheme"] == "ws"
+    assert scope["http_version"] == ("2" if way == "http2" else "1.1")
+    assert scope["scheme"] == ("ws" if way in ("plain", "cowboy") else "wss")
     assert scope["path"] == "/scope_of/café"
     assert scope["raw_path"] == b"/scope_of/caf%C3%A9"
     assert scope["query_string"] == b"a=1&b=%20"
     assert scope["root_path"] == ""
     assert scope["subprotocols"] == ["one", "two"]
-    assert scope["client"] == (host, port)
+    assert scope["client"] == address or way == "http2"
     assert scope["server"] == (server.host, server.port)
     assert scope["extensions"] == {"websocket.http.response": {}}
     assert type(scope["client"]) is tuple and type(scope["server"]) is tuple
@@ -291,7 +291,7 @@ def test_a_ping_is_answered_and_the_app_sees_nothing_of_it(server):
         assert ws.read_message() == b"next"
 
 
-async def test_compression_is_used_when_it_was_asked_for(small):
+async def test_compression_is_used_when_it_was_asked_for(http1, small):
     async with connect(f"{small.ws}/echo") as ws:
         assert "permessage-deflate" in ws.response.headers["sec-websocket-extensions"]
         for _ in range(3):
@@ -520,14 +520,14 @@ def send_fragments(ws, first, *rest):
     ws.frame(CONTINUATION, rest[-1])
 
 
-def test_an_inflated_message_of_exactly_the_limit_passes(small):
+def test_an_inflated_message_of_exactly_the_limit_passes(http1, small):
     with squeezed(small) as ws:
         ws.frame(TEXT, deflated(b"a" * LIMIT), rsv=4)
         assert inflated(ws.read_message()) == b"a" * LIMIT
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, MIB // 2])
-def test_a_message_beyond_the_limit_after_inflation_is_1009(small, size):
+def test_a_message_beyond_the_limit_after_inflation_is_1009(http1, small, size):
     message = deflated(b"a" * size)
     assert len(message) < LIMIT
     with squeezed(small) as ws:

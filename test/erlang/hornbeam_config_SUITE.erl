@@ -11,6 +11,8 @@ all() ->
      a_rate_of_frames_needs_the_engine_that_counts_them, unknown_keys_are_refused,
      addresses_are_parsed, nothing_unparsable_becomes_an_address, apps_are_named_module_attribute,
      text_may_be_string_or_binary, python_and_venv_exclude_each_other,
+     the_options_of_tls_need_each_other, a_password_is_printed_by_no_log,
+     limits_of_http2_are_bounded,
      the_interpreter_is_found_in_the_documented_order].
 
 the_guide_lists_every_option_with_its_default(_Config) ->
@@ -22,7 +24,7 @@ the_guide_lists_every_option_with_its_default(_Config) ->
 
 guide_rows() ->
     {ok, Text} = file:read_file(project_file("docs/guide/configuration.md")),
-    {match, Rows} = re:run(Text, "^\\| `([a-z_]+)` \\| ([^|]+) \\|",
+    {match, Rows} = re:run(Text, "^\\| `([a-z0-9_]+)` \\| ([^|]+) \\|",
                            [global, multiline, {capture, all_but_first, binary}]),
     [{binary_to_existing_atom(Key), string:trim(Default)} || [Key, Default] <- Rows].
 
@@ -106,6 +108,36 @@ python_and_venv_exclude_each_other(Config) ->
     Venv = venv(Config, "both"),
     ?assertEqual({error, {bad_option, venv, list_to_binary(Venv)}},
                  check(#{python => "python3", venv => Venv})).
+
+the_options_of_tls_need_each_other(Config) ->
+    File = filename:join(proplists:get_value(priv_dir, Config), "some.pem"),
+    ok = file:write_file(File, ""),
+    [?assertEqual({error, {bad_option, certfile, undefined}}, check(Alone))
+     || Alone <- [#{keyfile => File}, #{cacertfile => File}, #{keyfile_password => "p"},
+                  #{verify => optional}]],
+    ?assertEqual({error, {bad_option, cacertfile, undefined}},
+                 check(#{certfile => File, verify => required})),
+    ?assertMatch({error, {bad_option, cacertfile, _}},
+                 check(#{certfile => File, cacertfile => File})),
+    ?assertMatch({ok, #{verify := required}},
+                 check(#{certfile => File, cacertfile => File, verify => required})).
+
+a_password_is_printed_by_no_log(Config) ->
+    File = filename:join(proplists:get_value(priv_dir, Config), "other.pem"),
+    ok = file:write_file(File, ""),
+    {ok, #{keyfile_password := Password} = Options} =
+        check(#{certfile => File, keyfile_password => <<"sesame">>}),
+    ?assertEqual("sesame", Password()),
+    ?assertEqual(nomatch, string:find(io_lib:format("~p", [Options]), "sesame")).
+
+limits_of_http2_are_bounded(_Config) ->
+    [begin
+         ?assertMatch({ok, #{Key := Low}}, check(#{Key => Low})),
+         ?assertMatch({ok, #{Key := High}}, check(#{Key => High})),
+         ?assertEqual({error, {bad_option, Key, Low - 1}}, check(#{Key => Low - 1})),
+         ?assertEqual({error, {bad_option, Key, High + 1}}, check(#{Key => High + 1}))
+     end || {Key, Low, High} <- [{http2_max_streams, 1, 10000}, {http2_max_resets, 1, 1000000},
+                                 {http2_max_frames, 1000, 100000000}]].
 
 the_interpreter_is_found_in_the_documented_order(Config) ->
     Named = venv(Config, "named"),

@@ -5,13 +5,13 @@
 %% '''
 -module(hornbeam).
 
--export([start/1, start/2, stop/0, info/0, format_error/1]).
+-export([start/1, start/2, stop/0, info/0, reload_certificate/0, format_error/1]).
 -export([connections/0, connections/1, kick/3]).
 -export([publish/2, subscribe/1, unsubscribe/1]).
 -export([call/3, call/4, cast/3, cast/4]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([register_hook/2, unregister_hook/1]).
--export_type([start_error/0, python_error/0]).
+-export_type([start_error/0, reload_error/0, python_error/0]).
 
 -type python_error() :: #{stage := binary(), class := binary(), message := binary(),
                           traceback := binary()}.
@@ -22,8 +22,10 @@
     | {already_started, App :: binary()}
     | {python, python_error()}
     | {worker, Sentence :: binary()}
-    | {listen, inet:posix() | term()}
+    | {listen, inet:posix() | hornbeam_tls:error() | term()}
     | {application, term()}.
+
+-type reload_error() :: hornbeam_tls:error() | no_tls | not_serving.
 
 %% @doc Serve an app with the options of the application's environment.
 -spec start(App :: string() | binary()) -> ok | {error, start_error()}.
@@ -97,8 +99,23 @@ named(#{worker := Worker, pid := Pid} = Connection, Names) ->
 kick(Id, Code, Reason) ->
     hornbeam_connections:kick(Id, Code, Reason).
 
-%% @doc A readable sentence for an error of {@link start/2}.
--spec format_error(start_error()) -> unicode:chardata().
+%% @doc Read `certfile', `keyfile' and `cacertfile' again, for connections from now on.
+%%
+%% Those that are open stay as they are. When a file is bad nothing changes.
+-spec reload_certificate() -> ok | {error, reload_error()}.
+reload_certificate() ->
+    hornbeam_listener:reload_certificate().
+
+%% @doc A readable sentence for an error of {@link start/2} or {@link reload_certificate/0}.
+-spec format_error(start_error() | reload_error()) -> unicode:chardata().
+format_error({listen, {tls, Sentence}}) ->
+    Sentence;
+format_error({tls, Sentence}) ->
+    Sentence;
+format_error(no_tls) ->
+    "the server speaks no TLS: it was started without certfile";
+format_error(not_serving) ->
+    "no app is being served";
 format_error({bad_option, Key, Value}) ->
     io_lib:format("option ~0tp has the value ~0tp; expected ~ts",
                   [Key, Value, hornbeam_config:expected(Key)]);

@@ -34,6 +34,13 @@ check_values([], _Given, #{python := P, venv := V}) when P =/= undefined, V =/= 
 check_values([], _Given, #{websocket_engine := cowboy, websocket_max_frame_rate := Rate})
         when Rate =/= infinity ->
     {error, {bad_option, websocket_engine, cowboy}};
+check_values([], _Given, #{certfile := undefined, keyfile := Key, cacertfile := Ca,
+                           keyfile_password := Password, verify := Verify})
+        when Key =/= undefined; Ca =/= undefined; Password =/= undefined; Verify =/= none ->
+    {error, {bad_option, certfile, undefined}};
+check_values([], _Given, #{cacertfile := Ca, verify := Verify})
+        when (Ca =:= undefined) =/= (Verify =:= none) ->
+    {error, {bad_option, cacertfile, Ca}};
 check_values([], _Given, Checked) ->
     {ok, Checked};
 check_values([{Key, {Default, Check, _}} | Rest], Given, Checked) ->
@@ -120,5 +127,23 @@ table() ->
       pubsub_queue_messages => {1000, positive, "a positive integer"},
       pubsub_queue_bytes => {1048576, positive, "bytes"},
       pubsub_overflow => {drop_oldest, {one_of, [drop_oldest, close, latest]},
-                          "drop_oldest, close or latest"}}.
+                          "drop_oldest, close or latest"},
+      certfile =>
+          {undefined, fun hornbeam_option:file/1,
+           "the path of a PEM file; keyfile, keyfile_password, cacertfile and verify need it"},
+      keyfile => {undefined, fun hornbeam_option:file/1, "the path of a PEM file"},
+      keyfile_password => {undefined, fun hornbeam_option:secret/1, "text"},
+      cacertfile =>
+          {undefined, fun hornbeam_option:file/1,
+           "the path of a PEM file when verify is optional or required, and only then"},
+      verify => {none, {one_of, [none, optional, required]}, "none, optional or required"},
+      tls_versions =>
+          {['tlsv1.2', 'tlsv1.3'], fun hornbeam_option:tls_versions/1,
+           "a list of 'tlsv1.2' and 'tlsv1.3'"},
+      ciphers => {[], fun hornbeam_option:ciphers/1,
+                  "a list of names of cipher suites that Erlang's ssl knows"},
+      http2_max_streams => {100, {range, 1, 10000}, "a number from 1 to 10000"},
+      http2_max_resets => {500, {range, 1, 1000000}, "a number from 1 to 1000000"},
+      http2_max_frames => {100000, {range, 1000, 100000000},
+                           "a number from 1000 to 100000000"}}.
 

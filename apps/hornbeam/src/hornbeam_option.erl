@@ -5,7 +5,7 @@
 -module(hornbeam_option).
 
 -export([check/2, app/1, bind/1, executable/1, venv/1, venv_python/1, directory/1, directories/1,
-         environment/1, functions/1, text/1]).
+         environment/1, functions/1, text/1, file/1, secret/1, tls_versions/1, ciphers/1]).
 -export_type([check/0, checked/0, bind/0]).
 
 -type check() ::
@@ -131,6 +131,35 @@ env_value(Text) -> ok_if(binary:match(Text, <<0>>) =:= nomatch, Text).
 %% @doc Any text.
 -spec text(term()) -> checked().
 text(Value) -> with_text(Value, fun(Text) -> {ok, Text} end).
+
+%% @doc A file that exists, or none.
+-spec file(term()) -> checked().
+file(undefined) -> {ok, undefined};
+file(Value) ->
+    with_text(Value, fun(Text) ->
+        ok_if(filelib:is_regular(Text), unicode:characters_to_binary(filename:absname(Text)))
+    end).
+
+%% @doc A text that no log is to print, or none: it comes out as what a fun returns.
+-spec secret(term()) -> checked().
+secret(undefined) -> {ok, undefined};
+secret(Value) -> with_text(Value, fun(Text) -> {ok, fun() -> binary_to_list(Text) end} end).
+
+%% @doc Versions of TLS, each at most once.
+-spec tls_versions(term()) -> checked().
+tls_versions([_ | _] = Value) when length(Value) =< 2 ->
+    ok_if(Value -- ['tlsv1.2', 'tlsv1.3'] =:= [], Value);
+tls_versions(_) ->
+    error.
+
+%% @doc A list of names of cipher suites.
+-spec ciphers(term()) -> checked().
+ciphers(Value) when is_list(Value) ->
+    Names = [with_text(Name, fun(Text) -> ok_if(hornbeam_tls:is_cipher(Text), Text) end)
+             || Name <- Value],
+    all_ok(Names, []);
+ciphers(_) ->
+    error.
 
 with_text(Value, Fun) when is_binary(Value); is_list(Value) ->
     try unicode:characters_to_binary(Value) of

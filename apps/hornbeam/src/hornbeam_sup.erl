@@ -44,7 +44,8 @@ check_and_start(App, Options) ->
 start_checked({error, _} = Error) ->
     Error;
 start_checked({ok, Checked}) ->
-    case start_parts([fun start_pool/1, fun start_listener/1], Checked) of
+    case start_parts([fun hornbeam_tls:check/1, fun start_pool/1, fun start_listener/1],
+                     Checked) of
         ok ->
             ok;
         {error, _} = Error ->

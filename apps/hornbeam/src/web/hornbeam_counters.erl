@@ -17,7 +17,9 @@
     | resumes
     | resumes_late
     | kicked
-    | too_fast.
+    | too_fast
+    | tls_refused
+    | http2_floods.
 
 names() ->
     [http_requests,
@@ -31,7 +33,9 @@ names() ->
      resumes,
      resumes_late,
      kicked,
-     too_fast].
+     too_fast,
+     tls_refused,
+     http2_floods].
 
 %% @doc All counters at zero.
 -spec new() -> ref().

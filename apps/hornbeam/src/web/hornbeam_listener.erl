@@ -7,14 +7,13 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/2, info/0]).
+-export([start_link/2, info/0, reload_certificate/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
     pool :: hornbeam_pool:name(),
     bind :: hornbeam_config:bind(),
-    shutdown_timeout :: pos_integer(),
-    counters :: hornbeam_counters:ref()
+    mount :: hornbeam_mounts:mount()
 }).
 
 -define(REF, hornbeam).
@@ -25,6 +24,9 @@
 %% A send returns at once while less than this (bytes) waits in the socket. It is more than an
 %% app's credit for one WebSocket, so that only a huge message makes a connection wait.
 -define(HIGH_WATERMARK, 1048576).
+
+%% The flow control windows of HTTP/2 (bytes).
+-define(HTTP2_WINDOW, 65535).
 
 %% @doc Listen, and serve with a pool's workers.
 -spec start_link(hornbeam_pool:name(), hornbeam_config:options()) -> gen_server:start_ret().
@@ -40,59 +42,122 @@ info() ->
         exit:_ -> #{}
     end.
 
+%% @doc Read the files of TLS again: new connections get what is in them, open ones stay.
+-spec reload_certificate() -> ok | {error, hornbeam_tls:error() | no_tls | not_serving}.
+reload_certificate() ->
+    try
+        gen_server:call(?MODULE, reload_certificate)
+    catch
+        exit:_ -> {error, not_serving}
+    end.
+
 %% @private
 -spec init({hornbeam_pool:name(), hornbeam_config:options()}) ->
     {ok, #state{}} | {stop, {listen, term()}}.
-init({Pool, #{bind := Bind, shutdown_timeout := Timeout} = Options}) ->
+init({Pool, #{bind := Bind} = Options}) ->
     process_flag(trap_exit, true),
-    Counters = hornbeam_counters:new(),
-    Mount = #{pool => Pool, counters => Counters, options => Options},
+    Mount = #{pool => Pool, counters => hornbeam_counters:new(), options => Options},
     %% A listener process that was killed leaves Cowboy's listener behind.
     close(),
-    case listen(in_the_way(Bind), Bind, Options, Mount) of
-        {ok, _} ->
-            {ok, #state{pool = Pool, bind = Bind, shutdown_timeout = Timeout,
-                        counters = Counters}};
-        {error, Reason} ->
-            {stop, {listen, posix(Reason)}}
+    case listen(in_the_way(Bind), Mount) of
+        {ok, _} -> {ok, #state{pool = Pool, bind = Bind, mount = Mount}};
+        {error, Reason} -> {stop, {listen, posix(Reason)}}
     end.
 
-listen(nothing, Bind, Options, Mount) ->
-    hornbeam_connection:start_listener(?REF, transport(Bind, Options), protocol(Mount));
-listen(Reason, _Bind, _Options, _Mount) ->
+listen(nothing, #{options := Options} = Mount) ->
+    case hornbeam_tls:load(Options) of
+        {error, _} = Error -> Error;
+        none -> start_listener(transport(Options), none, Mount);
+        {ok, Identity} -> start_listener(tls_transport(Options), Identity, Mount)
+    end;
+listen(Reason, _Mount) ->
     {error, Reason}.
+
+start_listener(Transport, Identity, Mount) ->
+    hornbeam_connection:start_listener(?REF, Transport, connection(Identity, Mount)).
+
+connection(Identity, Mount) ->
+    #{http1 => http1(Mount), http2 => http2(Mount), identity => Identity, mount => Mount}.
 
 %% Ranch tells of some reasons by the failure of its supervisor.
 posix({{shutdown, {failed_to_start_child, _, {listen_error, _, Reason}}}, _Child}) -> Reason;
 posix(Reason) -> Reason.
 
-transport(Bind, #{max_connections := Max}) ->
+transport(#{bind := Bind, max_connections := Max}) ->
     #{max_connections => Max,
+      handshake_timeout => 10000,
       socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, 65536},
-                                      {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK}]}.
+                                      {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK},
+                                      {send_timeout, 30000}, {send_timeout_close, true}]}.
+
+tls_transport(Options) ->
+    #{socket_opts := Tcp} = Transport = transport(Options),
+    Transport#{socket_opts := Tcp ++ hornbeam_tls:listen_options(Options)}.
 
 socket({local, Path}) -> [{ip, {local, Path}}, {port, 0}];
 socket({Ip, Port}) when tuple_size(Ip) =:= 8 -> [inet6, {ip, Ip}, {port, Port}];
 socket({Ip, Port}) -> [{ip, Ip}, {port, Port}].
 
-%% Cowboy's versions differ in their defaults: every limit is set.
-protocol(Mount) ->
-    #{env => #{mount => Mount},
-      middlewares => [hornbeam_mounts, cowboy_handler],
-      stream_handlers => [hornbeam_request_body, cowboy_stream_h],
-      %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
-      active_n => 16,
-      dynamic_buffer => false,
+%% Cowboy's versions differ in their defaults: every limit is set. What a version does not know
+%% it leaves alone.
+http1(Mount) ->
+    maps:merge(both(Mount), #{
       request_timeout => 10000,
       %% A response may take long and be silent long; dead peers are TCP's keepalive's.
       idle_timeout => infinity,
-      inactivity_timeout => infinity,
       initial_stream_flow_size => 65535,
       max_keepalive => 1000000,
       max_headers => 100,
       max_header_name_length => 256,
       max_header_value_length => 16384,
-      max_request_line_length => 16384}.
+      max_request_line_length => 16384}).
+
+http2(#{options := Options} = Mount) ->
+    #{http2_max_streams := Streams, http2_max_resets := Resets, http2_max_frames := Frames} =
+        Options,
+    maps:merge(both(Mount), #{
+      preface_timeout => 10000,
+      settings_timeout => 10000,
+      %% Clients of open streams are pinged, see hornbeam_http2_stream.
+      idle_timeout => 60000,
+      enable_connect_protocol => true,
+      max_concurrent_streams => Streams,
+      %% What clients may send unasked; bodies and WebSockets ask for more as they are read.
+      initial_connection_window_size => ?HTTP2_WINDOW * 16,
+      initial_stream_window_size => ?HTTP2_WINDOW,
+      connection_window_margin_size => ?HTTP2_WINDOW,
+      stream_window_margin_size => ?HTTP2_WINDOW,
+      max_connection_window_size => 16#7fffffff,
+      max_stream_window_size => 16#7fffffff,
+      max_frame_size_received => 16384,
+      max_frame_size_sent => 16384,
+      max_decode_table_size => 4096,
+      max_encode_table_size => 4096,
+      max_fragmented_header_block_size => 65536,
+      max_headers => 100,
+      max_authority_length => 255,
+      goaway_initial_timeout => 1000,
+      goaway_complete_timeout => 3000,
+      %% A stream's writer waits as soon as something waits for room in the client's window. An
+      %% alarm of the whole connection would hide those of its streams: it never rings.
+      max_stream_buffer_size => 1,
+      max_connection_buffer_size => 16#ffffffffffff,
+      max_received_frame_rate => {Frames, 10000},
+      %% Streams that we break off, because of the client or because an app failed.
+      max_reset_stream_rate => {Resets, 10000},
+      max_cancel_stream_rate => {Resets, 10000}}).
+
+both(Mount) ->
+    #{env => #{mount => Mount},
+      connection_type => supervisor,
+      middlewares => [hornbeam_mounts, cowboy_handler],
+      stream_handlers => [hornbeam_http2_stream, hornbeam_request_body, cowboy_stream_h],
+      %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
+      active_n => 16,
+      dynamic_buffer => false,
+      hibernate => false,
+      linger_timeout => 1000,
+      inactivity_timeout => infinity}.
 
 %% Ranch deletes what stands at a socket's path. That must be a socket that nobody listens on:
 %% one stays behind when a node is killed.
@@ -121,9 +186,19 @@ remove_file(_Bind) ->
     ok.
 
 %% @private
--spec handle_call(info, gen_server:from(), #state{}) -> {reply, map(), #state{}}.
-handle_call(info, _From, #state{bind = Bind, counters = Counters} = State) ->
-    {reply, #{address => address(Bind), counters => hornbeam_counters:values(Counters)}, State}.
+-spec handle_call(info | reload_certificate, gen_server:from(), #state{}) ->
+    {reply, term(), #state{}}.
+handle_call(info, _From, #state{bind = Bind, mount = #{counters := Counters}} = State) ->
+    {reply, #{address => address(Bind), counters => hornbeam_counters:values(Counters)}, State};
+handle_call(reload_certificate, _From, #state{mount = Mount} = State) ->
+    {reply, reloaded(Mount), State}.
+
+reloaded(#{options := Options} = Mount) ->
+    case hornbeam_tls:load(Options) of
+        {ok, Identity} -> hornbeam_connection:set_options(?REF, connection(Identity, Mount));
+        none -> {error, no_tls};
+        {error, _} = Error -> Error
+    end.
 
 address({local, Path}) -> {local, Path};
 address(_Bind) -> ranch:get_addr(?REF).
@@ -140,7 +215,8 @@ handle_info(_Stray, State) ->
 
 %% @private
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, bind = Bind, shutdown_timeout = Timeout}) ->
+terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{options := Options}}) ->
+    #{shutdown_timeout := Timeout} = Options,
     Deadline = erlang:monotonic_time(millisecond) + Timeout,
     _ = ranch:suspend_listener(?REF),
     send_away(hornbeam_connections:pids(), Deadline),

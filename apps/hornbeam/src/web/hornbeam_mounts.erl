@@ -11,8 +11,11 @@
                    options := hornbeam_config:options()}.
 
 %% @private
--spec execute(Req, Env) -> {ok, Req, Env}
+-spec execute(Req, Env) -> {ok, Req, Env} | {stop, Req}
     when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
+execute(#{method := <<"CONNECT">>, protocol := Protocol} = Req, _Env)
+        when Protocol =/= <<"websocket">> ->
+    {stop, hornbeam_response:refuse(501, Req)};
 execute(Req, #{mount := Mount} = Env) ->
     {ok, Req, Env#{handler => handler(Req), handler_opts => Mount}}.
 

@@ -10,6 +10,9 @@
 -export([read/1, taken/2]).
 -export([init/3, data/4, info/3, terminate/3, early_error/5]).
 
+%% As initial_stream_flow_size (bytes).
+-define(READ_AHEAD, 65535).
+
 -record(state, {
     next :: term(),
     %% CONNECT streams carry a WebSocket, which is not ours.
@@ -39,7 +42,12 @@ taken(Bytes, Req) -> cowboy_req:cast({body_taken, Bytes}, Req).
 init(StreamId, #{method := Method} = Req, Opts) ->
     {Commands, Next} =
         cowboy_stream:init(StreamId, hornbeam_connection:details(StreamId, Req, Opts), Opts),
-    {Commands, #state{next = Next, passes = Method =:= <<"CONNECT">>}}.
+    {flow(Req) ++ Commands, #state{next = Next, passes = Method =:= <<"CONNECT">>}}.
+
+%% Over HTTP/2 streams share a window, and those that nobody reads may fill it: each one asks for
+%% the bytes that it may have in its own window. HTTP/1.1 has initial_stream_flow_size.
+flow(#{version := 'HTTP/2'}) -> [{flow, ?READ_AHEAD}];
+flow(_Req) -> [].
 
 %% @private
 -spec data(cowboy_stream:streamid(), cowboy_stream:fin(), binary(), #state{}) ->

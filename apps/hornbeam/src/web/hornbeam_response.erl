@@ -71,6 +71,7 @@ sentence(400) -> <<"This is no WebSocket handshake.\n">>;
 sentence(403) -> <<"The app refused the connection.\n">>;
 sentence(426) -> <<"WebSocket version 13 is spoken here.\n">>;
 sentence(500) -> <<"Internal server error\n">>;
+sentence(501) -> <<"WebSocket is the only protocol that is spoken over CONNECT.\n">>;
 sentence(502) -> <<"The app's process ended before it answered.\n">>;
 sentence(503) -> <<"The server has no room for another connection now.\n">>;
 sentence(504) -> <<"The app did not answer in time.\n">>.

@@ -52,8 +52,10 @@
     resume :: hornbeam_resume:resume() | undefined,
     %% when the wait for an app that goes on is over
     deadline :: reference() | undefined,
-    %% the TCP socket; undefined over HTTP/2
-    tcp :: hornbeam_connection:socket() | undefined,
+    %% the connection's socket, which over HTTP/2 is not ours alone
+    tcp :: hornbeam_connection:socket(),
+    %% the stream that stands for the socket over HTTP/2
+    http2 :: hornbeam_http2_stream:ref() | undefined,
     %% what the client may send before the app takes some of it
     credit :: {Bytes :: integer(), Messages :: integer()},
     %% what was given to the socket and is not given back as credit
@@ -108,8 +110,11 @@ last(Req) ->
     Req.
 
 %% Cowboy checks the same after init/2; the app should not be asked for nothing.
-handshake_fault(#{version := 'HTTP/2'}) ->
-    none;
+handshake_fault(#{version := 'HTTP/2', headers := Headers}) ->
+    case Headers of
+        #{<<"sec-websocket-version">> := <<"13">>} -> none;
+        #{} -> 400
+    end;
 handshake_fault(#{method := <<"GET">>, headers := Headers}) ->
     case Headers of
         #{<<"sec-websocket-version">> := <<"13">>, <<"sec-websocket-key">> := Key,
@@ -154,8 +159,9 @@ ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
     Socket = #socket{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
                      worker = hornbeam_stream:monitor(Stream), resume = resume(Scope, Mount),
                      about = about(Scope),
-                     tcp = maps:get(socket, Req, undefined),
+                     tcp = maps:get(socket, Req), http2 = http2(Req),
                      credit = hornbeam_stream:window()},
+    watch_end(Socket),
     await_answer(Timeout, Req, Socket).
 
 about(#{raw_path := Path, client := Client}) ->
@@ -170,6 +176,8 @@ await_answer(Timeout, Req, #socket{number = Number, worker = Worker} = Socket) -
     receive
         {stream, Number, Frame} ->
             answered(hornbeam_wire:decode(Frame), Frame, Req, Socket);
+        client_ended ->
+            refused(400, Req, Socket);
         {'DOWN', Worker, process, _, _} ->
             refused(502, Req, Socket)
     after Timeout ->
@@ -211,8 +219,8 @@ accepted(Req, Socket) ->
 %% Over HTTP/2 it is always Cowboy's.
 engine(#{version := 'HTTP/1.1'}, #{options := #{websocket_engine := hornbeam}} = Mount) ->
     {hornbeam_websocket, hornbeam_options(Mount)};
-engine(_Req, #{options := Options}) ->
-    {cowboy_websocket, cowboy_options(Options)}.
+engine(Req, #{options := Options}) ->
+    {cowboy_websocket, cowboy_options(cowboy_req:version(Req), Options)}.
 
 hornbeam_options(#{options := Options, counters := Counters}) ->
     #{websocket_max_frame_size := Max, websocket_max_frame_rate := Rate,
@@ -224,9 +232,13 @@ hornbeam_options(#{options := Options, counters := Counters}) ->
 connection(#{version := 'HTTP/2'}) -> self();
 connection(#{pid := Connection}) -> Connection.
 
-cowboy_options(#{websocket_max_frame_size := Max, websocket_compress := Compress} = Options) ->
+http2(#{version := 'HTTP/2'} = Req) -> maps:with([pid, streamid], Req);
+http2(_Req) -> undefined.
+
+cowboy_options(Version, #{websocket_max_frame_size := Max} = Options) ->
     %% Python's decoder checks the text (and answers 1007): cheaper than Cowlib's check.
-    #{max_frame_size => Max, compress => Compress, validate_utf8 => false, active_n => ?READS,
+    #{max_frame_size => Max, validate_utf8 => false, active_n => ?READS,
+      compress => Version =:= 'HTTP/1.1' andalso maps:get(websocket_compress, Options),
       idle_timeout => maps:get(websocket_timeout, Options)}.
 
 %% The connection.
@@ -241,6 +253,7 @@ websocket_init(#socket{stream = Stream, mount = #{counters := Counters} = Mount}
     Id = hornbeam_connections:enter(),
     Opened = Socket#socket{worker = Worker, id = Id},
     hornbeam_telemetry:execute([hornbeam, websocket, open], #{count => 1}, metadata(Opened)),
+    self() ! watch_end,
     {[], Opened, hibernate}.
 
 metadata(#socket{id = Id, about = {Path, _Peer, _Opened}}) ->
@@ -316,6 +329,9 @@ websocket_info({overflow, _Outbox}, #socket{mount = #{counters := Counters}} = S
     close(1013, <<"too slow">>, [], Socket);
 websocket_info({fetch, Outbox}, Socket) ->
     fetched(hornbeam_outbox:fetch(Outbox), Outbox, Socket);
+websocket_info({ask_when_sent, Message}, #socket{http2 = Ref} = Socket) ->
+    hornbeam_http2_stream:tell_when_sent(Message, Ref),
+    {[], Socket};
 websocket_info(settle, #socket{tcp = Tcp} = Socket) ->
     settle_unless_slow(hornbeam_connection:unsent(Tcp), Socket);
 websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
@@ -323,6 +339,11 @@ websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
 websocket_info(ping, #socket{mount = Mount} = Socket) ->
     ping_later(Mount),
     {[ping], Socket};
+websocket_info(watch_end, Socket) ->
+    watch_end(Socket),
+    {[], Socket};
+websocket_info(client_ended, Socket) ->
+    ended(is_spent(Socket), Socket);
 websocket_info({'DOWN', Worker, process, _, Reason}, #socket{worker = Worker} = Socket) ->
     lost(why(Reason), Socket);
 websocket_info({retiring, Number, Why}, #socket{number = Number, phase = open} = Socket) ->
@@ -346,16 +367,29 @@ websocket_info({describe, Ref}, Socket) ->
 websocket_info(_Stray, Socket) ->
     {[], Socket}.
 
+%% Over HTTP/2 a client that is gone has ended its half of the stream. Frames of it that wait for
+%% credit come first; they, or the end itself, may say that it closed.
+watch_end(#socket{http2 = undefined}) -> ok;
+watch_end(#socket{http2 = Ref}) -> hornbeam_http2_stream:tell_when_ended(Ref).
+
+ended(true, Socket) ->
+    {[], Socket};
+ended(false, Socket) ->
+    {[{close, 1002, <<>>}], Socket#socket{closed = {1006, <<>>}}}.
+
+is_spent(#socket{credit = {Bytes, Messages}}) ->
+    Bytes =< 0 orelse Messages =< 0.
+
 %% What others sent is settled like what the app said: after it is written.
 forwarded(Outbox, {_, Data}, #socket{forwarded = Forwarded, went = Went} = Socket) ->
     Size = byte_size(Data),
-    {Messages, Bytes} = unsettled(Forwarded),
+    {Messages, Bytes} = unsettled(Forwarded, Socket),
     Socket#socket{forwarded = {Outbox, Messages + 1, Bytes + Size}, went = more(1, Size, Went)}.
 
-unsettled(none) ->
-    self() ! settle,
+unsettled(none, Socket) ->
+    after_write(settle, Socket),
     {0, 0};
-unsettled({_Outbox, Messages, Bytes}) ->
+unsettled({_Outbox, Messages, Bytes}, _Socket) ->
     {Messages, Bytes}.
 
 settle_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
@@ -368,7 +402,7 @@ settle_unless_slow(_Unsent, #socket{forwarded = {Outbox, Messages, Bytes}} = Soc
 fetched([], _Outbox, Socket) ->
     {[], Socket};
 fetched(Frames, Outbox, #socket{forwarded = Forwarded, went = Went} = Socket) ->
-    {Messages, Bytes} = unsettled(Forwarded),
+    {Messages, Bytes} = unsettled(Forwarded, Socket),
     Size = lists:sum([byte_size(Data) || {_, Data} <- Frames]),
     {Frames, Socket#socket{forwarded = {Outbox, Messages, Bytes},
                            went = more(length(Frames), Size, Went)}}.
@@ -502,10 +536,20 @@ spent(Size, #socket{sent = {Bytes, Messages}} = Socket) ->
     Sent = {Bytes + Size, Messages + 1},
     {AllBytes, AllMessages} = hornbeam_stream:window(),
     case {is_due(Sent, AllBytes, AllMessages), is_due({Bytes, Messages}, AllBytes, AllMessages)} of
-        {true, false} -> self() ! repay;
+        {true, false} -> after_write(repay, Socket);
         _ -> ok
     end,
     Socket#socket{sent = Sent, went = more(1, Size, Socket#socket.went)}.
+
+%% Have ourselves sent a message when what we say until now is written: it is behind that in our
+%% mailbox or, over HTTP/2, in that of the connection, which keeps it while the client's window
+%% is full. What this callback returns is written after the first and before the second.
+after_write(Message, #socket{http2 = undefined}) ->
+    self() ! Message,
+    ok;
+after_write(Message, _Http2) ->
+    self() ! {ask_when_sent, Message},
+    ok.
 
 is_due({Bytes, Messages}, AllBytes, AllMessages) ->
     Bytes >= AllBytes div 2 orelse Messages >= AllMessages div 2.
@@ -528,10 +572,18 @@ credited(MoreBytes, MoreMessages, Commands, #socket{credit = {Bytes0, Messages0}
         true ->
             #socket{mount = #{options := #{websocket_timeout := Timeout}}} = Socket,
             Resume = [{set_options, #{idle_timeout => Timeout}}, {active, true}],
+            read_on(Socket),
             {open, Resume ++ Commands, Socket};
         false ->
             {open, Commands, Socket}
     end.
+
+%% Cowboy before 2.14 forgets to ask its connection for more when it becomes active again.
+read_on(#socket{http2 = undefined}) ->
+    ok;
+read_on(#socket{http2 = Ref} = Socket) ->
+    cowboy_req:cast({read_body, self(), make_ref(), auto, infinity}, Ref),
+    watch_end(Socket).
 
 close(Code, Reason, Commands, Socket) ->
     {lists:reverse(Commands, [{close, Code, Reason}]), Socket#socket{closed = {Code, Reason}}}.
@@ -595,8 +647,8 @@ tell_of_close({Code, _Text}, #socket{about = {_, _, Opened}} = Socket) ->
                                (metadata(Socket))#{code => Code}).
 
 linger({error, closed}, _Socket) -> ok;
-linger(_Reason, #socket{tcp = undefined}) -> ok;
-linger(_Reason, #socket{tcp = Tcp}) -> hornbeam_connection:linger(Tcp).
+linger(_Reason, #socket{http2 = undefined, tcp = Tcp}) -> hornbeam_connection:linger(Tcp);
+linger(_Reason, _Http2) -> ok.
 
 %% The code that the app gets: the client's, else ours, else RFC 6455's for a missing close.
 how_it_ended({remote, Code, Text}, _Socket) -> {Code, Text};

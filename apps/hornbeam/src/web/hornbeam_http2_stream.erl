@@ -1,0 +1,190 @@
+%% A Cowboy stream handler for what HTTP/2 needs of us beside the exchange itself.
+%%
+%% It runs in the connection process, in front of all other handlers, and lets HTTP/1.1 pass.
+%%  - A WebSocket over HTTP/2 hands its frames to the connection, which keeps what the client's
+%%    flow control window has no room for. Its process asks here to be told when they have left.
+%%  - It is told, too, when the client has ended its half of the stream.
+%%  - A stream that ends while something of it waits goes on until that has left: Cowboy before
+%%    2.13 would reset it first, and the client would never see the rest.
+%%  - A client that opens streams only to cancel them (CVE-2023-44487) gets no more of them;
+%%    Cowboy before 2.11 knows no such limit.
+%%  - While a stream is open the client is pinged, so that its connection's idle_timeout cuts the
+%%    dead and the idle, and not those who wait in silence.
+-module(hornbeam_http2_stream).
+-behaviour(cowboy_stream).
+
+-export([tell_when_sent/2, tell_when_ended/1]).
+-export([init/3, data/4, info/3, terminate/3, early_error/5]).
+-export_type([ref/0]).
+
+-type ref() :: #{pid := pid(), streamid := cowboy_stream:streamid(), _ => _}.
+%% What of Cowboy's request names the stream.
+
+-record(state, {
+    %% none: a stream that was not let in
+    next :: term() | none,
+    socket :: hornbeam_connection:socket() | undefined,
+    pinger :: reference() | undefined,
+    %% who is told what once all has left; undefined: all has
+    waiting :: [{pid(), term()}] | undefined,
+    %% it stops when all has left, or when this timer ends
+    stopping :: reference() | undefined,
+    %% of the client's half
+    ended = false :: boolean(),
+    owner :: pid() | undefined
+}).
+
+%% Streams that this connection's client has cancelled: {How many, Since}.
+-define(CANCELLED, {?MODULE, cancelled}).
+-define(PERIOD, 10000).
+
+-define(PING_INTERVAL, 20000).
+
+%% How long the client may take to read the rest of a stream that has ended (ms).
+-define(LINGER, 30000).
+
+%% @doc Have the calling process sent a message when all that it gave to the stream until now has
+%% left for the client.
+-spec tell_when_sent(term(), ref()) -> ok.
+tell_when_sent(Message, Ref) ->
+    cowboy_req:cast({tell_when_sent, self(), Message}, Ref).
+
+%% @doc Have the calling process sent `client_ended' when the client has ended its half.
+-spec tell_when_ended(ref()) -> ok.
+tell_when_ended(Ref) ->
+    cowboy_req:cast({tell_when_ended, self()}, Ref).
+
+%% @private
+-spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
+    {cowboy_stream:commands(), #state{}}.
+init(StreamId, #{version := 'HTTP/2'} = Req, #{env := #{mount := Mount} = Env} = Opts) ->
+    case is_let_in(Mount) of
+        true ->
+            #{socket := Socket} = Env,
+            next_init(StreamId, Req, Opts,
+                      #state{socket = Socket, pinger = ping_later(StreamId),
+                             ended = not cowboy_req:has_body(Req)});
+        false ->
+            #{counters := Counters} = Mount,
+            hornbeam_counters:add(http2_floods, Counters),
+            {[{internal_error, too_many_resets, 'The client cancels too many streams.'}],
+             #state{next = none}}
+    end;
+init(StreamId, Req, Opts) ->
+    next_init(StreamId, Req, Opts, #state{}).
+
+next_init(StreamId, Req, Opts, State) ->
+    {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
+    {Commands, State#state{next = Next}}.
+
+is_let_in(#{options := #{http2_max_resets := Max}}) ->
+    {Cancelled, _Since} = cancelled(),
+    Cancelled < Max.
+
+cancelled() ->
+    Now = erlang:monotonic_time(millisecond),
+    case get(?CANCELLED) of
+        {_, Since} = Cancelled when Now - Since < ?PERIOD -> Cancelled;
+        _ -> {0, Now}
+    end.
+
+ping_later(StreamId) ->
+    erlang:send_after(?PING_INTERVAL, self(), {{self(), StreamId}, ping}).
+
+%% @private
+-spec data(cowboy_stream:streamid(), cowboy_stream:fin(), binary(), #state{}) ->
+    {cowboy_stream:commands(), #state{}}.
+data(StreamId, IsFin, Data, #state{next = Next0, ended = Ended} = State) ->
+    {Commands, Next} = cowboy_stream:data(StreamId, IsFin, Data, Next0),
+    stopped_if_due(Commands, told_if_ended(State#state{next = Next,
+                                                       ended = Ended orelse IsFin =:= fin})).
+
+%% @private
+-spec info(cowboy_stream:streamid(), term(), #state{}) -> {cowboy_stream:commands(), #state{}}.
+info(_StreamId, {tell_when_sent, Pid, Message}, #state{waiting = undefined} = State) ->
+    Pid ! Message,
+    {[], State};
+info(_StreamId, {tell_when_sent, Pid, Message}, #state{waiting = Waiting} = State) ->
+    {[], State#state{waiting = [{Pid, Message} | Waiting]}};
+info(_StreamId, {tell_when_ended, Owner}, State) ->
+    {[], told_if_ended(State#state{owner = Owner})};
+info(StreamId, ping, #state{socket = {Transport, Socket}} = State) ->
+    _ = Transport:send(Socket, cow_http2:ping(0)),
+    {[], State#state{pinger = ping_later(StreamId)}};
+info(StreamId, {alarm, _Name, on} = Alarm, #state{waiting = undefined} = State) ->
+    next_info(StreamId, Alarm, State#state{waiting = []});
+info(StreamId, {alarm, _Name, off} = Alarm, #state{waiting = [_ | _] = Waiting} = State) ->
+    lists:foreach(fun({Pid, Message}) -> Pid ! Message end, lists:reverse(Waiting)),
+    next_info(StreamId, Alarm, State#state{waiting = undefined});
+info(StreamId, {alarm, _Name, off} = Alarm, State) ->
+    next_info(StreamId, Alarm, State#state{waiting = undefined});
+info(_StreamId, stop, State) ->
+    {[stop], State#state{stopping = undefined}};
+info(StreamId, Info, State) ->
+    next_info(StreamId, Info, State).
+
+next_info(StreamId, Info, #state{next = Next0} = State0) ->
+    {Commands, Next} = cowboy_stream:info(StreamId, Info, Next0),
+    State = State0#state{next = Next},
+    case lists:member(stop, Commands) andalso is_behind(State) of
+        true ->
+            Timer = erlang:send_after(?LINGER, self(), {{self(), StreamId}, stop}),
+            {lists:delete(stop, Commands), State#state{stopping = Timer}};
+        false ->
+            stopped_if_due(Commands, State)
+    end.
+
+%% When both halves have ended Cowboy has nothing to reset, and no alarm tells that all has left.
+is_behind(#state{waiting = Waiting, ended = Ended}) ->
+    Waiting =/= undefined andalso not Ended.
+
+stopped_if_due(Commands, #state{stopping = undefined} = State) ->
+    {Commands, State};
+stopped_if_due(Commands, #state{stopping = Timer} = State) ->
+    case is_behind(State) of
+        true ->
+            {Commands, State};
+        false ->
+            cancel(Timer),
+            {Commands ++ [stop], State#state{stopping = undefined}}
+    end.
+
+told_if_ended(#state{ended = true, owner = Owner} = State) when is_pid(Owner) ->
+    Owner ! client_ended,
+    State#state{owner = undefined};
+told_if_ended(State) ->
+    State.
+
+%% @private
+-spec terminate(cowboy_stream:streamid(), cowboy_stream:reason(), #state{}) -> ok.
+terminate(_StreamId, _Reason, #state{next = none}) ->
+    ok;
+terminate(StreamId, Reason, #state{next = Next, pinger = Pinger, stopping = Stopping}) ->
+    cancel(Pinger),
+    cancel(Stopping),
+    count_if_cancelled(Reason),
+    _ = cowboy_stream:terminate(StreamId, Reason, Next),
+    ok.
+
+cancel(undefined) ->
+    ok;
+cancel(Timer) ->
+    _ = erlang:cancel_timer(Timer),
+    ok.
+
+%% Cowboy gives the code of the client's RST_STREAM frame as the reason.
+count_if_cancelled(normal) ->
+    ok;
+count_if_cancelled(Reason) when is_atom(Reason) ->
+    {Cancelled, Since} = cancelled(),
+    _ = put(?CANCELLED, {Cancelled + 1, Since}),
+    ok;
+count_if_cancelled(_Reason) ->
+    ok.
+
+%% @private
+-spec early_error(cowboy_stream:streamid(), cowboy_stream:reason(),
+                  cowboy_stream:partial_req(), Response, cowboy:opts()) -> Response
+    when Response :: cowboy_stream:resp_command().
+early_error(StreamId, Reason, PartialReq, Response, Opts) ->
+    cowboy_stream:early_error(StreamId, Reason, PartialReq, Response, Opts).
