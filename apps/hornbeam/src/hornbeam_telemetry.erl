@@ -72,7 +72,11 @@ detach(Id) ->
 -spec execute(event(), #{atom() => term()}, #{atom() => term()}) -> ok.
 execute(Event, Measurements, Metadata) ->
     lists:foreach(fun(Row) -> handle(Row, Measurements, Metadata) end, ets:lookup(?TABLE, Event)),
-    to_library(erlang:function_exported(telemetry, execute, 3), Event, Measurements, Metadata).
+    to_library(library(), Event, Measurements, Metadata).
+
+%% Nobody's dependency: called only where somebody else has loaded it.
+library() ->
+    telemetry.
 
 handle({Event, Id, Handler, Config}, Measurements, Metadata) ->
     try
@@ -85,9 +89,7 @@ handle({Event, Id, Handler, Config}, Measurements, Metadata) ->
                        #{domain => [hornbeam]})
     end.
 
-%% Not called by its name: it is nobody's dependency.
-to_library(true, Event, Measurements, Metadata) ->
-    _ = apply(telemetry, execute, [Event, Measurements, Metadata]),
-    ok;
-to_library(false, _Event, _Measurements, _Metadata) ->
+to_library(Library, Event, Measurements, Metadata) ->
+    _ = erlang:function_exported(Library, execute, 3)
+        andalso Library:execute(Event, Measurements, Metadata),
     ok.
