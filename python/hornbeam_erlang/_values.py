@@ -19,7 +19,7 @@ MAX_VALUE = 134_152_192
 
 # Containers within containers, and the bytes of one integer: Erlang reads no more.
 MAX_DEPTH = 511
-MAX_INTEGER = 262_144
+MAX_INTEGER = 16_384
 
 # The tags of Erlang's external term format that tell the four apart.
 _TERMS: dict[bytes, type[Term]] = {

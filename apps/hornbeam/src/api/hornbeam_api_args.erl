@@ -24,6 +24,8 @@
 -spec read([arg()], binary()) -> {ok, [term()]} | {error, error()}.
 read(Args, Packed) ->
     try
+        hornbeam_msgpack:is_small(Packed)
+            orelse wrong(value_error, "the arguments have more than 4194304 elements"),
         {ok, values(Args, hornbeam_packed:token(Packed))}
     catch
         throw:{Kind, Sentence} -> {error, {Kind, Sentence}};

@@ -10,6 +10,11 @@
 -type path() :: [binary() | integer() | term()].
 %% From outside: keys of maps, positions in arrays (from 0).
 
+%% Containers within containers, as msgpack is read elsewhere; and the largest integer. To write
+%% digits takes the square of their number, and no client reads that many.
+-define(MAX_DEPTH, 512).
+-define(MAX_INTEGER, (1 bsl 8192)).
+
 %% @doc The WebSocket frame for a value: str is text, bytes are binary, all else is JSON text.
 %%
 %% A value that JSON has no form for is an error that says where it stands and what it is.
@@ -17,19 +22,25 @@
     {ok, {text | binary, binary()}} | {error, path(), What :: binary()}.
 frame(Value) ->
     Packed = hornbeam_value:to_packed(Value),
-    case hornbeam_packed:token(Packed) of
-        {{str, Text}, <<>>} -> {ok, {text, Text}};
-        {{atom, Name}, <<>>} -> {ok, {text, Name}};
-        {{bin, Bytes}, <<>>} -> {ok, {binary, Bytes}};
-        _ -> json(Packed)
+    try
+        {ok, framed(hornbeam_packed:token(Packed), Packed)}
+    catch
+        throw:{no_json, Path, What} -> {error, lists:reverse(Path), What};
+        error:{bad_packed, _} -> {error, [], <<"what is no msgpack">>}
     end.
 
-json(Packed) ->
-    try value(Packed, []) of
-        {Json, <<>>} -> {ok, {text, iolist_to_binary(Json)}}
-    catch
-        throw:{no_json, Path, What} -> {error, lists:reverse(Path), What}
-    end.
+framed({{str, Text}, <<>>}, _Packed) -> {text, Text};
+framed({{atom, Name}, <<>>}, _Packed) -> {text, Name};
+framed({{bin, Bytes}, <<>>}, _Packed) -> {binary, Bytes};
+framed(_Other, Packed) -> {text, json(hornbeam_msgpack:is_small(Packed), Packed)}.
+
+json(true, Packed) ->
+    case value(Packed, []) of
+        {Json, <<>>} -> iolist_to_binary(Json);
+        {_, _Rest} -> no_json([], <<"what is no msgpack">>)
+    end;
+json(false, _Packed) ->
+    no_json([], <<"a value of more than 4194304 elements">>).
 
 value(Packed, Path) ->
     {Token, Rest} = hornbeam_packed:token(Packed),
@@ -37,11 +48,15 @@ value(Packed, Path) ->
 
 value(nil, Rest, _Path) -> {<<"null">>, Rest};
 value(Bool, Rest, _Path) when is_boolean(Bool) -> {atom_to_binary(Bool), Rest};
-value({number, Number}, Rest, _Path) -> {number(Number), Rest};
+value({number, Number}, Rest, Path) -> {number(Number, Path), Rest};
 value({str, Text}, Rest, _Path) -> {string(Text), Rest};
 value({atom, Name}, Rest, _Path) -> {string(Name), Rest};
+value({array, _}, _Rest, Path) when length(Path) >= ?MAX_DEPTH ->
+    no_json([], <<"a value of more than 512 levels">>);
+value({map, _}, _Rest, Path) when length(Path) >= ?MAX_DEPTH ->
+    no_json([], <<"a value of more than 512 levels">>);
 value({array, N}, Rest, Path) -> array(N, Rest, Path);
-value({tuple, Array}, Rest, Path) -> {element(1, value(Array, Path)), Rest};
+value({tuple, Array}, Rest, Path) -> {tuple(hornbeam_packed:token(Array), Path), Rest};
 value({map, N}, Rest, Path) -> object(N, Rest, Path);
 value({bin, _}, _Rest, Path) -> no_json(Path, <<"bytes">>);
 value({opaque, _}, _Rest, Path) -> no_json(Path, <<"an Erlang term">>).
@@ -50,8 +65,13 @@ value({opaque, _}, _Rest, Path) -> no_json(Path, <<"an Erlang term">>).
 no_json(Path, What) ->
     throw({no_json, Path, What}).
 
-number(Integer) when is_integer(Integer) -> integer_to_binary(Integer);
-number(Float) -> float_to_binary(Float, [short]).
+number(Float, _Path) when is_float(Float) -> float_to_binary(Float, [short]);
+number(Integer, _Path) when Integer < ?MAX_INTEGER, Integer > -?MAX_INTEGER ->
+    integer_to_binary(Integer);
+number(_Integer, Path) -> no_json(Path, <<"an integer of more than 1024 bytes">>).
+
+tuple({{array, _} = Array, Elements}, Path) -> element(1, value(Array, Elements, Path));
+tuple(_NoArray, Path) -> no_json(Path, <<"a tuple that is none">>).
 
 array(N, Rest0, Path) ->
     {Elements, Rest} = elements(0, N, Rest0, Path),
@@ -79,7 +99,7 @@ pairs(N, Packed, Path) ->
 
 key({str, Text}, _Path) -> Text;
 key({atom, Name}, _Path) -> Name;
-key({number, Number}, _Path) -> number(Number);
+key({number, Number}, Path) -> number(Number, Path);
 key(nil, _Path) -> <<"null">>;
 key(Bool, _Path) when is_boolean(Bool) -> atom_to_binary(Bool);
 key({bin, _}, Path) -> no_json(Path, <<"a dict with bytes as a key">>);

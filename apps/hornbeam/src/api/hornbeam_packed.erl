@@ -25,6 +25,12 @@
 -define(TUPLE, 2).
 -define(TERM, 3).
 
+%% Containers within containers: as deep as msgpack is read elsewhere.
+-define(MAX_DEPTH, 512).
+
+%% Bytes of an integer, as elsewhere.
+-define(MAX_INTEGER, 16384).
+
 %% A byte that no msgpack value starts with.
 -define(RESERVED, 16#c1).
 
@@ -60,7 +66,7 @@ extension(?ATOM, Name, Rest) -> {{atom, Name}, Rest};
 extension(?TUPLE, Array, Rest) -> {{tuple, Array}, Rest};
 extension(?TERM, External, Rest) -> {{opaque, External}, Rest};
 %% A big integer, in its shortest form.
-extension(4, Data, Rest) when Data =/= <<>> ->
+extension(4, Data, Rest) when Data =/= <<>>, byte_size(Data) =< ?MAX_INTEGER ->
     Size = byte_size(Data),
     <<N:Size/signed-unit:8>> = Data,
     {{number, N}, Rest};
@@ -80,28 +86,36 @@ bad(Binary) ->
 %% @doc The same value with the pairs of each map in one order, whatever order they came in.
 -spec canonical(binary()) -> binary().
 canonical(Packed) ->
-    {Canonical, <<>>} = canonical_value(Packed),
-    iolist_to_binary(Canonical).
+    hornbeam_msgpack:is_small(Packed) orelse bad(Packed),
+    canonical(Packed, 0).
 
-canonical_value(Packed) ->
+canonical(Packed, Depth) ->
+    case canonical_value(Packed, Depth) of
+        {Canonical, <<>>} -> iolist_to_binary(Canonical);
+        {_, Rest} -> bad(Rest)
+    end.
+
+canonical_value(Packed, ?MAX_DEPTH) ->
+    bad(Packed);
+canonical_value(Packed, Depth) ->
     case token(Packed) of
-        {{array, N}, Rest} -> canonical_array(N, Rest);
-        {{map, N}, Rest} -> canonical_map(N, Rest);
-        {{tuple, Array}, Rest} -> {[<<?RESERVED>>, canonical(Array)], Rest};
+        {{array, N}, Rest} -> canonical_array(N, Rest, Depth + 1);
+        {{map, N}, Rest} -> canonical_map(N, Rest, Depth + 1);
+        {{tuple, Array}, Rest} -> {[<<?RESERVED>>, canonical(Array, Depth + 1)], Rest};
         {_Scalar, Rest} -> {binary:part(Packed, 0, byte_size(Packed) - byte_size(Rest)), Rest}
     end.
 
-canonical_array(N, Rest0) ->
-    {Elements, Rest} = times(N, fun canonical_value/1, Rest0),
+canonical_array(N, Rest0, Depth) ->
+    {Elements, Rest} = times(N, fun(Value) -> canonical_value(Value, Depth) end, Rest0),
     {[hornbeam_msgpack:array(N) | Elements], Rest}.
 
-canonical_map(N, Rest0) ->
-    {Pairs, Rest} = times(N, fun canonical_pair/1, Rest0),
+canonical_map(N, Rest0, Depth) ->
+    {Pairs, Rest} = times(N, fun(Pair) -> canonical_pair(Pair, Depth) end, Rest0),
     {[hornbeam_msgpack:map(N) | lists:sort(Pairs)], Rest}.
 
-canonical_pair(Packed) ->
-    {Key, Rest1} = canonical_value(Packed),
-    {Value, Rest2} = canonical_value(Rest1),
+canonical_pair(Packed, Depth) ->
+    {Key, Rest1} = canonical_value(Packed, Depth),
+    {Value, Rest2} = canonical_value(Rest1, Depth),
     {[iolist_to_binary(Key), iolist_to_binary(Value)], Rest2}.
 
 times(0, _Read, Rest) ->

@@ -19,11 +19,12 @@
 %% </table>
 %%
 %% Decoding outside data makes no atoms, runs no code, and allocates in proportion to the bytes
-%% that are there, whatever lengths they claim. Binaries in the result are parts of the input
+%% that are there, whatever lengths they claim, and to a bounded number of elements: a byte can be
+%% an element, and that is 64 bytes as a term. Binaries in the result are parts of the input
 %% and keep it alive: copy what is kept for long.
 -module(hornbeam_msgpack).
 
--export([encode/1, decode/1, decode_all/1, bytes/1, is_utf8/1]).
+-export([encode/1, decode/1, decode_all/1, bytes/1, is_utf8/1, is_small/1]).
 -export([nil/0, bool/1, uint/1, int/1, str/1, bin/1, array/1, map/1]).
 -export_type([bytes/0, reason/0]).
 
@@ -34,8 +35,10 @@
 
 %% Containers within containers. Python's packer stops at 511.
 -define(MAX_DEPTH, 512).
-%% Bytes of an integer; OTP 27 holds twice as many.
--define(MAX_INTEGER, 262144).
+%% Elements, keys and values of all containers together.
+-define(MAX_ELEMENTS, 4194304).
+%% Bytes of an integer: to print one takes the square of that, and this one 50 ms.
+-define(MAX_INTEGER, 16384).
 %% Elements of a tuple, as the runtime has it.
 -define(MAX_TUPLE, 16#ffffff).
 
@@ -52,6 +55,7 @@
         | invalid_utf8
         | duplicate_key
         | too_deep
+        | too_many_elements
         | trailing_bytes
         | {bad_ext, Type :: integer()}}.
 
@@ -65,7 +69,7 @@
 %% @doc Encodes one term.
 %%
 %% Raises `{unencodable, Path, Term}' for a term that has no form on the wire (bitstrings,
-%% improper lists, nesting deeper than 512, integers of more than 256 KiB). `Path' leads to it
+%% improper lists, nesting deeper than 512, integers of more than 16 KiB). `Path' leads to it
 %% from outside: positions in lists and tuples, keys of maps, and `{key, K}' for what is wrong
 %% with a key itself.
 -spec encode(term()) -> iodata().
@@ -75,11 +79,18 @@ encode(Term) ->
 %% @doc Decodes the first term of a binary and gives back what follows it.
 -spec decode(binary()) -> {ok, term(), Rest :: binary()} | {error, reason()}.
 decode(Binary) ->
-    try value(Binary, 0) of
-        {Term, Rest} -> {ok, Term, Rest}
+    try is_small(Binary) andalso value(Binary, 0) of
+        {Term, Rest} -> {ok, Term, Rest};
+        false -> {error, {bad_msgpack, too_many_elements}}
     catch
         throw:Reason -> {error, Reason}
     end.
+
+%% @doc Tells whether the first term of a binary has at most 4 194 304 elements in its containers,
+%% by their heads alone.
+-spec is_small(binary()) -> boolean().
+is_small(Binary) when byte_size(Binary) =< ?MAX_ELEMENTS -> true;
+is_small(Binary) -> count(Binary, 1, ?MAX_ELEMENTS + 1).
 
 %% @doc Decodes a binary that holds exactly one term.
 -spec decode_all(binary()) -> {ok, term()} | {error, reason()}.
@@ -293,6 +304,54 @@ value(16#dd, <<N:32, Rest/binary>>, Depth) -> elements(N, Rest, Depth);
 value(16#de, <<N:16, Rest/binary>>, Depth) -> pairs(N, Rest, Depth);
 value(16#df, <<N:32, Rest/binary>>, Depth) -> pairs(N, Rest, Depth);
 value(_, _, _) -> throw(truncated).
+
+%% Walks over the heads: `Due' values are still to come, `Left' may. What is cut off or is no
+%% msgpack is the decoder's to tell; a tuple is looked into as what it is, an array.
+-spec count(binary(), Due :: non_neg_integer(), Left :: non_neg_integer()) -> boolean().
+count(_, 0, _) -> true;
+count(_, Due, Left) when Due > Left -> false;
+count(<<2#1000:4, N:4, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + 2 * N, Left - 1);
+count(<<2#1001:4, N:4, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + N, Left - 1);
+count(<<2#101:3, N:5, Rest/binary>>, Due, Left) -> skip(N, Rest, Due, Left);
+count(<<Tag, Rest/binary>>, Due, Left) -> count(Tag, Rest, Due, Left);
+count(<<>>, _, _) -> true.
+
+-spec count(byte(), binary(), non_neg_integer(), non_neg_integer()) -> boolean().
+count(16#dc, <<N:16, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + N, Left - 1);
+count(16#dd, <<N:32, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + N, Left - 1);
+count(16#de, <<N:16, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + 2 * N, Left - 1);
+count(16#df, <<N:32, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + 2 * N, Left - 1);
+count(Tag, <<N, Rest/binary>>, Due, Left) when Tag =:= 16#c4; Tag =:= 16#d9 ->
+    skip(N, Rest, Due, Left);
+count(Tag, <<N:16, Rest/binary>>, Due, Left) when Tag =:= 16#c5; Tag =:= 16#da ->
+    skip(N, Rest, Due, Left);
+count(Tag, <<N:32, Rest/binary>>, Due, Left) when Tag =:= 16#c6; Tag =:= 16#db ->
+    skip(N, Rest, Due, Left);
+count(16#c7, <<N, Type, Rest/binary>>, Due, Left) -> count_ext(N, Type, Rest, Due, Left);
+count(16#c8, <<N:16, Type, Rest/binary>>, Due, Left) -> count_ext(N, Type, Rest, Due, Left);
+count(16#c9, <<N:32, Type, Rest/binary>>, Due, Left) -> count_ext(N, Type, Rest, Due, Left);
+count(Tag, <<Type, Rest/binary>>, Due, Left) when Tag >= 16#d4, Tag =< 16#d8 ->
+    count_ext(1 bsl (Tag - 16#d4), Type, Rest, Due, Left);
+count(Tag, Rest, Due, Left) -> skip(scalar_size(Tag), Rest, Due, Left).
+
+-spec count_ext(non_neg_integer(), byte(), binary(), non_neg_integer(), non_neg_integer()) ->
+    boolean().
+count_ext(_, ?TUPLE, Rest, Due, Left) -> count(Rest, Due, Left - 1);
+count_ext(N, _, Rest, Due, Left) -> skip(N, Rest, Due, Left).
+
+-spec skip(non_neg_integer(), binary(), non_neg_integer(), non_neg_integer()) -> boolean().
+skip(N, Binary, Due, Left) ->
+    case Binary of
+        <<_:N/binary, Rest/binary>> -> count(Rest, Due - 1, Left - 1);
+        _ -> true
+    end.
+
+-spec scalar_size(byte()) -> 0 | 1 | 2 | 4 | 8.
+scalar_size(Tag) when Tag =:= 16#cc; Tag =:= 16#d0 -> 1;
+scalar_size(Tag) when Tag =:= 16#cd; Tag =:= 16#d1 -> 2;
+scalar_size(Tag) when Tag =:= 16#ce; Tag =:= 16#d2; Tag =:= 16#ca -> 4;
+scalar_size(Tag) when Tag =:= 16#cf; Tag =:= 16#d3; Tag =:= 16#cb -> 8;
+scalar_size(_) -> 0.
 
 -spec take(non_neg_integer(), binary()) -> {binary(), binary()}.
 take(N, Binary) ->
