@@ -18,6 +18,9 @@ import threading
 import time
 import warnings
 
+import msgpack
+from hornbeam_erlang._worker.server import _current
+
 from gallery import gallery, respond
 from sockets import accept, echo, messages, say, who  # noqa: F401 - part of the gallery
 
@@ -43,6 +46,22 @@ async def rubbish(scope, receive, send):
     """Write what the client asks for, in hexadecimal, on the wire."""
     os.write(4, bytes.fromhex(await opened(receive, send)))
     await receive()
+
+
+async def speaks(scope, receive, send):
+    """Say the stream's number, then write the client's messages on the wire."""
+    await accept(send)
+    await say(send, f"{os.getpid()} {_current.get()}")
+    async for event in messages(receive):
+        os.write(4, event["bytes"])
+
+
+async def answers(scope, receive, send):
+    """Answer a request with the frame in its query string, which names the stream 0."""
+    code, _, *fields = msgpack.unpackb(bytes.fromhex(scope["query_string"].decode()))
+    frame = msgpack.packb([code, _current.get(), *fields])
+    os.write(4, len(frame).to_bytes(4, "big") + frame)
+    await asyncio.sleep(3600)
 
 
 async def closes_the_wire(scope, receive, send):

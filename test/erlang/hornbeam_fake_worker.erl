@@ -56,11 +56,12 @@ context(#worker{handle = Handle, writer = Writer, events = Events}, More) ->
     Options = #{rpc_allow => [], pubsub_queue_messages => 1000,
                 pubsub_queue_bytes => 1048576, pubsub_overflow => drop_oldest},
     maps:merge(#{stream => 1, ref => 1, client => worker, handle => Handle, writer => Writer,
-                 events => Events, options => Options}, More).
+                 events => Events, is_crowded => false, options => Options}, More).
 
 writer(Written) ->
     receive
-        {write, Ops} -> writer([decoded(iolist_to_binary(Ops)) | Written]);
+        {Kind, Ops} when Kind =:= write; Kind =:= reply ->
+            writer([decoded(iolist_to_binary(Ops)) | Written]);
         {written, From, Ref} ->
             From ! {Ref, lists:reverse(Written)},
             writer(Written)
@@ -83,8 +84,8 @@ loop(App, Calls, Streams, Asked) ->
             Answer = App({Mode, Target, Function, decoded(Args), decoded(Kwargs)}),
             answered(Answer, Number, App, Opened, Streams, Asked);
         {more, Call, Items} ->
-            {ok, Number} = hornbeam_worker_calls:number(Call, Calls),
-            {Left, More} = items(maps:get(Number, Streams, []), Items, Number, Calls),
+            {ok, Number, Asked1} = hornbeam_worker_calls:more(Call, Items, Calls),
+            {Left, More} = items(maps:get(Number, Streams, []), Items, Number, Asked1),
             loop(App, More, Streams#{Number => Left}, [{more, Items} | Asked]);
         {cancel, Call} ->
             loop(App, hornbeam_worker_calls:forget(Call, Calls), Streams, [cancel | Asked]);
@@ -97,15 +98,15 @@ answered(silent, _Number, App, Calls, Streams, Asked) ->
 answered({items, Items}, Number, App, Calls, Streams, Asked) ->
     loop(App, Calls, Streams#{Number => Items}, Asked);
 answered({Status, Value}, Number, App, Calls, Streams, Asked) ->
-    {_OkOrCast, Left} = hornbeam_worker_calls:result(Number, {result, Status, Value}, Calls),
+    {_OkOrCast, Left} = hornbeam_worker_calls:result(Number, Status, Value, Calls),
     loop(App, Left, Streams, Asked).
 
 items([], _Room, Number, Calls) ->
-    {ok, Left} = hornbeam_worker_calls:result(Number, {result, 2, undefined}, Calls),
+    {ok, Left} = hornbeam_worker_calls:result(Number, 2, undefined, Calls),
     {[], Left};
 items(Items, 0, _Number, Calls) ->
     {Items, Calls};
 items([Item | Items], Room, Number, Calls) ->
     Packed = iolist_to_binary(hornbeam_msgpack:encode(Item)),
-    {ok, Calls} = hornbeam_worker_calls:item(Number, {item, Packed}, Calls),
-    items(Items, Room - 1, Number, Calls).
+    {ok, Left} = hornbeam_worker_calls:item(Number, {item, Packed}, Calls),
+    items(Items, Room - 1, Number, Left).

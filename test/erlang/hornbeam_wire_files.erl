@@ -3,7 +3,7 @@
 %% Knows their formats; must not know our encoders and decoders, which are compared with them.
 -module(hornbeam_wire_files).
 
--export([root/0, document/0, header_file/0, messages/1, ops/1, statuses/1, extensions/1]).
+-export([root/0, document/0, header_file/0, messages/1, code/1, ops/1, statuses/1, extensions/1]).
 -export([text_between/3, decode_json/1]).
 -export([vectors/0, plain/1, marked/1, public_vectors/0, hex/1]).
 
@@ -38,6 +38,11 @@ messages(Document) ->
         {binary_to_integer(Code), binary_to_atom(Name), binary_to_atom(From), fields(Fields)}
      || [Code, Name, From, Fields] <- table(Head, Document)
     ].
+
+%% The code of a message, by its name in the document.
+code(Name) ->
+    {Code, Name, _, _} = lists:keyfind(Name, 2, messages(document())),
+    Code.
 
 fields(<<>>) ->
     [];

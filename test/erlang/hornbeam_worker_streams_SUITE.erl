@@ -1,4 +1,4 @@
-%% Who owns which stream: opening, moving, losing and ending one.
+%% Who owns which stream: opening, moving, losing and ending one; and what the app may say when.
 -module(hornbeam_worker_streams_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -8,28 +8,32 @@
 all() ->
     [frames_reach_the_owner, frames_wait_while_a_stream_moves,
      an_end_while_moving_is_seen_after_the_bind, the_death_of_an_owner_is_told_once,
-     a_stream_that_is_over_is_silent, a_stream_that_never_was_is_an_error,
-     owners_are_listed_by_kind, a_client_is_known_from_the_open_to_the_end].
+     after_its_end_a_stream_says_nothing, nothing_is_said_between_an_end_and_the_bind,
+     a_stream_that_never_was_is_an_error, owners_are_listed_by_kind,
+     a_client_is_known_from_the_open_to_the_end, what_the_app_says_in_order_is_taken,
+     what_the_app_says_out_of_order_is_an_error, the_order_holds_also_when_the_owner_is_gone,
+     a_spent_account_ends_it_also_when_the_owner_is_gone].
 
 frames_reach_the_owner(_Config) ->
-    {ok, _} = hornbeam_worker_streams:deliver(1, <<"a">>, opened()),
-    ?assertEqual([<<"a">>], received(1)).
+    {ok, _} = say(accept, opened()),
+    ?assertEqual([accept], received(1)).
 
 frames_wait_while_a_stream_moves(_Config) ->
-    Moving = hornbeam_worker_streams:hand_over(1, self(), opened()),
-    {ok, One} = hornbeam_worker_streams:deliver(1, <<"a">>, Moving),
-    {ok, Two} = hornbeam_worker_streams:deliver(1, <<"b">>, One),
-    ?assertEqual([], received(1)),
+    {ok, Accepted} = say(accept, opened()),
+    Moving = hornbeam_worker_streams:hand_over(1, self(), Accepted),
+    {ok, One} = say(send_text, Moving),
+    {ok, Two} = say(send_bytes, One),
+    ?assertEqual([accept], received(1)),
     Two = hornbeam_worker_streams:bind(1, whereis(init), Two),
     Bound = hornbeam_worker_streams:bind(1, self(), Two),
-    {ok, _} = hornbeam_worker_streams:deliver(1, <<"c">>, Bound),
-    ?assertEqual([<<"a">>, <<"b">>, <<"c">>], received(1)).
+    {ok, _} = say(close, Bound),
+    ?assertEqual([send_text, send_bytes, close], received(1)).
 
 an_end_while_moving_is_seen_after_the_bind(_Config) ->
     Moving = hornbeam_worker_streams:hand_over(1, self(), opened()),
-    {ended, Ended} = hornbeam_worker_streams:ended(1, <<"end">>, Moving),
+    {ok, Ended} = ended(Moving),
     Bound = hornbeam_worker_streams:bind(1, self(), Ended),
-    ?assertEqual([<<"end">>], received(1)),
+    ?assertEqual([ended], received(1)),
     ?assertEqual([], hornbeam_worker_streams:owners(websocket, Bound)).
 
 the_death_of_an_owner_is_told_once(_Config) ->
@@ -38,36 +42,44 @@ the_death_of_an_owner_is_told_once(_Config) ->
     Ref = receive {{'DOWN', 1}, R, process, Owner, _} -> R after 5000 -> error(no_down) end,
     {gone, http, Streams1} = hornbeam_worker_streams:owner_down(1, Ref, Streams0),
     ?assertMatch({known, _}, hornbeam_worker_streams:owner_down(1, Ref, Streams1)),
-    ?assertMatch({ended, _}, hornbeam_worker_streams:ended(1, <<"end">>, Streams1)).
+    ?assertMatch({ok, _}, ended(Streams1)).
 
-a_stream_that_is_over_is_silent(_Config) ->
-    {ended, Streams} = hornbeam_worker_streams:ended(1, <<"end">>, opened()),
-    ?assertEqual([<<"end">>], received(1)),
-    {ok, Streams} = hornbeam_worker_streams:deliver(1, <<"late">>, Streams),
-    {over, Streams} = hornbeam_worker_streams:ended(1, <<"again">>, Streams),
+after_its_end_a_stream_says_nothing(_Config) ->
+    {ok, Streams} = ended(opened()),
+    ?assertEqual([ended], received(1)),
+    [?assertEqual({error, stream_is_over}, say(Name, Streams)) || Name <- [accept, credit]],
+    ?assertEqual({error, stream_is_over}, ended(Streams)),
     ?assertEqual([], received(1)).
+
+nothing_is_said_between_an_end_and_the_bind(_Config) ->
+    {ok, Ended} = ended(hornbeam_worker_streams:hand_over(1, self(), opened())),
+    ?assertEqual({error, stream_is_over}, say(accept, Ended)),
+    ?assertEqual({error, stream_is_over}, ended(Ended)).
 
 a_stream_that_never_was_is_an_error(_Config) ->
     Streams = opened(),
-    ?assertEqual({error, {no_such_stream, 2}},
-                 hornbeam_worker_streams:deliver(2, <<"a">>, Streams)),
-    ?assertEqual({error, {no_such_stream, 2}},
-                 hornbeam_worker_streams:ended(2, <<"a">>, Streams)).
+    ?assertEqual({error, no_such_stream},
+                 hornbeam_worker_streams:deliver(2, code(accept), frame(accept), Streams)),
+    ?assertEqual({error, no_such_stream},
+                 hornbeam_worker_streams:ended(2, frame(ended), Streams)),
+    ?assert(hornbeam_worker_streams:is_known(1, Streams)),
+    ?assertNot(hornbeam_worker_streams:is_known(2, Streams)).
 
 a_client_is_known_from_the_open_to_the_end(_Config) ->
     Client = whereis(init),
     ClientOf = fun(Streams) -> hornbeam_worker_streams:client(1, Streams) end,
     New = hornbeam_worker_streams:new(),
     ?assertEqual(gone, ClientOf(New)),
-    Asked = hornbeam_worker_streams:open(websocket, 1, self(), Client, New),
+    Asked = hornbeam_worker_streams:open(websocket, 1, self(), Client, hornbeam_account:new(),
+                                         New),
     ?assertEqual({asked, websocket, Client}, ClientOf(Asked)),
     Moving = hornbeam_worker_streams:hand_over(1, self(), Asked),
     ?assertEqual({asked, websocket, Client}, ClientOf(Moving)),
     Open = hornbeam_worker_streams:bind(1, self(), Moving),
     ?assertEqual({open, websocket, Client}, ClientOf(Open)),
     ?assertEqual(gone, ClientOf(hornbeam_worker_streams:closed(1, Open))),
-    {ended, Ended} = hornbeam_worker_streams:ended(1, <<"end">>, Open),
-    ?assertEqual([<<"end">>], received(1)),
+    {ok, Ended} = ended(Open),
+    ?assertEqual([ended], received(1)),
     ?assertEqual(gone, ClientOf(Ended)),
     Http = hornbeam_worker_streams:open(http, 1, self(), New),
     ?assertEqual({asked, http, self()}, ClientOf(Http)).
@@ -79,12 +91,88 @@ owners_are_listed_by_kind(_Config) ->
     Closed = hornbeam_worker_streams:closed(1, Both),
     ?assertEqual([], hornbeam_worker_streams:owners(websocket, Closed)).
 
+%% What may be said, and after it what may not: one table for the three tests.
+orders() ->
+    [{websocket, [], [send_text, send_bytes, part, last_part]},
+     {websocket, [accept], [accept, start, whole, part, last_part]},
+     {websocket, [accept, send_text, credit, send_bytes], [accept]},
+     {websocket, [accept, close], [accept, send_text, send_bytes, close, start]},
+     {websocket, [close, credit], [accept, send_text, close, start]},
+     {websocket, [start, part], [accept, send_text, close, start]},
+     {websocket, [start, last_part], [part, last_part, close]},
+     {http, [], [accept, send_text, send_bytes, close, part, last_part]},
+     {http, [credit, start, part, credit], [start, whole, accept, send_text, close]},
+     {http, [start, part, last_part, credit], [start, part, last_part]},
+     {http, [whole], [start, part, last_part, close]}].
+
+what_the_app_says_in_order_is_taken(_Config) ->
+    [begin
+         _ = said(Said, opened(Kind)),
+         ?assertEqual([plain(Name) || Name <- Said], received(1))
+     end || {Kind, Said, _} <- orders()].
+
+what_the_app_says_out_of_order_is_an_error(_Config) ->
+    [?assertEqual({error, out_of_order}, say(Wrong, said(Said, opened(Kind))), {Said, Wrong})
+     || {Kind, Said, Wrongs} <- orders(), Wrong <- Wrongs].
+
+the_order_holds_also_when_the_owner_is_gone(_Config) ->
+    [?assertEqual({error, out_of_order}, say(Wrong, said(Said, gone(Kind))), {Said, Wrong})
+     || {Kind, Said, Wrongs} <- orders(), Wrong <- Wrongs],
+    ?assertEqual([], received(1)).
+
+a_spent_account_ends_it_also_when_the_owner_is_gone(_Config) ->
+    {_, Messages} = hornbeam_stream:window(),
+    Spent = said([accept | lists:duplicate(Messages, send_text)], gone(websocket)),
+    ?assertEqual({error, overspent}, say(send_text, Spent)),
+    ?assertMatch({ok, _}, say(close, Spent)).
+
+gone(Kind) ->
+    hornbeam_worker_streams:closed(1, opened(Kind)).
+
 opened() ->
-    hornbeam_worker_streams:open(websocket, 1, self(), hornbeam_worker_streams:new()).
+    opened(websocket).
+
+opened(Kind) ->
+    hornbeam_worker_streams:open(Kind, 1, self(), hornbeam_worker_streams:new()).
+
+said(Names, Streams) ->
+    lists:foldl(fun(Name, Before) -> {ok, After} = say(Name, Before), After end, Streams, Names).
+
+say(Name, Streams) ->
+    hornbeam_worker_streams:deliver(1, code(plain(Name)), frame(Name), Streams).
+
+ended(Streams) ->
+    hornbeam_worker_streams:ended(1, frame(ended), Streams).
+
+%% Some messages with more words for them.
+plain(Name) when Name =:= start; Name =:= whole -> response_start;
+plain(Name) when Name =:= part; Name =:= last_part -> response_body;
+plain(Name) -> Name.
+
+frame(Name) ->
+    packed([code(plain(Name)), 1 | fields(Name)]).
+
+fields(accept) -> [undefined, []];
+fields(send_text) -> [hornbeam_msgpack:bytes(<<"text">>)];
+fields(send_bytes) -> fields(send_text);
+fields(close) -> [1000, hornbeam_msgpack:bytes(<<>>)];
+fields(credit) -> [1, 1];
+fields(start) -> [200, [], hornbeam_msgpack:bytes(<<>>), true];
+fields(whole) -> [200, [], hornbeam_msgpack:bytes(<<>>), false];
+fields(part) -> [hornbeam_msgpack:bytes(<<"part">>), true];
+fields(last_part) -> [hornbeam_msgpack:bytes(<<"part">>), false];
+fields(ended) -> [undefined, <<>>, <<>>].
+
+packed(Message) -> iolist_to_binary(hornbeam_msgpack:encode(Message)).
+
+code(Name) ->
+    hornbeam_wire_files:code(Name).
 
 received(Number) ->
     receive
-        {stream, Number, Frame} -> [Frame | received(Number)]
+        {stream, Number, Frame} ->
+            {ok, Message} = hornbeam_wire:decode(Frame),
+            [element(1, Message) | received(Number)]
     after 0 ->
         []
     end.

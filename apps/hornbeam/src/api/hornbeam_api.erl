@@ -115,6 +115,8 @@ op(_Number) ->
 %% @private
 -spec handle_op(non_neg_integer(), binary(), hornbeam_worker_api:context()) ->
     hornbeam_worker_api:answer().
+handle_op(_Number, _Packed, #{is_crowded := true}) ->
+    reply(hornbeam_api_answer:failure(crowded));
 handle_op(Number, Packed, Context) ->
     case op(Number) of
         {_, _, Args, _, _, _} = Op ->
@@ -147,7 +149,7 @@ reply({Status, Packed}) ->
     {reply, Status, Packed}.
 
 write_reply({Status, Packed}, #{stream := Stream, ref := Ref, writer := Writer}) ->
-    hornbeam_worker_writer:write(Writer, hornbeam_wire:reply(Stream, Ref, Status, Packed)).
+    hornbeam_worker_writer:reply(Writer, hornbeam_wire:reply(Stream, Ref, Status, Packed)).
 
 %% The edge: a fault in an op is one failed call, not the end of the worker and all its sockets.
 answer({_, Name, _, Type, _, _}, Fun) ->

@@ -124,6 +124,8 @@ failure({unencodable, Path, Term}) ->
     error(type_error, unencodable(Path, Term));
 failure(overloaded) ->
     remote(<<"overloaded">>, <<"too many executions wait for their end">>, <<>>);
+failure(crowded) ->
+    remote(<<"overloaded">>, <<"too many ops of this worker wait for their replies">>, <<>>);
 failure({python, Class, Message, Traceback}) ->
     remote(Class, Message, Traceback);
 failure({erlang, Class, Reason, Stack}) ->

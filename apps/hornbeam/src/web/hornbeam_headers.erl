@@ -25,6 +25,7 @@ add({Name, Value}, Map) ->
 
 %% Cowboy reads some values, and wants binaries.
 joined(_Name, [Value]) -> Value;
+joined(<<"content-length">>, [Value | _Same]) -> Value;
 joined(_Name, Values) -> iolist_to_binary(lists:join(<<", ">>, Values)).
 
 with_cookies([], Req) ->

@@ -78,7 +78,7 @@ deadline(Timeout) -> erlang:start_timer(Timeout, self(), first_byte).
 loop(#exchange{number = Number, worker = Worker, deadline = Deadline} = Exchange, Mount) ->
     receive
         {stream, Number, Frame} ->
-            said(hornbeam_wire:decode(Frame), Frame, Exchange, Mount);
+            said(hornbeam_answer:read(Frame), Frame, Exchange, Mount);
         {request_body, IsFin, Data} ->
             #exchange{waiting = Waiting} = Exchange,
             loop(forward(Exchange#exchange{waiting = Waiting ++ [{IsFin, Data}]}), Mount);
@@ -98,12 +98,21 @@ said({ok, {response_start, _, Status, Headers, Body, More}}, _Frame,
 said({ok, {response_body, _, Body, More}}, _Frame,
      #exchange{responding = true, req = Req} = Exchange, Mount) ->
     responded(hornbeam_response:part(Body, More, Req), Body, Exchange, Mount);
-said({ok, {credit, _, Bytes, _}}, _Frame, #exchange{credit = Credit} = Exchange, Mount) ->
-    loop(forward(invite(Exchange#exchange{credit = Credit + Bytes})), Mount);
+said({ok, {credit, _, Bytes, Messages}}, Frame, #exchange{credit = Before} = Exchange, Mount) ->
+    #exchange{stream = Stream} = Exchange,
+    Credit = Before + Bytes,
+    hornbeam_stream:take_credit(Stream),
+    case hornbeam_stream:is_within_window({Credit, Messages}) of
+        true -> loop(forward(invite(Exchange#exchange{credit = Credit})), Mount);
+        false -> violated(unearned_credit, Frame, Exchange)
+    end;
 said({ok, {ended, _, _, _, _}}, _Frame, Exchange, _Mount) ->
     fail(500, Exchange);
-said(_Wrong, Frame, #exchange{stream = Stream} = Exchange, _Mount) ->
-    hornbeam_stream:violated(Stream, Frame),
+said(Wrong, Frame, Exchange, _Mount) ->
+    violated(hornbeam_answer:fault(Wrong), Frame, Exchange).
+
+violated(Reason, Frame, #exchange{stream = Stream} = Exchange) ->
+    hornbeam_stream:violated(Stream, Reason, Frame),
     fail(500, Exchange).
 
 cancel(#exchange{deadline = undefined}) ->
@@ -121,8 +130,7 @@ responded({more, Req}, Body, #exchange{sent = {Bytes, Messages}} = Exchange, Mou
 
 repay({Bytes, Messages}, {AllBytes, AllMessages}, #exchange{stream = Stream} = Exchange)
         when Bytes >= AllBytes div 2; Messages >= AllMessages div 2 ->
-    Number = hornbeam_stream:number(Stream),
-    hornbeam_stream:write(Stream, hornbeam_wire:credit(Number, Bytes, Messages)),
+    hornbeam_stream:credit(Stream, Bytes, Messages),
     Exchange#exchange{sent = {0, 0}};
 repay(Sent, _Window, Exchange) ->
     Exchange#exchange{sent = Sent}.

@@ -175,7 +175,7 @@ resume(_Scope, _Mount) ->
 await_answer(Timeout, Req, #socket{number = Number, worker = Worker} = Socket) ->
     receive
         {stream, Number, Frame} ->
-            answered(hornbeam_wire:decode(Frame), Frame, Req, Socket);
+            answered(hornbeam_answer:read(Frame), Frame, Req, Socket);
         client_ended ->
             refused(400, Req, Socket);
         {'DOWN', Worker, process, _, _} ->
@@ -196,8 +196,8 @@ answered({ok, {response_start, _, _, _, _, _} = Begun}, _Frame, Req, Socket) ->
     {ok, hornbeam_http_h:respond(Begun, Stream, last(Req), Mount), Mount};
 answered({ok, {ended, _, _, _, _}}, _Frame, Req, Socket) ->
     refused(500, Req, Socket);
-answered(_Wrong, Frame, Req, #socket{stream = Stream} = Socket) ->
-    hornbeam_stream:violated(Stream, Frame),
+answered(Wrong, Frame, Req, #socket{stream = Stream} = Socket) ->
+    hornbeam_stream:violated(Stream, hornbeam_answer:fault(Wrong), Frame),
     refused(500, Req, Socket).
 
 %% The app learns of the refusal when this process ends.
@@ -409,7 +409,7 @@ fetched(Frames, Outbox, #socket{forwarded = Forwarded, went = Went} = Socket) ->
 
 %% All that the app and others have said by now goes out together.
 drain(Frame, Commands, Left, Socket0) ->
-    case said(hornbeam_wire:decode(Frame), Frame, Commands, Socket0) of
+    case said(hornbeam_answer:read(Frame), Frame, Commands, Socket0) of
         {closed, Result} -> Result;
         {open, More, Socket} -> drain_next(More, Left - 1, Socket)
     end.
@@ -430,8 +430,8 @@ said({ok, {send_text, _, Text}}, _Frame, Commands, Socket) ->
     {open, [{text, Text} | Commands], spent(byte_size(Text), Socket)};
 said({ok, {send_bytes, _, Bytes}}, _Frame, Commands, Socket) ->
     {open, [{binary, Bytes} | Commands], spent(byte_size(Bytes), Socket)};
-said({ok, {credit, _, Bytes, Messages}}, _Frame, Commands, Socket) ->
-    credited(Bytes, Messages, Commands, taken(Messages, Socket));
+said({ok, {credit, _, Bytes, Messages}}, Frame, Commands, Socket) ->
+    credited(Bytes, Messages, Frame, Commands, Socket);
 said({ok, {accept, _, _, _}}, _Frame, Commands, #socket{phase = reopening} = Socket) ->
     {open, Commands, reopened(Socket)};
 said({ok, Refusal}, _Frame, Commands, #socket{phase = reopening} = Socket)
@@ -445,8 +445,11 @@ said({ok, {ended, _, undefined, _, _}}, _Frame, Commands, Socket) ->
     {closed, close(1000, <<>>, Commands, Socket)};
 said({ok, {ended, _, _Class, _, _}}, _Frame, Commands, Socket) ->
     {closed, close(1011, <<"internal error">>, Commands, Socket)};
-said(_Wrong, Frame, Commands, #socket{stream = Stream} = Socket) ->
-    hornbeam_stream:violated(Stream, Frame),
+said(Wrong, Frame, Commands, Socket) ->
+    violated(hornbeam_answer:fault(Wrong), Frame, Commands, Socket).
+
+violated(Reason, Frame, Commands, #socket{stream = Stream} = Socket) ->
+    hornbeam_stream:violated(Stream, Reason, Frame),
     {closed, close(1011, <<"internal error">>, Commands, Socket)}.
 
 %% Another worker.
@@ -560,13 +563,22 @@ repay_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
 repay_unless_slow(_Unsent, Socket) ->
     repay(Socket).
 
-repay(#socket{stream = Stream, number = Number, sent = {Bytes, Messages}} = Socket) ->
-    hornbeam_stream:write(Stream, hornbeam_wire:credit(Number, Bytes, Messages)),
+repay(#socket{stream = Stream, sent = {Bytes, Messages}} = Socket) ->
+    hornbeam_stream:credit(Stream, Bytes, Messages),
     Socket#socket{sent = {0, 0}}.
 
-credited(MoreBytes, MoreMessages, Commands, #socket{credit = {Bytes0, Messages0}} = Socket0) ->
-    {Bytes, Messages} = Credit = {Bytes0 + MoreBytes, Messages0 + MoreMessages},
-    Socket = Socket0#socket{credit = Credit},
+%% The app gives back what it has taken, and that is never more than the window.
+credited(MoreBytes, MoreMessages, Frame, Commands, #socket{credit = Credit0} = Socket0) ->
+    #socket{stream = Stream} = Socket0,
+    {Bytes0, Messages0} = Credit0,
+    Credit = {Bytes0 + MoreBytes, Messages0 + MoreMessages},
+    hornbeam_stream:take_credit(Stream),
+    case hornbeam_stream:is_within_window(Credit) of
+        true -> credited(Credit0, Commands, taken(MoreMessages, Socket0#socket{credit = Credit}));
+        false -> violated(unearned_credit, Frame, Commands, Socket0)
+    end.
+
+credited({Bytes0, Messages0}, Commands, #socket{credit = {Bytes, Messages}} = Socket) ->
     WasSpent = Bytes0 =< 0 orelse Messages0 =< 0,
     case WasSpent andalso Bytes > 0 andalso Messages > 0 of
         true ->

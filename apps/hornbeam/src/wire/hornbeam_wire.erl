@@ -37,8 +37,9 @@
     buffer/0, code/0, config/0, headers/0, message/0, reason/0, ref/0, scope/0, stream/0
 ]).
 
-%% The longest frame from Python, in bytes.
+%% The longest frame from Python, in bytes; and the longest of those that carry no payload.
 -define(MAX_FRAME, 134217728).
+-define(MAX_PLAIN_FRAME, 1048576).
 
 -type code() :: 1..127.
 -type stream() :: non_neg_integer().
@@ -98,6 +99,7 @@
 -type reason() ::
     malformed
     | {unknown_code, byte()}
+    | {too_long, name()}
     | {bad_stream, name()}
     | {bad_field, name(), type()}
     | {field_count, name()}.
@@ -379,6 +381,12 @@ payload(<<16#c5, N:16, Bytes:N/binary>>, Name, S) -> {ok, {Name, S, Bytes}};
 payload(<<16#c6, N:32, Bytes:N/binary>>, Name, S) -> {ok, {Name, S, Bytes}};
 payload(_, Name, _) -> {error, {bad_field, Name, bin}}.
 
+%% What may be as long as an app likes.
+-define(HAS_PAYLOAD(Code),
+    (Code =:= ?RESPONSE_START orelse Code =:= ?RESPONSE_BODY orelse Code =:= ?OP orelse
+        Code =:= ?RESULT orelse Code =:= ?ITEM)
+).
+
 %% All others. `worker' messages are about the worker: their stream is 0 and is left out;
 %% `stream' messages have a stream; `both' may have either.
 -type type() :: uint | bool | str | optional_str | bin | map | headers | any | rest.
@@ -408,6 +416,9 @@ layout(_) -> undefined.
     {ok, message()} | {error, reason()}.
 decode(undefined, _, Code, _) ->
     {error, {unknown_code, Code}};
+decode({Name, _, _}, _, Code, Rest)
+        when byte_size(Rest) > ?MAX_PLAIN_FRAME - 2, not ?HAS_PAYLOAD(Code) ->
+    {error, {too_long, Name}};
 decode({Name, Who, Types}, Count, _, Rest) when length(Types) =:= Count ->
     case field(uint, Rest) of
         {0, Fields} when Who =:= worker -> fields(Types, Fields, Name, [Name]);

@@ -5,7 +5,7 @@
 %% has ended. A call is an alias: what comes after {@link cancel/2} is never seen.
 -module(hornbeam_call).
 
--export([start/6, start/7, cast/5, more/3, cancel/2, await/3, outcome/2]).
+-export([start/6, start/7, cast/5, more/3, cancel/2, await/3, outcome/2, is_result/3]).
 -export_type([call/0, mode/0, answer/0, failure/0]).
 
 -type call() :: reference().
@@ -93,6 +93,15 @@ await(Worker, Call, Timeout) ->
         cancel(Worker, Call),
         {error, timeout}
     end.
+
+%% @doc Whether Python may answer a call so.
+-spec is_result(Status :: non_neg_integer(), Value :: term(), IsStream :: boolean()) ->
+    boolean().
+is_result(?OK, Packed, _IsStream) -> is_binary(Packed);
+is_result(?EXHAUSTED, Nil, IsStream) -> IsStream andalso Nil =:= undefined;
+is_result(?RAISED, [_, _, _] = Texts, _IsStream) -> lists:all(fun is_binary/1, Texts);
+is_result(?UNKNOWN, Sentence, _IsStream) -> is_binary(Sentence);
+is_result(_Status, _Value, _IsStream) -> false.
 
 %% @doc What a result means.
 -spec outcome(Status :: non_neg_integer(), Value :: term()) ->

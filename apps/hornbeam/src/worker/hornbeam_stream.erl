@@ -6,9 +6,9 @@
 
 -export([handle/5, worker/1, load/1, started/1, ended/1]).
 -export([take/3, give_back/1, want/1, close/1, is_slow/1, slow/2]).
--export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/2]).
+-export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
--export([window/0]).
+-export([window/0, is_within_window/1, credit/3, take_credit/1]).
 -export_type([handle/0, stream/0, kind/0]).
 
 -record(handle, {
@@ -29,7 +29,8 @@
 -record(stream, {
     worker :: pid(),
     writer :: pid(),
-    number :: pos_integer()
+    number :: pos_integer(),
+    account :: hornbeam_account:account()
 }).
 -opaque stream() :: #stream{}.
 
@@ -150,8 +151,9 @@ open(Handle, Kind, Op) ->
 open(#handle{counts = Counts, place = Place} = Handle, Kind, Client, Op) ->
     #handle{worker = Worker, writer = Writer} = Handle,
     Number = atomics:add_get(Counts, ?LAST, 1),
-    Worker ! {open, Place, Kind, Number, self(), Client, Op(Number)},
-    #stream{worker = Worker, writer = Writer, number = Number}.
+    Account = hornbeam_account:new(),
+    Worker ! {open, Place, Kind, Number, self(), Client, Account, Op(Number)},
+    #stream{worker = Worker, writer = Writer, number = Number, account = Account}.
 
 %% @doc Open a stream for a WebSocket of the calling process that had another worker. `Op' makes
 %% the opening op from its number and the topics that came with the client.
@@ -186,10 +188,21 @@ closed(#stream{worker = Worker, number = Number}) ->
     ok.
 
 %% @doc Say that Python sent this stream something that makes no sense: the worker ends.
--spec violated(stream(), Frame :: binary()) -> ok.
-violated(#stream{worker = Worker}, Frame) ->
-    Worker ! {violated, Frame},
+-spec violated(stream(), Reason :: term(), Frame :: binary()) -> ok.
+violated(#stream{worker = Worker}, Reason, Frame) ->
+    Worker ! {violated, Reason, Frame},
     ok.
+
+%% @doc Let the app send so much more: it is entered in the account and written.
+-spec credit(stream(), Bytes :: non_neg_integer(), Messages :: non_neg_integer()) -> ok.
+credit(#stream{number = Number, account = Account} = Stream, Bytes, Messages) ->
+    hornbeam_account:give(Bytes, Messages, Account),
+    write(Stream, hornbeam_wire:credit(Number, Bytes, Messages)).
+
+%% @doc Say that a `credit' message of the app has been taken.
+-spec take_credit(stream()) -> ok.
+take_credit(#stream{account = Account}) ->
+    hornbeam_account:take_credit(Account).
 
 %% @doc Write an op of this stream. Never waits.
 -spec write(stream(), iodata()) -> ok.
@@ -216,3 +229,9 @@ monitor(#stream{worker = Worker}) ->
 -spec window() -> {Bytes :: pos_integer(), Messages :: pos_integer()}.
 window() ->
     {262144, 64}.
+
+%% @doc Whether an account holds no more than a window, which is what it starts with.
+-spec is_within_window({Bytes :: integer(), Messages :: integer()}) -> boolean().
+is_within_window({Bytes, Messages}) ->
+    {AllBytes, AllMessages} = window(),
+    Bytes =< AllBytes andalso Messages =< AllMessages.

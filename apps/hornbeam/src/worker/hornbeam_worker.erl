@@ -38,8 +38,13 @@
     streams :: hornbeam_worker_streams:streams(),
     places = hornbeam_worker_places:new() :: hornbeam_worker_places:places(),
     calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
+    ops :: hornbeam_worker_ops:ops(),
+    log :: hornbeam_worker_log:budget(),
     %% bytes that Python has written and has not been given back as credit
     unpaid = 0 :: non_neg_integer(),
+    %% all bytes that were taken out of the mailbox, and what came since the rest was measured
+    read = 0 :: non_neg_integer(),
+    unmeasured = 0 :: non_neg_integer(),
     started :: integer(),
     %% what hello and ready told about the process; undefined before hello
     about :: #{atom() => term()} | undefined
@@ -47,6 +52,16 @@
 
 %% Bytes that Python may write before it is given more credit.
 -define(WORKER_WINDOW, 8388608).
+
+%% Bytes that may wait in the mailbox: the window, and what may be written without credit, which
+%% is one message that overdraws it and ops. It is measured after so many bytes; a read counts as
+%% 1 KiB at least.
+-define(BACKLOG, (?WORKER_WINDOW + 2 * 134217728)).
+-define(MEASURE, 65536).
+-define(LEAST_READ, 1024).
+
+%% Bytes of a broken message that the log shows.
+-define(SHOWN, 64).
 
 %% With one part of the end known, the other is waited for so long (ms): a process may close its
 %% pipe and live on, or leave it to a child.
@@ -100,10 +115,12 @@ init(#{python := Python, options := #{startup_timeout := Timeout} = Options} = S
     end.
 
 new(Port, Start) ->
-    Writer = hornbeam_worker_writer:start_link(Port),
+    Ops = hornbeam_worker_ops:new(),
+    Writer = hornbeam_worker_writer:start_link(Port, Ops),
     Events = hornbeam_worker_events:new(Writer),
     #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
-          writer = Writer, handle = handle(Writer, Events, Start), events = Events,
+          writer = Writer, handle = handle(Writer, Events, Start), events = Events, ops = Ops,
+          log = hornbeam_worker_log:new(erlang:monotonic_time(millisecond)),
           buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(),
           started = erlang:monotonic_time(second)}.
 
@@ -140,8 +157,8 @@ in_any_state(info, {Port, {data, Chunk}}, State, #data{port = Port} = Data) ->
     received(Chunk, State, Data);
 in_any_state(info, {place, Place, Owner}, _State, #data{places = Places} = Data) ->
     {keep_state, Data#data{places = hornbeam_worker_places:given(Place, Owner, Places)}};
-in_any_state(info, {open, Place, Kind, Number, Owner, Client, Op}, _State, Data) ->
-    {keep_state, opened(Kind, Number, Owner, Client, Op, placed(Place, Data))};
+in_any_state(info, {open, Place, Kind, Number, Owner, Client, Account, Op}, _State, Data) ->
+    {keep_state, opened(Kind, Number, Owner, Client, Account, Op, placed(Place, Data))};
 in_any_state(info, {give_back, Place}, _State, Data) ->
     {keep_state, given_back(Place, Data)};
 in_any_state(info, {{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
@@ -149,7 +166,7 @@ in_any_state(info, {{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, _St
 in_any_state(info, {call, Call, Caller, Op}, _State, Data) ->
     {keep_state, called(Call, Caller, Op, Data)};
 in_any_state(info, {more, Call, Items}, _State, Data) ->
-    {keep_state, of_call(Call, fun(Ref) -> hornbeam_wire:more(Ref, Items) end, Data)};
+    {keep_state, more(Call, Items, Data)};
 in_any_state(info, {cancel, Call}, _State, Data) ->
     {keep_state, cancelled(Call, Data)};
 in_any_state(info, {{'DOWN', {call, Call}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
@@ -162,8 +179,8 @@ in_any_state(info, {bind, Number, Owner}, _State, Data) ->
     {keep_state, bound(Number, Owner, Data)};
 in_any_state(info, {closed, Number}, _State, #data{streams = Streams} = Data) ->
     {keep_state, Data#data{streams = hornbeam_worker_streams:closed(Number, Streams)}};
-in_any_state(info, {violated, Frame}, _State, Data) ->
-    violation(out_of_order, Frame, Data);
+in_any_state(info, {violated, Reason, Frame}, _State, Data) ->
+    violation(Reason, Frame, Data);
 in_any_state(info, {Port, {exit_status, Status}}, State, #data{port = Port} = Data) ->
     ended(State, Data#data{exit = {status, Status}, os_pid = undefined});
 in_any_state(info, {Port, eof}, State, #data{port = Port} = Data) ->
@@ -200,7 +217,24 @@ terminate(_Reason, _State, #data{os_pid = OsPid}) ->
 
 %% What Python says.
 
-received(Chunk, State, #data{buffer = Buffer0} = Data0) ->
+received(Chunk, State, Data0) ->
+    case measured(byte_size(Chunk), Data0) of
+        {ok, Data} -> frames(Chunk, State, Data);
+        {error, Reason} -> violation(Reason, Chunk, Data0)
+    end.
+
+%% What Python writes comes into the mailbox whether it has credit or not; the port knows how
+%% much has come.
+measured(Size, #data{read = Read, unmeasured = Unmeasured} = Data)
+        when Unmeasured + Size < ?MEASURE ->
+    {ok, Data#data{read = Read + Size, unmeasured = Unmeasured + max(Size, ?LEAST_READ)}};
+measured(Size, #data{port = Port, read = Read} = Data) ->
+    case hornbeam_worker_port:read(Port) - Read of
+        Backlog when Backlog > ?BACKLOG -> {error, {overspent, worker_window}};
+        _ -> {ok, Data#data{read = Read + Size, unmeasured = 0}}
+    end.
+
+frames(Chunk, State, #data{buffer = Buffer0} = Data0) ->
     case hornbeam_wire:frames(Chunk, Buffer0) of
         {ok, Frames, Buffer} ->
             Data = repay(byte_size(Chunk), Data0#data{buffer = Buffer}),
@@ -237,19 +271,22 @@ became_ready(Frames, #data{start = #{pool := Pool}, handle = Handle} = Data) ->
 route({Code, Number}, Frame, _State, #data{streams = Streams0} = Data)
         when Number > 0, Code >= ?RESPONSE_START, Code =< ?CLOSE;
              Number > 0, Code =:= ?CREDIT ->
-    case hornbeam_worker_streams:deliver(Number, Frame, Streams0) of
+    case hornbeam_worker_streams:deliver(Number, Code, Frame, Streams0) of
         {ok, Streams} -> {ok, Data#data{streams = Streams}};
-        {error, Reason} -> {error, Reason}
+        {error, Reason} -> {error, {Reason, Number}}
     end;
 route({?MOVED, Number}, Frame, _State, #data{streams = Streams0} = Data) when Number > 0 ->
     case hornbeam_worker_streams:moved(Number, Frame, Streams0) of
         {ok, Streams} -> {ok, Data#data{streams = Streams}};
-        {error, Reason} -> {error, Reason}
+        {error, Reason} -> {error, {Reason, Number}}
     end;
 route({?ENDED, Number}, Frame, _State, Data) when Number > 0 ->
     app_ended(Number, Frame, Data);
-route({?OP, _Number}, Frame, _State, Data) ->
-    decoded(fun answer/2, hornbeam_wire:decode(Frame), Data);
+route({?OP, Number}, Frame, _State, #data{streams = Streams} = Data) ->
+    case hornbeam_worker_streams:is_known(Number, Streams) of
+        true -> decoded(fun answer/2, hornbeam_wire:decode(Frame), Data);
+        false -> {error, {no_such_stream, Number}}
+    end;
 route({_Code, 0}, Frame, State, Data) ->
     decoded(fun(Message, D) -> about_itself(State, Message, D) end,
             hornbeam_wire:decode(Frame), Data);
@@ -267,21 +304,21 @@ about_itself(starting, {failed, Stage, Class, Message, Traceback}, _Data) ->
     {failed, {python, #{stage => Stage, class => Class, message => Message,
                         traceback => Traceback}}};
 about_itself(_State, {log, Level, Logger, Text}, Data) ->
-    log(Level, Logger, Text, Data),
-    {ok, Data};
+    {ok, log(Level, Logger, Text, Data)};
 about_itself(_State, {credit, 0, Bytes, _Messages}, #data{events = Events} = Data) ->
-    hornbeam_worker_events:taken(Events, Bytes),
-    {ok, Data};
+    case hornbeam_worker_events:taken(Events, Bytes) of
+        true -> {ok, Data};
+        false -> {error, unearned_credit}
+    end;
 about_itself(_State, {result, Ref, Status, Value}, #data{calls = Calls} = Data) ->
-    case hornbeam_worker_calls:result(Ref, {result, Status, Value}, Calls) of
+    case hornbeam_worker_calls:result(Ref, Status, Value, Calls) of
         {cast, Left} ->
-            cast_ended(hornbeam_call:outcome(Status, Value), Data),
-            {ok, Data#data{calls = Left}};
+            {ok, cast_ended(hornbeam_call:outcome(Status, Value), Data#data{calls = Left})};
         Result ->
-            with_calls(Result, Data)
+            with_calls(Result, Ref, Data)
     end;
 about_itself(_State, {item, Ref, Packed}, #data{calls = Calls} = Data) ->
-    with_calls(hornbeam_worker_calls:item(Ref, {item, Packed}, Calls), Data);
+    with_calls(hornbeam_worker_calls:item(Ref, {item, Packed}, Calls), Ref, Data);
 about_itself(draining, Message, Data) when element(1, Message) =:= stopped;
                                            element(1, Message) =:= hello;
                                            element(1, Message) =:= ready;
@@ -295,11 +332,11 @@ cast_ended({error, {python, _Class, _Message, Traceback}}, Data) ->
     log(40, <<"hornbeam.cast">>, Traceback, Data);
 cast_ended({error, {unknown, Sentence}}, Data) ->
     log(40, <<"hornbeam.cast">>, Sentence, Data);
-cast_ended(_Done, _Data) ->
-    ok.
+cast_ended(_Done, Data) ->
+    Data.
 
-with_calls({ok, Calls}, Data) -> {ok, Data#data{calls = Calls}};
-with_calls({error, _} = Error, _Data) -> Error.
+with_calls({ok, Calls}, _Ref, Data) -> {ok, Data#data{calls = Calls}};
+with_calls({error, Reason}, Ref, _Data) -> {error, {Reason, Ref}}.
 
 hello(Version, Version, Data) ->
     write(hornbeam_wire:start(start_config(Data)), Data),
@@ -307,12 +344,17 @@ hello(Version, Version, Data) ->
 hello(Ours, Theirs, _Data) ->
     {failed, {version, Ours, Theirs}}.
 
-%% Of what Python tells about itself, the keys that a person wants to see.
+%% Of what Python tells about itself, the keys that a person wants to see; copied, since they are
+%% kept, and only what is as short as they are.
 known(About) ->
-    maps:from_list([{Atom, maps:get(Key, About)}
+    maps:from_list([{Atom, kept(maps:get(Key, About))}
                     || {Key, Atom} <- [{<<"python">>, python}, {<<"package">>, package},
                                        {<<"loop">>, loop}, {<<"lifespan">>, lifespan}],
                        is_map_key(Key, About)]).
+
+kept(Text) when is_binary(Text), byte_size(Text) =< ?SHOWN -> binary:copy(Text);
+kept(Bool) when is_boolean(Bool) -> Bool;
+kept(_Other) -> undefined.
 
 start_config(#data{start = #{name := Name, options := Options}}) ->
     #{app := App, worker_class := Interface, pythonpath := Path, root_path := RootPath,
@@ -326,7 +368,22 @@ start_config(#data{start = #{name := Name, options := Options}}) ->
       op_timeout => OpTimeout, pubsub_queue_messages => QueueMessages,
       pubsub_queue_bytes => QueueBytes, resume => Resume}.
 
-log(Level, Logger, Text, Data) ->
+log(Level, Logger, Text, #data{log = Budget0} = Data) ->
+    Size = byte_size(Logger) + byte_size(Text),
+    case hornbeam_worker_log:take(Size, erlang:monotonic_time(millisecond), Budget0) of
+        {taken, Dropped, Budget} ->
+            _ = [log_dropped(Dropped, Data) || Dropped > 0],
+            log_line(Level, Logger, Text, Data),
+            Data#data{log = Budget};
+        {dropped, Budget} ->
+            Data#data{log = Budget}
+    end.
+
+log_dropped(Lines, Data) ->
+    ?LOG_WARNING(#{what => worker_log_lines_dropped, worker => name(Data), lines => Lines},
+                 #{domain => [hornbeam]}).
+
+log_line(Level, Logger, Text, Data) ->
     logger:log(logger_level(Level), "~ts ~ts: ~ts", [name(Data), Logger, Text],
                #{domain => [hornbeam, python], worker => name(Data), python_logger => Logger}).
 
@@ -337,17 +394,26 @@ logger_level(Level) when Level >= 25 -> notice;
 logger_level(Level) when Level >= 20 -> info;
 logger_level(_Level) -> debug.
 
-answer({op, Number, Ref, Op, Args}, #data{start = #{api := Api}} = Data) ->
-    case Api:handle_op(Op, Args, context(Number, Ref, Data)) of
-        {reply, Status, Packed} -> write(hornbeam_wire:reply(Number, Ref, Status, Packed), Data);
+answer({op, _, _, _, _} = Op, #data{ops = Ops} = Data) ->
+    case hornbeam_worker_ops:enter(Ops) of
+        flood -> {error, too_many_ops};
+        Room -> answer(Op, Room =:= full, Data)
+    end.
+
+answer({op, Number, Ref, Op, Args}, IsCrowded, #data{start = #{api := Api}} = Data) ->
+    case Api:handle_op(Op, Args, context(Number, Ref, IsCrowded, Data)) of
+        {reply, Status, Packed} -> reply(hornbeam_wire:reply(Number, Ref, Status, Packed), Data);
         noreply -> ok
     end,
     {ok, Data}.
 
-context(Number, Ref, #data{start = #{options := Options}} = Data) ->
+reply(Reply, #data{writer = Writer}) ->
+    hornbeam_worker_writer:reply(Writer, Reply).
+
+context(Number, Ref, IsCrowded, #data{start = #{options := Options}} = Data) ->
     #data{handle = Handle, writer = Writer, events = Events, streams = Streams} = Data,
     #{stream => Number, ref => Ref, client => client(Number, Streams), handle => Handle,
-      writer => Writer, events => Events, options => Options}.
+      writer => Writer, events => Events, is_crowded => IsCrowded, options => Options}.
 
 client(0, _Streams) -> worker;
 client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
@@ -369,9 +435,10 @@ given_back(Place, #data{places = Places0, handle = Handle} = Data) ->
             Data
     end.
 
-opened(Kind, Number, Owner, Client, Op, #data{streams = Streams} = Data) ->
+opened(Kind, Number, Owner, Client, Account, Op, #data{streams = Streams0} = Data) ->
     write(Op, Data),
-    Data#data{streams = hornbeam_worker_streams:open(Kind, Number, Owner, Client, Streams)}.
+    Streams = hornbeam_worker_streams:open(Kind, Number, Owner, Client, Account, Streams0),
+    Data#data{streams = Streams}.
 
 bound(Number, Owner, #data{streams = Streams0} = Data) ->
     Data#data{streams = hornbeam_worker_streams:bind(Number, Owner, Streams0)}.
@@ -390,13 +457,11 @@ broken(websocket) -> 1006.
 
 app_ended(Number, Frame, #data{streams = Streams0, handle = Handle} = Data) ->
     case hornbeam_worker_streams:ended(Number, Frame, Streams0) of
-        {ended, Streams} ->
+        {ok, Streams} ->
             hornbeam_stream:ended(Handle),
             {ok, Data#data{streams = Streams}};
-        {over, Streams} ->
-            {ok, Data#data{streams = Streams}};
         {error, Reason} ->
-            {error, Reason}
+            {error, {Reason, Number}}
     end.
 
 %% The calls into the app.
@@ -406,12 +471,18 @@ called(Call, Caller, Op, #data{calls = Calls0} = Data) ->
     write(Op(Ref), Data),
     Data#data{calls = Calls}.
 
-of_call(Call, Op, #data{calls = Calls} = Data) ->
-    _ = [write(Op(Ref), Data) || {ok, Ref} <- [hornbeam_worker_calls:number(Call, Calls)]],
-    Data.
+more(Call, Items, #data{calls = Calls0} = Data) ->
+    case hornbeam_worker_calls:more(Call, Items, Calls0) of
+        {ok, Ref, Calls} ->
+            write(hornbeam_wire:more(Ref, Items), Data),
+            Data#data{calls = Calls};
+        over ->
+            Data
+    end.
 
-cancelled(Call, Data0) ->
-    #data{calls = Calls} = Data = of_call(Call, fun hornbeam_wire:cancel/1, Data0),
+cancelled(Call, #data{calls = Calls} = Data) ->
+    _ = [write(hornbeam_wire:cancel(Ref), Data)
+         || {ok, Ref} <- [hornbeam_worker_calls:number(Call, Calls)]],
     Data#data{calls = hornbeam_worker_calls:forget(Call, Calls)}.
 
 %% Ends.
@@ -436,7 +507,7 @@ failed(Reason, #data{start = #{pool := Pool}} = Data) ->
     {stop, {shutdown, failed}, Data}.
 
 violation(Reason, Bytes, Data) ->
-    Shown = binary:part(Bytes, 0, min(byte_size(Bytes), 64)),
+    Shown = binary:part(Bytes, 0, min(byte_size(Bytes), ?SHOWN)),
     ?LOG_ERROR(#{what => worker_broke_the_wire, worker => name(Data), reason => Reason,
                  bytes => Shown}, #{domain => [hornbeam]}),
     case Data of

@@ -12,12 +12,14 @@
     handle := hornbeam_stream:handle(),
     writer := pid(),
     events := hornbeam_worker_events:events(),
+    is_crowded := boolean(),
     options := hornbeam_config:options()
 }.
 %% Who asks: the stream (0: none), and the number that its reply must carry. `client' is the
 %% process that lives as long as the client's side of the stream: `open' when frames sent to it go
 %% to the client, `asked' before a WebSocket is accepted and for HTTP, `gone' when the client is;
-%% `worker' for stream 0. `writer' is the worker's writer, for replies that come later.
+%% `worker' for stream 0. `writer' is the worker's writer, for replies that come later; each op
+%% has one. `is_crowded': too many ops of this worker wait for theirs; this one is to be refused.
 
 -type answer() :: {reply, Status :: non_neg_integer(), Packed :: iodata()} | noreply.
 %% Status and value as docs/wire.md lists them; `noreply' promises that the reply will be written

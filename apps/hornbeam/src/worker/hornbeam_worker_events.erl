@@ -38,10 +38,12 @@ send(#events{writer = Writer, counts = Counts}, Op, Size) ->
             dropped
     end.
 
-%% @doc Python has taken off values of so many bytes.
--spec taken(events(), Bytes :: non_neg_integer()) -> ok.
+%% @doc Python has taken off values of so many bytes; false when it cannot have.
+-spec taken(events(), Bytes :: non_neg_integer()) -> boolean().
 taken(#events{counts = Counts}, Bytes) ->
-    atomics:sub(Counts, ?UNTAKEN, Bytes).
+    IsRight = Bytes =< atomics:get(Counts, ?UNTAKEN),
+    _ = [atomics:sub(Counts, ?UNTAKEN, Bytes) || IsRight],
+    IsRight.
 
 %% @doc How many messages were dropped for this worker.
 -spec dropped(events()) -> non_neg_integer().

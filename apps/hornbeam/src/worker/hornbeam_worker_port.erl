@@ -4,7 +4,7 @@
 %% standard input, output and error stay the node's own.
 -module(hornbeam_worker_port).
 
--export([open/2, os_pid/1, write/2, kill/1]).
+-export([open/2, os_pid/1, read/1, write/2, kill/1]).
 
 %% Queue sizes at which the port suspends and resumes whoever writes to it.
 -define(BUSY_LIMITS, {262144, 1048576}).
@@ -31,6 +31,15 @@ os_pid(Port) ->
     case erlang:port_info(Port, os_pid) of
         {os_pid, OsPid} -> OsPid;
         undefined -> undefined
+    end.
+
+%% @doc How many bytes have been read from the process, also those that wait in its owner's
+%% mailbox; 0 when the port is closed.
+-spec read(port()) -> non_neg_integer().
+read(Port) ->
+    case erlang:port_info(Port, input) of
+        {input, Bytes} -> Bytes;
+        undefined -> 0
     end.
 
 %% @doc Write ops; suspends the caller while the pipe and the port's queue are full. False

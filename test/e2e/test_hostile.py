@@ -1,0 +1,137 @@
+"""A worker that breaks the wire's rules, seen from clients: its own, and those of the others."""
+
+from __future__ import annotations
+
+import httpx
+import msgpack
+import pytest
+from clients import BINARY, TEXT, RawHTTP, RawWebSocket
+from harness import DEADLINE, alive, eventually
+
+ACCEPT, SEND_TEXT, CLOSE, START, BODY, CREDIT, OP, RESULT = 38, 39, 41, 36, 37, 9, 44, 46
+
+SPLIT = b"a\r\nset-cookie: stolen=1\r\n\r\n<script>"
+
+
+@pytest.fixture
+def server(serve):
+    return serve("failures:application", workers=2, fresh=True)
+
+
+def open_on(server, target: str, wanted) -> tuple[RawWebSocket, list[int]]:
+    """Open WebSockets until one is in a worker that is wanted."""
+    others = []
+    try:
+        while len(others) < 50:
+            ws = RawWebSocket(server, target)
+            words = [int(word) for word in ws.read_message().split()]
+            if wanted(words[0]):
+                return ws, words
+            others.append(ws)
+    finally:
+        for other in others:
+            other.socket.close()
+    raise AssertionError("no socket in such a worker")
+
+
+def echoes(ws: RawWebSocket) -> bool:
+    ws.frame(TEXT, b"still here")
+    return ws.read_message() == b"still here"
+
+
+def said(number: int, *messages: list) -> bytes:
+    """Return messages of a stream as they stand on the wire."""
+    frames = [msgpack.packb([code, number, *fields]) for code, *fields in messages]
+    return b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+
+
+def cut_off(server, since: int, reason: str) -> None:
+    """Wait for the line that says why a worker was cut off."""
+
+    def logged() -> list[str]:
+        lines = server.node.log[since:].splitlines()
+        return [line for line in lines if "worker_broke_the_wire" in line and reason in line]
+
+    assert len(eventually(logged)) == 1
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        pytest.param([[ACCEPT, None, []]], "out_of_order", id="accepts again"),
+        pytest.param([[START, 200, [], b"", True]], "out_of_order", id="responds"),
+        pytest.param([[CLOSE, 1000, b""], [SEND_TEXT, b"x"]], "out_of_order", id="after close"),
+        pytest.param([[CLOSE, 99, b""]], "bad_close", id="an absurd close code"),
+        pytest.param([[CLOSE, 1000, b"x" * 124]], "bad_close", id="a reason that does not fit"),
+        pytest.param([[CREDIT, 1 << 40, 1]], "unearned_credit", id="credit for nothing"),
+        pytest.param([[RESULT, 99, 0, b"x"]], "not_a_message", id="a result on a stream"),
+        pytest.param([[OP, 1]], "field_count", id="an op without its fields"),
+    ],
+)
+def test_a_socket_whose_worker_breaks_a_rule_is_closed_and_no_other(server, messages, reason):
+    since = len(server.node.log)
+    ws, (pid, number) = open_on(server, "/speaks", lambda pid: True)
+    other, _ = open_on(server, "/who", lambda wanted: wanted != pid)
+    ws.frame(BINARY, said(number, *messages))
+    assert ws.read_close()[0] in (1000, 1011, 1012)
+    eventually(lambda: not alive(pid))
+    cut_off(server, since, reason)
+    assert echoes(other)
+    eventually(
+        lambda: (
+            pid not in server.worker_pids()
+            and [worker["state"] for worker in server.workers()] == ["ready", "ready"]
+        )
+    )
+
+
+def test_a_worker_that_overspends_its_credit_is_cut_off(server):
+    since = len(server.node.log)
+    ws, (pid, number) = open_on(server, "/speaks", lambda pid: True)
+    other, _ = open_on(server, "/who", lambda wanted: wanted != pid)
+    ws.frame(BINARY, said(number, *[[SEND_TEXT, b"x"]] * 20_000))
+    eventually(lambda: not alive(pid))
+    cut_off(server, since, "overspent")
+    assert echoes(other)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        pytest.param([START, 0, 99, [], b"", False], "bad_status", id="status 99"),
+        pytest.param([START, 0, 101, [], b"", False], "bad_status", id="a switch of protocols"),
+        pytest.param([START, 0, 200, [[b"x", SPLIT]], b"", False], "bad_header", id="a value"),
+        pytest.param([START, 0, 200, [[SPLIT, b"x"]], b"", False], "bad_header", id="a name"),
+        pytest.param(
+            [START, 0, 200, [[b"Transfer-Encoding", b"chunked"]], b"", True],
+            "bad_header",
+            id="case",
+        ),
+        pytest.param(
+            [START, 0, 200, [[b"content-length", b"x"]], b"", True],
+            "bad_content_length",
+            id="length",
+        ),
+        pytest.param([ACCEPT, 0, None, []], "out_of_order", id="accept"),
+        pytest.param([SEND_TEXT, 0, b"x"], "out_of_order", id="text"),
+    ],
+)
+def test_no_response_of_a_worker_can_be_split_or_absurd(server, message, reason):
+    since = len(server.node.log)
+    answer = httpx.get(f"{server.http}/answers?{msgpack.packb(message).hex()}", timeout=DEADLINE)
+    assert answer.status_code in (500, 502)
+    assert "set-cookie" not in answer.headers
+    assert b"script" not in answer.content
+    cut_off(server, since, reason)
+    eventually(lambda: httpx.get(f"{server.http}/says_things").status_code == 200)
+
+
+def test_a_body_that_is_longer_than_promised_is_no_second_response(server):
+    message = msgpack.packb([START, 0, 200, [[b"content-length", b"2"]], b"ok" + SPLIT, True])
+    with RawHTTP(server) as client:
+        client.request("GET", f"/answers?{message.hex()}")
+        seen = b""
+        while part := client.socket.recv(65536):
+            seen += part
+    assert b"stolen" not in seen
+    assert b"script" not in seen

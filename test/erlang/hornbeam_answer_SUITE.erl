@@ -1,0 +1,69 @@
+%% What an app may answer a client with, at the edges of what HTTP and WebSocket allow.
+-module(hornbeam_answer_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [statuses_are_those_of_final_responses, a_response_cannot_be_split,
+     names_are_tokens_in_lower_case, lengths_are_digits, a_subprotocol_is_a_token,
+     close_codes_are_those_that_may_be_sent, close_reasons_fit_a_control_frame,
+     a_frame_is_read_and_checked].
+
+statuses_are_those_of_final_responses(_Config) ->
+    [?assertEqual(ok, start(Status, [])) || Status <- [200, 204, 404, 600, 999]],
+    [?assertEqual({error, bad_status}, start(Status, []))
+     || Status <- [0, 99, 100, 101, 199, 1000, 1 bsl 63]].
+
+a_response_cannot_be_split(_Config) ->
+    [?assertEqual({error, bad_header}, start(200, [{<<"a">>, <<"b">>}, {<<"x">>, Value}]))
+     || Value <- [<<"\r">>, <<"\n">>, <<"a\r\nset-cookie: b">>, <<0>>, <<"a", 0, "b">>]],
+    [?assertEqual({error, bad_header}, start(200, [{Name, <<"b">>}]))
+     || Name <- [<<>>, <<"a\r\nb">>, <<"a b">>, <<"a:">>, <<"a", 0>>, <<"größe"/utf8>>, <<"(a)">>]],
+    ?assertEqual({error, bad_header}, accept(undefined, [{<<"x">>, <<"\r\n\r\n">>}])),
+    ?assertEqual(ok, start(200, [{<<"x">>, <<"any other bytes \t ", 1, 127, 255>>}])).
+
+names_are_tokens_in_lower_case(_Config) ->
+    ?assertEqual(ok, start(200, [{<<"x-a_b.c!#$%&'*+^`|~9">>, <<>>}])),
+    [?assertEqual({error, bad_header}, start(200, [{Name, <<"chunked">>}]))
+     || Name <- [<<"Transfer-Encoding">>, <<"X">>]].
+
+lengths_are_digits(_Config) ->
+    Length = fun(Value) -> start(200, [{<<"content-length">>, Value}]) end,
+    [?assertEqual(ok, Length(Value)) || Value <- [<<"0">>, <<"12">>, binary:copy(<<"9">>, 18)]],
+    [?assertEqual({error, bad_content_length}, Length(Value))
+     || Value <- [<<>>, <<"-1">>, <<"+1">>, <<"1 ">>, <<"1, 1">>, <<"0x1">>,
+                  binary:copy(<<"9">>, 19)]].
+
+a_subprotocol_is_a_token(_Config) ->
+    [?assertEqual(ok, accept(Name, [])) || Name <- [undefined, <<"chat">>, <<"v10.stomp">>]],
+    [?assertEqual({error, bad_subprotocol}, accept(Name, []))
+     || Name <- [<<>>, <<"a b">>, <<"a\r\nx: y">>, <<7>>, <<"a,b">>, <<"ü"/utf8>>]].
+
+close_codes_are_those_that_may_be_sent(_Config) ->
+    [?assertEqual(ok, close(Code, <<>>)) || Code <- [1000, 1003, 1007, 1014, 3000, 4999]],
+    [?assertEqual({error, bad_close}, close(Code, <<>>))
+     || Code <- [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65536 + 1000, 1 bsl 63]].
+
+close_reasons_fit_a_control_frame(_Config) ->
+    ?assertEqual(ok, close(1000, binary:copy(<<"x">>, 123))),
+    [?assertEqual({error, bad_close}, close(1000, Reason))
+     || Reason <- [binary:copy(<<"x">>, 124), <<255>>]].
+
+a_frame_is_read_and_checked(_Config) ->
+    Read = fun(Fields) ->
+        hornbeam_answer:read(iolist_to_binary(hornbeam_msgpack:encode(Fields)))
+    end,
+    ?assertEqual({ok, {close, 1, 1000, <<>>}}, Read([41, 1, 1000, hornbeam_msgpack:bytes(<<>>)])),
+    ?assertEqual({error, bad_close}, Read([41, 1, 1, hornbeam_msgpack:bytes(<<>>)])),
+    ?assertEqual({error, {field_count, close}}, Read([41, 1, 1000])).
+
+start(Status, Headers) ->
+    hornbeam_answer:check({response_start, 1, Status, Headers, <<>>, false}).
+
+accept(Subprotocol, Headers) ->
+    hornbeam_answer:check({accept, 1, Subprotocol, Headers}).
+
+close(Code, Reason) ->
+    hornbeam_answer:check({close, 1, Code, Reason}).
