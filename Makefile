@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build run test ct pytest e2e lint types dialyzer xref bench soak autobahn docs clean
+.PHONY: help deps test-deps build run test fuzz ct pytest e2e lint types dialyzer xref bench soak autobahn docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -21,6 +21,11 @@ run: build ## serve the example chat at http://127.0.0.1:8000; Ctrl-C ends it
 
 test: test-deps ## check and test everything, and say how many tests passed
 	@tools/test.sh lint types xref dialyzer docs ct pytest e2e
+
+SECONDS ?= 60
+SEED ?=
+fuzz: test-deps ## feed rubbish to all that reads outside data: SECONDS=60 a part, SEED=n repeats
+	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) tools/test.sh fuzz_beam fuzz_worker fuzz_node
 
 ct: test-deps ## run the Erlang tests (Common Test)
 	@tools/test.sh ct

@@ -17,6 +17,9 @@ run_docs() { tools/docs.sh; }
 run_ct() { rebar3 ct; }
 run_pytest() { run_python test/python; }
 run_e2e() { rebar3 compile && run_python test/e2e; }
+run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE; }
+run_fuzz_worker() { run_python test/python/test_fuzz.py; }
+run_fuzz_node() { rebar3 compile && run_python test/e2e/test_fuzz.py; }
 run_python() { .venv/bin/python -m pytest -c python/pyproject.toml --rootdir . --tb=short "$1"; }
 
 # The number before (or, in Common Test's words, after) a word in a suite's closing line.
@@ -37,6 +40,9 @@ cases_pytest() {
     ok=$(word passed) bad=$(($(word failed) + $(word errors?))) left=$(word skipped)
 }
 cases_e2e() { cases_pytest "$1"; }
+cases_fuzz_beam() { cases_ct "$1"; }
+cases_fuzz_worker() { cases_pytest "$1"; }
+cases_fuzz_node() { cases_pytest "$1"; }
 word() {
     local number
     number=$(grep -oE "[0-9]+ $1\b" <<<"$line")

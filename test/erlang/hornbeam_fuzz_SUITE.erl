@@ -1,0 +1,260 @@
+%% Rubbish for whatever reads what a Python process says: random bytes, messages that were
+%% changed, cut, repeated or put out of order, and values made to cost much.
+%%
+%% A few seconds of it in every run of the tests; `make fuzz' runs longer. The seed is printed and
+%% FUZZ_SEED repeats it.
+-module(hornbeam_fuzz_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [decoders_give_a_value_or_an_error, ops_give_an_answer, workers_live_or_are_cut_off,
+     small_bytes_that_claim_much_cost_nothing, values_that_are_made_to_cost_much_are_refused,
+     external_terms_are_opaque_things_or_errors].
+
+%% Bytes that a run of a part may leave in the node, garbage included.
+-define(LEFT, 67108864).
+
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    ok = logger:set_handler_config(default, level, none),
+    %% Atoms also come with the modules that a run is the first to use.
+    _ = [code:ensure_loaded(Module)
+         || App <- [kernel, stdlib, hornbeam],
+            {ok, Modules} <- [application:get_key(App, modules)], Module <- Modules],
+    Seed = seed(os:getenv("FUZZ_SEED")),
+    Seconds = list_to_integer(os:getenv("FUZZ_SECONDS", "3")),
+    ct:pal("FUZZ_SEED=~b FUZZ_SECONDS=~b", [Seed, Seconds]),
+    [{seed, Seed}, {seconds, Seconds} | Config].
+
+end_per_suite(_Config) ->
+    ok = logger:set_handler_config(default, level, all).
+
+seed(Given) when Given =:= false; Given =:= "" -> rand:uniform(1 bsl 30);
+seed(Given) -> list_to_integer(Given).
+
+%% Run a fun again and again, with the same random numbers for the same seed. Neither atoms nor
+%% memory may stay of it, past the first runs, which load code.
+for_a_while(Fun, First, Config) ->
+    _ = rand:seed(exsss, proplists:get_value(seed, Config)),
+    [ok = Fun() || _ <- lists:seq(1, First)],
+    %% The first measurement has atoms of its own.
+    _ = left(),
+    {Atoms, Memory} = left(),
+    End = erlang:monotonic_time(millisecond) + 1000 * proplists:get_value(seconds, Config),
+    Runs = run(Fun, End, 0),
+    {AtomsAfter, MemoryAfter} = left(),
+    ct:pal("~b runs, ~b atoms, ~b bytes", [Runs, AtomsAfter - Atoms, MemoryAfter - Memory]),
+    ?assert(AtomsAfter - Atoms < 100),
+    ?assert(MemoryAfter - Memory < ?LEFT).
+
+run(Fun, End, Runs) ->
+    case erlang:monotonic_time(millisecond) < End of
+        true ->
+            ok = Fun(),
+            run(Fun, End, Runs + 1);
+        false ->
+            Runs
+    end.
+
+left() ->
+    _ = [erlang:garbage_collect(Pid) || Pid <- erlang:processes()],
+    {erlang:system_info(atom_count), erlang:memory(total)}.
+
+%% The parts
+
+decoders_give_a_value_or_an_error(Config) ->
+    Frames = [Frame || {_, python, _, Frame, _} <- hornbeam_wire_files:vectors()],
+    for_a_while(fun() -> decoded(rubbish(Frames)) end, 500, Config).
+
+decoded(Bytes) ->
+    is_result(hornbeam_msgpack:decode_all(Bytes)),
+    is_result(hornbeam_wire:decode(Bytes)),
+    is_result(hornbeam_answer:read(Bytes)),
+    is_result(hornbeam_api_args:read([{keys, keys}, {pairs, pairs}], Bytes)),
+    {_, _} = {hornbeam_wire:route(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
+    true = is_boolean(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),
+    case hornbeam_wire:frames(Bytes, hornbeam_wire:new_buffer()) of
+        {ok, _, _} -> ok;
+        {error, {too_long, _}} -> ok
+    end.
+
+is_result({ok, _}) -> ok;
+is_result({error, _}) -> ok.
+
+is_frame({ok, {Kind, Data}}) when Kind =:= text; Kind =:= binary -> true = is_binary(Data);
+is_frame({error, Path, What}) -> true = is_list(Path) andalso is_binary(What).
+
+%% Each op with arguments that fit, which are then changed; the context is a worker's.
+ops_give_an_answer(Config) ->
+    Worker = hornbeam_fake_worker:start(),
+    Numbers = [Number || {Number, _, _, _, here, _} <- hornbeam_api:ops()],
+    Context = hornbeam_fake_worker:context(Worker, #{}),
+    for_a_while(fun() -> answered(hornbeam_api:handle_op(one_of(Numbers), args(), Context)) end,
+                500, Config),
+    hornbeam_fake_worker:stop(Worker).
+
+answered(noreply) -> ok;
+answered({reply, Status, Packed}) when Status =< 9 ->
+    {ok, _} = hornbeam_msgpack:decode_all(iolist_to_binary(Packed)),
+    ok.
+
+args() ->
+    Args = [value() || _ <- lists:seq(1, rand:uniform(4))],
+    Packed = iolist_to_binary(hornbeam_msgpack:encode(Args)),
+    one_of([Packed, Packed, mutated(Packed)]).
+
+value() ->
+    one_of([<<"key">>, hornbeam_msgpack:bytes(<<1>>), 1, -1, 1 bsl 70, 1.5, true, undefined,
+            {<<"a">>, 1}, [<<"key">>], [[<<"key">>, hornbeam_msgpack:bytes(<<16#c0>>)]],
+            hornbeam_msgpack:bytes(mutated(<<16#92, 1, 16#c0>>)), #{<<"k">> => []}]).
+
+%% A worker lives as long as it keeps the rules; with the first that it breaks it is gone, and
+%% never for another reason.
+workers_live_or_are_cut_off(Config) ->
+    Frames = [Frame || {_, python, Name, Frame, _} <- hornbeam_wire_files:vectors(),
+                       Name =/= hello, Name =/= ready, Name =/= failed],
+    for_a_while(fun() -> lived(0, opened(hornbeam_puppet:start()), Frames) end, 1, Config).
+
+opened(Puppet) ->
+    Handle = hornbeam_puppet:handle(Puppet),
+    _ = [hornbeam_stream:open(Handle, Kind, fun(_) -> [] end)
+         || Kind <- [websocket, http, websocket, http]],
+    {ok, _} = hornbeam_worker:describe(hornbeam_puppet:worker(Puppet)),
+    Puppet.
+
+lived(50, Puppet, _Frames) ->
+    _ = hornbeam_puppet:stop(Puppet),
+    flush();
+lived(Times, Puppet, Frames) ->
+    hornbeam_puppet:say(said(Frames), Puppet),
+    case hornbeam_worker:describe(hornbeam_puppet:worker(Puppet)) of
+        {ok, _} ->
+            lived(Times + 1, Puppet, Frames);
+        error ->
+            {shutdown, {broke_the_wire, _}} = hornbeam_puppet:ended(Puppet),
+            flush()
+    end.
+
+flush() ->
+    receive _ -> flush() after 0 -> ok end.
+
+said(Frames) ->
+    [begin
+         Frame = one_of([one_of(Frames), session(), session(), session(), rubbish(Frames)]),
+         <<(byte_size(Frame)):32, Frame/binary>>
+     end || _ <- lists:seq(1, rand:uniform(8))].
+
+%% What fits, if the moment fits.
+session() ->
+    Number = rand:uniform(4),
+    Bytes = hornbeam_msgpack:bytes(<<"x">>),
+    iolist_to_binary(hornbeam_msgpack:encode(one_of(
+        [[38, Number, undefined, []], [39, Number, Bytes], [40, Number, Bytes],
+         [36, Number, 200, [], Bytes, true], [37, Number, Bytes, true],
+         [43, 0, 20, <<"fuzz">>, <<"line">>], [44, Number, 1, 33, []], [9, Number, 1, 1],
+         [44, 0, 1, 1, [<<"key">>]], [41, Number, 1000, Bytes]]))).
+
+%% Mutations
+
+rubbish(Frames) ->
+    case rand:uniform(10) of
+        1 -> rand:bytes(rand:uniform(200));
+        _ -> times(rand:uniform(3), fun mutated/1, one_of(Frames))
+    end.
+
+times(0, _Fun, Value) -> Value;
+times(N, Fun, Value) -> times(N - 1, Fun, Fun(Value)).
+
+mutated(<<>>) ->
+    <<16#dd, -1:32>>;
+mutated(Bytes) ->
+    At = rand:uniform(min(byte_size(Bytes), 64)) - 1,
+    <<Before:At/binary, Byte, After/binary>> = Bytes,
+    case rand:uniform(6) of
+        1 -> <<Before/binary, (rand:uniform(256) - 1), After/binary>>;
+        2 -> Before;
+        3 -> <<Before/binary, After/binary>>;
+        4 -> <<Before/binary, (head())/binary, After/binary>>;
+        5 -> <<Before/binary, Byte, Byte, After/binary>>;
+        6 -> <<Before/binary, (Byte bxor (1 bsl (rand:uniform(8) - 1))), After/binary>>
+    end.
+
+%% Heads that claim more than is there.
+head() ->
+    one_of([<<16#dd, -1:32>>, <<16#df, -1:32>>, <<16#c6, -1:32>>, <<16#db, -1:32>>,
+            <<16#c9, -1:32, 2>>, <<16#c9, -1:32, 3>>, <<16#dc, -1:16>>, <<16#c1>>, <<16#d4, 1>>,
+            <<16#d8, 3, 131, 80, 255, 255, 255, 255>>]).
+
+one_of(List) ->
+    lists:nth(rand:uniform(length(List)), List).
+
+%% What was made by hand
+
+small_bytes_that_claim_much_cost_nothing(_Config) ->
+    Heads = [<<Tag, -1:32>> || Tag <- [16#c6, 16#db, 16#dd, 16#df]]
+        ++ [<<16#c9, -1:32, Type>> || Type <- [1, 2, 3, 4]],
+    [begin
+         Nested = binary:copy(Head, 100),
+         {error, truncated} = hornbeam_msgpack:decode(Nested),
+         ?assert(heap_of(fun() -> hornbeam_msgpack:decode(Nested) end) < 1000000)
+     end || Head <- Heads].
+
+values_that_are_made_to_cost_much_are_refused(_Config) ->
+    Size = 30000000,
+    Many = <<16#dd, Size:32, (binary:copy(<<16#c0>>, Size))/binary>>,
+    Deep = binary:copy(<<16#91>>, Size),
+    Other = <<(binary:copy(<<16#91>>, Size - 1))/binary, 1>>,
+    Tuples = lists:foldl(fun(_, Inner) -> <<16#c9, (byte_size(Inner)):32, 2, Inner/binary>> end,
+                         <<16#90>>, lists:seq(1, 2000)),
+    ?assert(heap_of(fun() ->
+        {error, {bad_msgpack, too_many_elements}} = hornbeam_msgpack:decode(Many),
+        {error, _} = hornbeam_msgpack:decode(Deep),
+        {error, {bad_msgpack, _}} = hornbeam_msgpack:decode(Tuples),
+        {error, _, _} = hornbeam_json:frame({packed, Many}),
+        {error, _, _} = hornbeam_json:frame({packed, Deep}),
+        {error, _, _} = hornbeam_json:frame({packed, Tuples}),
+        false = hornbeam_value:same({packed, Deep}, {packed, Other}),
+        {error, {value_error, _}} = hornbeam_api_args:read([{keys, keys}], <<16#91, Many/binary>>)
+    end) < 10000000),
+    AtLimit = <<16#dd, 4194304:32, (binary:copy(<<16#c0>>, 4194304))/binary>>,
+    ?assertMatch({ok, _, <<>>}, hornbeam_msgpack:decode(AtLimit)),
+    OnePast = <<16#dd, 4194305:32, (binary:copy(<<16#c0>>, 4194305))/binary>>,
+    ?assertEqual({error, {bad_msgpack, too_many_elements}}, hornbeam_msgpack:decode(OnePast)).
+
+%% The largest heap, in bytes, of a process that runs a fun; it is ended at 64 MiB.
+heap_of(Fun) ->
+    {Pid, Ref} = spawn_opt(fun() ->
+        _ = Fun(),
+        {total_heap_size, Words} = process_info(self(), total_heap_size),
+        exit({heap, Words * erlang:system_info(wordsize)})
+    end, [monitor, {max_heap_size, #{size => 8388608, kill => true, error_logger => false}}]),
+    receive
+        {'DOWN', Ref, process, Pid, {heap, Bytes}} -> Bytes;
+        {'DOWN', Ref, process, Pid, Reason} -> error(Reason)
+    after 60000 ->
+        error(too_slow)
+    end.
+
+%% Compressed terms, new atoms, terms of other kinds: none comes out of an ext 3.
+external_terms_are_opaque_things_or_errors(Config) ->
+    Bomb = term_to_binary(binary:copy(<<0>>, 100000000), [{compressed, 9}]),
+    Atom = <<131, 119, 20, "never_seen_before_xx">>,
+    Pid = <<131, 88, 119, 9, "nobody@no", 1:32, 0:32, 0:32>>,
+    Fun = <<131, 113, 119, 9, "no_module", 119, 3, "run", 97, 0>>,
+    Samples = [term_to_binary(Term)
+               || Term <- [self(), make_ref(), fun() -> Config end, fun lists:map/2,
+                           hd(erlang:ports())]],
+    [?assertMatch({error, {bad_msgpack, {bad_ext, 3}}}, hornbeam_msgpack:decode(ext(Bytes)))
+     || Bytes <- [Bomb, Atom, Pid, Fun, <<131>>, <<>>, term_to_binary([self()])]],
+    for_a_while(fun() -> opaque(hornbeam_msgpack:decode(ext(mutated(one_of(Samples))))) end,
+                500, Config).
+
+opaque({ok, Term, _})
+        when is_pid(Term); is_reference(Term); is_port(Term); is_function(Term) -> ok;
+opaque({error, _}) -> ok.
+
+ext(Bytes) ->
+    <<16#c9, (byte_size(Bytes)):32, 3, Bytes/binary>>.
