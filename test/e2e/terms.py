@@ -17,11 +17,19 @@ class Atom(str):
     __slots__ = ()
 
 
+class Expression(str):
+    """An Erlang expression, such as a fun, that stands for its value."""
+
+    __slots__ = ()
+
+
 def text(value: Any) -> str:
     """Write a value as an Erlang expression: text becomes a UTF-8 binary."""
     match value:
         case bool():
             return str(value).lower()
+        case Expression():
+            return str(value)
         case Atom():
             return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         case str() | Path():

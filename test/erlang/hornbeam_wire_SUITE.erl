@@ -68,7 +68,7 @@ config(Json) ->
     }.
 
 scope(Json) ->
-    [Version, Scheme, Method, RawPath, Query, Headers, Client, Server] =
+    [Version, Scheme, Method, RawPath, Query, Headers, Client, Server, Connect] =
         hornbeam_wire_files:plain(Json),
     #{
         http_version => Version,
@@ -78,7 +78,8 @@ scope(Json) ->
         query_string => Query,
         headers => [{Name, Value} || [Name, Value] <- Headers],
         client => address(Client),
-        server => address(Server)
+        server => address(Server),
+        connect => Connect
     }.
 
 address(undefined) -> undefined;
@@ -287,7 +288,7 @@ a_long_frame_in_many_chunks_is_put_together_once(_) ->
 %%% Fields
 
 bytes_of_a_method_that_are_not_utf8_become_text(_) ->
-    Scope = scope([<<"2">>, <<"https">>, <<"M">>, <<"/">>, <<>>, [], null, null]),
+    Scope = scope([<<"2">>, <<"https">>, <<"M">>, <<"/">>, <<>>, [], null, null, null]),
     Message = hornbeam_wire:open_http(1, Scope#{method := <<"M", 16#ff>>}, <<>>, false),
     {ok, [_, 1, Array | _]} = hornbeam_msgpack:decode_all(iolist_to_binary(Message)),
     ?assertEqual(<<"Mÿ"/utf8>>, lists:nth(3, Array)).

@@ -315,7 +315,8 @@ scope() ->
         query_string => <<"a=b">>,
         headers => [{<<"host">>, <<"x">>}, {<<"a">>, <<255>>}],
         client => {<<"::1">>, 5000},
-        server => {<<"/run/x.sock">>, undefined}
+        server => {<<"/run/x.sock">>, undefined},
+        connect => #{<<"user">> => 7}
     },
     Elements = [
         <<"1.1">>,
@@ -325,7 +326,8 @@ scope() ->
         <<"a=b">>,
         [[<<"host">>, <<"x">>], [<<"a">>, <<255>>]],
         [<<"::1">>, 5000],
-        [<<"/run/x.sock">>, undefined]
+        [<<"/run/x.sock">>, undefined],
+        #{<<"user">> => 7}
     ],
     {Scope, Elements}.
 
@@ -372,6 +374,7 @@ changed_places(Key, Scope, Elements) ->
 other(headers) -> [];
 other(client) -> undefined;
 other(server) -> undefined;
+other(connect) -> undefined;
 other(_) -> <<"other">>.
 
 %% Names in code that are followed by what they hold, in brackets.

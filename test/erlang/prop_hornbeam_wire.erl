@@ -190,8 +190,8 @@ beam_message() ->
 
 scope() ->
     ?LET(
-        {V, S, M, P, Q, H, C, A},
-        {text(), text(), text(), binary(), binary(), headers(), client(), server()},
+        {V, S, M, P, Q, H, C, A, X},
+        {text(), text(), text(), binary(), binary(), headers(), client(), server(), connect()},
         {
             #{
                 http_version => V,
@@ -201,15 +201,18 @@ scope() ->
                 query_string => Q,
                 headers => H,
                 client => C,
-                server => A
+                server => A,
+                connect => X
             },
-            [V, S, M, P, Q, [[Name, Value] || {Name, Value} <- H], array(C), array(A)]
+            [V, S, M, P, Q, [[Name, Value] || {Name, Value} <- H], array(C), array(A), X]
         }
     ).
 
 client() -> optional({text(), range(0, 65535)}).
 
 server() -> optional({text(), optional(range(0, 65535))}).
+
+connect() -> optional(about()).
 
 array(undefined) -> undefined;
 array(Tuple) -> tuple_to_list(Tuple).

@@ -266,5 +266,6 @@ def scope_array(
     version: str = "1.1",
     client: Any = ("127.0.0.1", 50000),
     server: Any = ("127.0.0.1", 8000),
+    connect: dict[Any, Any] | None = None,
 ) -> list[Any]:
-    return [version, scheme, method, path, query, headers or [], client, server]
+    return [version, scheme, method, path, query, headers or [], client, server, connect]

@@ -308,7 +308,7 @@ def test_return_before_the_end_is_undone(events, part):
 
 def test_scope_has_every_key_with_its_exact_type():
     headers = [[b"cookie", b"a"], [b"cookie", b"b"]]
-    scope = Scope("2", "https", "PATCH", b"/a%20b", b"", headers, ["10.0.0.1", 1], ["h", 443])
+    scope = Scope("2", "https", "PATCH", b"/a%20b", b"", headers, ["10.0.0.1", 1], ["h", 443], None)
     assert http_scope(scope, "") == {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.5"},

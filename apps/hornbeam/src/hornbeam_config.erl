@@ -119,6 +119,16 @@ table() ->
       websocket_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
                            "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "
                            "infinity"},
+      allowed_origins => {same_host, fun hornbeam_option:origins/1,
+                          "same_host, any, or a list of origins, such as \"https://*.example\""},
+      allowed_hosts => {any, fun hornbeam_option:hosts/1,
+                        "any or a list of host names, such as \"*.example\", without ports"},
+      forwarded_allow_ips =>
+          {["127.0.0.1", "::1"], fun hornbeam_option:peers/1,
+           "any or a list of IP addresses, ranges such as \"10.0.0.0/8\", and \"unix\""},
+      on_connect => {undefined, fun hornbeam_option:callback/1,
+                     "a fun of one argument, or {Module, Function} of an exported one"},
+      on_connect_timeout => {5000, positive, "milliseconds"},
       max_connections => {infinity, timeout, "a positive integer or infinity"},
       loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},
       op_timeout => {5000, positive, "milliseconds"},

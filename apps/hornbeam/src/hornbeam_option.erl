@@ -5,7 +5,8 @@
 -module(hornbeam_option).
 
 -export([check/2, app/1, bind/1, executable/1, venv/1, venv_python/1, directory/1, directories/1,
-         environment/1, functions/1, text/1, file/1, secret/1, tls_versions/1, ciphers/1]).
+         environment/1, functions/1, text/1, file/1, secret/1, tls_versions/1, ciphers/1,
+         origins/1, hosts/1, peers/1, callback/1]).
 -export_type([check/0, checked/0, bind/0]).
 
 -type check() ::
@@ -41,6 +42,64 @@ is_function_name({Module, Function, Arity}) ->
     is_atom(Module) andalso is_atom(Function) andalso is_integer(Arity) andalso Arity >= 0;
 is_function_name(Module) ->
     is_atom(Module).
+
+%% @doc A function of one argument.
+-spec callback(term()) -> checked().
+callback(undefined) ->
+    {ok, undefined};
+callback({Module, Function} = Value) when is_atom(Module), is_atom(Function) ->
+    ok_if(code:ensure_loaded(Module) =:= {module, Module} andalso
+              erlang:function_exported(Module, Function, 1), Value);
+callback(Value) ->
+    ok_if(is_function(Value, 1), Value).
+
+%% @doc The pages that may open WebSockets.
+-spec origins(term()) -> checked().
+origins(Value) when Value =:= any; Value =:= same_host -> {ok, Value};
+origins(Value) -> texts(Value, fun origin/1).
+
+origin(same_host) -> {ok, same_host};
+origin(Value) -> with_text(Value, fun hornbeam_origin:pattern/1).
+
+%% @doc The hosts that requests may name.
+-spec hosts(term()) -> checked().
+hosts(any) -> {ok, any};
+hosts([]) -> error;
+hosts(Value) -> texts(Value, fun host/1).
+
+host(Value) -> with_text(Value, fun hornbeam_origin:host_pattern/1).
+
+%% @doc The peers that are believed when they speak of others: addresses, ranges, "unix".
+-spec peers(term()) -> checked().
+peers(any) -> {ok, any};
+peers(Value) -> texts(Value, fun peer/1).
+
+peer(Value) -> with_text(Value, fun parse_peer/1).
+
+parse_peer(<<"unix">>) ->
+    {ok, unix};
+parse_peer(Text) ->
+    case binary:split(Text, <<"/">>) of
+        [Ip] -> range(ip(Ip), none);
+        [Ip, Bits] -> range(ip(Ip), matches(Bits, "^[0-9]{1,3}$"))
+    end.
+
+ip(Text) -> inet:parse_strict_address(unicode:characters_to_list(Text)).
+
+range({ok, Ip}, none) -> {ok, {Ip, width(Ip)}};
+range({ok, Ip}, {ok, Bits}) -> narrowed(Ip, binary_to_integer(Bits));
+range(_Ip, _Bits) -> error.
+
+narrowed(Ip, Bits) -> ok_if(Bits =< width(Ip), {Ip, Bits}).
+
+width(Ip) when tuple_size(Ip) =:= 4 -> 32;
+width(_Ip) -> 128.
+
+%% A list of texts, or one text that stands for a list of one.
+texts(Value, Check) when is_binary(Value) -> texts([Value], Check);
+texts([Char | _] = Value, Check) when is_integer(Char) -> texts([Value], Check);
+texts(Value, Check) when length(Value) >= 0 -> all_ok([Check(Each) || Each <- Value], []);
+texts(_Value, _Check) -> error.
 
 %% @doc The name of a Python app, "module:attribute".
 -spec app(term()) -> checked().
@@ -103,10 +162,7 @@ directory(Value) ->
 
 %% @doc One folder or a list of them.
 -spec directories(term()) -> checked().
-directories(Value) when is_binary(Value) -> directories([Value]);
-directories([Char | _] = Value) when is_integer(Char) -> directories([Value]);
-directories(Value) when is_list(Value) -> all_ok([directory(Dir) || Dir <- Value], []);
-directories(_) -> error.
+directories(Value) -> texts(Value, fun directory/1).
 
 all_ok([], Acc) -> {ok, lists:reverse(Acc)};
 all_ok([{ok, Value} | Rest], Acc) -> all_ok(Rest, [Value | Acc]);

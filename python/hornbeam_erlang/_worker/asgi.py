@@ -30,6 +30,11 @@ def common_scope(scope: Scope, root_path: str) -> dict[str, Any]:
     }
 
 
+def extensions(scope: Scope) -> dict[str, Any]:
+    """Return the extensions that do not depend on a scope's type."""
+    return {} if scope.connect is None else {"hornbeam.connect": scope.connect}
+
+
 def _decode_path(raw_path: bytes) -> str:
     if b"%" in raw_path:
         raw_path = unquote_to_bytes(raw_path)

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import Event, common_scope
+from hornbeam_erlang._worker.asgi import Event, common_scope, extensions
 from hornbeam_erlang._worker.connection import Allowance
 from hornbeam_erlang._worker.response import Response, State
 from hornbeam_erlang._worker.stream import FREE, Shared, Stream
@@ -21,7 +21,7 @@ def http_scope(scope: Scope, root_path: str) -> dict[str, Any]:
         "type": "http",
         "method": scope.method,
         **common_scope(scope, root_path),
-        "extensions": {},
+        "extensions": extensions(scope),
     }
 
 

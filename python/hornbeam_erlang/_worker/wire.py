@@ -135,6 +135,7 @@ class Scope(NamedTuple):
     headers: list[list[bytes]]
     client: list[Any] | None
     server: list[Any] | None
+    connect: dict[Any, Any] | None
 
 
 # BEAM → Python

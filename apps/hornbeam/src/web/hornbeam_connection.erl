@@ -151,7 +151,7 @@ header_list(Head) ->
 
 header(Field) ->
     case binary:split(Field, <<":">>) of
-        [Name, Value] -> {string:lowercase(Name), string:trim(Value, both, " \t")};
+        [Name, Value] -> {cowboy_bstr:to_lower(Name), hornbeam_headers:trim(Value)};
         [_] -> {Field, <<>>}
     end.
 

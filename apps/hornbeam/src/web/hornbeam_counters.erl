@@ -8,6 +8,11 @@
 -type name() ::
     http_requests
     | websockets
+    | origin_refused
+    | host_refused
+    | forwarded_ignored
+    | connect_refused
+    | connect_failed
     | refused
     | no_worker
     | queue_full
@@ -24,6 +29,11 @@
 names() ->
     [http_requests,
      websockets,
+     origin_refused,
+     host_refused,
+     forwarded_ignored,
+     connect_refused,
+     connect_failed,
      refused,
      no_worker,
      queue_full,

@@ -1,7 +1,7 @@
-%% From the headers of an app's response to what Cowboy sends. Pure.
+%% Header fields: from those of an app's response to what Cowboy sends, and their bytes. Pure.
 -module(hornbeam_headers).
 
--export([response/2, content_length/1]).
+-export([response/2, content_length/1, trim/1]).
 
 %% @doc Cowboy's map of an app's headers, and the request with the app's cookies.
 %%
@@ -44,3 +44,18 @@ content_length(#{<<"content-length">> := Value}) ->
     end;
 content_length(#{}) ->
     none.
+
+%% @doc A field's value without the blanks around it; it need not be UTF-8.
+-spec trim(binary()) -> binary().
+trim(<<Blank, Rest/binary>>) when Blank =:= $\s; Blank =:= $\t ->
+    trim(Rest);
+trim(Value) ->
+    trim_end(Value, byte_size(Value)).
+
+trim_end(Value, Size) when Size > 0 ->
+    case binary:at(Value, Size - 1) of
+        Blank when Blank =:= $\s; Blank =:= $\t -> trim_end(Value, Size - 1);
+        _ -> binary:part(Value, 0, Size)
+    end;
+trim_end(_Value, 0) ->
+    <<>>.

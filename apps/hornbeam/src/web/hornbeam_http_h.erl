@@ -68,7 +68,7 @@ first_part(Req) ->
     end.
 
 expects_continue(#{headers := #{<<"expect">> := Expect}}) ->
-    string:equal(Expect, <<"100-continue">>, true);
+    cowboy_bstr:to_lower(Expect) =:= <<"100-continue">>;
 expects_continue(_Req) ->
     false.
 

@@ -150,7 +150,7 @@ http2(#{options := Options} = Mount) ->
 both(Mount) ->
     #{env => #{mount => Mount},
       connection_type => supervisor,
-      middlewares => [hornbeam_mounts, cowboy_handler],
+      middlewares => [hornbeam_mounts, hornbeam_reception, cowboy_handler],
       stream_handlers => [hornbeam_http2_stream, hornbeam_request_body, cowboy_stream_h],
       %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
       active_n => 16,

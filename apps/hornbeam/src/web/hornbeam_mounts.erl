@@ -39,9 +39,9 @@ counter(late) -> queue_timeouts.
 handler(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) ->
     hornbeam_websocket_h;
 handler(#{headers := #{<<"upgrade">> := Upgrade}, version := 'HTTP/1.1'}) ->
-    case string:equal(Upgrade, <<"websocket">>, true) of
-        true -> hornbeam_websocket_h;
-        false -> hornbeam_http_h
+    case cowboy_bstr:to_lower(Upgrade) of
+        <<"websocket">> -> hornbeam_websocket_h;
+        _ -> hornbeam_http_h
     end;
 handler(_Req) ->
     hornbeam_http_h.

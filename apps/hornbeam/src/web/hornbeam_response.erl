@@ -3,7 +3,7 @@
 %% HTTP exchanges and WebSocket denials share it. It knows Cowboy; it knows no stream.
 -module(hornbeam_response).
 
--export([start/5, part/3, refuse/2, break/1, takeover/7]).
+-export([start/5, part/3, refuse/2, refuse/3, break/1, takeover/7]).
 -export_type([progress/0]).
 
 -type progress() :: {done | more, cowboy_req:req()}.
@@ -59,9 +59,14 @@ send_part(Body, IsFin, Req) ->
 %% @doc An answer of our own, in the name of no app.
 -spec refuse(400..599, cowboy_req:req()) -> cowboy_req:req().
 refuse(Status, Req) ->
+    refuse(Status, sentence(Status), Req).
+
+%% @doc The same, with a reason of its own.
+-spec refuse(400..599, Sentence :: binary(), cowboy_req:req()) -> cowboy_req:req().
+refuse(Status, Sentence, Req) ->
     Headers = #{<<"content-type">> => <<"text/plain; charset=utf-8">>,
                 <<"server">> => <<"hornbeam">>},
-    cowboy_req:reply(Status, maps:merge(Headers, more_headers(Status)), sentence(Status), Req).
+    cowboy_req:reply(Status, maps:merge(Headers, more_headers(Status)), Sentence, Req).
 
 more_headers(503) -> #{<<"retry-after">> => <<"1">>};
 more_headers(426) -> #{<<"sec-websocket-version">> => <<"13">>};

@@ -19,7 +19,7 @@ scope(Scheme, #{version := Version, method := Method, path := Path, qs := Query,
                 sock := Sock} = Req) ->
     #{http_version => version(Version), scheme => Scheme, method => Method, raw_path => Path,
       query_string => Query, headers => headers(Req), client => client(Peer),
-      server => server(Sock)}.
+      server => server(Sock), connect => maps:get(connect, Req, undefined)}.
 
 version('HTTP/1.1') -> <<"1.1">>;
 version('HTTP/2') -> <<"2">>;

@@ -142,8 +142,8 @@ is_key(_Key) ->
     false.
 
 names_upgrade(Connection) ->
-    Tokens = binary:split(string:lowercase(Connection), <<",">>, [global]),
-    lists:member(<<"upgrade">>, [string:trim(Token) || Token <- Tokens]).
+    Tokens = binary:split(cowboy_bstr:to_lower(Connection), <<",">>, [global]),
+    lists:member(<<"upgrade">>, [hornbeam_headers:trim(Token) || Token <- Tokens]).
 
 with_worker(Req, Mount) ->
     case hornbeam_mounts:checkout(Mount) of

@@ -71,7 +71,8 @@
     query_string := binary(),
     headers := headers(),
     client := {Host :: binary(), inet:port_number()} | undefined,
-    server := {HostOrPath :: binary(), inet:port_number() | undefined} | undefined
+    server := {HostOrPath :: binary(), inet:port_number() | undefined} | undefined,
+    connect := map() | undefined
 }.
 
 -type message() ::
@@ -272,10 +273,11 @@ scope(#{
     query_string := QueryString,
     headers := Headers,
     client := Client,
-    server := Server
+    server := Server,
+    connect := Connect
 }) ->
     [
-        hornbeam_msgpack:array(8),
+        hornbeam_msgpack:array(9),
         text(HttpVersion),
         text(Scheme),
         text(Method),
@@ -284,7 +286,8 @@ scope(#{
         hornbeam_msgpack:array(length(Headers)),
         [[hornbeam_msgpack:array(2), bin(Name), bin(Value)] || {Name, Value} <- Headers],
         address(Client),
-        address(Server)
+        address(Server),
+        hornbeam_msgpack:encode(Connect)
     ].
 
 -spec address({binary(), inet:port_number() | undefined} | undefined) -> iodata().

@@ -1,0 +1,163 @@
+%% What is believed of what proxies say, and what a client may not make up.
+-module(hornbeam_forwarded_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [only_trusted_peers_are_believed, the_last_address_that_is_not_trusted_is_the_client,
+     ranges_hold_what_is_in_them, addresses_are_read_as_proxies_write_them,
+     garbage_changes_nothing, scheme_and_host_come_from_the_same_proxy,
+     the_standard_header_says_the_same, the_standard_header_is_not_read_beside_the_others,
+     a_malformed_standard_header_says_nothing, the_first_line_of_the_host_is_replaced].
+
+-define(PROXY, {10, 0, 0, 1}).
+-define(CLIENT, {203, 0, 113, 9}).
+
+only_trusted_peers_are_believed(_Config) ->
+    Headers = #{<<"x-forwarded-for">> => <<"203.0.113.9">>},
+    [?assertEqual({Peer, Trusted, Client}, {Peer, Trusted, client(Headers, Peer, Trusted)})
+     || {Peer, Trusted, Client} <-
+            [{{?PROXY, 1}, [{?PROXY, 32}], {?CLIENT, 0}},
+             {{?PROXY, 1}, any, {?CLIENT, 0}},
+             {{?PROXY, 1}, [], {?PROXY, 1}},
+             {{?PROXY, 1}, [unix], {?PROXY, 1}},
+             {{{10, 0, 0, 2}, 1}, [{?PROXY, 32}], {{10, 0, 0, 2}, 1}},
+             {{{0, 0, 0, 0, 0, 16#ffff, 16#0a00, 1}, 1}, [{?PROXY, 32}], {?CLIENT, 0}},
+             {{local, <<>>}, [unix], {?CLIENT, 0}},
+             {{local, <<>>}, any, {?CLIENT, 0}},
+             {{local, <<>>}, [{?PROXY, 32}], {local, <<>>}}]],
+    ?assertMatch({ignored, _}, resolve(Headers, {?PROXY, 1}, [])),
+    ?assertMatch({none, _}, resolve(#{}, {?PROXY, 1}, [])).
+
+the_last_address_that_is_not_trusted_is_the_client(_Config) ->
+    [?assertEqual({List, {Ip, 0}}, {List, client(#{<<"x-forwarded-for">> => List})})
+     || {List, Ip} <- [{<<"203.0.113.9">>, ?CLIENT},
+                       {<<"1.1.1.1, 203.0.113.9">>, ?CLIENT},
+                       {<<"10.0.0.1, 203.0.113.9">>, ?CLIENT},
+                       {<<"1.1.1.1,203.0.113.9 , 10.0.0.2">>, ?CLIENT},
+                       {<<"127.0.0.1, 203.0.113.9, 10.0.0.2,, 10.0.0.3,">>, ?CLIENT},
+                       {<<"10.0.0.3, 10.0.0.2">>, {10, 0, 0, 3}}]],
+    ?assertEqual({{1, 1, 1, 1}, 0},
+                 client(#{<<"x-forwarded-for">> => <<"1.1.1.1, 203.0.113.9">>}, {?PROXY, 1}, any)).
+
+ranges_hold_what_is_in_them(_Config) ->
+    [?assertEqual({Ip, Range, Is}, {Ip, Range, is_trusted(Ip, Range)})
+     || {Ip, Range, Is} <- [{{10, 255, 0, 1}, "10.0.0.0/8", true},
+                            {{11, 0, 0, 1}, "10.0.0.0/8", false},
+                            {{10, 0, 0, 129}, "10.0.0.128/25", true},
+                            {{10, 0, 0, 127}, "10.0.0.128/25", false},
+                            {{1, 2, 3, 4}, "0.0.0.0/0", true},
+                            {{0, 0, 0, 0, 0, 0, 0, 1}, "0.0.0.0/0", false},
+                            {{16#2001, 16#db8, 0, 0, 0, 0, 0, 1}, "2001:db8::/32", true},
+                            {{16#2001, 16#db9, 0, 0, 0, 0, 0, 1}, "2001:db8::/32", false},
+                            {{1, 2, 3, 4}, "::/0", false}]].
+
+is_trusted(Ip, Range) ->
+    {ok, #{forwarded_allow_ips := Trusted}} =
+        hornbeam_config:check("app:application", #{forwarded_allow_ips => [Range]}),
+    Headers = #{<<"x-forwarded-for">> => <<"203.0.113.9">>},
+    element(1, resolve(Headers, {Ip, 1}, Trusted)) =:= believed.
+
+addresses_are_read_as_proxies_write_them(_Config) ->
+    V6 = {16#2001, 16#db8, 0, 0, 0, 0, 0, 9},
+    [?assertEqual({Text, Client}, {Text, client(#{<<"x-forwarded-for">> => Text})})
+     || {Text, Client} <- [{<<"203.0.113.9:4711">>, {?CLIENT, 4711}},
+                           {<<"2001:db8::9">>, {V6, 0}},
+                           {<<"[2001:db8::9]">>, {V6, 0}},
+                           {<<"[2001:db8::9]:4711">>, {V6, 4711}},
+                           {<<"1.1.1.1, [2001:DB8::9]:4711, 10.0.0.2">>, {V6, 4711}}]].
+
+garbage_changes_nothing(_Config) ->
+    [?assertEqual({Text, {?PROXY, 1}}, {Text, client(#{<<"x-forwarded-for">> => Text})})
+     || Text <- [<<>>, <<",">>, <<"unknown">>, <<"_hidden">>, <<"203.0.113.9, garbage">>,
+                 <<"203.0.113">>, <<"203.0.113.9.1">>, <<"203.0.113.9:">>, <<"[203.0.113.9]">>,
+                 <<"2001:db8::9:4711:x">>, <<"example.org">>, <<255, 254>>,
+                 <<"203.0.113.9\" OR 1">>]],
+    ?assertEqual({{10, 0, 0, 2}, 0},
+                 client(#{<<"x-forwarded-for">> => <<"1.1.1.1, garbage, 10.0.0.2">>})),
+    [?assertMatch({Proto, #{scheme := <<"http">>}}, {Proto, seen(<<"x-forwarded-proto">>, Proto)})
+     || Proto <- [<<>>, <<"ftp">>, <<"https://">>, <<255>>]],
+    [?assertMatch({Host, #{headers := #{<<"host">> := <<"inside">>}}},
+                  {Host, seen(<<"x-forwarded-host">>, Host)})
+     || Host <- [<<>>, <<"a b">>, <<"a/b">>, <<"a@b">>, <<"a:b">>, <<"a:99999">>, <<"<a>">>]].
+
+scheme_and_host_come_from_the_same_proxy(_Config) ->
+    Said = fun(For, Proto, Host) ->
+        {believed, #{scheme := Scheme, headers := #{<<"host">> := Named}}} =
+            resolve(#{<<"x-forwarded-for">> => For, <<"x-forwarded-proto">> => Proto,
+                      <<"x-forwarded-host">> => Host}),
+        {Scheme, Named}
+    end,
+    ?assertEqual({<<"https">>, <<"site">>}, Said(<<"203.0.113.9">>, <<"https">>, <<"site">>)),
+    ?assertEqual({<<"https">>, <<"site">>}, Said(<<"203.0.113.9">>, <<"WSS">>, <<"site">>)),
+    %% Two proxies that add: each says what it was asked with.
+    ?assertEqual({<<"https">>, <<"site">>},
+                 Said(<<"203.0.113.9, 10.0.0.2">>, <<"https, http">>, <<"site, inner">>)),
+    %% Two proxies, of which the nearest overwrites.
+    ?assertEqual({<<"https">>, <<"site">>},
+                 Said(<<"203.0.113.9, 10.0.0.2">>, <<"https">>, <<"site">>)),
+    %% What the client wrote before what the proxy added is not read.
+    ?assertEqual({<<"http">>, <<"site">>},
+                 Said(<<"1.1.1.1, 203.0.113.9">>, <<"https, http">>, <<"evil, site">>)).
+
+the_standard_header_says_the_same(_Config) ->
+    [?assertEqual({Text, Said}, {Text, said(#{<<"forwarded">> => Text})})
+     || {Text, Said} <-
+            [{<<"for=203.0.113.9">>, {{?CLIENT, 0}, <<"http">>, <<"inside">>}},
+             {<<"For=203.0.113.9;Proto=https;Host=site">>,
+              {{?CLIENT, 0}, <<"https">>, <<"site">>}},
+             {<<"for=1.1.1.1;host=evil;proto=https, for=\"203.0.113.9:80\" ; host=\"site:81\"">>,
+              {{?CLIENT, 80}, <<"http">>, <<"site:81">>}},
+             {<<"for=203.0.113.9;proto=https;host=site, for=10.0.0.2;proto=http;host=inner">>,
+              {{?CLIENT, 0}, <<"https">>, <<"site">>}},
+             {<<"for=\"[2001:db8::9]:4711\"">>,
+              {{{16#2001, 16#db8, 0, 0, 0, 0, 0, 9}, 4711}, <<"http">>, <<"inside">>}},
+             {<<"for=203.0.113.9;by=\"a,b;c\"">>, {{?CLIENT, 0}, <<"http">>, <<"inside">>}},
+             {<<"for=unknown;proto=https">>, {{?PROXY, 1}, <<"https">>, <<"inside">>}}]].
+
+the_standard_header_is_not_read_beside_the_others(_Config) ->
+    Forwarded = <<"for=1.1.1.1;proto=https;host=evil">>,
+    [?assertMatch({Name, {_, <<"http">>, <<"inside">>}},
+                  {Name, said(#{<<"forwarded">> => Forwarded, Name => <<>>})})
+     || Name <- [<<"x-forwarded-for">>, <<"x-forwarded-proto">>, <<"x-forwarded-host">>]],
+    ?assertEqual({?CLIENT, 0}, client(#{<<"forwarded">> => Forwarded,
+                                        <<"x-forwarded-for">> => <<"203.0.113.9">>})).
+
+a_malformed_standard_header_says_nothing(_Config) ->
+    [?assertEqual({Text, {{?PROXY, 1}, <<"http">>, <<"inside">>}},
+                  {Text, said(#{<<"forwarded">> => Text})})
+     || Text <- [<<"203.0.113.9">>, <<"for=\"203.0.113.9">>, <<"for=\"a\"b;proto=https">>,
+                 <<"proto=https, nonsense">>, <<>>, <<"\"">>, <<255, $=, 255>>]].
+
+the_first_line_of_the_host_is_replaced(_Config) ->
+    Req = #{header_list => [{<<"a">>, <<"1">>}, {<<"host">>, <<"inside">>}, {<<"b">>, <<"2">>}],
+            headers => #{<<"host">> => <<"inside">>, <<"x-forwarded-host">> => <<"site:81">>},
+            peer => {?PROXY, 1}, scheme => <<"http">>},
+    {believed, #{header_list := List}} = hornbeam_forwarded:resolve(Req, any),
+    ?assertEqual([{<<"a">>, <<"1">>}, {<<"host">>, <<"site:81">>}, {<<"b">>, <<"2">>}], List).
+
+seen(Name, Value) ->
+    {believed, Req} = resolve(#{Name => Value}),
+    Req.
+
+said(Headers) ->
+    {believed, #{peer := Peer, scheme := Scheme, headers := #{<<"host">> := Host}}} =
+        resolve(Headers),
+    {Peer, Scheme, Host}.
+
+client(Headers) ->
+    client(Headers, {?PROXY, 1}, [{{10, 0, 0, 0}, 8}]).
+
+client(Headers, Peer, Trusted) ->
+    {_, #{peer := Client}} = resolve(Headers, Peer, Trusted),
+    Client.
+
+resolve(Headers) ->
+    resolve(Headers, {?PROXY, 1}, [{{10, 0, 0, 0}, 8}]).
+
+resolve(Headers, Peer, Trusted) ->
+    Req = #{headers => Headers#{<<"host">> => <<"inside">>}, peer => Peer,
+            scheme => <<"http">>},
+    hornbeam_forwarded:resolve(Req, Trusted).
