@@ -57,7 +57,8 @@ stop() ->
     end.
 
 %% @doc What is served now: `address', `app', `workers' (name, os_pid, state, streams, since),
-%% `streams' (conversations with the app now), `counters' since the start, and `pubsub_losses'
+%% `streams' (conversations with the app now), `sockets' (clients' open connections, also those
+%% that say nothing), `counters' since the start, and `pubsub_losses'
 %% since the node's start (see {@link hornbeam_pubsub:losses/0}). Empty when nothing is served.
 -spec info() -> #{atom() => term()}.
 info() ->

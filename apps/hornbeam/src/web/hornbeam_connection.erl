@@ -1,32 +1,34 @@
 %% How a TCP connection begins: a Ranch protocol in front of Cowboy's.
 %%
-%% Cowboy keeps a request's headers in a map: the order is lost and repeated ones are joined.
-%% ASGI wants them as they came. So the first request's head is read here, kept, and given on to
-%% Cowboy as if it came from the socket; every WebSocket over HTTP/1.1 is such a first request in
-%% practice. Later requests of a connection that is kept alive have Cowboy's map.
+%%   entered ──head──▶ Cowboy's        no room: 503   late: 408   too large: 414, 431   else: 400
 %%
-%% The kept bytes are believed only when they make exactly the map that Cowboy parsed.
+%% Cowboy keeps a request's headers in a map: the order is lost and repeated ones are joined.
+%% ASGI wants them as they came. So the first request's head is read here (hornbeam_head), and
+%% given on to Cowboy as if it came from the socket; every WebSocket over HTTP/1.1 is such a first
+%% request in practice. Later requests of a connection that is kept alive have Cowboy's map.
+%%
+%% The fields are believed only when they make exactly the map that Cowboy parsed.
 -module(hornbeam_connection).
 -behaviour(ranch_protocol).
 
+-include_lib("kernel/include/logger.hrl").
+
 -export([start_listener/3, set_options/2, start_link/3, start_link/4, init/4]).
--export([details/3, unsent/1, linger/1]).
+-export([details/3, unsent/1, received/1, linger/1]).
 -export_type([socket/0, options/0]).
 
 %% Cowboy 2.8 passes undefined where its own contract wants proxy information.
--dialyzer({[no_fail_call, no_return], init/4}).
+-dialyzer({[no_fail_call, no_return], [init/4, let_in/5, begin_protocol/5, greeted/6, go_on/6]}).
 
 -type socket() :: {Transport :: module(), Socket :: term()}.
-
-%% A head that is longer is Cowboy's to refuse (bytes).
--define(LONGEST_HEAD, 65536).
 
 %% How long the peer may take to answer our close (ms).
 -define(LINGER, 1000).
 
 -type options() :: #{http1 := cowboy:opts(), http2 := cowboy:opts(),
-                     identity := hornbeam_tls:identity() | none, mount := hornbeam_mounts:mount()}.
-%% Cowboy's options for each protocol, and what TLS shows to clients.
+                     identity := hornbeam_tls:identity() | none, mount := hornbeam_mounts:mount(),
+                     door := hornbeam_doorkeeper:door()}.
+%% Cowboy's options for each protocol, what TLS shows to clients, and who counts them.
 
 %% @doc Start a Ranch listener whose connections begin here and go on in Cowboy.
 -spec start_listener(ranch:ref(), ranch:opts(), options()) -> {ok, pid()} | {error, term()}.
@@ -54,10 +56,11 @@ start_link(Ref, Transport, Options) ->
 
 %% @private
 -spec init(pid(), ranch:ref(), module(), options()) -> ok.
-init(Parent, Ref, Transport, #{mount := #{counters := Counters}} = Options) ->
-    Socket = handshake(Ref, Options),
+init(Parent, Ref, Transport, #{mount := #{counters := Counters}, door := Door} = Options) ->
+    Entered = hornbeam_doorkeeper:enter(Door),
+    Socket = {Transport, handshake(Ref, Options)},
     try
-        begin_protocol(protocol(Transport, Socket), Parent, Ref, Transport, Socket, Options)
+        let_in(Entered, Parent, Ref, Socket, Options)
     catch
         exit:{shutdown, {connection_error, enhance_your_calm, _}} = Reason ->
             hornbeam_counters:add(http2_floods, Counters),
@@ -78,59 +81,106 @@ handshake(Ref, #{identity := Identity, mount := #{counters := Counters}}) ->
             erlang:raise(Class, Reason, Stack)
     end.
 
-protocol(ranch_ssl, Socket) ->
+let_in(ok, Parent, Ref, Socket, Options) ->
+    begin_protocol(protocol(Socket), Parent, Ref, Socket, Options);
+let_in(full, _Parent, _Ref, Socket, Options) ->
+    turn_away(full, Socket, Options);
+let_in(overrun, _Parent, _Ref, {Transport, Socket}, _Options) ->
+    Transport:close(Socket).
+
+protocol({ranch_ssl, Socket}) ->
     case ssl:negotiated_protocol(Socket) of
         {ok, <<"h2">>} -> http2;
         _ -> http1
     end;
-protocol(ranch_tcp, _Socket) ->
+protocol({ranch_tcp, _Socket}) ->
     http1.
 
-begin_protocol(http2, Parent, Ref, Transport, Socket, #{http2 := Http2}) ->
-    go_on(cowboy_http2, Parent, Ref, Transport, Socket, #{}, Http2);
-begin_protocol(http1, Parent, Ref, Transport, Socket, Options) ->
-    #{http1 := #{request_timeout := Timeout} = Http1, http2 := Http2} = Options,
-    Deadline = erlang:monotonic_time(millisecond) + Timeout,
-    case read_head(Transport, Socket, <<>>, Deadline) of
-        <<>> ->
-            ok = Transport:close(Socket);
-        %% A client that knows that we speak HTTP/2. Over TLS it says so in the handshake.
-        <<"PRI * HTTP/2.0\r\n", _/binary>> = Head when Transport =:= ranch_tcp ->
-            unread(Head, Transport, Socket),
-            go_on(cowboy_http2, Parent, Ref, Transport, Socket, #{}, Http2);
-        Head ->
-            unread(Head, Transport, Socket),
-            go_on(cowboy_http, Parent, Ref, Transport, Socket, #{first_head => Head}, Http1)
+begin_protocol(http2, Parent, Ref, Socket, Options) ->
+    go_on(cowboy_http2, Parent, Ref, Socket, #{}, Options);
+begin_protocol(http1, Parent, Ref, Socket, #{mount := Mount} = Options) ->
+    #{options := #{header_timeout := Timeout} = Limits, counters := Counters} = Mount,
+    case read_head(Socket, <<>>, Limits, now_ms() + Timeout) of
+        {ok, Bytes, Fields} -> greeted(Bytes, Fields, Parent, Ref, Socket, Options);
+        {fault, Fault} -> turn_away(Fault, Socket, Options);
+        silent -> hornbeam_counters:add(idle_closed, Counters);
+        closed -> ok
     end.
 
-unread(Head, Transport, Socket) ->
-    self() ! {element(1, Transport:messages()), Socket, Head},
+%% A client that knows that we speak HTTP/2. Over TLS it says so in the handshake.
+greeted(<<"PRI * HTTP/2.0\r\n", _/binary>> = Bytes, _Fields, Parent, Ref, {ranch_tcp, _} = Socket,
+        Options) ->
+    unread(Bytes, Socket),
+    go_on(cowboy_http2, Parent, Ref, Socket, #{}, Options);
+greeted(Bytes, Fields, Parent, Ref, Socket, #{mount := Mount} = Options) ->
+    unread(Bytes, Socket),
+    Known = #{first_fields => Fields, turn => hornbeam_turn:new()},
+    try
+        go_on(cowboy_http, Parent, Ref, Socket, Known, Options)
+    catch
+        error:Reason:Stacktrace -> failed(is_parsing(Stacktrace), Reason, Stacktrace, Mount)
+    end.
+
+unread(Bytes, {Transport, Socket}) ->
+    self() ! {element(1, Transport:messages()), Socket, Bytes},
     ok.
 
-go_on(Cowboy, Parent, Ref, Transport, Socket, More, #{env := Env} = Options) ->
+go_on(Cowboy, Parent, Ref, {Transport, Raw} = Socket, Known, Options) ->
     process_flag(trap_exit, true),
-    Known = maps:merge(Env#{socket => {Transport, Socket}}, More),
-    Cowboy:init(Parent, Ref, Socket, Transport, undefined, Options#{env := Known}).
+    #{env := Env} = Protocol = protocol_options(Cowboy, Options),
+    Knowing = maps:merge(Env#{socket => Socket}, Known),
+    Cowboy:init(Parent, Ref, Raw, Transport, undefined, Protocol#{env := Knowing}).
 
-read_head(Transport, Socket, Read, Deadline) ->
-    case byte_size(Read) > ?LONGEST_HEAD orelse binary:match(Read, <<"\r\n\r\n">>) =/= nomatch of
-        true -> Read;
-        false -> read_more(Transport, Socket, Read, Deadline)
+protocol_options(cowboy_http, #{http1 := Http1}) -> Http1;
+protocol_options(cowboy_http2, #{http2 := Http2}) -> Http2.
+
+read_head({Transport, Raw} = Socket, Read, Limits, Deadline) ->
+    case Transport:recv(Raw, 0, max(0, Deadline - now_ms())) of
+        {ok, Data} -> judge(<<Read/binary, Data/binary>>, Socket, Limits, Deadline);
+        {error, timeout} when Read =:= <<>> -> silent;
+        {error, timeout} -> {fault, head_timeout};
+        {error, _} -> closed
     end.
 
-read_more(Transport, Socket, Read, Deadline) ->
-    Left = max(0, Deadline - erlang:monotonic_time(millisecond)),
-    case Transport:recv(Socket, 0, Left) of
-        {ok, Data} -> read_head(Transport, Socket, <<Read/binary, Data/binary>>, Deadline);
-        {error, _} -> Read
+judge(Bytes, Socket, Limits, Deadline) ->
+    case hornbeam_head:read(Bytes, Limits) of
+        {more, Part} -> read_head(Socket, Part, Limits, Deadline);
+        Judgement -> Judgement
     end.
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+turn_away(Fault, {Transport, Raw} = Socket, #{mount := #{counters := Counters}}) ->
+    {Status, Counter, Sentence} = hornbeam_head:answer(Fault),
+    hornbeam_counters:add(Counter, Counters),
+    _ = Transport:send(Raw, hornbeam_response:raw(Status, Sentence)),
+    linger(Socket).
+
+%% Cowboy's parser has no clause for some bytes of a later head, such as a line that no CR ends;
+%% that is the client's fault and no failure of ours.
+-spec failed(boolean(), term(), list(), hornbeam_mounts:mount()) -> no_return().
+failed(true, Reason, _Stacktrace, #{counters := Counters}) ->
+    hornbeam_counters:add(bad_requests, Counters),
+    ?LOG_DEBUG(#{what => unparsable_request, reason => Reason}, #{domain => [hornbeam]}),
+    exit({shutdown, unparsable_request});
+failed(false, Reason, Stacktrace, _Mount) ->
+    erlang:raise(error, Reason, Stacktrace).
+
+%% The parser, or what it called.
+is_parsing(Stacktrace) ->
+    lists:any(fun({Module, Function, _, _}) -> is_parser(Module, atom_to_list(Function)) end,
+              lists:sublist(Stacktrace, 2)).
+
+is_parser(cowboy_http, "parse_" ++ _) -> true;
+is_parser(Module, _) -> Module =:= cow_http_hd orelse Module =:= cow_http_te.
 
 %% @doc What Cowboy's request does not say: its socket and, for the first of a connection, its
 %% `header_list' as it came.
 -spec details(cowboy_stream:streamid(), Req, cowboy:opts()) -> Req when Req :: cowboy_req:req().
 details(1, #{version := 'HTTP/1.1', headers := Map} = Req,
-        #{env := #{first_head := Head, socket := Socket}}) ->
-    Headers = header_list(Head),
+        #{env := #{first_fields := Fields, socket := Socket}}) ->
+    %% Cowboy has done with the encoding what was to be done.
+    Headers = lists:keydelete(<<"transfer-encoding">>, 1, Fields),
     case joined(Headers) =:= Map of
         true -> Req#{socket => Socket, header_list => Headers};
         false -> Req#{socket => Socket}
@@ -143,17 +193,6 @@ details(_StreamId, Req, #{env := #{socket := Socket}}) ->
 
 scheme({ranch_ssl, _}) -> <<"https">>;
 scheme({ranch_tcp, _}) -> <<"http">>.
-
-header_list(Head) ->
-    [Lines | _] = binary:split(Head, <<"\r\n\r\n">>),
-    [_RequestLine | Fields] = binary:split(Lines, <<"\r\n">>, [global]),
-    lists:map(fun header/1, Fields).
-
-header(Field) ->
-    case binary:split(Field, <<":">>) of
-        [Name, Value] -> {cowboy_bstr:to_lower(Name), hornbeam_headers:trim(Value)};
-        [_] -> {Field, <<>>}
-    end.
 
 %% As cowboy_http joins them.
 joined(Headers) ->
@@ -171,6 +210,14 @@ join(_Name, Before, Value) -> <<Before/binary, ", ", Value/binary>>.
 unsent({Transport, Socket}) ->
     case Transport:getstat(Socket, [send_pend]) of
         {ok, [{send_pend, Bytes}]} -> Bytes;
+        {error, _} -> 0
+    end.
+
+%% @doc Bytes that have come from the client since it connected.
+-spec received(socket()) -> non_neg_integer().
+received({Transport, Socket}) ->
+    case Transport:getstat(Socket, [recv_oct]) of
+        {ok, [{recv_oct, Bytes}]} -> Bytes;
         {error, _} -> 0
     end.
 

@@ -8,6 +8,12 @@
 -type name() ::
     http_requests
     | websockets
+    | idle_closed
+    | head_timeouts
+    | bad_requests
+    | uris_too_long
+    | fields_too_large
+    | bodies_too_large
     | origin_refused
     | host_refused
     | forwarded_ignored
@@ -29,6 +35,12 @@
 names() ->
     [http_requests,
      websockets,
+     idle_closed,
+     head_timeouts,
+     bad_requests,
+     uris_too_long,
+     fields_too_large,
+     bodies_too_large,
      origin_refused,
      host_refused,
      forwarded_ignored,

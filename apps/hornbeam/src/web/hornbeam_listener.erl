@@ -13,13 +13,17 @@
 -record(state, {
     pool :: hornbeam_pool:name(),
     bind :: hornbeam_config:bind(),
-    mount :: hornbeam_mounts:mount()
+    mount :: hornbeam_mounts:mount(),
+    door :: hornbeam_doorkeeper:door()
 }).
 
 -define(REF, hornbeam).
 
 %% How many WebSockets are closed at a time, so that a stop is no burst.
 -define(BATCH, 200).
+
+%% Cowboy measures what it has read of a line, its end included (bytes).
+-define(LINE_END, 2).
 
 %% A send returns at once while less than this (bytes) waits in the socket. It is more than an
 %% app's credit for one WebSocket, so that only a huge message makes a connection wait.
@@ -34,7 +38,8 @@ start_link(Pool, Options) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, {Pool, Options}, []).
 
 %% @doc Where the server listens, and what the web room has counted; empty when it does not.
--spec info() -> #{address => term(), counters => #{atom() => non_neg_integer()}}.
+-spec info() -> #{address => term(), sockets => non_neg_integer(),
+                  counters => #{atom() => non_neg_integer()}}.
 info() ->
     try
         gen_server:call(?MODULE, info)
@@ -57,35 +62,38 @@ reload_certificate() ->
 init({Pool, #{bind := Bind} = Options}) ->
     process_flag(trap_exit, true),
     Mount = #{pool => Pool, counters => hornbeam_counters:new(), options => Options},
+    {ok, Door} = hornbeam_doorkeeper:start_link(Mount),
     %% A listener process that was killed leaves Cowboy's listener behind.
     close(),
-    case listen(in_the_way(Bind), Mount) of
-        {ok, _} -> {ok, #state{pool = Pool, bind = Bind, mount = Mount}};
+    case listen(in_the_way(Bind), Mount, Door) of
+        {ok, _} -> {ok, #state{pool = Pool, bind = Bind, mount = Mount, door = Door}};
         {error, Reason} -> {stop, {listen, posix(Reason)}}
     end.
 
-listen(nothing, #{options := Options} = Mount) ->
+listen(nothing, #{options := Options} = Mount, Door) ->
     case hornbeam_tls:load(Options) of
         {error, _} = Error -> Error;
-        none -> start_listener(transport(Options), none, Mount);
-        {ok, Identity} -> start_listener(tls_transport(Options), Identity, Mount)
+        none -> start_listener(transport(Options), none, Mount, Door);
+        {ok, Identity} -> start_listener(tls_transport(Options), Identity, Mount, Door)
     end;
-listen(Reason, _Mount) ->
+listen(Reason, _Mount, _Door) ->
     {error, Reason}.
 
-start_listener(Transport, Identity, Mount) ->
-    hornbeam_connection:start_listener(?REF, Transport, connection(Identity, Mount)).
+start_listener(Transport, Identity, Mount, Door) ->
+    hornbeam_connection:start_listener(?REF, Transport, connection(Identity, Mount, Door)).
 
-connection(Identity, Mount) ->
-    #{http1 => http1(Mount), http2 => http2(Mount), identity => Identity, mount => Mount}.
+connection(Identity, Mount, Door) ->
+    #{http1 => http1(Mount, Door), http2 => http2(Mount, Door), identity => Identity,
+      mount => Mount, door => Door}.
 
 %% Ranch tells of some reasons by the failure of its supervisor.
 posix({{shutdown, {failed_to_start_child, _, {listen_error, _, Reason}}}, _Child}) -> Reason;
 posix(Reason) -> Reason.
 
-transport(#{bind := Bind, max_connections := Max}) ->
-    #{max_connections => Max,
-      handshake_timeout => 10000,
+%% Ranch would let those wait who are over the limit; hornbeam_doorkeeper tells them.
+transport(#{bind := Bind, header_timeout := Timeout}) ->
+    #{max_connections => infinity,
+      handshake_timeout => Timeout,
       socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, 65536},
                                       {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK},
                                       {send_timeout, 30000}, {send_timeout_close, true}]}.
@@ -98,25 +106,34 @@ socket({local, Path}) -> [{ip, {local, Path}}, {port, 0}];
 socket({Ip, Port}) when tuple_size(Ip) =:= 8 -> [inet6, {ip, Ip}, {port, Port}];
 socket({Ip, Port}) -> [{ip, Ip}, {port, Port}].
 
-%% Cowboy's versions differ in their defaults: every limit is set. What a version does not know
-%% it leaves alone.
-http1(Mount) ->
-    maps:merge(both(Mount), #{
-      request_timeout => 10000,
+%% Cowboy's versions differ in their defaults: every limit is set, and what a version does not
+%% know it leaves alone. Cowboy's own limits are for what has no end yet; of what is whole
+%% hornbeam_head knows exactly whether it is too large.
+http1(#{options := Options} = Mount, Door) ->
+    #{limit_request_line := Line, limit_request_fields := Fields,
+      limit_request_field_size := Field} = Options,
+    maps:merge(both(Mount, Door), #{
+      %% hornbeam_doorkeeper watches between requests.
+      request_timeout => infinity,
       %% A response may take long and be silent long; dead peers are TCP's keepalive's.
       idle_timeout => infinity,
       initial_stream_flow_size => 65535,
       max_keepalive => 1000000,
-      max_headers => 100,
-      max_header_name_length => 256,
-      max_header_value_length => 16384,
-      max_request_line_length => 16384}).
+      max_skip_body_length => 1000000,
+      max_empty_lines => 5,
+      max_method_length => 32,
+      max_authority_length => 255,
+      max_headers => Fields + 1,
+      max_header_name_length => Field,
+      max_header_value_length => Field + ?LINE_END,
+      max_request_line_length => Line + ?LINE_END}).
 
-http2(#{options := Options} = Mount) ->
-    #{http2_max_streams := Streams, http2_max_resets := Resets, http2_max_frames := Frames} =
-        Options,
-    maps:merge(both(Mount), #{
-      preface_timeout => 10000,
+http2(#{options := Options} = Mount, Door) ->
+    #{http2_max_streams := Streams, http2_max_resets := Resets, http2_max_frames := Frames,
+      header_timeout := HeaderTimeout, limit_request_fields := Fields,
+      limit_request_head := Head} = Options,
+    maps:merge(both(Mount, Door), #{
+      preface_timeout => HeaderTimeout,
       settings_timeout => 10000,
       %% Clients of open streams are pinged, see hornbeam_http2_stream.
       idle_timeout => 60000,
@@ -133,8 +150,8 @@ http2(#{options := Options} = Mount) ->
       max_frame_size_sent => 16384,
       max_decode_table_size => 4096,
       max_encode_table_size => 4096,
-      max_fragmented_header_block_size => 65536,
-      max_headers => 100,
+      max_fragmented_header_block_size => Head,
+      max_headers => Fields + 1,
       max_authority_length => 255,
       goaway_initial_timeout => 1000,
       goaway_complete_timeout => 3000,
@@ -147,11 +164,12 @@ http2(#{options := Options} = Mount) ->
       max_reset_stream_rate => {Resets, 10000},
       max_cancel_stream_rate => {Resets, 10000}}).
 
-both(Mount) ->
-    #{env => #{mount => Mount},
+both(Mount, Door) ->
+    #{env => #{mount => Mount, door => Door},
       connection_type => supervisor,
       middlewares => [hornbeam_mounts, hornbeam_reception, cowboy_handler],
-      stream_handlers => [hornbeam_http2_stream, hornbeam_request_body, cowboy_stream_h],
+      stream_handlers => [hornbeam_request_guard, hornbeam_http2_stream, hornbeam_request_body,
+                          cowboy_stream_h],
       %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
       active_n => 16,
       dynamic_buffer => false,
@@ -188,14 +206,16 @@ remove_file(_Bind) ->
 %% @private
 -spec handle_call(info | reload_certificate, gen_server:from(), #state{}) ->
     {reply, term(), #state{}}.
-handle_call(info, _From, #state{bind = Bind, mount = #{counters := Counters}} = State) ->
-    {reply, #{address => address(Bind), counters => hornbeam_counters:values(Counters)}, State};
-handle_call(reload_certificate, _From, #state{mount = Mount} = State) ->
-    {reply, reloaded(Mount), State}.
+handle_call(info, _From, #state{bind = Bind, mount = Mount, door = Door} = State) ->
+    #{counters := Counters} = Mount,
+    {reply, #{address => address(Bind), sockets => hornbeam_doorkeeper:count(Door),
+              counters => hornbeam_counters:values(Counters)}, State};
+handle_call(reload_certificate, _From, #state{mount = Mount, door = Door} = State) ->
+    {reply, reloaded(Mount, Door), State}.
 
-reloaded(#{options := Options} = Mount) ->
+reloaded(#{options := Options} = Mount, Door) ->
     case hornbeam_tls:load(Options) of
-        {ok, Identity} -> hornbeam_connection:set_options(?REF, connection(Identity, Mount));
+        {ok, Identity} -> hornbeam_connection:set_options(?REF, connection(Identity, Mount, Door));
         none -> {error, no_tls};
         {error, _} = Error -> Error
     end.
@@ -209,7 +229,9 @@ handle_cast(_Request, State) ->
     {noreply, State}.
 
 %% @private
--spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({'EXIT', _Keeper, Reason}, State) ->
+    {stop, Reason, State};
 handle_info(_Stray, State) ->
     {noreply, State}.
 

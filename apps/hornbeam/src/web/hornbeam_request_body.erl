@@ -40,8 +40,7 @@ taken(Bytes, Req) -> cowboy_req:cast({body_taken, Bytes}, Req).
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
 init(StreamId, #{method := Method} = Req, Opts) ->
-    {Commands, Next} =
-        cowboy_stream:init(StreamId, hornbeam_connection:details(StreamId, Req, Opts), Opts),
+    {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
     {flow(Req) ++ Commands, #state{next = Next, passes = Method =:= <<"CONNECT">>}}.
 
 %% Over HTTP/2 streams share a window, and those that nobody reads may fill it: each one asks for

@@ -3,7 +3,7 @@
 %% HTTP exchanges and WebSocket denials share it. It knows Cowboy; it knows no stream.
 -module(hornbeam_response).
 
--export([start/5, part/3, refuse/2, refuse/3, break/1, takeover/7]).
+-export([start/5, part/3, refuse/2, refuse/3, headers/2, raw/2, break/1, breaking/1, takeover/7]).
 -export_type([progress/0]).
 
 -type progress() :: {done | more, cowboy_req:req()}.
@@ -64,9 +64,21 @@ refuse(Status, Req) ->
 %% @doc The same, with a reason of its own.
 -spec refuse(400..599, Sentence :: binary(), cowboy_req:req()) -> cowboy_req:req().
 refuse(Status, Sentence, Req) ->
+    cowboy_req:reply(Status, headers(Status, Sentence), Sentence, Req).
+
+%% @doc The headers of an answer of our own, for who sends it without a request.
+-spec headers(400..599, Sentence :: binary()) -> cowboy:http_headers().
+headers(Status, Sentence) ->
     Headers = #{<<"content-type">> => <<"text/plain; charset=utf-8">>,
+                <<"content-length">> => integer_to_binary(byte_size(Sentence)),
                 <<"server">> => <<"hornbeam">>},
-    cowboy_req:reply(Status, maps:merge(Headers, more_headers(Status)), Sentence, Req).
+    maps:merge(Headers, more_headers(Status)).
+
+%% @doc The bytes of an answer of our own that ends its connection.
+-spec raw(400..599, Sentence :: binary()) -> iodata().
+raw(Status, Sentence) ->
+    Headers = maps:to_list((headers(Status, Sentence))#{<<"connection">> => <<"close">>}),
+    [cow_http:response(Status, 'HTTP/1.1', Headers), Sentence].
 
 more_headers(503) -> #{<<"retry-after">> => <<"1">>};
 more_headers(426) -> #{<<"sec-websocket-version">> => <<"13">>};
@@ -89,8 +101,13 @@ break(#{version := 'HTTP/2'}) ->
 break(Req) ->
     %% Cowboy ends a chunked body neatly when the request's process fails or the connection is
     %% told to end: so the connection is handed over, to be closed.
-    cowboy_req:cast({switch_protocol, #{}, ?MODULE, broken}, Req),
+    _ = [cowboy_req:cast(Command, Req) || Command <- breaking(true)],
     exit({shutdown, broken_response}).
+
+%% @doc The commands of a stream handler that break off what was begun, on HTTP/1 or HTTP/2.
+-spec breaking(IsHttp1 :: boolean()) -> cowboy_stream:commands().
+breaking(true) -> [{switch_protocol, #{}, ?MODULE, broken}];
+breaking(false) -> [{internal_error, broken_response, 'The response was broken off.'}].
 
 %% @private
 -spec takeover(pid(), ranch:ref(), inet:socket(), module(), cowboy:opts(), binary(), broken) ->
