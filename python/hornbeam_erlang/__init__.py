@@ -1,10 +1,12 @@
 """Hornbeam for Python apps: what an app served by the BEAM may ask of it.
 
-Shared state, publish and subscribe, and calls into Erlang and other workers. All names work in
-coroutines, in threads, while the app is imported and in its lifespan; `hornbeam_erlang.aio` has
-the same names as coroutines, `hornbeam_erlang.testing` a stand-in for an app's own tests.
+Shared state and that of a connection, publish and subscribe, and calls into Erlang and other
+workers. All names work in coroutines, in threads, while the app is imported and in its lifespan;
+`hornbeam_erlang.aio` has the same names as coroutines, `hornbeam_erlang.testing` a stand-in for an
+app's own tests.
 """
 
+from hornbeam_erlang.connection import ConnectionState, connection_state
 from hornbeam_erlang.exceptions import (
     ClientDisconnected,
     HornbeamError,
@@ -54,6 +56,7 @@ from hornbeam_erlang.terms import Atom, Fun, Pid, Port, Reference
 __all__ = [
     "Atom",
     "ClientDisconnected",
+    "ConnectionState",
     "Fun",
     "HornbeamError",
     "NotConnected",
@@ -65,6 +68,7 @@ __all__ = [
     "call",
     "cast",
     "check_pubsub",
+    "connection_state",
     "decr",
     "delete",
     "execute",

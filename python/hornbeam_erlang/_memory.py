@@ -48,6 +48,7 @@ class Memory:
         self._rows: dict[Any, Row] = {}
         # What each connection has to have undone: the row's generation, and what was added.
         self._undo: dict[int, dict[tuple[Any, int], tuple[int, Any]]] = {}
+        self._kept: dict[int, dict[Any, bytes]] = {}
         self._topics: dict[str, dict[int, bool]] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.allowed: dict[tuple[str, str], Callable[..., Any]] = {}
@@ -63,6 +64,10 @@ class Memory:
             _ops.STATE_ADD: self._add,
             _ops.STATE_CAS: self._cas,
             _ops.STATE_TAKE: self._take,
+            _ops.CONNECTION_GET: self._get_kept,
+            _ops.CONNECTION_SET: self._keep,
+            _ops.CONNECTION_DELETE: self._delete_kept,
+            _ops.CONNECTION_ITEMS: self._items_kept,
             _ops.PUBSUB_SUBSCRIBE: self._subscribe,
             _ops.PUBSUB_UNSUBSCRIBE: self._unsubscribe,
             _ops.PUBSUB_PUBLISH: self._publish,
@@ -83,8 +88,9 @@ class Memory:
             return run(number, *args)
 
     def disconnect(self, number: int) -> None:
-        """Undo what is bound to a connection."""
+        """Undo what is bound to a connection, and forget what it kept."""
         with self._lock:
+            self._kept.pop(number, None)
             for (key, kind), (generation, total) in self._undo.pop(number, {}).items():
                 row = self._row(key)
                 if row is None or row.generation != generation:
@@ -182,6 +188,22 @@ class Memory:
         answer = self._get(number, key)
         self._rows.pop(key, None)
         return answer
+
+    # State of the connection
+
+    def _get_kept(self, number: int, key: Any) -> Answer:
+        return OK, self._kept.get(number, {}).get(key)
+
+    def _keep(self, number: int, key: Any, packed: bytes) -> Answer:
+        self._kept.setdefault(number, {})[key] = packed
+        return OK, None
+
+    def _delete_kept(self, number: int, key: Any) -> Answer:
+        return OK, self._kept.get(number, {}).pop(key, None) is not None
+
+    def _items_kept(self, number: int) -> Answer:
+        kept = self._kept.get(number, {})
+        return OK, [[key, kept[key]] for key in sorted(kept, key=_order)]
 
     # Topics
 

@@ -36,6 +36,10 @@ HOOKS_AWAIT_RESULT = 54
 HOOKS_STREAM = 55
 HOOKS_NEXT = 56
 HOOKS_CLOSE = 57
+CONNECTION_GET = 60
+CONNECTION_SET = 61
+CONNECTION_DELETE = 62
+CONNECTION_ITEMS = 63
 
 
 class Op(NamedTuple):
@@ -94,7 +98,13 @@ OPS = (
     _row(HOOKS_STREAM, "hooks.stream", _HOOK_CALL, "str"),
     _row(HOOKS_NEXT, "hooks.next", "id: str, timeout: uint", "array"),
     _row(HOOKS_CLOSE, "hooks.close", "id: str", "nil"),
+    _row(CONNECTION_GET, "connection.get", "key: key", "packed?"),
+    _row(CONNECTION_SET, "connection.set", "key: key, value: packed", "nil"),
+    _row(CONNECTION_DELETE, "connection.delete", "key: key", "bool"),
+    _row(CONNECTION_ITEMS, "connection.items", "", "array"),
 )
+
+HOOKS = frozenset(op.code for op in OPS if op.name.startswith("hooks."))
 
 STATUSES: dict[int, type[Exception]] = {
     1: NotImplementedError,

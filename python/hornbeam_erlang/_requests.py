@@ -105,6 +105,71 @@ def _prefix(prefix: Any) -> Key | None:
     return checked_key(prefix, "prefix")
 
 
+# State of the connection
+
+ABSENT: Any = object()
+
+
+def connection_get(key: Key, default: Any) -> Request[Any]:
+    return state_get(key, default)._replace(op=_ops.CONNECTION_GET)
+
+
+def connection_item(key: Key) -> Request[Any]:
+    """Return the value of a key; `KeyError` if it is absent."""
+
+    def found(packed: bytes | None) -> Any:
+        if packed is None:
+            raise KeyError(key)
+        return unpack(packed)
+
+    return Request(_ops.CONNECTION_GET, [checked_key(key)], found)
+
+
+def connection_has(key: Key) -> Request[bool]:
+    return Request(_ops.CONNECTION_GET, [checked_key(key)], lambda packed: packed is not None)
+
+
+def connection_set(key: Key, value: Any, name: str = "value") -> Request[None]:
+    return Request(_ops.CONNECTION_SET, [checked_key(key), pack(value, name)], _nothing)
+
+
+def connection_delete(key: Key) -> Request[bool]:
+    return Request(_ops.CONNECTION_DELETE, [checked_key(key)], bool)
+
+
+def connection_items() -> Request[list[tuple[Any, Any]]]:
+    return state_items(None)._replace(op=_ops.CONNECTION_ITEMS, args=[])
+
+
+def connection_pop(key: Key, default: Any) -> Plan[Any]:
+    """Get a value and delete its key; of many who do, one gets it."""
+    value = yield connection_get(key, ABSENT)
+    if value is not ABSENT and (yield connection_delete(key)):
+        return value
+    if default is ABSENT:
+        raise KeyError(key)
+    return default
+
+
+def connection_setdefault(key: Key, default: Any) -> Plan[Any]:
+    change = connection_set(key, default, "default")
+    value = yield connection_get(key, ABSENT)
+    if value is not ABSENT:
+        return value
+    yield change
+    return default
+
+
+def connection_update(values: Mapping[Any, Any]) -> Plan[None]:
+    """Set keys one after the other, once all are known to be good."""
+    yield from [connection_set(key, value, f"values[{key!r}]") for key, value in values.items()]
+
+
+def connection_clear() -> Plan[None]:
+    for key, _ in (yield connection_items()):
+        yield connection_delete(key)
+
+
 # Published messages
 
 

@@ -1,7 +1,7 @@
 """The same names as coroutines: the loop goes on while Erlang answers.
 
 Each takes, returns and raises what the function of the same name does; those that wait for
-messages are here in the form for coroutines.
+messages are here in the form for coroutines, and so is the state of the connection.
 
 >>> import asyncio
 >>> async def example():
@@ -17,16 +17,19 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from hornbeam_erlang import _bridge, _requests, hooks, pubsub
+from hornbeam_erlang._requests import ABSENT
 from hornbeam_erlang._values import Key
 from hornbeam_erlang.exceptions import ClientDisconnected
 from hornbeam_erlang.hooks import stream_async
 from hornbeam_erlang.state import Scope
 
 __all__ = [
+    "ConnectionState",
     "await_result",
     "call",
     "cast",
     "check_pubsub",
+    "connection_state",
     "decr",
     "delete",
     "execute",
@@ -134,6 +137,62 @@ set = state_set
 delete = state_delete
 incr = state_incr
 decr = state_decr
+
+# State of the connection
+
+
+class ConnectionState:
+    """Be the state of the connection, with coroutines for what a dict does."""
+
+    __slots__ = ()
+
+    async def get(self, key: Key, default: Any = None) -> Any:
+        """Return the value of a key, or `default` if it is absent."""
+        return await _bridge.perform_async(_requests.connection_get(key, default))
+
+    async def set(self, key: Key, value: Any) -> None:
+        """Set a key, whatever it was."""
+        await _bridge.perform_async(_requests.connection_set(key, value))
+
+    async def delete(self, key: Key) -> bool:
+        """Delete a key; return whether it was there."""
+        return await _bridge.perform_async(_requests.connection_delete(key))
+
+    async def items(self) -> list[tuple[Any, Any]]:
+        """Return all keys with their values, in the order of the table."""
+        return await _bridge.perform_async(_requests.connection_items())
+
+    async def pop(self, key: Key, default: Any = ABSENT) -> Any:
+        """Delete a key and return its value, or `default`; without that, raise `KeyError`."""
+        return await _bridge.follow_async(_requests.connection_pop(key, default))
+
+    async def setdefault(self, key: Key, default: Any = None) -> Any:
+        """Return the value of a key, which is set to `default` first if it is absent."""
+        return await _bridge.follow_async(_requests.connection_setdefault(key, default))
+
+    async def update(self, other: Any = (), /, **values: Any) -> None:
+        """Set the keys of a mapping, or of pairs, and those that are named."""
+        await _bridge.follow_async(_requests.connection_update(dict(other, **values)))
+
+    async def clear(self) -> None:
+        """Delete all keys."""
+        await _bridge.follow_async(_requests.connection_clear())
+
+
+def connection_state() -> ConnectionState:
+    """Return the state of the connection whose handler uses it.
+
+    >>> async def example():
+    ...     state = connection_state()
+    ...     await state.set("user", "ada")
+    ...     return await state.get("user"), await state.pop("room", "lobby")
+    >>> asyncio.run(example())
+    ('ada', 'lobby')
+    """
+    return _CONNECTION_STATE
+
+
+_CONNECTION_STATE = ConnectionState()
 
 # Publish and subscribe
 

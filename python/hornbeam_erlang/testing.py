@@ -163,12 +163,12 @@ class Beam:
         return True
 
     def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
-        if op < _ops.HOOKS_REGISTER:
+        if op not in _ops.HOOKS:
             return _ops.result(*self._memory.answer(self.caller(), op, list(args)))
         return self._call_hooks(op, *args)
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
-        if op < _ops.HOOKS_REGISTER:
+        if op not in _ops.HOOKS:
             return self.call(op, args)
         await asyncio.sleep(0)
         async with asyncio.timeout(args[-1] / 1000 if timeout is not None else None):

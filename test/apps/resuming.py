@@ -54,6 +54,26 @@ async def bound(scope, receive, send):
         await say(send, json.dumps([topic, message]))
 
 
+async def counting(scope, receive, send):
+    """Count the messages of the client in the connection's state; answer with the number."""
+    await accept(send)
+    state = hornbeam_erlang.connection_state()
+    await say(send, json.dumps([os.getpid(), dict(state)]))
+    async for _ in messages(receive):
+        state["messages"] = state.get("messages", 0) + 1
+        await say(send, json.dumps(state["messages"]))
+
+
+async def unwanted(scope, receive, send):
+    """Keep something for a client and refuse it, with a close or a response, as the path says."""
+    hornbeam_erlang.connection_state()["visits"] = 1
+    if scope["path"].endswith("close"):
+        await send({"type": "websocket.close"})
+    else:
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"unwanted"})
+
+
 async def deadly(scope, receive, send):
     """Live until the first message; end the process whenever we are to go on."""
     if resumed(scope) is not None:

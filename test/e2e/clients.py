@@ -32,6 +32,11 @@ def journal(server: Server, key: str, count: int = 1) -> list[Any]:
     return answer.raise_for_status().json()
 
 
+def kept(server: Server) -> int:
+    """Say how much the node keeps of the state of connections."""
+    return server.node.eval("ets:info(hornbeam_connection_state, size)")
+
+
 def release(server: Server, key: str) -> None:
     """Let the handlers go on that wait for the key."""
     httpx.get(f"{server.http}/release?{key}", timeout=DEADLINE).raise_for_status()

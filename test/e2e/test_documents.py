@@ -116,6 +116,14 @@ def test_the_pages_counter_counts_who_is_online(served):
     eventually(lambda: server.node.eval(online) == 0)
 
 
+def test_the_pages_counter_counts_the_messages_of_each_socket(served):
+    server = served("counter")
+    with RawWebSocket(server, "/") as ws, RawWebSocket(server, "/") as other:
+        for socket, counted in ((ws, b"1"), (ws, b"2"), (other, b"1")):
+            socket.frame(TEXT, b"hello")
+            assert socket.read() == (TEXT, counted + b" so far")
+
+
 def test_the_pages_news_reach_the_client(served):
     server = served("news")
     with RawWebSocket(server, "/") as ws:

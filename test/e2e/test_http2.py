@@ -19,6 +19,7 @@ from clients import (
     close_payload,
     frame,
     journal,
+    kept,
     release,
     still,
 )
@@ -301,6 +302,24 @@ def test_a_websocket_goes_on_with_another_worker(serve):
         assert second["resume"] == {"attempt": 1, "reason": "died"}
         ws.say(TEXT, b"and on")
         assert ws.read() == (TEXT, f"{second['pid']} and on".encode())
+
+
+def test_a_websockets_state_outlives_its_worker_and_not_its_stream(serve):
+    server = serve("resuming:application", fresh=True, workers=2, websocket_resume=True)
+    with Http2(server) as http2:
+        ws = Frames(http2, "/counting")
+        pid, _ = json.loads(ws.read()[1])
+        ws.say(TEXT, b"one more")
+        assert ws.read() == (TEXT, b"1")
+        kill_quietly(pid)
+        assert json.loads(ws.read()[1])[1] == {"messages": 1}
+        assert json.loads(Frames(http2, "/counting").read()[1])[1] == {}
+        assert kept(server) > 0
+        ws.say(CLOSE, close_payload(1000))
+        assert ws.read()[0] == CLOSE
+        eventually(lambda: kept(server) == 0)
+        assert Frames(http2, "/unwanted/close").status == 403
+        eventually(lambda: kept(server) == 0)
 
 
 def test_the_stop_closes_websockets_and_says_goaway(serve):

@@ -112,6 +112,29 @@ EXAMPLES = {
         TypeError,
         "state_set(k, 'v')",
     ),
+    "connection.get": Example(
+        "connection_state().get(k, 7)", 7, "connection_state()[1.5]", TypeError
+    ),
+    "connection.set": Example(
+        "connection_state()[k] = [1]; connection_state()[k]",
+        [1],
+        "connection_state()[k] = {1, 2}",
+        TypeError,
+    ),
+    "connection.delete": Example(
+        "[connection_state().pop(k), connection_state().pop(k, None)]",
+        ["v", None],
+        "del connection_state()[None]",
+        TypeError,
+        "connection_state()[k] = 'v'",
+    ),
+    "connection.items": Example(
+        "[*connection_state().values()]",
+        ["one", "two"],
+        "connection_state(1)",
+        TypeError,
+        "connection_state().update({(k, 2): 'two', (k, 1): 'one'})",
+    ),
     "pubsub.subscribe": Example("subscribe(k); publish(k, 1)", 1, "subscribe(1)", TypeError),
     "pubsub.unsubscribe": Example(
         "unsubscribe(k); publish(k, 1)", 0, "unsubscribe(b'topic')", TypeError, "subscribe(k)"

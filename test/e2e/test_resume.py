@@ -8,7 +8,16 @@ import os
 import signal
 
 import pytest
-from clients import BINARY, TEXT, RawWebSocket, frame, push_until_stuck
+from clients import (
+    BINARY,
+    TEXT,
+    RawHTTP,
+    RawWebSocket,
+    frame,
+    handshake_headers,
+    kept,
+    push_until_stuck,
+)
 from consoles import ready
 from harness import Server, eventually
 from websockets.asyncio.client import connect
@@ -127,6 +136,46 @@ async def test_what_is_bound_to_the_connection_stays(server, key):
         assert {await heard(ws), await heard(ws)} == {"hello", json.dumps([key, "hello"])}
     eventually(lambda: value() == 0)
     assert server.node.eval(f'hornbeam:publish(<<"{key}">>, 1)') == 0
+
+
+async def test_the_connections_state_outlives_the_worker_and_ends_with_the_socket(server):
+    async with connect(f"{server.ws}/counting") as ws:
+        pid, state = await told(ws)
+        assert state == {}
+        for number in (1, 2, 3):
+            await ws.send("one more")
+            assert await told(ws) == number
+        assert kept(server) > 0
+        kill(pid)
+        other, state = await told(ws)
+        assert other != pid
+        assert state == {"messages": 3}
+        await ws.send("one more")
+        assert await told(ws) == 4
+        async with connect(f"{server.ws}/counting") as neighbour:
+            assert (await told(neighbour))[1] == {}
+    await asyncio.to_thread(eventually, lambda: kept(server) == 0)
+
+
+async def test_the_connections_state_ends_with_a_client_that_leaves_meanwhile(serve):
+    server = serve("resuming:application", websocket_resume=True, workers=1, fresh=True)
+    sockets = [await connect(f"{server.ws}/counting") for _ in range(20)]
+    for ws in sockets:
+        await told(ws)
+        await ws.send("one more")
+        await told(ws)
+    kill(server.worker_pids()[0])
+    for ws in sockets:
+        ws.transport.abort()
+    await asyncio.to_thread(eventually, lambda: kept(server) == 0)
+
+
+@pytest.mark.parametrize("how", ["close", "response"])
+def test_the_connections_state_ends_with_a_refused_handshake(server, how):
+    with RawHTTP(server) as client:  # which keeps its side of the connection open
+        client.request("GET", f"/unwanted/{how}", *handshake_headers())
+        assert client.response().status == 403
+        eventually(lambda: kept(server) == 0)
 
 
 async def test_forwarded_messages_come_while_no_worker_is_there(serve, key):

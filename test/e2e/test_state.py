@@ -10,6 +10,7 @@ import threading
 
 import httpx
 import pytest
+from clients import kept
 from consoles import posted, ready
 from harness import EvalError, eventually
 from terms import Atom, text
@@ -412,6 +413,79 @@ def test_what_another_has_set_since_is_not_undone(console, server, consoles, key
 def test_a_scope_that_does_not_exist_is_refused(console, key):
     with pytest.raises(ValueError, match="scope"):
         console("state_set(k, 1, scope='session')", k=key)
+
+
+# State of the connection itself
+
+
+def test_a_connection_keeps_what_is_its_own(two, key):
+    here, there = two
+    here("connection_state().update({k: [1, None], (k, 1): b'raw'})", k=key)
+    assert here("dict(connection_state())") == {key: [1, None], (key, 1): b"raw"}
+    assert there("dict(connection_state())") == {}
+    assert there("state_get(k)", k=key) is None
+
+
+def test_the_connections_state_is_that_of_the_tasks_and_threads_of_a_handler(console, key):
+    console(
+        """
+        async def task():
+            await aio.connection_state().set('task', 1)
+            await asyncio.to_thread(connection_state().update, {'thread': 2})
+        await asyncio.create_task(task())
+        """,
+        k=key,
+    )
+    assert console("dict(connection_state())") == {"task": 1, "thread": 2}
+
+
+@pytest.mark.parametrize("how", ["leave", "vanish", "kill_worker"])
+def test_the_connections_state_goes_with_it_however_it_ends(serve, consoles, how):
+    server = serve("console:application", **TWO, fresh=how == "kill_worker")
+    (holder,) = consoles(server)
+    holder("connection_state().update({n: n for n in range(100)})")
+    assert kept(server) >= 100
+    getattr(holder, how)()
+    eventually(lambda: kept(server) == 0)
+
+
+def test_an_exchange_has_a_state_of_its_own_until_its_end(server):
+    keep = "connection_state().setdefault('visits', []); connection_state().popitem()"
+    assert [posted(server, keep) for _ in range(2)] == [("visits", [])] * 2
+    eventually(lambda: kept(server) == 0)
+
+
+def test_the_state_of_a_connection_that_is_gone_raises(console, server, consoles, key):
+    (other,) = consoles(server)
+    other.ask(
+        """
+        connection_state()['here'] = True
+        state_set(k, 'here')
+        attempts = [lambda: connection_state().get('here'), lambda: connection_state().pop('a', 0),
+                    lambda: connection_state().update({'b': 1}), lambda: dict(connection_state())]
+        failed = 0
+        while failed < len(attempts):
+            try:
+                attempts[failed]()
+                await asyncio.sleep(0.01)
+            except ConnectionError:
+                failed += 1
+        state_set(k, 'gone')
+        """,
+        k=key,
+    )
+    eventually(lambda: console("state_get(k)", k=key) == "here")
+    other.vanish()
+    eventually(lambda: console("state_get(k)", k=key) == "gone")
+
+
+def test_one_of_many_pops_a_value(console):
+    source = """
+        connection_state().update({n: n for n in range(50)})
+        def pops(): return [n for n in range(50) if connection_state().pop(n, None) is not None]
+        sorted(sum(await asyncio.gather(*[asyncio.to_thread(pops) for _ in range(4)]), []))
+    """
+    assert console(source) == list(range(50))
 
 
 def test_stopping_the_server_ends_all_connections(serve, consoles, key):

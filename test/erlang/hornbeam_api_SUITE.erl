@@ -17,6 +17,10 @@
     what_erlang_stored_that_cannot_travel_is_a_type_error/1,
     what_is_scoped_ends_with_its_client/1,
     what_is_scoped_on_stream_0_ends_with_the_worker/1,
+    connection_ops_work/1,
+    what_a_connection_keeps_is_its_own_and_ends_with_it/1,
+    what_is_kept_on_stream_0_ends_with_the_worker/1,
+    only_the_first_value_of_a_connection_goes_through_the_keeper/1,
     topics_work/1,
     only_an_accepted_websocket_forwards/1,
     rpc_works/1,
@@ -204,6 +208,60 @@ what_is_scoped_on_stream_0_ends_with_the_worker(_Config) ->
     {0, 5} = answered(Worker, apart, 4, [<<"n">>, 5, true], #{stream => 0, client => worker}),
     hornbeam_eventually:dead(hornbeam_fake_worker:pid(Worker)),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) =:= 0 end).
+
+%%% State of a connection
+
+connection_ops_work(_Config) ->
+    Of = #{client => {asked, http, owner()}},
+    Keys = [1 bsl 70, bytes(<<"k">>), {<<"t">>, {1}}, <<"k">>],
+    Numbered = lists:zip(Keys, lists:seq(1, 4)),
+    ?assertEqual({0, undefined}, here(60, [<<"k">>], Of)),
+    ?assertEqual({0, false}, here(62, [<<"k">>], Of)),
+    ?assertEqual({0, []}, apart(63, [], Of)),
+    [?assertEqual({0, undefined}, apart(61, [Key, packed_bin([N])], Of)) || {Key, N} <- Numbered],
+    [?assertEqual({0, packed([N])}, here(60, [Key], Of)) || {Key, N} <- Numbered],
+    ?assertEqual({0, [[1 bsl 70, packed([1])], [<<"k">>, packed([2])],
+                      [{<<"t">>, {1}}, packed([3])], [<<"k">>, packed([4])]]}, apart(63, [], Of)),
+    ?assertEqual({0, undefined}, here(61, [<<"k">>, packed_bin(undefined)], Of)),
+    ?assertEqual({0, packed(undefined)}, here(60, [<<"k">>], Of)),
+    [?assertEqual({0, true}, here(62, [Key], Of)) || Key <- Keys],
+    [?assertEqual({0, false}, here(62, [Key], Of)) || Key <- Keys],
+    ?assertEqual({0, []}, apart(63, [], Of)).
+
+what_a_connection_keeps_is_its_own_and_ends_with_it(_Config) ->
+    Before = ets:info(hornbeam_connection_state, size),
+    {Client, Other} = {owner(), owner()},
+    Of = #{client => {open, websocket, Client}},
+    ?assertEqual({0, undefined}, apart(61, [<<"k">>, packed_bin(1)], Of)),
+    ?assertEqual({0, undefined}, apart(61, [<<"k">>, packed_bin(2)],
+                                       #{client => {open, websocket, Other}})),
+    ?assertEqual({0, packed(1)}, here(60, [<<"k">>], #{client => {asked, websocket, Client}})),
+    hornbeam_eventually:dead(Client),
+    hornbeam_eventually:holds(fun() -> here(60, [<<"k">>], Of) =/= {0, packed(1)} end),
+    [?assertMatch({7, <<"the connection is closed">>}, apart(Op, Args, Gone))
+     || Gone <- [Of, #{client => gone}],
+        {Op, Args} <- [{60, [<<"k">>]}, {61, [<<"k">>, packed_bin(1)]}, {62, [<<"k">>]}, {63, []}]],
+    ?assertEqual({0, packed(2)}, here(60, [<<"k">>], #{client => {open, websocket, Other}})),
+    hornbeam_eventually:dead(Other),
+    hornbeam_eventually:holds(fun() -> ets:info(hornbeam_connection_state, size) =:= Before end).
+
+what_is_kept_on_stream_0_ends_with_the_worker(_Config) ->
+    Worker = hornbeam_fake_worker:start(),
+    Of = #{stream => 0, client => worker},
+    {0, undefined} = answered(Worker, apart, 61, [<<"k">>, packed_bin(1)], Of),
+    ?assertEqual({0, packed(1)}, answered(Worker, here, 60, [<<"k">>], Of)),
+    hornbeam_eventually:dead(hornbeam_fake_worker:pid(Worker)),
+    hornbeam_eventually:holds(fun() ->
+        hornbeam_connection_state:items(hornbeam_fake_worker:pid(Worker)) =:= []
+    end).
+
+only_the_first_value_of_a_connection_goes_through_the_keeper(_Config) ->
+    Of = #{client => {asked, http, owner()}},
+    {0, undefined} = apart(61, [<<"k">>, packed_bin(1)], Of),
+    ok = sys:suspend(hornbeam_state_keeper),
+    ?assertEqual({0, undefined}, here(61, [<<"k">>, packed_bin(2)], Of)),
+    ?assertEqual({0, true}, here(62, [<<"k">>], Of)),
+    ok = sys:resume(hornbeam_state_keeper).
 
 %%% Topics
 

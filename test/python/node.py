@@ -55,7 +55,7 @@ class Node:
     # From the worker
 
     def op(self, stream: int, ref: int, op: int, args: list[Any]) -> None:
-        if op < _ops.HOOKS_REGISTER:
+        if op not in _ops.HOOKS:
             self._reply(stream, ref, *self.memory.answer(stream, op, args))
             return
         match op:

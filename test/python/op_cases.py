@@ -146,6 +146,64 @@ STATE = [
     Case("state_incr(k, scope='worker')", ValueError),
 ]  # fmt: skip
 
+CONNECTION = [
+    Case("connection_state().get(k)", None),
+    Case("connection_state().get(k, 'default')", "default"),
+    Case("connection_state().update({k: {'a': [1, None, b'x', (1, 2.5)]}}), "
+         "connection_state().get(k)", (None, {"a": [1, None, b"x", (1, 2.5)]})),
+    Case("connection_state().update({k: None}), connection_state().get(k, 1)", (None, None)),
+    Case("connection_state().update([(k, 1), ((k, b'x', 2), 'two')], three=3), "
+         "connection_state().get((k, b'x', 2)), connection_state().get('three')",
+         (None, "two", 3)),
+    Case("connection_state().clear(), connection_state().update({(k, key): n for n, key in "
+         "enumerate(('1', b'1', 1, 2**70, ('t',)))}), "
+         "[(key[1], value) for key, value in connection_state().items()]",
+         (None, None, [(1, 2), (2**70, 3), (("t",), 4), (b"1", 1), ("1", 0)])),
+    Case("connection_state().clear(), [*connection_state().items()]", (None, [])),
+    Case("connection_state().setdefault(k, [1]), connection_state().setdefault(k, 2), "
+         "connection_state().setdefault((k, 1)), connection_state().get((k, 1), 0)",
+         ([1], [1], None, None)),
+    Case("connection_state().update({k: None}), connection_state().pop(k, 1), "
+         "connection_state().pop(k, 1)", (None, None, 1)),
+    Case("connection_state().update({k: 1}), state_get(k), state_set(k, 2), "
+         "connection_state().get(k)", (None, None, None, 1)),
+    Case("connection_state().pop(k)", KeyError),
+    Case("connection_state().get(1.5)", TypeError),
+    Case("connection_state().pop(None, 1)", TypeError),
+    Case("connection_state().setdefault(k, {1})", TypeError),
+    Case("connection_state().update({(k, True): 1})", TypeError),
+    Case("connection_state().update({k: float('nan')})", ValueError),
+    Case("connection_state(1)", TypeError),
+]  # fmt: skip
+
+# What only a dict has, and what only its coroutines are.
+MAPPING = [
+    Case("connection_state().__setitem__(k, [1]), connection_state()[k]", (None, [1])),
+    Case("connection_state()[k]", KeyError),
+    Case("connection_state()[1.5]", TypeError),
+    Case("connection_state().__setitem__(k, {1})", TypeError),
+    Case("connection_state().__setitem__(k, None), k in connection_state(), "
+         "connection_state().__delitem__(k), k in connection_state()", (None, True, None, False)),
+    Case("connection_state().__delitem__(k)", KeyError),
+    Case("None in connection_state()", TypeError),
+    Case("connection_state().clear(), bool(connection_state()), "
+         "connection_state().update({(k, 2): 'two', (k, 1): 'one'}), len(connection_state()), "
+         "[key[1] for key in connection_state()], [*connection_state().values()], "
+         "[key[1] for key in connection_state().keys()], "
+         "connection_state() == {(k, 1): 'one', (k, 2): 'two'}",
+         (None, False, None, 2, [1, 2], ["one", "two"], [1, 2], True)),
+    Case("connection_state().clear(), connection_state().update({k: 1}), "
+         "connection_state().popitem()[1], len(connection_state())", (None, None, 1, 0)),
+    Case("isinstance(connection_state(), ConnectionState)", True),
+]  # fmt: skip
+COROUTINES = [
+    Case("connection_state().set(k, [1]), connection_state().get(k)", (None, [1])),
+    Case("connection_state().set(k, 1), connection_state().delete(k), "
+         "connection_state().delete(k)", (None, True, False)),
+    Case("connection_state().set(k, {1})", TypeError),
+    Case("connection_state().delete(1.5)", TypeError),
+]  # fmt: skip
+
 PUBSUB = [
     Case("publish(k, 1)", 0),
     Case("subscribe(k), subscribe(k), publish(k, [1]), check_pubsub(), check_pubsub()",
@@ -230,9 +288,10 @@ WAITING = [
     Case("register_hook(k, Greeter), [*stream(k, 'async_count', 5)]", (None, [0, 1, 2, 3, 4])),
 ]  # fmt: skip
 
-CASES = STATE + PUBSUB + CALLS + HOOK_CASES
+CASES = STATE + CONNECTION + PUBSUB + CALLS + HOOK_CASES
 
-_CALLED = re.compile(rf"\b({'|'.join(sorted(aio.__all__, key=len, reverse=True))})\(")
+_COROUTINES = sorted({*aio.__all__} - {"connection_state"}, key=len, reverse=True)
+_CALLED = re.compile(rf"\b(connection_state\(\)\.\w+|{'|'.join(_COROUTINES)})\(")
 
 
 def by_aio(source: str) -> str:

@@ -25,6 +25,7 @@ NAMES = {
     "delete": ("k",),
     "incr": ("k",),
     "decr": ("k",),
+    "connection_state": (),
     "publish": ("t", 1),
     "subscribe": ("t",),
     "unsubscribe": ("t",),
@@ -103,6 +104,7 @@ def test_outside_of_a_worker_nothing_is_connected(name):
 def test_outside_of_a_worker_no_coroutine_is_connected(name):
     async def main():
         result = getattr(aio, name)(*NAMES.get(name, ()))
+        result = result.items() if name == "connection_state" else result
         await (anext(result) if inspect.isasyncgen(result) else result)
 
     with pytest.raises(NotConnected, match="not a Hornbeam worker"):

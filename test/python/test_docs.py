@@ -8,7 +8,18 @@ import hornbeam_erlang
 import pytest
 from hornbeam_erlang import aio, testing
 
-MODULES = ("state", "pubsub", "rpc", "functions", "hooks", "aio", "terms", "exceptions", "testing")
+MODULES = (
+    "state",
+    "connection",
+    "pubsub",
+    "rpc",
+    "functions",
+    "hooks",
+    "aio",
+    "terms",
+    "exceptions",
+    "testing",
+)
 
 
 def module(name):
@@ -64,5 +75,5 @@ def test_all_lists_what_there_is_and_in_order(name):
 
 
 def test_package_gives_all_that_its_modules_give():
-    names = {each for name in MODULES[:5] for each in module(name).__all__} - {"Key", "Scope"}
+    names = {each for name in MODULES[:6] for each in module(name).__all__} - {"Key", "Scope"}
     assert names <= set(hornbeam_erlang.__all__)

@@ -17,11 +17,15 @@ from evaluate import evaluate
 from hornbeam_erlang import _ops, aio, testing
 from op_cases import Case
 
-WAYS = ("handler", "aio", "thread")
+OTHERS = {
+    "handler": op_cases.MAPPING,
+    "aio": op_cases.WAITING + op_cases.COROUTINES,
+    "thread": op_cases.WAITING + op_cases.MAPPING,
+}
 CASES = [
     pytest.param(way, case, id=f"{way}: {case.source}")
-    for way in WAYS
-    for case in op_cases.CASES + (op_cases.WAITING if way != "handler" else [])
+    for way, others in OTHERS.items()
+    for case in op_cases.CASES + others
 ]
 numbers = itertools.count()
 
@@ -76,6 +80,20 @@ def test_stand_in_blocks_where_no_loop_runs() -> None:
                     eval(case.source, seen)
             else:
                 assert eval(case.source, seen) == case.expected
+
+
+def test_stand_in_keeps_what_a_connection_has_as_long_as_it() -> None:
+    kept = hornbeam_erlang.connection_state()
+    with testing.Beam() as beam:
+        kept["who"] = "worker"
+        with beam.connection():
+            kept["who"] = "first"
+            with beam.connection():
+                assert dict(kept) == {}
+            assert dict(kept) == {"who": "first"}
+        with beam.connection():
+            assert dict(kept) == {}
+        assert dict(kept) == {"who": "worker"}
 
 
 # A worker
@@ -166,14 +184,38 @@ def test_each_op_is_called_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None
     assert called == {op.code for op in _ops.OPS}
 
 
-@pytest.mark.parametrize("name", sorted(aio.__all__))
+METHODS = {name: name for name in ("get", "items", "pop", "setdefault", "update", "clear")} | {
+    "set": "__setitem__",
+    "delete": "__delitem__",
+}
+
+
+@pytest.mark.parametrize("name", sorted({*aio.__all__} - {"ConnectionState", "connection_state"}))
 def test_aio_has_the_same_names_and_parameters(name: str) -> None:
     function = getattr(aio, name)
-    assert inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    assert is_asynchronous(function)
     if name in ("messages", "receive_pubsub"):
         return
     blocking = getattr(hornbeam_erlang, name)
     assert inspect.signature(function).parameters == inspect.signature(blocking).parameters
+
+
+def is_asynchronous(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_coroutines_of_the_connections_state_have_the_parameters_of_a_dict(name: str) -> None:
+    method = getattr(aio.ConnectionState, name)
+    assert is_asynchronous(method)
+    blocking = getattr(hornbeam_erlang.ConnectionState, METHODS[name])
+    assert inspect.signature(method).parameters == inspect.signature(blocking).parameters
+
+
+def test_the_connections_state_has_a_coroutine_for_each_method_of_its_own() -> None:
+    own = {name for name in vars(aio.ConnectionState) if not name.startswith("_")}
+    assert own == {*METHODS}
+    assert not is_asynchronous(aio.connection_state)
 
 
 def test_aio_lacks_no_name() -> None:

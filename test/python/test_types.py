@@ -18,6 +18,8 @@ SAMPLE = """
         aio,
         call,
         check_pubsub,
+        ConnectionState,
+        connection_state,
         execute,
         execute_async,
         await_result,
@@ -68,6 +70,16 @@ SAMPLE = """
         print(keys, state_take("ticket"))
 
 
+    def session(state: ConnectionState) -> None:
+        state["user"] = {"name": "ada"}
+        state.update({("room", 1): None}, visits=state.get("visits", 0) + 1)
+        name: str = state.pop("user")["name"]
+        rooms: list[Any] = [key for key, _ in state.items() if key != name]
+        state.setdefault(b"raw", rooms)
+        print({**state}, len(connection_state()), "user" in state)
+        del state["user"]
+
+
     def messages() -> int:
         subscribe("news", forward=True)
         unsubscribe("news")
@@ -93,6 +105,10 @@ SAMPLE = """
 
     async def coroutines() -> AsyncIterator[int]:
         await aio.state_set("k", 1)
+        state: aio.ConnectionState = aio.connection_state()
+        await state.set("k", await state.get("j"))
+        done: bool = await state.delete("k")
+        print(done, dict(await state.items()))
         yield await aio.state_incr("k")
         yield await aio.publish("news", "extra!")
         async for topic, message in aio.messages():

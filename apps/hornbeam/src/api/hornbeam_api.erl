@@ -19,7 +19,7 @@
 -type result() :: {ok, term()} | {error, Failure :: term()}.
 
 -define(NUMBERS, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 22, 23, 30, 31, 32, 33, 40, 41,
-                  50, 51, 52, 53, 54, 55, 56, 57]).
+                  50, 51, 52, 53, 54, 55, 56, 57, 60, 61, 62, 63]).
 
 %% @doc All ops, in the order of their numbers.
 -spec ops() -> [op()].
@@ -109,6 +109,16 @@ op(56) ->
      fun hornbeam_hook_ops:next/2};
 op(57) ->
     {57, <<"hooks.close">>, [{id, str}], nil, apart, fun hornbeam_hook_ops:close/2};
+op(60) ->
+    {60, <<"connection.get">>, [{key, key}], {optional, packed}, here,
+     fun hornbeam_connection_ops:get/2};
+op(61) ->
+    {61, <<"connection.set">>, [{key, key}, {value, packed}], nil, here,
+     fun hornbeam_connection_ops:set/2};
+op(62) ->
+    {62, <<"connection.delete">>, [{key, key}], bool, here, fun hornbeam_connection_ops:delete/2};
+op(63) ->
+    {63, <<"connection.items">>, [], items, apart, fun hornbeam_connection_ops:items/2};
 op(_Number) ->
     none.
 

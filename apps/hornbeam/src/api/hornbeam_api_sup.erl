@@ -2,7 +2,7 @@
 %%
 %%   hornbeam_api_sup                rest_for_one
 %%   ├── hornbeam_state_sweeper      frees state that is past its time
-%%   ├── hornbeam_state_keeper       undoes what the dead did to the state
+%%   ├── hornbeam_state_keeper       undoes what the dead did to the state, forgets theirs
 %%   ├── hornbeam_hooks              forgets the hooks of dead workers
 %%   ├── hornbeam_executions_sup     hook executions and streams
 %%   ├── pg scope hornbeam           the nodes' groups
@@ -21,6 +21,7 @@
 new_tables() ->
     hornbeam_state_table:new(),
     hornbeam_state_keeper:new_table(),
+    hornbeam_connection_state:new(),
     hornbeam_functions:new_table(),
     hornbeam_hooks:new_table(),
     hornbeam_executions_sup:new_table(),

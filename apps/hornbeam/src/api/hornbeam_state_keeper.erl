@@ -1,13 +1,15 @@
-%% Undoes what a connection did to the shared state when that connection dies.
+%% Undoes what a connection did to the shared state when that connection dies, and forgets the
+%% connection's own.
 %%
 %% Changes that are bound to a process (its owner) come through here, one after the other: the
 %% owner is monitored, the change is made, and what it takes to undo it is written to a table.
 %% The table outlives this process; when it starts again it monitors every owner anew, and the
-%% dead ones are undone at once.
+%% dead ones are undone at once. Of what a connection keeps for itself only the first value comes
+%% through here (hornbeam_connection_state).
 -module(hornbeam_state_keeper).
 -behaviour(gen_server).
 
--export([new_table/0, start_link/0, set/4, incr/3]).
+-export([new_table/0, start_link/0, set/4, incr/3, keep/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {
@@ -45,6 +47,11 @@ set(Owner, Key, Value, Ttl) ->
 incr(Owner, Key, Delta) ->
     call({incr, Owner, Key, Delta}).
 
+%% @doc Set a key of `Owner' itself; from then on others may, until it dies.
+-spec keep(Owner :: pid(), key(), hornbeam_value:value()) -> ok | {error, gone}.
+keep(Owner, Key, Value) ->
+    call({keep, Owner, Key, Value}).
+
 %% The keeper waits for nobody, so its answer or its death comes soon.
 call(Request) ->
     gen_server:call(?MODULE, Request, infinity).
@@ -52,7 +59,8 @@ call(Request) ->
 %% @private
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
-    Owners = lists:usort([Owner || [Owner] <- ets:match(?LOG, {{'$1', '_', '_'}, '_', '_'})]),
+    Logged = [Owner || [Owner] <- ets:match(?LOG, {{'$1', '_', '_'}, '_', '_'})],
+    Owners = lists:usort(Logged ++ hornbeam_connection_state:owners()),
     lists:foreach(fun(Owner) -> _ = erlang:monitor(process, Owner) end, Owners),
     {ok, #state{owners = maps:from_keys(Owners, 0)}}.
 
@@ -85,6 +93,8 @@ change({set, Owner, Key, Value, Ttl}) ->
     Generation = hornbeam_state_table:set(Key, Value, Ttl),
     true = ets:insert(?LOG, {{Owner, Key, set}, Generation, 0}),
     ok;
+change({keep, Owner, Key, Value}) ->
+    hornbeam_connection_state:set_first(Owner, Key, Value);
 change({incr, Owner, Key, Delta}) ->
     case hornbeam_state_table:incr(Key, Delta) of
         {ok, New, Generation} ->
@@ -123,6 +133,7 @@ handle_cast(_Request, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({'DOWN', _Ref, process, Owner, _Reason}, #state{owners = Owners} = State) ->
     lists:foreach(fun undo/1, log(Owner)),
+    hornbeam_connection_state:forget(Owner),
     {noreply, State#state{owners = maps:remove(Owner, Owners)}};
 handle_info(_Stray, State) ->
     {noreply, State}.

@@ -23,7 +23,7 @@ set([Key, Packed, Ttl, true], Context) ->
 
 %% The keeper may be busy; the worker's other messages do not wait for it.
 scoped(Context, Fun) ->
-    case owner(Context) of
+    case hornbeam_connection_ops:owner(Context) of
         {ok, Owner} -> {apart, fun() -> Fun(Owner) end};
         {error, _} = Error -> Error
     end.
@@ -81,8 +81,3 @@ ttl(Ttl) -> Ttl.
 
 prefix(undefined) -> all;
 prefix(Prefix) -> Prefix.
-
-%% What is bound to a connection is undone when this process dies.
-owner(#{client := {_, _Kind, Client}}) -> {ok, Client};
-owner(#{client := worker, handle := Handle}) -> {ok, hornbeam_stream:worker(Handle)};
-owner(#{client := gone}) -> {error, gone}.

@@ -1,0 +1,56 @@
+%% The ops on the state of a connection: arguments of the op table in, results of the op table out.
+-module(hornbeam_connection_ops).
+
+-export([get/2, set/2, delete/2, items/2, owner/1]).
+
+-type context() :: hornbeam_worker_api:context().
+-type result(Type) :: {ok, Type} | {error, gone}.
+
+-spec get([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
+get([Key], Context) ->
+    of_owner(Context, fun(Owner) -> hornbeam_connection_state:get(Owner, Key) end).
+
+-spec set([term()], context()) -> result(ok) | {apart, fun(() -> result(ok))}.
+set([Key, Packed], Context) ->
+    case owner(Context) of
+        {ok, Owner} -> set(Owner, Key, hornbeam_value:from_packed(Packed));
+        {error, gone} = Error -> Error
+    end.
+
+%% The keeper may be busy; the worker's other messages do not wait for it.
+set(Owner, Key, Value) ->
+    case hornbeam_connection_state:set(Owner, Key, Value) of
+        ok -> {ok, ok};
+        unwatched -> {apart, fun() -> done(hornbeam_state_keeper:keep(Owner, Key, Value)) end}
+    end.
+
+done(ok) -> {ok, ok};
+done({error, gone} = Error) -> Error.
+
+-spec delete([term()], context()) -> result(boolean()).
+delete([Key], Context) ->
+    of_owner(Context, fun(Owner) -> hornbeam_connection_state:delete(Owner, Key) end).
+
+-spec items([term()], context()) ->
+    result([{hornbeam_state_table:key(), hornbeam_value:value()}]).
+items([], Context) ->
+    of_owner(Context, fun hornbeam_connection_state:items/1).
+
+of_owner(Context, Fun) ->
+    case owner(Context) of
+        {ok, Owner} -> unless_forgotten(Owner, Fun(Owner));
+        {error, gone} = Error -> Error
+    end.
+
+%% Its death may be known to the keeper and not yet to the worker.
+unless_forgotten(Owner, Result) ->
+    case hornbeam_connection_state:is_forgotten(Owner) of
+        false -> {ok, Result};
+        true -> {error, gone}
+    end.
+
+%% @doc The process in whose life an op is done: what is bound to a connection ends with it.
+-spec owner(context()) -> result(pid()).
+owner(#{client := {_, _Kind, Client}}) -> {ok, Client};
+owner(#{client := worker, handle := Handle}) -> {ok, hornbeam_stream:worker(Handle)};
+owner(#{client := gone}) -> {error, gone}.
