@@ -35,6 +35,7 @@ with_host(Req) ->
 
 authority(#{scheme := Scheme, host := Host, port := Port}) ->
     case hornbeam_origin:default_port(Scheme) of
+        _ when Port =:= undefined -> Host;
         Port -> Host;
         _ -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>
     end.

@@ -25,21 +25,10 @@ version('HTTP/1.1') -> <<"1.1">>;
 version('HTTP/2') -> <<"2">>;
 version('HTTP/1.0') -> <<"1.0">>.
 
-%% HTTP/2 has the host as a pseudo-header; apps look for the header.
-headers(#{version := 'HTTP/2', headers := Headers} = Req) ->
-    maps:to_list(maps:merge(#{<<"host">> => authority(Req)}, Headers));
 headers(#{header_list := Headers}) ->
     Headers;
 headers(#{headers := Headers}) ->
     maps:to_list(Headers).
-
-authority(#{host := Host, port := Port, scheme := Scheme}) ->
-    case {Scheme, Port} of
-        {<<"http">>, 80} -> Host;
-        {<<"https">>, 443} -> Host;
-        {_, undefined} -> Host;
-        _ -> <<Host/binary, ":", (integer_to_binary(Port))/binary>>
-    end.
 
 client({Ip, Port}) when is_tuple(Ip) -> {address(Ip), Port};
 client(_Local) -> undefined.
