@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import logging
 import os
@@ -26,6 +27,8 @@ from sockets import accept, echo, messages, say, who  # noqa: F401 - part of the
 
 log = logging.getLogger("shop.orders")
 
+kept = []
+
 
 async def opened(receive, send):
     """Accept, say which worker this is, and wait for the first message."""
@@ -40,6 +43,18 @@ async def exits(scope, receive, send):
     if scope["type"] == "websocket":
         await opened(receive, send)
     os._exit(7)
+
+
+async def segfaults(scope, receive, send):
+    await opened(receive, send)
+    faulthandler._sigsegv()
+
+
+async def grows(scope, receive, send):
+    """Take as many megabytes as the client says, and keep them."""
+    kept.append(b"x" * (int(await opened(receive, send)) << 20))
+    await say(send, "grown")
+    await receive()
 
 
 async def rubbish(scope, receive, send):

@@ -97,6 +97,7 @@ def test_a_handler_that_exits_takes_only_its_workers_sockets(server):
         pytest.param(b"\0\0\0\x04\x93\x27\x01\xc0", id="a field of another type"),
         pytest.param(b"\0\0\0\0", id="nothing"),
         pytest.param(b"\0\0\0\x04\x92\x22\x00\x80", id="ready again"),
+        pytest.param(b"\0\0\0\x04\x93\x10\x00\x7f", id="a heartbeat that nobody asked for"),
     ],
 )
 def test_rubbish_on_the_wire_costs_the_worker_and_nothing_else(server, rubbish):

@@ -80,6 +80,13 @@ def seen(server):
         *(("worker_connections", value) for value in (0, -1, "10", Atom("all"))),
         *(("queue_timeout", value) for value in (0, "10", Atom("infinity"))),
         *(("queue_max", value) for value in (0, "10", Atom("infinity"))),
+        *(("max_requests", value) for value in (0, -1, "10")),
+        *(("max_requests_jitter", value) for value in (-1, Atom("infinity"))),
+        *(("worker_max_age", value) for value in (0, 1.5)),
+        *(("worker_max_age_jitter", value) for value in (-1, Atom("infinity"))),
+        *(("worker_max_rss", value) for value in (0, "1G")),
+        *(("worker_hang_timeout", value) for value in (0, Atom("never"))),
+        *(("drain_timeout", value) for value in (0, Atom("infinity"))),
         *(("loop", value) for value in (Atom("trio"), "uvloop", 1)),
     ],
 )  # fmt: skip
@@ -227,6 +234,10 @@ def test_loop_chooses_the_event_loop(serve, loop):
         "websocket_max_frame_rate",
         "max_connections",
         "worker_connections",
+        "max_requests",
+        "worker_max_age",
+        "worker_max_rss",
+        "worker_hang_timeout",
     ],
 )
 def test_infinity_is_taken_where_it_makes_sense(serve, key):

@@ -59,7 +59,11 @@ good_values_are_accepted(Config) ->
             {worker_connections, 1}, {worker_connections, infinity}, {queue_timeout, 1},
             {queue_max, 1},
             {websocket_max_frame_rate, 1}, {websocket_max_frame_rate, infinity},
-            {websocket_engine, cowboy}],
+            {websocket_engine, cowboy},
+            {max_requests, 1}, {max_requests, infinity}, {max_requests_jitter, 0},
+            {max_requests_jitter, 1}, {worker_max_age, 1}, {worker_max_age, infinity},
+            {worker_max_age_jitter, 0}, {worker_max_rss, 1}, {worker_max_rss, infinity},
+            {worker_hang_timeout, 1}, {worker_hang_timeout, infinity}, {drain_timeout, 1}],
     [?assertMatch({Key, {ok, _}}, {Key, check(#{Key => Value})}) || {Key, Value} <- Good].
 
 bad_values_are_refused(_Config) ->
@@ -91,7 +95,11 @@ bad_values_are_refused(_Config) ->
            {worker_connections, 0}, {queue_timeout, 0}, {queue_timeout, infinity},
            {queue_max, 0},
            {websocket_max_frame_rate, 0}, {websocket_max_frame_rate, 1.5},
-           {websocket_engine, yaws}],
+           {websocket_engine, yaws},
+           {max_requests, 0}, {max_requests_jitter, -1}, {max_requests_jitter, infinity},
+           {worker_max_age, 0}, {worker_max_age_jitter, -1}, {worker_max_rss, 0},
+           {worker_max_rss, "1G"}, {worker_hang_timeout, 0}, {drain_timeout, 0},
+           {drain_timeout, infinity}],
     [?assertEqual({error, {bad_option, Key, Value}}, check(#{Key => Value}))
      || {Key, Value} <- Bad].
 

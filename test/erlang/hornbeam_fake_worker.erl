@@ -21,7 +21,9 @@ start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer),
-    Handle = hornbeam_stream:handle(Pid, Writer, self(), infinity, {hornbeam_api, Events}),
+    Handle = hornbeam_stream:handle(#{worker => Pid, writer => Writer, pool => self(),
+                                      limit => infinity, adoption => {hornbeam_api, Events},
+                                      counts => hornbeam_stream:new_counts()}),
     #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.
 
 stop(#worker{pid = Pid, writer = Writer}) ->

@@ -36,6 +36,7 @@ rules_of_the_wire_are_enforced(_Config) ->
           {[[ready, 0, #{}]], {unexpected, ready}},
           {[[failed, 0, <<>>, <<>>, <<>>, <<>>]], {unexpected, failed}},
           {[[stopped, 0]], {unexpected, stopped}},
+          {[[heartbeat, 0, 1000]], {no_such_heartbeat, 1000}},
           {[[log, 0, -1, <<>>, <<>>]], {bad_field, log, uint}},
           {[[log, 0, 20, <<>>, binary:copy(<<"x">>, 1048576)]], {too_long, log}},
           {[[ended, 1, undefined, <<>>, <<"t">>], [ended, 1, undefined, <<>>, <<>>]],

@@ -163,7 +163,9 @@ a_stream_may_be_opened_before_the_news_of_its_place(_Config) ->
 
 handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
-    [hornbeam_stream:handle(spawn_link(Worker), self(), self(), Limit, no_adoption())
+    [hornbeam_stream:handle(#{worker => spawn_link(Worker), writer => self(), pool => self(),
+                              limit => Limit, adoption => no_adoption(),
+                              counts => hornbeam_stream:new_counts()})
      || Limit <- Limits].
 
 full_handles() ->

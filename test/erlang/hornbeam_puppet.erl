@@ -26,7 +26,7 @@ start(Options) ->
     Puppet = #puppet{worker = Worker} = spawn_puppet(Options),
     say_frames([[hello, 0, 1, #{<<"python">> => <<"3.11">>}], [ready, 0, #{}]], Puppet),
     receive
-        {worker_ready, Worker, Handle} -> Puppet#puppet{handle = Handle}
+        {worker_ready, Worker, Handle, _OsPid} -> Puppet#puppet{handle = Handle}
     after ?DEADLINE ->
         error(not_ready)
     end.
@@ -48,7 +48,9 @@ program() ->
     filename:join([hornbeam_wire_files:root(), "test", "erlang", "puppet.py"]).
 
 options(Port, Options) ->
-    {ok, Checked} = hornbeam_config:check("puppet:app", maps:remove(deaf, Options)),
+    %% It answers no heartbeat but those that the test answers.
+    Given = maps:merge(#{worker_hang_timeout => infinity}, maps:remove(deaf, Options)),
+    {ok, Checked} = hornbeam_config:check("puppet:app", Given),
     Deaf = atom_to_binary(maps:get(deaf, Options, false)),
     Checked#{env := #{<<"PUPPET">> => integer_to_binary(Port), <<"PUPPET_DEAF">> => Deaf}}.
 

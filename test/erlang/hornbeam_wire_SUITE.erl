@@ -49,7 +49,8 @@ encode(reopen_websocket, [Stream, Scope | Values]) ->
 encode(reply, [Stream, Ref, Status, Value]) ->
     Packed = hornbeam_msgpack:encode(hornbeam_wire_files:marked(Value)),
     hornbeam_wire:reply(Stream, Ref, Status, Packed);
-encode(Name, [0 | Values]) when Name =:= event; Name =:= call; Name =:= more; Name =:= cancel ->
+encode(Name, [0 | Values])
+        when Name =:= event; Name =:= call; Name =:= more; Name =:= cancel; Name =:= heartbeat ->
     apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values));
 encode(Name, Values) ->
     apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values)).

@@ -27,7 +27,8 @@
     {version, 0}, {new_buffer, 0}, {frames, 2}, {route, 1}, {decode, 1}, {args, 1}
 ]).
 -define(ABOUT_THE_WORKER, [
-    start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item
+    start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item,
+    heartbeat
 ]).
 
 all() ->

@@ -10,6 +10,7 @@ all() ->
      an_end_while_moving_is_seen_after_the_bind, the_death_of_an_owner_is_told_once,
      after_its_end_a_stream_says_nothing, nothing_is_said_between_an_end_and_the_bind,
      a_stream_that_never_was_is_an_error, owners_are_listed_by_kind,
+     open_sockets_are_listed_with_their_numbers,
      a_client_is_known_from_the_open_to_the_end, what_the_app_says_in_order_is_taken,
      what_the_app_says_out_of_order_is_an_error, the_order_holds_also_when_the_owner_is_gone,
      a_spent_account_ends_it_also_when_the_owner_is_gone].
@@ -83,6 +84,14 @@ a_client_is_known_from_the_open_to_the_end(_Config) ->
     ?assertEqual(gone, ClientOf(Ended)),
     Http = hornbeam_worker_streams:open(http, 1, self(), New),
     ?assertEqual({asked, http, self()}, ClientOf(Http)).
+
+open_sockets_are_listed_with_their_numbers(_Config) ->
+    Asked = hornbeam_worker_streams:open(http, 2, self(), opened()),
+    ?assertEqual([], hornbeam_worker_streams:sockets(Asked)),
+    Bound = hornbeam_worker_streams:bind(1, self(),
+                                         hornbeam_worker_streams:hand_over(1, self(), Asked)),
+    ?assertEqual([{1, self()}], hornbeam_worker_streams:sockets(Bound)),
+    ?assertEqual([], hornbeam_worker_streams:sockets(hornbeam_worker_streams:closed(1, Bound))).
 
 owners_are_listed_by_kind(_Config) ->
     Both = hornbeam_worker_streams:open(http, 2, self(), opened()),

@@ -118,6 +118,7 @@ python() ->
             {44, Id, {op, Id, R, O, iolist_to_binary(hornbeam_msgpack:encode(A))}, [R, O, A]}
         ),
         {45, 0, {stopped}, []},
+        ?LET(N, uint(), {16, 0, {heartbeat, N}, [N]}),
         ?LET(
             {R, S, V},
             {uint(), uint(), prop_hornbeam_msgpack:wire_term()},

@@ -38,6 +38,7 @@ CODES = {
     "call": 13,
     "more": 14,
     "cancel": 15,
+    "heartbeat": 16,
     "move": 17,
     "reopen_websocket": 18,
     "hello": 33,

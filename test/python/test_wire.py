@@ -46,6 +46,9 @@ FIELDS = {
     "array": st.lists(st.binary()),
     "any": values,
 }
+ABOUT_THE_WORKER = (
+    "hello", "ready", "failed", "log", "stopped", "result", "item", "heartbeat"
+)  # fmt: skip
 FROM_BEAM = [row for row in wire.MESSAGES if row.sender in ("beam", "both")]
 FROM_PYTHON = [row for row in wire.MESSAGES if row.sender in ("python", "both")]
 
@@ -123,7 +126,7 @@ def test_atom_equals_its_name_and_shows_what_it_is():
 @given(data=st.data())
 def test_encoded_message_is_its_row_as_an_array(row, data):
     fields = [data.draw(strategy) for strategy in fields_of(row)]
-    worker_wide = row.name in ("hello", "ready", "failed", "log", "stopped", "result", "item")
+    worker_wide = row.name in ABOUT_THE_WORKER
     stream = 0 if worker_wide else data.draw(uints)
     encode = getattr(wire, f"encode_{row.name}")
     encoded = encode(*fields) if worker_wide else encode(stream, *fields)

@@ -35,7 +35,7 @@ WRONG: dict[str, list[Any]] = {
     "array": [1, None, {}, "text", b"text"],
     "any": [],
 }
-ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped", "result", "item")
+ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped", "result", "item", "heartbeat")
 # Where Python's own words stand in the way of the document's.
 PARAMETERS = {"class_": "class", "size": "bytes", "data": "bytes"}
 

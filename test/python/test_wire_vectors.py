@@ -80,7 +80,7 @@ ALL = list(read_vectors())
 FROM_BEAM = [param for param in ALL if param.values[0].sender == "beam"]
 FROM_PYTHON = [param for param in ALL if param.values[0].sender == "python"]
 CODES = {row.name: row.code for row in wire.MESSAGES}
-ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped", "result", "item")
+ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped", "result", "item", "heartbeat")
 
 
 def message_of(vector: Vector) -> list[Any]:

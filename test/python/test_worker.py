@@ -47,7 +47,8 @@ def test_worker_opens_with_hello_and_is_ready_after_start():
             "package": hornbeam_erlang.__version__,
         }
         beam.send("start", 0, CONFIG | {"loop": "asyncio"})
-        assert beam.expect("ready")[2] == {"loop": "asyncio", "lifespan": False}
+        about = beam.expect("ready")[2]
+        assert (about["loop"], about["lifespan"]) == ("asyncio", False)
 
 
 @pytest.mark.parametrize("loop", ["auto", "uvloop", "asyncio"])

@@ -7,11 +7,12 @@
 
 -export([start/1, start/2, stop/0, info/0, reload_certificate/0, format_error/1]).
 -export([connections/0, connections/1, kick/3]).
+-export([reload/0, set_workers/1, stacks/1]).
 -export([publish/2, subscribe/1, unsubscribe/1]).
 -export([call/3, call/4, cast/3, cast/4]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([register_hook/2, unregister_hook/1]).
--export_type([start_error/0, reload_error/0, python_error/0]).
+-export_type([start_error/0, reload_error/0, certificate_error/0, python_error/0]).
 
 -type python_error() :: #{stage := binary(), class := binary(), message := binary(),
                           traceback := binary()}.
@@ -25,7 +26,14 @@
     | {listen, inet:posix() | hornbeam_tls:error() | term()}
     | {application, term()}.
 
--type reload_error() :: hornbeam_tls:error() | no_tls | not_serving.
+-type certificate_error() :: hornbeam_tls:error() | no_tls | not_serving.
+
+-type reload_error() ::
+    {python, python_error()}
+    | {worker, Sentence :: binary()}
+    | not_serving
+    | reloading.
+%% `not_serving': nothing is served, or the start is not over. `reloading': a reload is under way.
 
 %% @doc Serve an app with the options of the application's environment.
 -spec start(App :: string() | binary()) -> ok | {error, start_error()}.
@@ -56,10 +64,17 @@ stop() ->
         _ -> hornbeam_sup:stop_server()
     end.
 
-%% @doc What is served now: `address', `app', `workers' (name, os_pid, state, streams, since),
-%% `streams' (conversations with the app now), `sockets' (clients' open connections, also those
-%% that say nothing), `counters' since the start, and `pubsub_losses'
-%% since the node's start (see {@link hornbeam_pubsub:losses/0}). Empty when nothing is served.
+%% @doc What is served now; empty when nothing is.
+%%
+%% `address', `app', `streams' (conversations with the app now), `sockets' (clients' open
+%% connections, also those that say nothing), `waiting' (requests that wait for a worker); since the
+%% start `restarts', `ended' (how many workers ended, by the reason) and
+%% `counters'; since the node's start `pubsub_losses' (see {@link hornbeam_pubsub:losses/0}).
+%% `workers', for each: `name', `os_pid', `state' (starting, ready, retiring, draining),
+%% `streams', `requests' and `messages' that it was given, `rss' (bytes), `seconds' since its
+%% start, `latency' (ms that its event loop took to answer the last heartbeat), `slow' (whether the
+%% answer to one is late now), and of its place `restarts' and `last_end', why the worker before it
+%% ended.
 -spec info() -> #{atom() => term()}.
 info() ->
     with_losses(maps:merge(hornbeam_pool:info(main), hornbeam_listener:info())).
@@ -103,12 +118,40 @@ kick(Id, Code, Reason) ->
 %% @doc Read `certfile', `keyfile' and `cacertfile' again, for connections from now on.
 %%
 %% Those that are open stay as they are. When a file is bad nothing changes.
--spec reload_certificate() -> ok | {error, reload_error()}.
+-spec reload_certificate() -> ok | {error, certificate_error()}.
 reload_certificate() ->
     hornbeam_listener:reload_certificate().
 
-%% @doc A readable sentence for an error of {@link start/2} or {@link reload_certificate/0}.
--spec format_error(start_error() | reload_error()) -> unicode:chardata().
+%% @doc Load the app's code anew, without a moment in which nothing is served.
+%%
+%% Fresh workers import it beside the old ones. When all of them are ready they take over, and
+%% the old ones finish what they run: no request is lost, and a WebSocket goes on until its end or
+%% `drain_timeout'. When the new code does not start, nothing has changed, and the error has the
+%% Python traceback. A SIGHUP to the node does the same.
+-spec reload() -> ok | {error, reload_error()}.
+reload() ->
+    hornbeam_pool:reload(main).
+
+%% @doc Run so many workers from now on. New ones are started at once; those that are too many
+%% finish what they run and end. Lasts until {@link stop/0}.
+-spec set_workers(Workers :: pos_integer()) ->
+    ok | {error, not_serving | reloading | hornbeam_config:error()}.
+set_workers(Workers) when is_integer(Workers), Workers > 0 ->
+    hornbeam_pool:set_workers(main, Workers);
+set_workers(Workers) ->
+    {error, {bad_option, workers, Workers}}.
+
+%% @doc What each handler of a worker waits for, and where its threads are; waits at most 5 s.
+%%
+%% The worker is named as in {@link info/0}: `<<"worker-1">>'.
+-spec stacks(Worker :: binary()) ->
+    {ok, hornbeam_stacks:stacks()} | {error, hornbeam_calls:failure()}.
+stacks(Worker) ->
+    hornbeam_stacks:of_worker(Worker).
+
+%% @doc A readable sentence for an error of {@link start/2}, {@link reload/0},
+%% {@link set_workers/1} or {@link reload_certificate/0}.
+-spec format_error(start_error() | reload_error() | certificate_error()) -> unicode:chardata().
 format_error({listen, {tls, Sentence}}) ->
     Sentence;
 format_error({tls, Sentence}) ->
@@ -117,6 +160,8 @@ format_error(no_tls) ->
     "the server speaks no TLS: it was started without certfile";
 format_error(not_serving) ->
     "no app is being served";
+format_error(reloading) ->
+    "a reload is under way already";
 format_error({bad_option, Key, Value}) ->
     io_lib:format("option ~0tp has the value ~0tp; expected ~ts",
                   [Key, Value, hornbeam_config:expected(Key)]);

@@ -9,6 +9,7 @@
 start(_Type, _Args) ->
     show_logs(),
     {ok, Sup} = hornbeam_sup:start_link(),
+    ok = hornbeam_signals:install(),
     case application:get_env(hornbeam, app) of
         {ok, App} -> serve(Sup, App);
         undefined -> {ok, Sup}
@@ -23,7 +24,9 @@ show_logs() ->
 serve(Sup, App) ->
     case hornbeam_sup:start_server(App, #{}) of
         ok -> {ok, Sup};
-        {error, Reason} -> {error, Reason}
+        {error, Reason} ->
+            ok = hornbeam_signals:uninstall(),
+            {error, Reason}
     end.
 
 %% @private
@@ -35,5 +38,6 @@ prep_stop(State) ->
 %% @private
 -spec stop(term()) -> ok.
 stop(_State) ->
+    ok = hornbeam_signals:uninstall(),
     _ = logger:remove_handler_filter(default, hornbeam),
     ok.

@@ -11,11 +11,12 @@
 
 -type check() ::
     positive
+    | count
     | timeout
     | {one_of, [term()]}
     | {range, integer(), integer()}
     | fun((term()) -> checked()).
-%% `timeout' is a positive integer or infinity.
+%% `count' is 0 or more, `timeout' a positive integer or infinity.
 
 -type checked() :: {ok, term()} | error.
 -type bind() :: {inet:ip_address(), inet:port_number()} | {local, binary()}.
@@ -23,6 +24,7 @@
 %% @doc Check a value; a good one comes out in the form that the server uses.
 -spec check(check(), term()) -> checked().
 check({one_of, Values}, Value) -> ok_if(lists:member(Value, Values), Value);
+check(count, Value) -> ok_if(is_integer(Value) andalso Value >= 0, Value);
 check(positive, Value) -> ok_if(is_integer(Value) andalso Value > 0, Value);
 check(timeout, infinity) -> {ok, infinity};
 check(timeout, Value) -> check(positive, Value);

@@ -4,7 +4,7 @@
 %%   ├── hornbeam_api_sup          the processes behind the ops
 %%   ├── hornbeam_pool_sup         one_for_all, while an app is served
 %%   │   ├── hornbeam_worker_sup → N × hornbeam_worker
-%%   │   └── hornbeam_pool         keeps N of them alive
+%%   │   └── hornbeam_pool_keeper  keeps N of them alive
 %%   └── hornbeam_listener         while an app is served; last, so that it opens when the
 %%                                 house is ready and shuts first
 %%
@@ -102,7 +102,7 @@ served() ->
 init([]) ->
     ok = hornbeam_telemetry:new_table(),
     ok = hornbeam_connections:new_table(),
-    ok = hornbeam_pool:new_table(),
+    ok = hornbeam_pool_row:new_table(),
     ok = hornbeam_api_sup:new_tables(),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},
     Api = #{id => hornbeam_api_sup,

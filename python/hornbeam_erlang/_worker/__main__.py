@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import hornbeam_erlang
 from hornbeam_erlang import _bridge
-from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker import stacks, wire
 from hornbeam_erlang._worker.asgi import App
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
@@ -57,6 +57,7 @@ class Worker:
         loop = self._new_loop(config)
         app = self._load(config)
         server = Server(app, self._transport, loop, config, carrier)
+        stacks.watch(server.tasks)
         self._transport.start(loop, server)
         try:
             loop.run_until_complete(self._serve(server, Lifespan(app, config.lifespan)))
@@ -104,7 +105,11 @@ class Worker:
         if failure is not None:
             self._fail("lifespan", failure)
         server.share(lifespan.state)
-        about = {"loop": _loop_name(), "lifespan": lifespan.supported}
+        about = {
+            "loop": _loop_name(),
+            "lifespan": lifespan.supported,
+            "stacks": stacks.dump_at_a_signal(),
+        }
         self._transport.write(wire.encode_ready(about))
         seconds = await server.stopping
         await self._finish(server, lifespan, seconds)

@@ -67,6 +67,7 @@ class Server:
             wire.CALL: self._calls.call,
             wire.MORE: self._calls.more,
             wire.CANCEL: self._calls.cancel,
+            wire.HEARTBEAT: self._heartbeat,
         }
 
     def share(self, state: dict[str, Any] | None) -> None:
@@ -124,6 +125,17 @@ class Server:
     def _stop(self, message: Message) -> None:
         if not self.stopping.done():
             self.stopping.set_result(message[2] / 1000)
+
+    def _heartbeat(self, message: Message) -> None:
+        self._transport.answer(wire.encode_heartbeat(message[2]))
+
+    def tasks(self) -> list[tuple[int, asyncio.Task[None]]]:
+        """Return the streams that are open, each with the task of its handler."""
+        return [
+            (number, stream.task)
+            for number, stream in self._streams.items()
+            if stream.task is not None
+        ]
 
     def caller(self) -> int:
         """Return the stream on whose behalf the running code calls; 0 once it has ended."""

@@ -119,6 +119,11 @@ class Transport:
             self._flush_scheduled = True
             self._call_soon(self._flush)
 
+    def answer(self, message: bytes) -> None:
+        """Send a message past those that wait for credit; the BEAM waits for it."""
+        self._connection.send_op(message)
+        self._schedule_flush()
+
     def _schedule_flush(self) -> None:
         if not self._flush_scheduled:
             self._flush_scheduled = True

@@ -32,6 +32,7 @@ EVENT = 12
 CALL = 13
 MORE = 14
 CANCEL = 15
+HEARTBEAT = 16
 MOVE = 17
 REOPEN_WEBSOCKET = 18
 HELLO = 33
@@ -87,6 +88,7 @@ MESSAGES = (
     ),
     _row(MORE, "more", "beam", "ref: uint, items: uint"),
     _row(CANCEL, "cancel", "beam", "ref: uint"),
+    _row(HEARTBEAT, "heartbeat", "both", "number: uint"),
     _row(MOVE, "move", "beam"),
     _row(
         REOPEN_WEBSOCKET,
@@ -247,6 +249,10 @@ def encode_ended(stream: int, class_: str | None, message: str, traceback: str) 
 
 def encode_credit(stream: int, size: int, messages: int) -> bytes:
     return _pack((CREDIT, stream, size, messages))
+
+
+def encode_heartbeat(number: int) -> bytes:
+    return _pack((HEARTBEAT, 0, number))
 
 
 def encode_log(level: int, logger: str, text: str) -> bytes:

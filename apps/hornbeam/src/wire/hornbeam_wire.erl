@@ -29,6 +29,7 @@
     call/6,
     more/2,
     cancel/1,
+    heartbeat/1,
     move/1,
     reopen_websocket/5
 ]).
@@ -94,7 +95,8 @@
     | {stopped}
     | {result, Ref :: ref(), Status :: non_neg_integer(), Value :: term()}
     | {item, Ref :: ref(), Value :: binary()}
-    | {moved, stream()}.
+    | {moved, stream()}
+    | {heartbeat, Number :: non_neg_integer()}.
 
 -type name() :: atom().
 -type reason() ::
@@ -251,6 +253,11 @@ more(Ref, Items) ->
 cancel(Ref) ->
     [head(3, ?CANCEL, 0), hornbeam_msgpack:uint(Ref)].
 
+%% @doc Asks whether the worker's loop turns; Python answers with the same number.
+-spec heartbeat(Number :: non_neg_integer()) -> iodata().
+heartbeat(Number) ->
+    [head(3, ?HEARTBEAT, 0), hornbeam_msgpack:uint(Number)].
+
 %% What every message opens with, as one small binary.
 -spec head(Elements :: 2..15, code(), stream()) -> binary().
 head(N, Code, Stream) when Stream < 16#80 ->
@@ -397,6 +404,7 @@ payload(_, Name, _) -> {error, {bad_field, Name, bin}}.
 
 -spec layout(byte()) -> layout() | undefined.
 layout(?CREDIT) -> {credit, both, [uint, uint]};
+layout(?HEARTBEAT) -> {heartbeat, worker, [uint]};
 layout(?HELLO) -> {hello, worker, [uint, map]};
 layout(?READY) -> {ready, worker, [map]};
 layout(?FAILED) -> {failed, worker, [str, str, str, str]};

@@ -23,6 +23,7 @@
 
 %% both ways
 -define(CREDIT, 9).
+-define(HEARTBEAT, 16).
 
 %% Python -> BEAM
 -define(HELLO, 33).

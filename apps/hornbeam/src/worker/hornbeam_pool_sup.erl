@@ -22,7 +22,7 @@ init({Name, Api, #{shutdown_timeout := Timeout} = Options}) ->
     Workers = #{id => hornbeam_worker_sup,
                 start => {hornbeam_worker_sup, start_link, []},
                 type => supervisor},
-    Pool = #{id => hornbeam_pool,
-             start => {hornbeam_pool, start_link, [Name, self(), Api, Options]},
+    Pool = #{id => hornbeam_pool_keeper,
+             start => {hornbeam_pool_keeper, start_link, [Name, self(), Api, Options]},
              shutdown => Timeout + 5000},
     {ok, {#{strategy => one_for_all, intensity => 3, period => 10}, [Workers, Pool]}}.

@@ -4,12 +4,13 @@
 %% ops, and may give it to another process. It knows the worker's messages, not its state.
 -module(hornbeam_stream).
 
--export([handle/5, worker/1, load/1, started/1, ended/1]).
+-export([new_counts/0, handle/1, worker/1, load/1, started/1, ended/1]).
 -export([take/3, give_back/1, want/1, close/1, is_slow/1, slow/2]).
+-export([received/2, requests/1, messages/1]).
 -export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
 -export([window/0, is_within_window/1, credit/3, take_credit/1]).
--export_type([handle/0, stream/0, kind/0]).
+-export_type([handle/0, counts/0, stream/0, kind/0]).
 
 -record(handle, {
     worker :: pid(),
@@ -17,7 +18,7 @@
     pool :: pid(),
     %% how many streams the worker runs at once
     limit :: pos_integer() | infinity,
-    counts :: atomics:atomics_ref(),
+    counts :: counts(),
     %% who moves what a client has in Erlang from one worker to another
     adoption :: {Api :: module(), hornbeam_worker_events:events()},
     %% the place that was taken, to open one stream on
@@ -36,23 +37,33 @@
 
 -type kind() :: http | websocket.
 
+-opaque counts() :: atomics:atomics_ref().
+
 %% The atomics: the last stream number given out, places that are taken (the streams that the app
 %% has not ended among them), whether the pool wants to know of room, whether the worker's loop is
-%% slow to turn.
+%% slow to turn, messages that WebSockets' clients have sent.
 -define(LAST, 1).
 -define(OPEN, 2).
 -define(WANTED, 3).
 -define(SLOW, 4).
+-define(MESSAGES, 5).
 
 %% So many places are taken of a worker that gives none any more.
 -define(CLOSED, (1 bsl 40)).
 
+%% @doc What is counted of a new worker.
+-spec new_counts() -> counts().
+new_counts() ->
+    atomics:new(5, []).
+
 %% @doc The handle of a worker and its writer, which tells its pool of room.
--spec handle(Worker :: pid(), Writer :: pid(), Pool :: pid(), Limit :: pos_integer() | infinity,
-             {Api :: module(), hornbeam_worker_events:events()}) -> handle().
-handle(Worker, Writer, Pool, Limit, Adoption) ->
-    #handle{worker = Worker, writer = Writer, pool = Pool, limit = Limit, adoption = Adoption,
-            counts = atomics:new(4, [])}.
+-spec handle(#{worker := pid(), writer := pid(), pool := pid(),
+               limit := pos_integer() | infinity, counts := counts(),
+               adoption := {Api :: module(), hornbeam_worker_events:events()}}) -> handle().
+handle(#{worker := Worker, writer := Writer, pool := Pool, limit := Limit, counts := Counts,
+         adoption := Adoption}) ->
+    #handle{worker = Worker, writer = Writer, pool = Pool, limit = Limit, counts = Counts,
+            adoption = Adoption}.
 
 %% @doc The process behind a handle.
 -spec worker(handle()) -> pid().
@@ -136,6 +147,21 @@ is_slow(#handle{counts = Counts}) ->
 -spec slow(handle(), boolean()) -> ok.
 slow(#handle{counts = Counts}, true) -> atomics:put(Counts, ?SLOW, 1);
 slow(#handle{counts = Counts}, false) -> atomics:put(Counts, ?SLOW, 0).
+
+%% @doc Count messages of WebSockets' clients; the writer calls this.
+-spec received(non_neg_integer(), counts()) -> ok.
+received(0, _Counts) -> ok;
+received(Messages, Counts) -> atomics:add(Counts, ?MESSAGES, Messages).
+
+%% @doc How many requests and handshakes the worker was given.
+-spec requests(handle()) -> non_neg_integer().
+requests(#handle{counts = Counts}) ->
+    atomics:get(Counts, ?LAST).
+
+%% @doc How many messages of WebSockets' clients the worker was given.
+-spec messages(handle()) -> non_neg_integer().
+messages(#handle{counts = Counts}) ->
+    atomics:get(Counts, ?MESSAGES).
 
 %% @doc Open a stream that the calling process owns; `Op' makes the opening op from its number.
 %%

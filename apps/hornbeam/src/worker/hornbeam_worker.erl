@@ -1,26 +1,42 @@
 %% One worker: a Python process of the pool, and the Erlang process that owns its port.
 %%
-%%            hello, ready             stop/2
-%%   starting ────────────▶ ready ────────────────▶ draining ──▶ end
-%%       │ failed, late       │ exit, bad bytes         │ stopped, or its time is over
-%%       └────────────────────┴────────▶ end ◀──────────┘
+%%            hello, ready         retire/4            no stream is left,
+%%   starting ───────────▶ ready ─────────▶ retiring ─────────┐ or drain_timeout is over
+%%       │ failed, late     │ stop/2             │ stop/2       ▼
+%%       │                  └────────────────────┴────────▶ draining
+%%       │                  exit, bad bytes, hung, too large    │ stopped, or its time is over
+%%       └─────────────────────────▶ end ◀──────────────────────┘
 %%
 %% In `ready' it routes: it looks at the code and the stream's number of what Python says and
 %% sends the rest on, undecoded, to the process that owns the stream. It never writes to the
 %% port (a full pipe would stop the routing); the linked writer does. When it ends, for any
-%% reason, the Python process is dead and whoever monitors it learns why.
+%% reason, the Python process is dead and whoever monitors it learns why:
+%% `{shutdown, Why}' with stopped, hung, failed, {exited, Status}, {broke_the_wire, _} or
+%% {too_large, Bytes}.
+%%
+%% `retiring' is `ready' without new streams: the WebSockets' connections are told
+%% `{retiring, Number, Reason}', batch by batch, and may move to another worker; requests finish.
+%%
+%% A heartbeat a second asks whether Python's loop turns. A worker that is late with its answer
+%% gets new streams last; one that does not answer in worker_hang_timeout is hung: its threads'
+%% stacks are logged, then it is killed.
 -module(hornbeam_worker).
 -behaviour(gen_statem).
 
 -include_lib("kernel/include/logger.hrl").
 -include("../wire/hornbeam_wire.hrl").
 
--export([start_link/1, stop/2, describe/1, owners/2]).
--export([init/1, callback_mode/0, starting/3, ready/3, draining/3, terminate/3]).
--export_type([start/0]).
+-export([start_link/1, stop/2, retire/4, kill/2, describe/1, owners/2]).
+-export([init/1, callback_mode/0, starting/3, ready/3, retiring/3, draining/3,
+         terminate/3]).
+-export_type([start/0, retirement/0]).
 
 -type start() :: #{pool := pid(), name := binary(), python := file:filename(),
                    api := module(), options := hornbeam_config:options()}.
+
+-type retirement() :: recycled | reloaded | shrunk.
+%% Why a worker is given up in an orderly way: it has done enough, the code was loaded anew, fewer
+%% are wanted.
 
 -record(data, {
     start :: start(),
@@ -46,6 +62,10 @@
     read = 0 :: non_neg_integer(),
     unmeasured = 0 :: non_neg_integer(),
     started :: integer(),
+    pulse :: hornbeam_worker_pulse:pulse(),
+    dump = none :: hornbeam_os_process:dump(),
+    %% why it retires, and what it has to stop once it has drained (ms)
+    retirement :: {retirement(), non_neg_integer()} | undefined,
     %% what hello and ready told about the process; undefined before hello
     about :: #{atom() => term()} | undefined
 }).
@@ -70,7 +90,15 @@
 %% Python is asked to stop within a time; this long past it (ms) we wait for it to be gone.
 -define(STOP_SLACK, 1000).
 
-%% @doc Start a worker. It reports to its pool: `{worker_ready, Pid, Handle}', or
+%% How many WebSockets are told at a time that the worker retires, and the pause after them (ms).
+-define(BATCH, 100).
+-define(BATCH_PAUSE, 50).
+
+%% How often, and how many times, the stacks of a hung process are looked for (ms).
+-define(STACK_PAUSE, 50).
+-define(STACK_TRIES, 20).
+
+%% @doc Start a worker. It reports to its pool: `{worker_ready, Pid, Handle, OsPid}', or
 %% `{worker_failed, Pid, Reason}' before it ends.
 -spec start_link(start()) -> {ok, pid()} | {error, term()}.
 start_link(Start) ->
@@ -80,6 +108,17 @@ start_link(Start) ->
 -spec stop(pid(), non_neg_integer()) -> ok.
 stop(Worker, Timeout) ->
     gen_statem:cast(Worker, {stop, Timeout}).
+
+%% @doc Have a worker end once its streams have, or after `Drain' milliseconds; then it has `Stop'
+%% milliseconds for an orderly end.
+-spec retire(pid(), retirement(), Drain :: non_neg_integer(), Stop :: non_neg_integer()) -> ok.
+retire(Worker, Reason, Drain, Stop) ->
+    gen_statem:cast(Worker, {retire, Reason, Drain, Stop}).
+
+%% @doc End a worker at once; it exits with `{shutdown, Reason}'.
+-spec kill(pid(), Reason :: term()) -> ok.
+kill(Worker, Reason) ->
+    gen_statem:cast(Worker, {kill, Reason}).
 
 %% @doc What to tell a person about this worker; error when it has ended.
 -spec describe(pid()) -> {ok, #{atom() => term()}} | error.
@@ -114,18 +153,22 @@ init(#{python := Python, options := #{startup_timeout := Timeout} = Options} = S
             {stop, {shutdown, {port, Reason}}}
     end.
 
-new(Port, Start) ->
+new(Port, #{options := #{worker_hang_timeout := HangTimeout}} = Start) ->
+    Counts = hornbeam_stream:new_counts(),
     Ops = hornbeam_worker_ops:new(),
-    Writer = hornbeam_worker_writer:start_link(Port, Ops),
+    Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     Events = hornbeam_worker_events:new(Writer),
     #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
-          writer = Writer, handle = handle(Writer, Events, Start), events = Events, ops = Ops,
-          log = hornbeam_worker_log:new(erlang:monotonic_time(millisecond)),
+          writer = Writer, handle = handle(Writer, Counts, Events, Start), events = Events,
+          ops = Ops, log = hornbeam_worker_log:new(now_ms()),
+          pulse = hornbeam_worker_pulse:new(HangTimeout),
           buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(),
           started = erlang:monotonic_time(second)}.
 
-handle(Writer, Events, #{pool := Pool, api := Api, options := #{worker_connections := Limit}}) ->
-    hornbeam_stream:handle(self(), Writer, Pool, Limit, {Api, Events}).
+handle(Writer, Counts, Events, #{pool := Pool, api := Api, options := Options}) ->
+    hornbeam_stream:handle(#{worker => self(), writer => Writer, pool => Pool,
+                             limit => maps:get(worker_connections, Options), counts => Counts,
+                             adoption => {Api, Events}}).
 
 %% @private
 -spec starting(gen_statem:event_type(), term(), #data{}) ->
@@ -138,8 +181,25 @@ starting(Type, Event, Data) ->
 %% @private
 -spec ready(gen_statem:event_type(), term(), #data{}) ->
     gen_statem:event_handler_result(atom()).
+ready(cast, {retire, Reason, Drain, Stop}, #data{streams = Streams} = Data) ->
+    Sockets = hornbeam_worker_streams:sockets(Streams),
+    drained({next_state, retiring, Data#data{retirement = {Reason, Stop}},
+             [{{timeout, drain}, Drain, over}, {{timeout, tell}, 0, Sockets}]});
 ready(Type, Event, Data) ->
     in_any_state(Type, Event, ready, Data).
+
+%% @private
+-spec retiring(gen_statem:event_type(), term(), #data{}) ->
+    gen_statem:event_handler_result(atom()).
+retiring({timeout, tell}, Sockets, Data) ->
+    tell(Sockets, Data);
+retiring({timeout, drain}, over, Data) ->
+    close_sockets(Data),
+    {next_state, draining, Data, stop_actions(Data)};
+retiring(cast, {retire, _, _, _}, _Data) ->
+    keep_state_and_data;
+retiring(Type, Event, Data) ->
+    drained(in_any_state(Type, Event, retiring, Data)).
 
 %% @private
 -spec draining(gen_statem:event_type(), term(), #data{}) ->
@@ -149,6 +209,12 @@ draining({timeout, drain}, over, Data) ->
                  #{domain => [hornbeam]}),
     {stop, {shutdown, stopped}, Data};
 draining(cast, {stop, _}, _Data) ->
+    keep_state_and_data;
+draining(cast, {retire, _, _, _}, _Data) ->
+    keep_state_and_data;
+draining({timeout, OfAnotherState}, _, _Data)
+        when OfAnotherState =:= startup; OfAnotherState =:= beat; OfAnotherState =:= late;
+             OfAnotherState =:= tell ->
     keep_state_and_data;
 draining(Type, Event, Data) ->
     in_any_state(Type, Event, draining, Data).
@@ -185,6 +251,13 @@ in_any_state(info, {Port, {exit_status, Status}}, State, #data{port = Port} = Da
     ended(State, Data#data{exit = {status, Status}, os_pid = undefined});
 in_any_state(info, {Port, eof}, State, #data{port = Port} = Data) ->
     ended(State, Data#data{eof = true});
+in_any_state({timeout, beat}, beat, _State, Data) ->
+    beat(Data);
+in_any_state({timeout, late}, late, _State, #data{pulse = Pulse, handle = Handle}) ->
+    hornbeam_stream:slow(Handle, hornbeam_worker_pulse:is_late(Pulse)),
+    keep_state_and_data;
+in_any_state({timeout, stacks}, {Silent, Read, Tries}, _State, Data) ->
+    await_stacks(Silent, Read, Tries, Data);
 in_any_state({timeout, ending}, over, State, Data) ->
     gone(State, Data);
 in_any_state(info, {'EXIT', Port, _Reason}, State, #data{port = Port} = Data) ->
@@ -192,17 +265,26 @@ in_any_state(info, {'EXIT', Port, _Reason}, State, #data{port = Port} = Data) ->
 in_any_state(info, {'EXIT', _Writer, Reason}, _State, Data) ->
     {stop, Reason, Data};
 in_any_state(cast, {stop, Timeout}, _State, Data) ->
-    write(hornbeam_wire:stop(Timeout), Data),
-    {next_state, draining, Data, [{{timeout, drain}, Timeout + ?STOP_SLACK, over}]};
+    {next_state, draining, Data, stopping(Timeout, Data)};
+in_any_state(cast, {retire, _, _, Timeout}, starting, Data) ->
+    {next_state, draining, Data, stopping(Timeout, Data)};
+in_any_state(cast, {kill, Reason}, _State, Data) ->
+    {stop, {shutdown, Reason}, Data};
 in_any_state({call, From}, describe, State, Data) ->
     {keep_state_and_data, [{reply, From, description(State, Data)}]};
 in_any_state({call, From}, {owners, Kind}, _State, #data{streams = Streams}) ->
     {keep_state_and_data, [{reply, From, hornbeam_worker_streams:owners(Kind, Streams)}]}.
 
-description(State, #data{os_pid = OsPid, handle = Handle, started = Started} = Data) ->
+description(State, #data{os_pid = OsPid, handle = Handle, pulse = Pulse} = Data) ->
+    #data{started = Started} = Data,
     maps:merge(about(Data),
                #{name => name(Data), os_pid => OsPid, state => State,
                  streams => hornbeam_stream:load(Handle),
+                 requests => hornbeam_stream:requests(Handle),
+                 messages => hornbeam_stream:messages(Handle),
+                 rss => hornbeam_os_process:rss(OsPid),
+                 latency => hornbeam_worker_pulse:latency(Pulse),
+                 slow => hornbeam_stream:is_slow(Handle),
                  seconds => erlang:monotonic_time(second) - Started}).
 
 about(#data{about = undefined}) -> #{};
@@ -213,7 +295,7 @@ about(#data{about = About}) -> About.
 terminate(_Reason, _State, #data{os_pid = undefined}) ->
     ok;
 terminate(_Reason, _State, #data{os_pid = OsPid}) ->
-    hornbeam_worker_port:kill(OsPid).
+    hornbeam_os_process:kill(OsPid).
 
 %% What Python says.
 
@@ -260,10 +342,10 @@ route_all([Frame | Frames], State, Data) ->
     end.
 
 became_ready(Frames, #data{start = #{pool := Pool}, handle = Handle} = Data) ->
-    Pool ! {worker_ready, self(), Handle},
+    Pool ! {worker_ready, self(), Handle, Data#data.os_pid},
     case route_all(Frames, ready, Data) of
         {next_state, ready, Data1} ->
-            {next_state, ready, Data1, [{{timeout, startup}, cancel}]};
+            {next_state, ready, Data1, [{{timeout, startup}, cancel}, next_beat(Data1)]};
         Ended ->
             Ended
     end.
@@ -299,12 +381,20 @@ decoded(_Fun, {error, Reason}, _Data) -> {error, Reason}.
 about_itself(starting, {hello, Version, About}, #data{about = undefined} = Data) ->
     hello(hornbeam_wire:version(), Version, Data#data{about = known(About)});
 about_itself(starting, {ready, About}, #data{about = Known} = Data) when is_map(Known) ->
-    {ready, Data#data{about = maps:merge(Known, known(About))}};
+    {ready, Data#data{about = maps:merge(Known, known(About)), dump = dump(About)}};
 about_itself(starting, {failed, Stage, Class, Message, Traceback}, _Data) ->
     {failed, {python, #{stage => Stage, class => Class, message => Message,
                         traceback => Traceback}}};
 about_itself(_State, {log, Level, Logger, Text}, Data) ->
     {ok, log(Level, Logger, Text, Data)};
+about_itself(_State, {heartbeat, Number}, #data{pulse = Pulse0, handle = Handle} = Data) ->
+    case hornbeam_worker_pulse:answer(Number, now_ms(), Pulse0) of
+        {ok, Pulse} ->
+            hornbeam_stream:slow(Handle, false),
+            {ok, Data#data{pulse = Pulse}};
+        error ->
+            {error, {no_such_heartbeat, Number}}
+    end;
 about_itself(_State, {credit, 0, Bytes, _Messages}, #data{events = Events} = Data) ->
     case hornbeam_worker_events:taken(Events, Bytes) of
         true -> {ok, Data};
@@ -355,6 +445,9 @@ known(About) ->
 kept(Text) when is_binary(Text), byte_size(Text) =< ?SHOWN -> binary:copy(Text);
 kept(Bool) when is_boolean(Bool) -> Bool;
 kept(_Other) -> undefined.
+
+dump(#{<<"stacks">> := [Signal, Fd]}) when is_integer(Signal), is_integer(Fd) -> {Signal, Fd};
+dump(_About) -> none.
 
 start_config(#data{start = #{name := Name, options := Options}}) ->
     #{app := App, worker_class := Interface, pythonpath := Path, root_path := RootPath,
@@ -440,7 +533,8 @@ opened(Kind, Number, Owner, Client, Account, Op, #data{streams = Streams0} = Dat
     Streams = hornbeam_worker_streams:open(Kind, Number, Owner, Client, Account, Streams0),
     Data#data{streams = Streams}.
 
-bound(Number, Owner, #data{streams = Streams0} = Data) ->
+bound(Number, Owner, #data{streams = Streams0, retirement = Retirement} = Data) ->
+    _ = [Owner ! {retiring, Number, Reason} || {Reason, _} <- [Retirement]],
     Data#data{streams = hornbeam_worker_streams:bind(Number, Owner, Streams0)}.
 
 owner_down(Number, Ref, #data{streams = Streams0} = Data) ->
@@ -463,6 +557,85 @@ app_ended(Number, Frame, #data{streams = Streams0, handle = Handle} = Data) ->
         {error, Reason} ->
             {error, {Reason, Number}}
     end.
+
+%% Retirement.
+
+%% Batch by batch, so that not all clients move at the same moment.
+tell(Sockets, #data{retirement = {Reason, _}}) ->
+    {Batch, Rest} = lists:split(min(?BATCH, length(Sockets)), Sockets),
+    lists:foreach(fun({Number, Owner}) -> Owner ! {retiring, Number, Reason} end, Batch),
+    {keep_state_and_data, [{{timeout, tell}, ?BATCH_PAUSE, Rest} || Rest =/= []]}.
+
+%% The last stream has ended, and no other can be opened.
+drained({next_state, retiring, Data}) -> drained({next_state, retiring, Data, []});
+drained({keep_state, Data}) -> drained({next_state, retiring, Data, []});
+drained({next_state, retiring, #data{handle = Handle} = Data, Actions}) ->
+    case hornbeam_stream:close(Handle) of
+        closed -> {next_state, draining, Data, stop_actions(Data)};
+        busy -> {next_state, retiring, Data, Actions}
+    end;
+drained(Other) -> Other.
+
+stop_actions(#data{retirement = {_, Timeout}} = Data) ->
+    stopping(Timeout, Data).
+
+stopping(Timeout, Data) ->
+    write(hornbeam_wire:stop(Timeout), Data),
+    [{{timeout, drain}, Timeout + ?STOP_SLACK, over}].
+
+%% In the app's name, so that the connection closes as it always does: the client gets the code,
+%% and then the app.
+close_sockets(#data{streams = Streams}) ->
+    lists:foreach(fun({Number, Owner}) ->
+        Close = [?CLOSE, Number, 1012, hornbeam_msgpack:bytes(<<"the app's process is replaced">>)],
+        Owner ! {stream, Number, iolist_to_binary(hornbeam_msgpack:encode(Close))}
+    end, hornbeam_worker_streams:sockets(Streams)).
+
+%% Heartbeats.
+
+next_beat(#data{pulse = Pulse}) ->
+    {{timeout, beat}, hornbeam_worker_pulse:interval(Pulse), beat}.
+
+beat(#data{pulse = Pulse0} = Data) ->
+    case hornbeam_worker_pulse:beat(now_ms(), Pulse0) of
+        {send, Number, Pulse} ->
+            write(hornbeam_wire:heartbeat(Number), Data),
+            {keep_state, Data#data{pulse = Pulse},
+             [next_beat(Data), {{timeout, late}, hornbeam_worker_pulse:late_after(Pulse), late}]};
+        {wait, Pulse} ->
+            {keep_state, Data#data{pulse = Pulse}, [next_beat(Data)]};
+        {hung, Silent} ->
+            hung(Silent, Data)
+    end.
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+hung(Silent, #data{os_pid = undefined} = Data) ->
+    hung(Silent, <<>>, Data);
+hung(Silent, #data{os_pid = OsPid, dump = Dump} = Data) ->
+    case hornbeam_os_process:ask_for_stacks(OsPid, Dump) of
+        ok -> {keep_state, Data, [stacks_later(Silent, <<>>, ?STACK_TRIES)]};
+        unknown -> hung(Silent, <<>>, Data)
+    end.
+
+stacks_later(Silent, Read, Tries) ->
+    {{timeout, stacks}, ?STACK_PAUSE, {Silent, Read, Tries}}.
+
+%% Nothing says that Python has written all, but that it writes no more.
+await_stacks(Silent, Before, Tries, #data{os_pid = OsPid, dump = Dump} = Data)
+        when OsPid =/= undefined, Tries > 0 ->
+    case hornbeam_os_process:stacks(OsPid, Dump) of
+        Before when Before =/= <<>> -> hung(Silent, Before, Data);
+        Read -> {keep_state_and_data, [stacks_later(Silent, Read, Tries - 1)]}
+    end;
+await_stacks(Silent, Read, _Tries, Data) ->
+    hung(Silent, Read, Data).
+
+hung(Silent, Stacks, #data{os_pid = OsPid} = Data) ->
+    ?LOG_ERROR(#{what => worker_hung, worker => name(Data), os_pid => OsPid,
+                 milliseconds => Silent, at => hornbeam_os_process:handler(Stacks),
+                 stacks => Stacks}, #{domain => [hornbeam]}),
+    {stop, {shutdown, hung}, Data}.
 
 %% The calls into the app.
 

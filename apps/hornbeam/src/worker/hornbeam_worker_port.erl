@@ -1,10 +1,10 @@
-%% One Python process as an Erlang port: how it is started, written to and killed.
+%% One Python process as an Erlang port: how it is started and written to.
 %%
 %% The only `open_port' of the application. Descriptors 3 and 4 carry the wire (docs/wire.md);
 %% standard input, output and error stay the node's own.
 -module(hornbeam_worker_port).
 
--export([open/2, os_pid/1, read/1, write/2, kill/1]).
+-export([open/2, os_pid/1, read/1, write/2]).
 
 %% Queue sizes at which the port suspends and resumes whoever writes to it.
 -define(BUSY_LIMITS, {262144, 1048576}).
@@ -51,9 +51,3 @@ write(Port, Ops) ->
     catch
         error:badarg -> false
     end.
-
-%% @doc End a process that must not live on, whatever it is doing.
--spec kill(OsPid :: pos_integer()) -> ok.
-kill(OsPid) ->
-    _ = os:cmd("kill -9 " ++ integer_to_list(OsPid) ++ " 2>/dev/null"),
-    ok.

@@ -23,7 +23,7 @@
 
 -export([new/0, open/4, open/6, hand_over/3, bind/3, owner_down/3, closed/2]).
 -export([deliver/4, moved/3, ended/3]).
--export([owners/2, client/2, is_known/2]).
+-export([owners/2, sockets/1, client/2, is_known/2]).
 -export_type([streams/0, client/0, fault/0]).
 
 -type owner() :: {open, pid(), reference()}
@@ -228,6 +228,12 @@ is_known(Number, #streams{highest = Highest}) ->
 owners(Kind, #streams{entries = Entries}) ->
     [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
                           Owner =/= gone].
+
+%% @doc The WebSockets that are open, with their connections' processes.
+-spec sockets(streams()) -> [{pos_integer(), pid()}].
+sockets(#streams{entries = Entries}) ->
+    [{Number, Owner} || {Number, #entry{kind = websocket, accepted = true,
+                                        owner = {open, Owner, _}}} <- maps:to_list(Entries)].
 
 %% @doc The client's side of a stream.
 -spec client(pos_integer(), streams()) -> client().

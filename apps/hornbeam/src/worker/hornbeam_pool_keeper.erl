@@ -1,0 +1,521 @@
+%% The process that keeps the workers of one pool: starts them together, replaces them, drains
+%% them at the end.
+%%
+%% A pool has N places; each has a worker that serves. A worker in a place:
+%%
+%%   serving ───────────────┐ its successor took over, or the place is no more
+%%      ▲ all are ready     ▼
+%%   successor           leaving ──▶ end
+%%
+%% While it starts, the first failure fails the pool. Once it serves, a worker that died is
+%% replaced at once, and with growing pauses when the replacement does not last
+%% (hornbeam_restarts). One that has done enough (hornbeam_recycling), and all of them at a reload,
+%% are replaced by successors that are ready first (hornbeam_replacement), one round at a time.
+-module(hornbeam_pool_keeper).
+-behaviour(gen_server).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([start_link/4]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([reload_error/0]).
+
+-type place() :: pos_integer().
+-type reload_error() :: not_serving | reloading | hornbeam_worker_failure:explained().
+
+-record(worker, {
+    place :: place(),
+    role :: serving | successor | leaving,
+    limits :: hornbeam_recycling:limits(),
+    %% known from its being ready on
+    handle :: hornbeam_stream:handle() | undefined,
+    os_pid :: hornbeam_os_process:os_pid() | undefined,
+    ready_at :: integer() | undefined
+}).
+
+%% The history of a place.
+-record(place, {
+    %% deaths in a row of workers that did not last
+    failures = 0 :: non_neg_integer(),
+    restarts = 0 :: non_neg_integer(),
+    last_end = none :: term()
+}).
+
+-record(state, {
+    name :: hornbeam_pool:name(),
+    sup :: pid(),
+    workers_sup :: pid() | undefined,
+    api :: module(),
+    options :: hornbeam_config:options(),
+    python :: file:filename() | undefined,
+    phase = starting :: starting | serving | {failed, hornbeam_worker_failure:explained()},
+    %% who waits for the end of the start
+    starters = [] :: [gen_server:from()],
+    places = #{} :: #{place() => #place{}},
+    workers = #{} :: #{pid() => #worker{}},
+    queue :: hornbeam_pool_queue:queue(),
+    round = none :: {hornbeam_replacement:replacement(), gen_server:from() | nobody} | none,
+    %% rounds of recycling in a row that failed, and when the next may begin
+    failed_rounds = 0 :: non_neg_integer(),
+    next_round :: integer(),
+    ended = #{} :: #{atom() => pos_integer()}
+}).
+
+%% How often it is looked who has done enough (ms).
+-define(CHECK, 500).
+
+%% Past shutdown_timeout (ms) a worker has been killed and is only waited for.
+-define(STOP_SLACK, 2000).
+
+%% @doc Start the process that keeps the workers of a pool, under the pool's supervisor.
+-spec start_link(hornbeam_pool:name(), Sup :: pid(), Api :: module(),
+                 hornbeam_config:options()) -> gen_server:start_ret().
+start_link(Name, Sup, Api, Options) ->
+    gen_server:start_link(?MODULE, {Name, Sup, Api, Options}, []).
+
+%% @private
+-spec init({hornbeam_pool:name(), pid(), module(), hornbeam_config:options()}) ->
+    {ok, #state{}, {continue, start}}.
+init({Name, Sup, Api, #{queue_max := Max, queue_timeout := Timeout} = Options}) ->
+    process_flag(trap_exit, true),
+    Waiting = atomics:new(1, []),
+    ok = hornbeam_pool_row:write(Name, self(), Waiting),
+    {ok, #state{name = Name, sup = Sup, api = Api, options = Options, next_round = now_ms(),
+                queue = hornbeam_pool_queue:new(Max, Timeout, Waiting)},
+     {continue, start}}.
+
+%% @private
+-spec handle_continue(start, #state{}) -> {noreply, #state{}}.
+handle_continue(start, #state{options = Options} = State) ->
+    case hornbeam_config:python(Options) of
+        {ok, Python} -> {noreply, start_all(State#state{python = Python})};
+        {error, Reason} -> {noreply, fail(Reason, State)}
+    end.
+
+start_all(#state{sup = Sup, options = #{workers := Workers} = Options} = State) ->
+    {_, WorkersSup, _, _} =
+        lists:keyfind(hornbeam_worker_sup, 1, supervisor:which_children(Sup)),
+    _ = [check_later() || hornbeam_recycling:is_asked_for(Options)],
+    lists:foldl(fun add_place/2, State#state{workers_sup = WorkersSup}, lists:seq(1, Workers)).
+
+add_place(Place, State) ->
+    start_serving(Place, put_place(Place, #place{}, State)).
+
+start_serving(Place, State0) ->
+    case start_worker(Place, serving, State0) of
+        {ok, _Pid, State} -> State;
+        {error, Reason} -> not_started(Place, Reason, State0)
+    end.
+
+start_worker(Place, Role, #state{workers = Workers, options = Options} = State) ->
+    case hornbeam_worker_sup:start_worker(State#state.workers_sup, start(Place, State)) of
+        {ok, Pid} ->
+            _ = erlang:monitor(process, Pid),
+            Limits = hornbeam_recycling:limits(Options, fun draw/1),
+            Worker = #worker{place = Place, role = Role, limits = Limits},
+            {ok, Pid, State#state{workers = Workers#{Pid => Worker}}};
+        {error, {shutdown, Reason}} ->
+            {error, Reason}
+    end.
+
+draw(Most) -> rand:uniform(Most + 1) - 1.
+
+start(Place, #state{api = Api, options = Options, python = Python}) ->
+    #{pool => self(), name => worker_name(Place), python => Python, api => Api,
+      options => Options}.
+
+worker_name(Place) ->
+    <<"worker-", (integer_to_binary(Place))/binary>>.
+
+%% @private
+-spec handle_call(await_ready | options | info | names | {find, binary()} | reload
+                  | {set_workers, pos_integer()}, gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(await_ready, _From, #state{phase = serving} = State) ->
+    {reply, ok, State};
+handle_call(await_ready, _From, #state{phase = {failed, Why}} = State) ->
+    {reply, {error, Why}, State};
+handle_call(await_ready, From, #state{starters = Starters} = State) ->
+    {noreply, State#state{starters = [From | Starters]}};
+handle_call(options, _From, #state{options = Options} = State) ->
+    {reply, Options, State};
+handle_call({find, Name}, _From, State) ->
+    {reply, found([Pid || {Pid, #worker{place = Place}} <- serving(State),
+                          worker_name(Place) =:= Name]),
+     State};
+handle_call(info, _From, State) ->
+    {reply, {info(State), described(State)}, State};
+handle_call(names, _From, #state{workers = Workers} = State) ->
+    {reply, maps:map(fun(_, #worker{place = Place}) -> worker_name(Place) end, Workers), State};
+handle_call(reload, From, State) ->
+    case may_change(State) of
+        ok -> {noreply, begin_round(reloaded, all_places(State), From, end_round(State))};
+        {error, _} = Error -> {reply, Error, State}
+    end;
+handle_call({set_workers, Workers}, _From, State) ->
+    case may_change(State) of
+        ok -> {reply, ok, resized(Workers, end_round(State))};
+        {error, _} = Error -> {reply, Error, State}
+    end.
+
+found([Pid]) -> {ok, Pid};
+found([]) -> {error, no_worker}.
+
+%% A round of recycling gives way, a reload does not.
+may_change(#state{phase = Phase}) when Phase =/= serving -> {error, not_serving};
+may_change(#state{round = {_, From}}) when From =/= nobody -> {error, reloading};
+may_change(_State) -> ok.
+
+info(#state{options = Options, queue = Queue, places = Places, ended = Ended}) ->
+    #{app => maps:get(app, Options), waiting => hornbeam_pool_queue:count(Queue), ended => Ended,
+      restarts => lists:sum([Restarts || #place{restarts = Restarts} <- maps:values(Places)])}.
+
+described(#state{workers = Workers, places = Places}) ->
+    Sorted = lists:sort([{Place, Pid} || {Pid, #worker{place = Place}} <- maps:to_list(Workers)]),
+    [{Pid, history(maps:get(Place, Places, #place{}))} || {Place, Pid} <- Sorted].
+
+history(#place{restarts = Restarts, last_end = LastEnd}) ->
+    #{restarts => Restarts, last_end => LastEnd}.
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({wait, Ref, Pid}, #state{queue = Queue} = State) ->
+    {noreply, serve(State#state{queue = hornbeam_pool_queue:join(Ref, Pid, Queue)})};
+handle_info({room, _Worker}, State) ->
+    {noreply, serve(State)};
+handle_info({forget, Ref}, State) ->
+    {noreply, forgotten(Ref, State)};
+handle_info({late, Ref}, #state{queue = Queue} = State) ->
+    {noreply, State#state{queue = hornbeam_pool_queue:late(Ref, Queue)}};
+handle_info({{'DOWN', {waiter, Ref}}, _Ref, process, _Pid, _Reason}, State) ->
+    {noreply, forgotten(Ref, State)};
+handle_info({worker_ready, Pid, Handle, OsPid}, State) ->
+    {noreply, ready(Pid, Handle, OsPid, State)};
+handle_info({worker_failed, Pid, Reason}, #state{workers = Workers} = State) ->
+    {noreply, failed(maps:get(Pid, Workers), Reason, State)};
+handle_info({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = State) ->
+    {Worker, Workers} = maps:take(Pid, Workers0),
+    {noreply, down(Worker, Pid, Reason, published(State#state{workers = Workers}))};
+handle_info({restart, Place}, State) ->
+    {noreply, restart(Place, State)};
+handle_info(check, State) ->
+    check_later(),
+    {noreply, check(State)};
+handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
+    {stop, Reason, State}.
+
+%% Who waits for a place.
+
+serve(#state{queue = Queue} = State) ->
+    Handles = [Handle || {_, #worker{handle = Handle}} <- serving(State)],
+    State#state{queue = hornbeam_pool_queue:serve(Handles, Queue)}.
+
+%% A place that is on its way to who does not want it any more: its worker knows it.
+forgotten(Ref, #state{queue = Queue0, workers = Workers} = State) ->
+    case hornbeam_pool_queue:leave(Ref, Queue0) of
+        {left, Queue} ->
+            State#state{queue = Queue};
+        unknown ->
+            lists:foreach(fun(Pid) -> Pid ! {give_back, Ref} end, maps:keys(Workers)),
+            State
+    end.
+
+%% Workers come.
+
+ready(Pid, Handle, OsPid, #state{workers = Workers} = State) ->
+    Worker0 = maps:get(Pid, Workers),
+    Worker = Worker0#worker{handle = Handle, os_pid = OsPid, ready_at = now_ms()},
+    joined(Worker, Pid, State#state{workers = Workers#{Pid => Worker}}).
+
+joined(#worker{role = serving}, _Pid, State0) ->
+    State = serve(published(State0)),
+    served(length(serving(State)) =:= maps:size(State#state.places), State);
+joined(#worker{role = successor, place = Place}, Pid, #state{round = {Round, From}} = State0) ->
+    State = State0#state{round = {hornbeam_replacement:ready(Pid, Round), From}},
+    case is_served(Place, State) of
+        true -> next_step(State);
+        false -> next_step(take_over(Pid, State))
+    end;
+joined(#worker{role = leaving}, _Pid, State) ->
+    State.
+
+served(true, #state{phase = starting, starters = Starters} = State) ->
+    reply_all(Starters, ok),
+    State#state{phase = serving, starters = []};
+served(_, State) ->
+    State.
+
+failed(#worker{role = serving, place = Place}, Reason, State) ->
+    failed_to_serve(Place, Reason, State);
+failed(#worker{role = successor}, Reason, State) ->
+    abandon_round(Reason, State);
+failed(#worker{role = leaving}, _Reason, State) ->
+    State.
+
+failed_to_serve(_Place, Reason, #state{phase = starting} = State) ->
+    fail(Reason, State);
+failed_to_serve(Place, Reason, State) ->
+    ?LOG_ERROR(#{what => worker_did_not_start, pool => State#state.name, worker => Place,
+                 reason => explained(Reason, State)}, #{domain => [hornbeam]}),
+    State.
+
+not_started(Place, Reason, #state{phase = serving} = State) ->
+    pause(Place, undefined, Reason, failed_to_serve(Place, Reason, State));
+not_started(Place, Reason, State) ->
+    failed_to_serve(Place, Reason, State).
+
+explained(Reason, #state{python = Python}) ->
+    hornbeam_worker_failure:explain(Reason, Python).
+
+%% The first failure of a start speaks for all.
+fail(Reason, #state{starters = Starters} = State) ->
+    Why = explained(Reason, State),
+    reply_all(Starters, {error, Why}),
+    State#state{phase = {failed, Why}, starters = []}.
+
+reply_all(Callers, Reply) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Reply) end, Callers).
+
+%% Workers go.
+
+down(#worker{role = leaving}, _Pid, {shutdown, stopped}, State) ->
+    State;
+down(#worker{role = leaving}, _Pid, Reason, State) ->
+    count_end(kind(Reason), State);
+down(#worker{role = successor}, _Pid, Reason, State) ->
+    abandon_round(ended_early(Reason), State);
+down(Worker, _Pid, Reason, #state{phase = serving} = State) ->
+    replace(Worker, Reason, count_end(kind(Reason), State));
+down(_Worker, _Pid, Reason, #state{phase = starting} = State) ->
+    fail(ended_early(Reason), State);
+down(_Worker, _Pid, _Reason, State) ->
+    State.
+
+ended_early({shutdown, Reason}) -> Reason;
+ended_early(Reason) -> Reason.
+
+kind({shutdown, Reason}) when is_tuple(Reason) -> element(1, Reason);
+kind({shutdown, Reason}) when is_atom(Reason) -> Reason;
+kind(_Reason) -> crashed.
+
+count_end(Kind, #state{ended = Ended} = State) ->
+    State#state{ended = maps:update_with(Kind, fun(Count) -> Count + 1 end, 1, Ended)}.
+
+replace(#worker{place = Place, ready_at = ReadyAt}, Reason, State) ->
+    ?LOG_WARNING(#{what => worker_ended, pool => State#state.name, worker => Place,
+                   reason => Reason}, #{domain => [hornbeam]}),
+    case [{Pid, Handle} || {Pid, #worker{role = successor, place = P, handle = Handle}}
+                               <- maps:to_list(State#state.workers), P =:= Place] of
+        [] -> pause(Place, ReadyAt, Reason, State);
+        [{_Pid, undefined}] -> noted(Place, Reason, State);
+        [{Pid, _Handle}] -> next_step(take_over(Pid, noted(Place, Reason, State)))
+    end.
+
+noted(Place, Reason, #state{places = Places} = State) ->
+    #{Place := History} = Places,
+    put_place(Place, History#place{last_end = Reason}, State).
+
+pause(Place, ReadyAt, Reason, #state{places = Places} = State) ->
+    #{Place := #place{failures = Before} = History} = Places,
+    Failures = hornbeam_restarts:failures(ReadyAt, now_ms(), Before),
+    _ = erlang:send_after(hornbeam_restarts:pause(Failures), self(), {restart, Place}),
+    put_place(Place, History#place{failures = Failures, last_end = Reason}, State).
+
+restart(Place, #state{places = Places} = State) ->
+    case {Places, is_taken(Place, State)} of
+        {#{Place := #place{restarts = Restarts} = History}, false} ->
+            start_serving(Place, put_place(Place, History#place{restarts = Restarts + 1}, State));
+        _ ->
+            State
+    end.
+
+is_taken(Place, #state{workers = Workers}) ->
+    lists:any(fun(#worker{place = P, role = Role}) -> P =:= Place andalso Role =/= leaving end,
+              maps:values(Workers)).
+
+%% Rounds of replacement.
+
+begin_round(Reason, Places, From, State) ->
+    next_step(State#state{round = {hornbeam_replacement:new(Reason, Places), From}}).
+
+next_step(#state{round = none} = State) ->
+    State;
+next_step(#state{round = {Round, From}} = State) ->
+    case hornbeam_replacement:next(Round) of
+        {start, Place, Started} -> start_successor(Place, State#state{round = {Started, From}});
+        {take_over, Pids} -> finish_round(Pids, State);
+        wait -> State
+    end.
+
+start_successor(Place, State0) ->
+    case start_worker(Place, successor, State0) of
+        {ok, Pid, #state{round = {Round, From}} = State} ->
+            next_step(State#state{round = {hornbeam_replacement:started(Pid, Round), From}});
+        {error, Reason} ->
+            abandon_round(Reason, State0)
+    end.
+
+finish_round(Pids, State0) ->
+    #state{round = {_, From}} = State = lists:foldl(fun take_over/2, State0, Pids),
+    _ = [gen_server:reply(From, ok) || From =/= nobody],
+    State#state{round = none, failed_rounds = 0}.
+
+take_over(Pid, #state{round = {Round, From}, workers = Workers} = State0) ->
+    #{Pid := #worker{place = Place} = Worker} = Workers,
+    Reason = hornbeam_replacement:reason(Round),
+    State = retire_place(Place, Reason, State0),
+    Taken = (State#state.workers)#{Pid := Worker#worker{role = serving}},
+    serve(published(State#state{workers = Taken,
+                                round = {hornbeam_replacement:took_over(Pid, Round), From}})).
+
+%% A fresh worker cannot start: nothing changes.
+abandon_round(Reason, #state{round = {Round, From}, failed_rounds = Failed} = State0) ->
+    Why = explained(Reason, State0),
+    ?LOG_ERROR(#{what => worker_not_replaced, pool => State0#state.name,
+                 because => hornbeam_replacement:reason(Round), reason => Why},
+               #{domain => [hornbeam]}),
+    _ = [gen_server:reply(From, {error, Why}) || From =/= nobody],
+    State = end_round(State0),
+    Pause = max(?CHECK, hornbeam_restarts:pause(Failed + 2)),
+    State#state{failed_rounds = Failed + 1, next_round = now_ms() + Pause};
+abandon_round(_Reason, State) ->
+    State.
+
+end_round(#state{round = none} = State) ->
+    State;
+end_round(#state{round = {Round, _}} = State0) ->
+    Successors = hornbeam_replacement:successors(Round),
+    State = lists:foldl(fun stop_worker/2, State0#state{round = none}, Successors),
+    lists:foldl(fun restart/2, State, [Place || Place <- all_places(State),
+                                                not is_taken(Place, State)]).
+
+stop_worker(Pid, #state{workers = Workers, options = #{shutdown_timeout := Timeout}} = State) ->
+    case Workers of
+        #{Pid := Worker} ->
+            hornbeam_worker:stop(Pid, Timeout),
+            State#state{workers = Workers#{Pid := Worker#worker{role = leaving}}};
+        #{} ->
+            State
+    end.
+
+retire_place(Place, Reason, #state{workers = Workers} = State) ->
+    lists:foldl(fun(Pid, Left) -> retire(Pid, Reason, Left) end, State,
+                [Pid || {Pid, #worker{place = P, role = serving}} <- maps:to_list(Workers),
+                        P =:= Place]).
+
+retire(Pid, Reason, #state{workers = Workers, options = Options} = State) ->
+    #{drain_timeout := Drain, shutdown_timeout := Stop} = Options,
+    #{Pid := #worker{place = Place} = Worker} = Workers,
+    ?LOG_NOTICE(#{what => worker_retires, pool => State#state.name, worker => Place,
+                  because => Reason}, #{domain => [hornbeam]}),
+    hornbeam_worker:retire(Pid, Reason, Drain, Stop),
+    Leaving = Workers#{Pid := Worker#worker{role = leaving}},
+    count_end(Reason, retired(Place, Reason, State#state{workers = Leaving})).
+
+retired(Place, Reason, #state{places = Places} = State) ->
+    case Places of
+        #{Place := _} -> noted(Place, Reason, State);
+        #{} -> State
+    end.
+
+%% The number of places.
+
+resized(Workers, #state{places = Places, options = Options} = State0) ->
+    State = State0#state{options = Options#{workers => Workers}},
+    {Left, TooMany} = lists:partition(fun(Place) -> Place =< Workers end, maps:keys(Places)),
+    Fewer = lists:foldl(fun remove_place/2, State, TooMany),
+    published(lists:foldl(fun add_place/2, Fewer, lists:seq(1, Workers) -- Left)).
+
+remove_place(Place, #state{places = Places} = State) ->
+    retire_place(Place, shrunk, State#state{places = maps:remove(Place, Places)}).
+
+%% Who has done enough.
+
+check_later() ->
+    _ = erlang:send_after(?CHECK, self(), check),
+    ok.
+
+check(#state{phase = serving} = State) ->
+    Verdicts = [{verdict(Worker), Pid, Worker}
+                || {Pid, #worker{handle = Handle} = Worker} <- maps:to_list(State#state.workers),
+                   Handle =/= undefined],
+    lists:foreach(fun kill_if_far_too_large/1, Verdicts),
+    Due = [{Why, Place} || {{recycle, Why}, _, #worker{place = Place, role = serving}} <- Verdicts],
+    recycle(lists:sort(Due), State);
+check(State) ->
+    State.
+
+verdict(#worker{handle = Handle, os_pid = OsPid, ready_at = ReadyAt, limits = Limits}) ->
+    Facts = #{requests => hornbeam_stream:requests(Handle) + hornbeam_stream:messages(Handle),
+              age => now_ms() - ReadyAt, rss => hornbeam_os_process:rss(OsPid)},
+    hornbeam_recycling:verdict(Facts, Limits).
+
+kill_if_far_too_large({kill, Pid, #worker{os_pid = OsPid}}) ->
+    hornbeam_worker:kill(Pid, {too_large, hornbeam_os_process:rss(OsPid)});
+kill_if_far_too_large(_) ->
+    ok.
+
+%% One at a time, and the next when the last is gone.
+recycle([{Why, Place} | _], #state{round = none, next_round = Next} = State) ->
+    IsCalm = now_ms() >= Next andalso
+        [] =:= [leaving || #worker{role = leaving} <- maps:values(State#state.workers)],
+    case IsCalm of
+        true ->
+            ?LOG_NOTICE(#{what => worker_has_done_enough, pool => State#state.name,
+                          worker => Place, because => Why}, #{domain => [hornbeam]}),
+            begin_round(recycled, [Place], nobody, State);
+        false ->
+            State
+    end;
+recycle(_Due, State) ->
+    State.
+
+%% The workers of the pool.
+
+serving(#state{workers = Workers}) ->
+    [{Pid, Worker} || {Pid, #worker{role = serving, handle = Handle} = Worker}
+                          <- maps:to_list(Workers), Handle =/= undefined].
+
+is_served(Place, State) ->
+    lists:any(fun({_, #worker{place = P}}) -> P =:= Place end, serving(State)).
+
+all_places(#state{places = Places}) ->
+    lists:sort(maps:keys(Places)).
+
+put_place(Place, History, #state{places = Places} = State) ->
+    State#state{places = Places#{Place => History}}.
+
+published(#state{name = Name, workers = Workers} = State) ->
+    Leaving = [Handle || #worker{role = leaving, handle = Handle} <- maps:values(Workers),
+                         Handle =/= undefined],
+    ok = hornbeam_pool_row:publish(Name, [H || {_, #worker{handle = H}} <- serving(State)],
+                                   Leaving),
+    State.
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+%% Drain: nobody finds the workers any more, they end in their own time, and that is bounded.
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{name = Name, workers = Workers, options = Options, queue = Queue}) ->
+    ok = hornbeam_pool_row:erase(Name),
+    _ = hornbeam_pool_queue:abandon(Queue),
+    #{shutdown_timeout := Timeout} = Options,
+    Pids = maps:keys(Workers),
+    Refs = [erlang:monitor(process, Pid) || Pid <- Pids],
+    lists:foreach(fun(Pid) -> hornbeam_worker:stop(Pid, Timeout) end, Pids),
+    await_all(Refs, now_ms() + Timeout + ?STOP_SLACK).
+
+await_all([], _Deadline) ->
+    ok;
+await_all([Ref | Refs], Deadline) ->
+    receive
+        {'DOWN', Ref, process, _, _} -> await_all(Refs, Deadline)
+    after max(0, Deadline - now_ms()) ->
+        ok
+    end.

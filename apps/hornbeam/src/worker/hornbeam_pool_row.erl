@@ -1,0 +1,75 @@
+%% What others read of a pool to find a worker, without asking its process: one row of a table.
+%%
+%% The pool's process writes it. The row of one that was killed stays until its successor writes
+%% another.
+-module(hornbeam_pool_row).
+
+-export([new_table/0, write/3, publish/3, erase/1, find/1]).
+-export([process/1, handles/1, is_waited_for/1, load/1, in_progress/1]).
+-export_type([row/0]).
+
+-record(row, {
+    name :: hornbeam_pool:name(),
+    process :: pid(),
+    %% the workers that take new streams
+    handles = [] :: [hornbeam_stream:handle()],
+    %% those that run streams and take no more
+    retiring = [] :: [hornbeam_stream:handle()],
+    %% 1: how many wait for a place
+    waiting :: atomics:atomics_ref()
+}).
+-opaque row() :: #row{}.
+
+-define(TABLE, hornbeam_pool).
+
+%% @doc Make the table of pools; its owner must outlive them.
+-spec new_table() -> ok.
+new_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {keypos, #row.name}, {read_concurrency, true}]),
+    ok.
+
+%% @doc The calling process keeps a pool from now on, and counts in `Waiting' who waits.
+-spec write(hornbeam_pool:name(), pid(), Waiting :: atomics:atomics_ref()) -> ok.
+write(Name, Process, Waiting) ->
+    true = ets:insert(?TABLE, #row{name = Name, process = Process, waiting = Waiting}),
+    ok.
+
+%% @doc These workers take new streams, and those run what they have.
+-spec publish(hornbeam_pool:name(), [hornbeam_stream:handle()],
+              Retiring :: [hornbeam_stream:handle()]) -> ok.
+publish(Name, Handles, Retiring) ->
+    true = ets:update_element(?TABLE, Name, [{#row.handles, Handles}, {#row.retiring, Retiring}]),
+    ok.
+
+%% @doc The pool is no more.
+-spec erase(hornbeam_pool:name()) -> ok.
+erase(Name) ->
+    true = ets:delete(?TABLE, Name),
+    ok.
+
+-spec find(hornbeam_pool:name()) -> {ok, row()} | error.
+find(Name) ->
+    case ets:lookup(?TABLE, Name) of
+        [Row] -> {ok, Row};
+        [] -> error
+    end.
+
+-spec process(row()) -> pid().
+process(#row{process = Process}) -> Process.
+
+-spec handles(row()) -> [hornbeam_stream:handle()].
+handles(#row{handles = Handles}) -> Handles.
+
+%% @doc Whether somebody waits for a place, whom nobody may overtake.
+-spec is_waited_for(row()) -> boolean().
+is_waited_for(#row{waiting = Waiting}) -> atomics:get(Waiting, 1) > 0.
+
+%% @doc The open streams of the pool.
+-spec load(row()) -> non_neg_integer().
+load(#row{handles = Handles, retiring = Retiring}) ->
+    lists:sum([hornbeam_stream:load(Handle) || Handle <- Handles ++ Retiring]).
+
+%% @doc The open streams, and who waits for a place.
+-spec in_progress(row()) -> non_neg_integer().
+in_progress(#row{waiting = Waiting} = Row) ->
+    load(Row) + atomics:get(Waiting, 1).
