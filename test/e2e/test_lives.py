@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -390,6 +391,21 @@ def test_the_owners_of_sockets_are_told_that_their_worker_retires(serve):
     server = serve("sockets:application", fresh=True)
     assert server.node.eval(OWNER) == "reloaded"
     eventually(lambda: len(server.workers()) == 1)
+
+
+def test_sockets_that_may_resume_all_move_to_the_new_workers(serve):
+    server = serve("resuming:application", fresh=True, workers=2, websocket_resume=True)
+    old = set(ready(server))
+    sockets = [RawWebSocket(server, "/names") for _ in range(250)]  # more than a batch
+    assert all(json.loads(ws.read_message())["pid"] in old for ws in sockets)
+    server.node.eval("ok = hornbeam:reload()")
+    for ws in sockets:
+        told = json.loads(ws.read_message())
+        assert told["resume"] == {"attempt": 1, "reason": "reloaded"}
+        assert told["pid"] not in old
+        ws.frame(TEXT, b"hello")
+        assert ws.read_message() == f"{told['pid']} hello".encode()
+    eventually(lambda: not any(map(alive, old)))
 
 
 # What a worker is doing

@@ -12,6 +12,7 @@
     a_dead_callers_calls_are_cancelled/1,
     a_cast_waits_for_nothing/1,
     a_workers_hook_is_executed_there/1,
+    a_worker_that_retires_is_called_only_when_no_other_is_there/1,
     the_least_loaded_worker_is_taken_and_the_dead_are_not/1,
     hooks_survive_the_crash_of_their_process/1,
     erlang_handles_a_hook_too/1,
@@ -127,6 +128,16 @@ a_workers_hook_is_executed_there(Config) ->
     end,
     ok = hornbeam_hooks:unregister_worker(Hook, hornbeam_fake_worker:pid(Worker)),
     ?assertEqual({error, no_hook}, hornbeam_hooks:execute(Hook, <<"act">>, [])).
+
+a_worker_that_retires_is_called_only_when_no_other_is_there(Config) ->
+    Hook = hook(Config),
+    [Old, New] = [hornbeam_fake_worker:start(fun(_) -> {0, packed(N)} end) || N <- [old, new]],
+    ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(Old)),
+    hornbeam_stream:retires(hornbeam_fake_worker:handle(Old)),
+    ?assertEqual({ok, old}, hornbeam_hooks:execute(Hook, <<"act">>, [])),
+    ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(New)),
+    hornbeam_stream:started(hornbeam_fake_worker:handle(New)),
+    ?assertEqual({ok, new}, hornbeam_hooks:execute(Hook, <<"act">>, [])).
 
 the_least_loaded_worker_is_taken_and_the_dead_are_not(Config) ->
     Hook = hook(Config),

@@ -8,7 +8,8 @@
 all() ->
     [a_worker_gives_as_many_places_as_it_has_and_not_one_more,
      two_at_once_do_not_both_get_the_last_place, the_worker_with_the_least_streams_is_chosen,
-     a_slow_worker_is_chosen_only_when_all_are, a_closed_worker_gives_no_place,
+     a_slow_worker_is_chosen_only_when_all_are, a_retiring_worker_stays_the_last_to_be_chosen,
+     a_closed_worker_gives_no_place,
      a_worker_with_a_place_taken_does_not_close,
      those_who_wait_are_served_in_their_order, a_free_place_is_told_once_and_only_when_wanted,
      a_queue_holds_so_many_and_not_one_more, who_waits_too_long_is_told,
@@ -55,6 +56,14 @@ a_slow_worker_is_chosen_only_when_all_are(_Config) ->
     ?assertEqual(hornbeam_stream:worker(Second), chosen(Handles)),
     hornbeam_stream:slow(Second, true),
     ?assertEqual(hornbeam_stream:worker(First), chosen(Handles)).
+
+a_retiring_worker_stays_the_last_to_be_chosen(_Config) ->
+    [First, Second] = Handles = handles([infinity, infinity]),
+    hornbeam_stream:retires(First),
+    hornbeam_stream:slow(First, false),
+    hornbeam_stream:slow(Second, true),
+    ?assertEqual(hornbeam_stream:worker(Second), chosen(Handles)),
+    ?assertNot(hornbeam_stream:is_slow(First)).
 
 chosen(Handles) ->
     {ok, Taken} = take(Handles),

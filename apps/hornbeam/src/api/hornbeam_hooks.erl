@@ -162,12 +162,12 @@ target(Name) ->
         [] ->
             {error, no_hook};
         Rows ->
-            {_, Target} = lists:min([{load(Row), target_of(Row)} || Row <- Rows]),
+            {_, Target} = lists:min([{rank(Row), target_of(Row)} || Row <- Rows]),
             {ok, Target}
     end.
 
-load({{_, erlang}, _}) -> 0;
-load({{_, _Worker}, Handle}) -> hornbeam_stream:load(Handle).
+rank({{_, erlang}, _}) -> {0, 0};
+rank({{_, _Worker}, Handle}) -> hornbeam_stream:rank(Handle).
 
 target_of({{_, erlang}, Handler}) -> {erlang, Handler};
 target_of({{_, Worker}, _Handle}) -> {worker, Worker}.

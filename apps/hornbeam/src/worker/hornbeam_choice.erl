@@ -37,6 +37,6 @@ sorted(Handles) ->
     [handle(Ranked) || Ranked <- lists:sort(ranked(Handles))].
 
 ranked(Handles) ->
-    [{hornbeam_stream:is_slow(Handle), hornbeam_stream:load(Handle), Handle} || Handle <- Handles].
+    [{hornbeam_stream:rank(Handle), Handle} || Handle <- Handles].
 
-handle({_IsSlow, _Load, Handle}) -> Handle.
+handle({_Rank, Handle}) -> Handle.

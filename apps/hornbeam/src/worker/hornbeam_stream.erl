@@ -5,7 +5,7 @@
 -module(hornbeam_stream).
 
 -export([new_counts/0, handle/1, worker/1, load/1, started/1, ended/1]).
--export([take/3, give_back/1, want/1, close/1, is_slow/1, slow/2]).
+-export([take/3, give_back/1, want/1, close/1, rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
 -export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
@@ -40,13 +40,17 @@
 -opaque counts() :: atomics:atomics_ref().
 
 %% The atomics: the last stream number given out, places that are taken (the streams that the app
-%% has not ended among them), whether the pool wants to know of room, whether the worker's loop is
-%% slow to turn, messages that WebSockets' clients have sent.
+%% has not ended among them), whether the pool wants to know of room, how the worker does (one of
+%% the next three), messages that WebSockets' clients have sent.
 -define(LAST, 1).
 -define(OPEN, 2).
 -define(WANTED, 3).
--define(SLOW, 4).
+-define(PACE, 4).
 -define(MESSAGES, 5).
+
+-define(TURNING, 0).
+-define(SLOW, 1).
+-define(RETIRING, 2).
 
 %% So many places are taken of a worker that gives none any more.
 -define(CLOSED, (1 bsl 40)).
@@ -138,15 +142,30 @@ close(#handle{counts = Counts}) ->
         _ -> busy
     end.
 
-%% @doc Whether the worker's loop is slow to turn; cheap.
+%% @doc The less, the sooner the worker is to get something to do; cheap. Workers whose loop turns
+%% come before slow ones, and those before the ones that retire.
+-spec rank(handle()) -> {0..2, Load :: non_neg_integer()}.
+rank(#handle{counts = Counts} = Handle) ->
+    {atomics:get(Counts, ?PACE), load(Handle)}.
+
+%% @doc Whether the worker's loop is slow to turn.
 -spec is_slow(handle()) -> boolean().
 is_slow(#handle{counts = Counts}) ->
-    atomics:get(Counts, ?SLOW) =:= 1.
+    atomics:get(Counts, ?PACE) =:= ?SLOW.
 
-%% @doc Say whether the worker's loop is slow to turn.
+%% @doc Say whether the loop of a worker that does not retire is slow to turn.
 -spec slow(handle(), boolean()) -> ok.
-slow(#handle{counts = Counts}, true) -> atomics:put(Counts, ?SLOW, 1);
-slow(#handle{counts = Counts}, false) -> atomics:put(Counts, ?SLOW, 0).
+slow(Handle, true) -> change_pace(?TURNING, ?SLOW, Handle);
+slow(Handle, false) -> change_pace(?SLOW, ?TURNING, Handle).
+
+change_pace(From, To, #handle{counts = Counts}) ->
+    _ = atomics:compare_exchange(Counts, ?PACE, From, To),
+    ok.
+
+%% @doc Say that the worker retires.
+-spec retires(handle()) -> ok.
+retires(#handle{counts = Counts}) ->
+    atomics:put(Counts, ?PACE, ?RETIRING).
 
 %% @doc Count messages of WebSockets' clients; the writer calls this.
 -spec received(non_neg_integer(), counts()) -> ok.

@@ -181,7 +181,8 @@ starting(Type, Event, Data) ->
 %% @private
 -spec ready(gen_statem:event_type(), term(), #data{}) ->
     gen_statem:event_handler_result(atom()).
-ready(cast, {retire, Reason, Drain, Stop}, #data{streams = Streams} = Data) ->
+ready(cast, {retire, Reason, Drain, Stop}, #data{streams = Streams, handle = Handle} = Data) ->
+    hornbeam_stream:retires(Handle),
     Sockets = hornbeam_worker_streams:sockets(Streams),
     drained({next_state, retiring, Data#data{retirement = {Reason, Stop}},
              [{{timeout, drain}, Drain, over}, {{timeout, tell}, 0, Sockets}]});
@@ -579,7 +580,8 @@ drained(Other) -> Other.
 stop_actions(#data{retirement = {_, Timeout}} = Data) ->
     stopping(Timeout, Data).
 
-stopping(Timeout, Data) ->
+stopping(Timeout, #data{handle = Handle} = Data) ->
+    hornbeam_stream:retires(Handle),
     write(hornbeam_wire:stop(Timeout), Data),
     [{{timeout, drain}, Timeout + ?STOP_SLACK, over}].
 
