@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 
+import httpx
 import pytest
 from clients import RawWebSocket
 from harness import eventually
@@ -151,3 +152,34 @@ async def test_the_life_of_a_socket_is_told_by_events(server, key):
     assert resumed[1]["attempt"] == 1 and resumed[1]["gap_ms"] == listed["resume"]["gap_ms"]
     assert closed[2] == about | {"code": 1000}
     assert closed[1]["messages_out"] == 2 and closed[1]["messages_in"] == 0
+
+
+def test_requests_limits_and_workers_are_told_by_events(serve, key):
+    server = serve("exchanges:application", websocket_max_frame_size=10, fresh=True)
+    name = f"e{key}"
+    kinds = "[[http, stop], [limit, hit], [worker, ready], [worker, down]]"
+    listen = LISTEN.replace(
+        "[[hornbeam, websocket, Kind] || Kind <- [open, resume, close]]",
+        f"[[hornbeam | Kind] || Kind <- {kinds}]",
+    )
+    server.node.eval(listen.format(name=name))
+    eventually(lambda: server.node.eval(f"whereis({name}) =/= undefined"))
+
+    def heard(*event: str) -> list:
+        events = server.node.eval(ASK.format(name=name))
+        return [(measured, about) for kind, measured, about in events if kind == [*event]]
+
+    assert httpx.get(f"{server.http}/hello?a").status_code == 200
+    ((measured, about),) = eventually(lambda: heard("hornbeam", "http", "stop"))
+    assert about == {"method": "GET", "path": "/hello", "status": 200, "whole": True}
+    assert measured["microseconds"] > 0
+    with server.connect() as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\nbad header\r\n\r\n")
+        assert b" 400 " in raw.recv(100)
+    assert heard("hornbeam", "limit", "hit") == [({"count": 1}, {"limit": "bad_requests"})]
+    (pid,) = server.worker_pids()
+    os.kill(pid, signal.SIGKILL)
+    ((lived, down),) = eventually(lambda: heard("hornbeam", "worker", "down"))
+    assert down["worker"] == "worker-1" and lived["seconds"] >= 0
+    ((took, ready),) = eventually(lambda: heard("hornbeam", "worker", "ready"))
+    assert ready["os_pid"] != pid and took["milliseconds"] > 0

@@ -1,4 +1,5 @@
-%% What the web room counts since the server's start, without a process.
+%% What the web room counts since the server's start, without a process. That a limit bites is an
+%% event, too.
 -module(hornbeam_counters).
 
 -export([new/0, add/2, values/1]).
@@ -69,7 +70,14 @@ new() ->
 %% @doc Count one.
 -spec add(name(), ref()) -> ok.
 add(Name, {Counters, Places}) ->
-    counters:add(Counters, maps:get(Name, Places), 1).
+    counters:add(Counters, maps:get(Name, Places), 1),
+    tell(Name).
+
+%% What is counted is work, or that a limit bites.
+tell(Name) when Name =:= http_requests; Name =:= websockets; Name =:= resumes; Name =:= kicked ->
+    ok;
+tell(Limit) ->
+    hornbeam_telemetry:execute([hornbeam, limit, hit], #{count => 1}, #{limit => Limit}).
 
 %% @doc The values now.
 -spec values(ref()) -> #{name() => non_neg_integer()}.

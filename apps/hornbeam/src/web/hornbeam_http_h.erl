@@ -19,6 +19,9 @@
     worker :: reference(),
     deadline :: reference() | undefined,
     responding = false :: boolean(),
+    %% for whoever attached to the end of a request: when it began (µs), and what it was answered
+    began = erlang:monotonic_time(microsecond) :: integer(),
+    status = 0 :: non_neg_integer(),
     %% what the app may be sent of the request's body, and what waits for that
     credit = 0 :: integer(),
     waiting = [] :: [{cowboy_stream:fin(), binary()}],
@@ -94,7 +97,8 @@ said({ok, {response_start, _, Status, Headers, Body, More}}, _Frame,
      #exchange{responding = false, req = Req} = Exchange, Mount) ->
     cancel(Exchange),
     Progress = hornbeam_response:start(Status, Headers, Body, More, Req),
-    responded(Progress, Body, Exchange#exchange{responding = true, deadline = undefined}, Mount);
+    responded(Progress, Body, Exchange#exchange{responding = true, status = Status,
+                                                deadline = undefined}, Mount);
 said({ok, {response_body, _, Body, More}}, _Frame,
      #exchange{responding = true, req = Req} = Exchange, Mount) ->
     responded(hornbeam_response:part(Body, More, Req), Body, Exchange, Mount);
@@ -121,8 +125,9 @@ cancel(#exchange{deadline = Deadline}) ->
     _ = erlang:cancel_timer(Deadline),
     ok.
 
-responded({done, Req}, _Body, #exchange{worker = Worker}, _Mount) ->
+responded({done, Req}, _Body, #exchange{worker = Worker, status = Status} = Exchange, _Mount) ->
     erlang:demonitor(Worker, [flush]),
+    tell(Status, true, Exchange),
     Req;
 responded({more, Req}, Body, #exchange{sent = {Bytes, Messages}} = Exchange, Mount) ->
     Sent = {Bytes + byte_size(Body), Messages + 1},
@@ -153,6 +158,14 @@ forward(Exchange) ->
 
 fail(Status, #exchange{responding = false, req = Req} = Exchange) ->
     cancel(Exchange),
+    tell(Status, true, Exchange),
     hornbeam_response:refuse(Status, Req);
-fail(_Status, #exchange{req = Req}) ->
+fail(_Status, #exchange{req = Req, status = Status} = Exchange) ->
+    tell(Status, false, Exchange),
     hornbeam_response:break(Req).
+
+tell(Status, IsWhole, #exchange{req = #{method := Method, path := Path}, began = Began}) ->
+    hornbeam_telemetry:execute(
+        [hornbeam, http, stop],
+        #{microseconds => erlang:monotonic_time(microsecond) - Began},
+        #{method => Method, path => Path, status => Status, whole => IsWhole}).

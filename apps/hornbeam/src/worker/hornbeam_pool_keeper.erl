@@ -27,6 +27,7 @@
     place :: place(),
     role :: serving | successor | leaving,
     limits :: hornbeam_recycling:limits(),
+    started_at :: integer(),
     %% known from its being ready on
     handle :: hornbeam_stream:handle() | undefined,
     os_pid :: hornbeam_os_process:os_pid() | undefined,
@@ -112,7 +113,7 @@ start_worker(Place, Role, #state{workers = Workers, options = Options} = State) 
         {ok, Pid} ->
             _ = erlang:monitor(process, Pid),
             Limits = hornbeam_recycling:limits(Options, fun draw/1),
-            Worker = #worker{place = Place, role = Role, limits = Limits},
+            Worker = #worker{place = Place, role = Role, started_at = now_ms(), limits = Limits},
             {ok, Pid, State#state{workers = Workers#{Pid => Worker}}};
         {error, {shutdown, Reason}} ->
             {error, Reason}
@@ -200,6 +201,7 @@ handle_info({worker_failed, Pid, Reason}, #state{workers = Workers} = State) ->
     {noreply, failed(maps:get(Pid, Workers), Reason, State)};
 handle_info({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = State) ->
     {Worker, Workers} = maps:take(Pid, Workers0),
+    tell(down, seconds_since(Worker#worker.started_at), #{reason => Reason}, Worker),
     {noreply, down(Worker, Pid, Reason, published(State#state{workers = Workers}))};
 handle_info({restart, Place}, State) ->
     {noreply, restart(Place, State)};
@@ -208,6 +210,13 @@ handle_info(check, State) ->
     {noreply, check(State)};
 handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
     {stop, Reason, State}.
+
+%% What happens to a worker, for whoever attached to it.
+tell(What, Measurements, Metadata, #worker{place = Place}) ->
+    hornbeam_telemetry:execute([hornbeam, worker, What], Measurements,
+                               Metadata#{worker => worker_name(Place)}).
+
+seconds_since(Ms) -> #{seconds => (now_ms() - Ms) div 1000}.
 
 %% Who waits for a place.
 
@@ -230,6 +239,7 @@ forgotten(Ref, #state{queue = Queue0, workers = Workers} = State) ->
 ready(Pid, Handle, OsPid, #state{workers = Workers} = State) ->
     Worker0 = maps:get(Pid, Workers),
     Worker = Worker0#worker{handle = Handle, os_pid = OsPid, ready_at = now_ms()},
+    tell(ready, #{milliseconds => now_ms() - Worker#worker.started_at}, #{os_pid => OsPid}, Worker),
     joined(Worker, Pid, State#state{workers = Workers#{Pid => Worker}}).
 
 joined(#worker{role = serving}, _Pid, State0) ->
@@ -413,6 +423,7 @@ retire(Pid, Reason, #state{workers = Workers, options = Options} = State) ->
     #{Pid := #worker{place = Place} = Worker} = Workers,
     ?LOG_NOTICE(#{what => worker_retires, pool => State#state.name, worker => Place,
                   because => Reason}, #{domain => [hornbeam]}),
+    tell(retire, seconds_since(Worker#worker.ready_at), #{reason => Reason}, Worker),
     hornbeam_worker:retire(Pid, Reason, Drain, Stop),
     Leaving = Workers#{Pid := Worker#worker{role = leaving}},
     count_end(Reason, retired(Place, Reason, State#state{workers = Leaving})).
