@@ -6,6 +6,7 @@ That the server does over TLS what it does without stands in test_http and test_
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import ssl
 
@@ -270,6 +271,13 @@ def test_a_reload_shows_the_new_certificate_and_leaves_open_sockets_alone(serve,
         assert shown(server) == "new"
         ws.frame(TEXT, b"still here")
         assert ws.read_message() == b"still here"
+
+
+def test_a_sighup_reloads_the_certificate_too(serve, renewed):
+    server = serve("sockets:application", fresh=True, **renewed("old"))
+    renewed("new")
+    server.node.process.send_signal(signal.SIGHUP)
+    eventually(lambda: shown(server) == "new")
 
 
 def test_a_reload_of_a_broken_file_is_an_error_and_changes_nothing(serve, authority, renewed):

@@ -1,4 +1,4 @@
-%% What the node does at a signal: SIGHUP reloads the app's code.
+%% What the node does at a signal: SIGHUP reloads the app's code and the certificate.
 %%
 %% A handler of OTP's own signal server, beside the default one, which ends the node at SIGTERM.
 %% OTP passes on no SIGTTIN and no SIGTTOU: the number of workers is changed by
@@ -33,15 +33,20 @@ init([]) ->
 %% @private
 -spec handle_event(term(), []) -> {ok, []}.
 handle_event(sighup, State) ->
-    _ = spawn(fun() -> reloaded(hornbeam:reload()) end),
+    _ = spawn(fun() ->
+        reloaded(certificate, hornbeam:reload_certificate()),
+        reloaded(app, hornbeam:reload())
+    end),
     {ok, State};
 handle_event(_Signal, State) ->
     {ok, State}.
 
-reloaded(ok) ->
-    ?LOG_NOTICE(#{what => reloaded}, #{domain => [hornbeam]});
-reloaded({error, Reason}) ->
-    ?LOG_ERROR(#{what => not_reloaded, reason => Reason}, #{domain => [hornbeam]}).
+reloaded(What, ok) ->
+    ?LOG_NOTICE(#{what => reloaded, part => What}, #{domain => [hornbeam]});
+reloaded(certificate, {error, no_tls}) ->
+    ok;
+reloaded(What, {error, Reason}) ->
+    ?LOG_ERROR(#{what => not_reloaded, part => What, reason => Reason}, #{domain => [hornbeam]}).
 
 %% @private
 -spec handle_call(term(), []) -> {ok, ok, []}.
