@@ -326,7 +326,7 @@ def test_message_is_not_lost_that_comes_before_the_answer_to_subscribe(run):
     )
     beam.open_http(1)
     _, _, ref, op, args = beam.expect("op", 1)
-    assert (op, args) == (20, ["news", False])
+    assert (op, args) == (20, ["news", False, None])
     beam.send("event", 0, "news", pack("early"))
     beam.send("reply", 1, ref, 0, None)
     assert beam.expect("response_start", 1)[4] == b"early"

@@ -1,0 +1,44 @@
+%% A WebSocket as its handler, its handshake and its going on with another worker know it.
+
+-type code() :: 1000..4999.
+
+-type phase() ::
+    open
+    | {moving, Why :: binary()}
+    | {pausing, Why :: binary()}
+    | {waiting, Why :: binary(), Ref :: reference()}
+    | reopening.
+%% `Why': what became of the worker before, as docs/wire.md has it.
+
+-type about() :: {Path :: binary(), Peer :: {binary(), inet:port_number()} | undefined,
+                  Opened :: integer()}.
+%% Monotonic seconds.
+
+-record(socket, {
+    mount :: hornbeam_mounts:mount(),
+    stream :: hornbeam_stream:stream(),
+    number :: pos_integer(),
+    worker :: reference() | undefined,
+    phase = open :: phase(),
+    %% for whoever asks
+    id :: hornbeam_connections:id() | undefined,
+    about :: about(),
+    came = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
+    went = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
+    %% undefined where a socket ends with its worker
+    resume :: hornbeam_resume:resume() | undefined,
+    %% when the wait for an app that goes on is over
+    deadline :: reference() | undefined,
+    %% the connection's socket, which over HTTP/2 is not ours alone
+    tcp :: hornbeam_connection:socket(),
+    %% the stream that stands for the socket over HTTP/2
+    http2 :: hornbeam_http2_stream:ref() | undefined,
+    %% what the client may send before the app takes some of it
+    credit :: {Bytes :: integer(), Messages :: integer()},
+    %% what was given to the socket and is not given back as credit
+    sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
+    %% what others than the app sent, was given to the socket and is not settled
+    forwarded = none :: {hornbeam_outbox:outbox(), non_neg_integer(), non_neg_integer()} | none,
+    %% how we closed it, once we did
+    closed :: {code(), binary()} | undefined
+}).
