@@ -16,11 +16,12 @@ run_dialyzer() { rebar3 dialyzer; }
 run_docs() { tools/docs.sh; }
 run_ct() { rebar3 ct; }
 run_pytest() { run_python test/python; }
-run_e2e() { rebar3 compile && run_python test/e2e; }
+# They wait more than they work: files run side by side, each with a node of its own.
+run_e2e() { rebar3 compile && run_python test/e2e -n 3 --dist loadfile; }
 run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE; }
 run_fuzz_worker() { run_python test/python/test_fuzz.py; }
 run_fuzz_node() { rebar3 compile && run_python test/e2e/test_fuzz.py; }
-run_python() { .venv/bin/python -m pytest -c python/pyproject.toml --rootdir . --tb=short "$1"; }
+run_python() { .venv/bin/python -m pytest -c python/pyproject.toml --rootdir . --tb=short "$@"; }
 
 # The number before (or, in Common Test's words, after) a word in a suite's closing line.
 cases_ct() {

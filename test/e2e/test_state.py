@@ -669,6 +669,8 @@ def crash(node, supervisor):
         eventually(
             lambda name=name, old=old: node.eval(f"whereis({name})") not in (old, "undefined")
         )
+        # A supervisor has its name before its children have theirs.
+        eventually(lambda: "undefined" not in [node.eval(f"whereis({n})") for n in children])
         yield str(name)
 
 
