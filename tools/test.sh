@@ -17,7 +17,10 @@ run_docs() { tools/docs.sh; }
 run_ct() { rebar3 ct; }
 run_pytest() { run_python test/python; }
 # They wait more than they work: files run side by side, each with a node of its own.
-run_e2e() { rebar3 compile && run_python test/e2e -n 3 --dist loadfile; }
+run_e2e() {
+    export FUZZ_SEED=${FUZZ_SEED:-$RANDOM} # the same in all of them
+    rebar3 compile && run_python test/e2e -n 3 --dist loadfile
+}
 run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE; }
 run_fuzz_worker() { run_python test/python/test_fuzz.py; }
 run_fuzz_node() { rebar3 compile && run_python test/e2e/test_fuzz.py; }

@@ -331,8 +331,11 @@ def test_a_worker_that_dies_during_a_reload_is_no_loss(versioned):
     reload = threading.Thread(target=server.node.eval, args=("ok = hornbeam:reload()",))
     reload.start()
     eventually(lambda: "starting" in {worker["state"] for worker in server.workers()})
-    for pid in ready(server):
+    killed = ready(server)
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
+    # A request that a worker takes with it into its death is lost: 502.
+    eventually(lambda: not set(killed) & set(server.worker_pids()))
     assert version(server) == "two"
     reload.join(DEADLINE)
     eventually(lambda: [worker["state"] for worker in server.workers()] == ["ready"] * 2)
