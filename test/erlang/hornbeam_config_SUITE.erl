@@ -13,6 +13,7 @@ all() ->
      text_may_be_string_or_binary, python_and_venv_exclude_each_other,
      the_options_of_tls_need_each_other, a_password_is_printed_by_no_log,
      limits_of_http2_are_bounded,
+     with_reload_sockets_go_on_unless_it_is_said,
      the_interpreter_is_found_in_the_documented_order].
 
 the_guide_lists_every_option_with_its_default(_Config) ->
@@ -60,6 +61,8 @@ good_values_are_accepted(Config) ->
             {queue_max, 1},
             {websocket_max_frame_rate, 1}, {websocket_max_frame_rate, infinity},
             {websocket_engine, cowboy},
+            {reload, true}, {reload_dirs, Dir}, {reload_dirs, [Dir, Dir]},
+            {reload_includes, "*.html"}, {reload_includes, ["*.html", <<"*.ü"/utf8>>]},
             {max_requests, 1}, {max_requests, infinity}, {max_requests_jitter, 0},
             {max_requests_jitter, 1}, {worker_max_age, 1}, {worker_max_age, infinity},
             {worker_max_age_jitter, 0}, {worker_max_rss, 1}, {worker_max_rss, infinity},
@@ -96,6 +99,8 @@ bad_values_are_refused(_Config) ->
            {queue_max, 0},
            {websocket_max_frame_rate, 0}, {websocket_max_frame_rate, 1.5},
            {websocket_engine, yaws},
+           {reload, 1}, {reload_dirs, ["/no/such/folder"]}, {reload_dirs, none},
+           {reload_includes, [html]}, {reload_includes, html},
            {max_requests, 0}, {max_requests_jitter, -1}, {max_requests_jitter, infinity},
            {worker_max_age, 0}, {worker_max_age_jitter, -1}, {worker_max_rss, 0},
            {worker_max_rss, "1G"}, {worker_hang_timeout, 0}, {drain_timeout, 0},
@@ -108,6 +113,10 @@ a_rate_of_frames_needs_the_engine_that_counts_them(_Config) ->
     ?assertMatch({ok, _}, check(Rate)),
     ?assertEqual({error, {bad_option, websocket_engine, cowboy}},
                  check(Rate#{websocket_engine => cowboy})).
+with_reload_sockets_go_on_unless_it_is_said(_Config) ->
+    [?assertMatch({Options, {ok, #{websocket_resume := Resume}}}, {Options, check(Options)})
+     || {Options, Resume} <- [{#{}, false}, {#{reload => true}, true},
+                              {#{reload => true, websocket_resume => false}, false}]].
 
 unknown_keys_are_refused(_Config) ->
     ?assertEqual({error, {bad_option, worker, 1}}, check(#{worker => 1})),

@@ -41,15 +41,16 @@ def test_public_module_does_not_import_the_worker(path):
 
 
 @pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.stem)
-def test_only_the_values_need_more_than_the_standard_library(path):
-    found = {name.partition(".")[0] for name in imports(path)} & {"msgpack", "uvloop"}
-    assert found == ({"msgpack"} if path.stem == "_values" else set())
+def test_only_values_and_watch_need_more_than_the_standard_library(path):
+    found = {name.partition(".")[0] for name in imports(path)} & {"msgpack", "uvloop", "watchfiles"}
+    assert found == {"_values": {"msgpack"}, "_watch": {"watchfiles"}}.get(path.stem, set())
 
 
 LOWER = {
     "exceptions": set(),
     "terms": set(),
     "_caller": set(),
+    "_watch": set(),
     "_ops": {"exceptions"},
     "_values": {"exceptions", "terms"},
     "_handlers": {"exceptions"},

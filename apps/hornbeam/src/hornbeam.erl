@@ -23,6 +23,7 @@
     | {already_started, App :: binary()}
     | {python, python_error()}
     | {worker, Sentence :: binary()}
+    | {reload, Sentence :: binary()}
     | {listen, inet:posix() | hornbeam_tls:error() | term()}
     | {application, term()}.
 
@@ -172,6 +173,8 @@ format_error({python, #{stage := Stage, class := Class, message := Message,
     io_lib:format("the app failed (~ts) with ~ts: ~ts~n~ts",
                   [Stage, Class, Message, Traceback]);
 format_error({worker, Sentence}) ->
+    Sentence;
+format_error({reload, Sentence}) ->
     Sentence;
 format_error({listen, Reason}) ->
     io_lib:format("cannot listen: ~ts (~0tp)", [inet:format_error(Reason), Reason]);

@@ -41,6 +41,9 @@ check_values([], _Given, #{certfile := undefined, keyfile := Key, cacertfile := 
 check_values([], _Given, #{cacertfile := Ca, verify := Verify})
         when (Ca =:= undefined) =/= (Verify =:= none) ->
     {error, {bad_option, cacertfile, Ca}};
+%% To develop with a page open is what reload is for.
+check_values([], Given, #{reload := true} = Checked) when not is_map_key(websocket_resume, Given) ->
+    {ok, Checked#{websocket_resume := true}};
 check_values([], _Given, Checked) ->
     {ok, Checked};
 check_values([{Key, {Default, Check, _}} | Rest], Given, Checked) ->
@@ -106,6 +109,10 @@ table() ->
       venv => {undefined, fun hornbeam_option:venv/1,
                "the folder of a virtual environment; python and venv exclude each other"},
       pythonpath => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
+      reload => {false, {one_of, [true, false]}, "true or false"},
+      reload_dirs => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
+      reload_includes => {[], fun hornbeam_option:texts/1,
+                          "a list of names of files, such as \"*.html\""},
       chdir => {".", fun hornbeam_option:directory/1, "an existing folder"},
       env => {#{}, fun hornbeam_option:environment/1,
               "a map of names to text, for the workers' environment"},

@@ -5,7 +5,7 @@
 -module(hornbeam_option).
 
 -export([check/2, app/1, bind/1, executable/1, venv/1, venv_python/1, directory/1, directories/1,
-         environment/1, functions/1, text/1, file/1, secret/1, tls_versions/1, ciphers/1,
+         environment/1, functions/1, text/1, texts/1, file/1, secret/1, tls_versions/1, ciphers/1,
          origins/1, hosts/1, peers/1, callback/1]).
 -export_type([check/0, checked/0, bind/0]).
 
@@ -165,6 +165,10 @@ directory(Value) ->
 %% @doc One folder or a list of them.
 -spec directories(term()) -> checked().
 directories(Value) -> texts(Value, fun directory/1).
+
+%% @doc One text or a list of them.
+-spec texts(term()) -> checked().
+texts(Value) -> texts(Value, fun text/1).
 
 all_ok([], Acc) -> {ok, lists:reverse(Acc)};
 all_ok([{ok, Value} | Rest], Acc) -> all_ok(Rest, [Value | Acc]);

@@ -34,19 +34,20 @@ init([]) ->
 -spec handle_event(term(), []) -> {ok, []}.
 handle_event(sighup, State) ->
     _ = spawn(fun() ->
-        reloaded(certificate, hornbeam:reload_certificate()),
-        reloaded(app, hornbeam:reload())
+        certificate_reloaded(hornbeam:reload_certificate()),
+        hornbeam_reloader:report(hornbeam:reload())
     end),
     {ok, State};
 handle_event(_Signal, State) ->
     {ok, State}.
 
-reloaded(What, ok) ->
-    ?LOG_NOTICE(#{what => reloaded, part => What}, #{domain => [hornbeam]});
-reloaded(certificate, {error, no_tls}) ->
+certificate_reloaded(ok) ->
+    ?LOG_NOTICE(#{what => reloaded, part => certificate}, #{domain => [hornbeam]});
+certificate_reloaded({error, no_tls}) ->
     ok;
-reloaded(What, {error, Reason}) ->
-    ?LOG_ERROR(#{what => not_reloaded, part => What, reason => Reason}, #{domain => [hornbeam]}).
+certificate_reloaded({error, Reason}) ->
+    ?LOG_ERROR(#{what => not_reloaded, part => certificate, reason => Reason},
+               #{domain => [hornbeam]}).
 
 %% @private
 -spec handle_call(term(), []) -> {ok, ok, []}.

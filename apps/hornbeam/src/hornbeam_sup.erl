@@ -5,6 +5,7 @@
 %%   ├── hornbeam_pool_sup         one_for_all, while an app is served
 %%   │   ├── hornbeam_worker_sup → N × hornbeam_worker
 %%   │   └── hornbeam_pool_keeper  keeps N of them alive
+%%   ├── hornbeam_reloader         with the option reload
 %%   └── hornbeam_listener         while an app is served; last, so that it opens when the
 %%                                 house is ready and shuts first
 %%
@@ -44,8 +45,8 @@ check_and_start(App, Options) ->
 start_checked({error, _} = Error) ->
     Error;
 start_checked({ok, Checked}) ->
-    case start_parts([fun hornbeam_tls:check/1, fun start_pool/1, fun start_listener/1],
-                     Checked) of
+    case start_parts([fun hornbeam_tls:check/1, fun start_pool/1, fun start_reloader/1,
+                      fun start_listener/1], Checked) of
         ok ->
             ok;
         {error, _} = Error ->
@@ -68,10 +69,17 @@ start_pool(Checked) ->
     {ok, _} = supervisor:start_child(?MODULE, Spec),
     hornbeam_pool:await_ready(main).
 
+start_reloader(#{reload := false}) ->
+    ok;
+start_reloader(Checked) ->
+    start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [Checked]}}).
+
 start_listener(Checked) ->
-    Spec = #{id => hornbeam_listener,
-             start => {hornbeam_listener, start_link, [main, Checked]},
-             shutdown => maps:get(shutdown_timeout, Checked) + 5000},
+    start_part(#{id => hornbeam_listener,
+                 start => {hornbeam_listener, start_link, [main, Checked]},
+                 shutdown => maps:get(shutdown_timeout, Checked) + 5000}).
+
+start_part(Spec) ->
     case supervisor:start_child(?MODULE, Spec) of
         {ok, _} -> ok;
         {error, {Reason, _Child}} -> {error, Reason};
@@ -84,7 +92,7 @@ stop_server() ->
     global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
 
 stop_parts() ->
-    lists:foreach(fun stop_part/1, [hornbeam_listener, hornbeam_pool_sup]).
+    lists:foreach(fun stop_part/1, [hornbeam_reloader, hornbeam_listener, hornbeam_pool_sup]).
 
 stop_part(Id) ->
     _ = supervisor:terminate_child(?MODULE, Id),

@@ -1,24 +1,36 @@
 %% One Python process as an Erlang port: how it is started and written to.
 %%
-%% The only `open_port' of the application. Descriptors 3 and 4 carry the wire (docs/wire.md);
-%% standard input, output and error stay the node's own.
+%% The only `open_port' of the application. Of a worker, descriptors 3 and 4 carry the wire
+%% (docs/wire.md); standard input, output and error stay the node's own.
 -module(hornbeam_worker_port).
 
--export([open/2, os_pid/1, read/1, write/2]).
+-export([open/2, watch/3, os_pid/1, read/1, write/2]).
 
 %% Queue sizes at which the port suspends and resumes whoever writes to it.
 -define(BUSY_LIMITS, {262144, 1048576}).
 
+%% The longest line (bytes) of the watcher is well below this.
+-define(LONGEST_LINE, 8192).
+
 %% @doc Start `Python' (an absolute path) with the worker's module, in folder `chdir' and with
 %% the variables of `env'. Fails with a posix reason when the file cannot be executed.
 -spec open(file:filename(), hornbeam_config:options()) -> {ok, port()} | {error, term()}.
-open(Python, #{chdir := Dir, env := Env}) ->
+open(Python, Options) ->
+    run(Python, ["-m", "hornbeam_erlang._worker"], Options,
+        [nouse_stdio, stream, eof, {busy_limits_port, ?BUSY_LIMITS}]).
+
+%% @doc Start the process that watches files in the same place: its owner gets the lines that it
+%% writes as `{Port, {data, {eol, Line}}}'. It ends when the port is closed.
+-spec watch(file:filename(), [unicode:chardata()], hornbeam_config:options()) ->
+    {ok, port()} | {error, term()}.
+watch(Python, Arguments, Options) ->
+    run(Python, ["-m", "hornbeam_erlang._watch" | Arguments], Options, [{line, ?LONGEST_LINE}]).
+
+run(Python, Arguments, #{chdir := Dir, env := Env}, How) ->
     Variables = [{to_list(Name), to_list(Value)} || {Name, Value} <- maps:to_list(Env)],
     try
         {ok, open_port({spawn_executable, Python},
-                       [{args, ["-m", "hornbeam_erlang._worker"]}, nouse_stdio, stream, binary,
-                        exit_status, eof, {cd, Dir}, {env, Variables},
-                        {busy_limits_port, ?BUSY_LIMITS}])}
+                       [{args, Arguments}, binary, exit_status, {cd, Dir}, {env, Variables} | How])}
     catch
         error:Reason -> {error, Reason}
     end.

@@ -1,0 +1,109 @@
+%% Loads the app's code anew when its files change (option `reload'), for development.
+%%
+%%   watching ──a file changed──▶ reloading ──over──▶ watching
+%%                                  │   ▲ another one changed meanwhile
+%%                                  └───┘
+%%
+%% A Python process watches the files (hornbeam_erlang._watch) and gathers what is saved together.
+%% It ends with this process, and with the node. When it ends by itself it is started again.
+-module(hornbeam_reloader).
+-behaviour(gen_server).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([start_link/1, report/1]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+-record(state, {
+    options :: hornbeam_config:options(),
+    port :: port() | undefined,
+    reload = none :: none | {reference(), next()}
+}).
+
+-type next() :: rest | again.
+%% What follows the reload that is under way.
+
+%% After the watcher's end, or while a reload of somebody else's is under way, the next try comes
+%% so much later (ms).
+-define(PAUSE, 1000).
+
+%% @doc Watch from now on. The error says why that cannot be.
+-spec start_link(hornbeam_config:options()) -> gen_server:start_ret().
+start_link(Options) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
+
+%% @doc Log what became of a reload that nobody waits for.
+-spec report(ok | {error, hornbeam:reload_error()}) -> ok.
+report(ok) ->
+    ?LOG_NOTICE(#{what => reloaded}, #{domain => [hornbeam]});
+report({error, Reason}) ->
+    ?LOG_ERROR("not reloaded: ~ts", [hornbeam:format_error(Reason)], #{domain => [hornbeam]}).
+
+%% @private
+-spec init(hornbeam_config:options()) -> {ok, #state{}} | {stop, {reload, binary()}}.
+init(#{startup_timeout := Timeout} = Options) ->
+    Port = watch(Options),
+    receive
+        {Port, {data, {eol, <<"watching">>}}} -> {ok, #state{options = Options, port = Port}};
+        {Port, {data, {eol, <<"failed ", Sentence/binary>>}}} -> {stop, {reload, Sentence}};
+        {Port, {exit_status, _}} -> {stop, {reload, <<"the watch of the files ended">>}}
+    after Timeout ->
+        {stop, {reload, <<"the files were not watched in time (startup_timeout)">>}}
+    end.
+
+watch(#{reload_includes := Patterns} = Options) ->
+    {ok, Python} = hornbeam_config:python(Options),
+    Includes = lists:append([["--include", Pattern] || Pattern <- Patterns]),
+    {ok, Port} = hornbeam_worker_port:watch(Python, Includes ++ ["--" | folders(Options)], Options),
+    Port.
+
+folders(#{reload_dirs := [], chdir := Dir, pythonpath := Path}) -> [Dir | Path];
+folders(#{reload_dirs := Folders}) -> Folders.
+
+%% @private
+-spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
+handle_call(_Request, _From, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({Port, {data, {eol, <<"changed ", Files/binary>>}}}, #state{port = Port} = State) ->
+    ?LOG_NOTICE(#{what => files_changed, files => Files}, #{domain => [hornbeam]}),
+    {noreply, changed(State)};
+handle_info({Port, {data, {eol, <<"failed ", Sentence/binary>>}}}, #state{port = Port} = State) ->
+    ?LOG_ERROR(#{what => files_are_not_watched, reason => Sentence}, #{domain => [hornbeam]}),
+    {noreply, State};
+handle_info({Port, {exit_status, Status}}, #state{port = Port} = State) ->
+    ?LOG_WARNING(#{what => watch_ended, status => Status}, #{domain => [hornbeam]}),
+    _ = erlang:send_after(?PAUSE, self(), watch),
+    {noreply, State#state{port = undefined}};
+handle_info(watch, #state{options = Options} = State) ->
+    {noreply, State#state{port = watch(Options)}};
+handle_info(changed, State) ->
+    {noreply, changed(State)};
+handle_info({'DOWN', Ref, process, _, {reloaded, Outcome}}, #state{reload = {Ref, Next}} = State) ->
+    {noreply, reloaded(Outcome, Next, State#state{reload = none})};
+handle_info(_Stray, State) ->
+    {noreply, State}.
+
+%% A reload takes its time; what is saved meanwhile may or may not be in it.
+changed(#state{reload = none} = State) ->
+    {_, Ref} = spawn_monitor(fun() -> exit({reloaded, hornbeam:reload()}) end),
+    State#state{reload = {Ref, rest}};
+changed(#state{reload = {Ref, _}} = State) ->
+    State#state{reload = {Ref, again}}.
+
+reloaded({error, reloading}, _Next, State) ->
+    _ = erlang:send_after(?PAUSE, self(), changed),
+    State;
+reloaded(Outcome, Next, State) ->
+    ok = report(Outcome),
+    next(Next, State).
+
+next(rest, State) -> State;
+next(again, State) -> changed(State).
