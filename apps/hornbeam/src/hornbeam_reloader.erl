@@ -40,16 +40,18 @@ report({error, Reason}) ->
     ?LOG_ERROR("not reloaded: ~ts", [hornbeam:format_error(Reason)], #{domain => [hornbeam]}).
 
 %% @private
--spec init(hornbeam_config:options()) -> {ok, #state{}} | {stop, {reload, binary()}}.
+-spec init(hornbeam_config:options()) -> {ok, #state{}} | {stop, {shutdown, {reload, binary()}}}.
 init(#{startup_timeout := Timeout} = Options) ->
     Port = watch(Options),
     receive
         {Port, {data, {eol, <<"watching">>}}} -> {ok, #state{options = Options, port = Port}};
-        {Port, {data, {eol, <<"failed ", Sentence/binary>>}}} -> {stop, {reload, Sentence}};
-        {Port, {exit_status, _}} -> {stop, {reload, <<"the watch of the files ended">>}}
+        {Port, {data, {eol, <<"failed ", Sentence/binary>>}}} -> refused(Sentence);
+        {Port, {exit_status, _}} -> refused(<<"the watch of the files ended">>)
     after Timeout ->
-        {stop, {reload, <<"the files were not watched in time (startup_timeout)">>}}
+        refused(<<"the files were not watched in time (startup_timeout)">>)
     end.
+
+refused(Sentence) -> {stop, {shutdown, {reload, Sentence}}}.
 
 watch(#{reload_includes := Patterns} = Options) ->
     {ok, Python} = hornbeam_config:python(Options),
@@ -93,10 +95,14 @@ handle_info(_Stray, State) ->
 
 %% A reload takes its time; what is saved meanwhile may or may not be in it.
 changed(#state{reload = none} = State) ->
-    {_, Ref} = spawn_monitor(fun() -> exit({reloaded, hornbeam:reload()}) end),
+    {_, Ref} = spawn_monitor(fun reload/0),
     State#state{reload = {Ref, rest}};
 changed(#state{reload = {Ref, _}} = State) ->
     State#state{reload = {Ref, again}}.
+
+-spec reload() -> no_return().
+reload() ->
+    exit({reloaded, hornbeam:reload()}).
 
 reloaded({error, reloading}, _Next, State) ->
     _ = erlang:send_after(?PAUSE, self(), changed),

@@ -72,7 +72,9 @@ start_pool(Checked) ->
 start_reloader(#{reload := false}) ->
     ok;
 start_reloader(Checked) ->
-    start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [Checked]}}).
+    %% Temporary: a server without it is better than none.
+    start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [Checked]},
+                 restart => temporary}).
 
 start_listener(Checked) ->
     start_part(#{id => hornbeam_listener,
@@ -82,7 +84,7 @@ start_listener(Checked) ->
 start_part(Spec) ->
     case supervisor:start_child(?MODULE, Spec) of
         {ok, _} -> ok;
-        {error, {Reason, _Child}} -> {error, Reason};
+        {error, {{shutdown, Reason}, _Child}} -> {error, Reason};
         {error, Reason} -> {error, Reason}
     end.
 

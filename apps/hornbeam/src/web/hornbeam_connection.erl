@@ -14,15 +14,18 @@
 -include_lib("kernel/include/logger.hrl").
 
 -export([start_listener/3, set_options/2, start_link/3, start_link/4, init/4]).
--export([details/3, unsent/1, received/1, linger/1]).
+-export([details/3, unsent/1, received/1, linger/1, abandon/1]).
 -export_type([socket/0, options/0]).
 
 %% Cowboy 2.8 passes undefined where its own contract wants proxy information.
 -dialyzer({[no_fail_call, no_return], [init/4, let_in/5, begin_protocol/5, greeted/6, go_on/6]}).
 
+%% The option with which the end of a socket drops what is not sent.
+-define(DROP, [{linger, {true, 0}}]).
+
 -type socket() :: {Transport :: module(), Socket :: term()}.
 
-%% How long the peer may take to answer our close (ms).
+%% How long the peer may take to answer our close, and to take some of what waits for it (ms).
 -define(LINGER, 1000).
 
 -type options() :: #{http1 := cowboy:opts(), http2 := cowboy:opts(),
@@ -223,15 +226,42 @@ received({Transport, Socket}) ->
 
 %% @doc After our close frame: take what the client still sends, until it closes. A socket that
 %% is closed with unread bytes is reset, and the client would never see the frame.
+%%
+%% A socket with unsent bytes outlives its process, until the client has read them all; that of a
+%% client which does not read would live for ever. So what such a client leaves is dropped.
 -spec linger(socket()) -> ok.
-linger({Transport, Socket}) ->
+linger({Transport, Socket} = Both) ->
     _ = Transport:setopts(Socket, [{active, false}]),
     _ = Transport:shutdown(Socket, write),
-    discard(Transport, Socket, erlang:monotonic_time(millisecond) + ?LINGER).
+    discard(Both, unsent(Both), linger_deadline()).
 
-discard(Transport, Socket, Deadline) ->
+linger_deadline() -> erlang:monotonic_time(millisecond) + ?LINGER.
+
+discard({Transport, Socket} = Both, Unsent, Deadline) ->
     Left = max(0, Deadline - erlang:monotonic_time(millisecond)),
     case Transport:recv(Socket, 0, Left) of
-        {ok, _} when Left > 0 -> discard(Transport, Socket, Deadline);
-        _ -> ok
+        {ok, _} when Left > 0 -> discard(Both, Unsent, Deadline);
+        _ -> discarded(unsent(Both), Unsent, Both)
     end.
+
+discarded(0, _Before, _Both) ->
+    ok;
+discarded(Unsent, Before, Both) when Unsent < Before ->
+    discard(Both, Unsent, linger_deadline());
+discarded(_Unsent, _Before, {Transport, Socket}) ->
+    _ = Transport:setopts(Socket, ?DROP),
+    ok.
+
+%% @doc Have all that a listener's connections have not sent dropped when they end. The listener
+%% is known by its address. One client that does not read would keep the node from halting.
+-spec abandon(Address :: term()) -> ok.
+abandon(Address) ->
+    Stuck = [Port || Port <- erlang:ports(), erlang:port_info(Port, name) =:= {name, "tcp_inet"},
+                     is_of(Address, inet:sockname(Port)), has_unsent(Port)],
+    lists:foreach(fun(Port) -> inet:setopts(Port, ?DROP) end, Stuck).
+
+is_of({local, Path}, {ok, {local, Path}}) -> true;
+is_of({_, Number}, {ok, {_, Number}}) when is_integer(Number) -> true;
+is_of(_Address, _Other) -> false.
+
+has_unsent(Port) -> inet:getstat(Port, [send_pend]) =/= {ok, [{send_pend, 0}]}.

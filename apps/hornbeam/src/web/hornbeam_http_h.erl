@@ -3,6 +3,7 @@
 %%   opened ──response_start──▶ responding ──the last part──▶ done
 %%      │ no answer in time: 504     │ worker dead, app failed: the response is broken off
 %%      │ worker dead: 502
+%%      │ the server stops: 503
 %%      └ app failed: 500
 %%
 %% The body of the request flows to the app while it gives credit; the body of the response
@@ -90,13 +91,16 @@ loop(#exchange{number = Number, worker = Worker, deadline = Deadline} = Exchange
         {timeout, Deadline, first_byte} ->
             #{counters := Counters} = Mount,
             hornbeam_counters:add(timeouts, Counters),
-            fail(504, Exchange)
+            fail(504, Exchange);
+        going_away ->
+            fail(503, Exchange)
     end.
 
 said({ok, {response_start, _, Status, Headers, Body, More}}, _Frame,
      #exchange{responding = false, req = Req} = Exchange, Mount) ->
     cancel(Exchange),
-    Progress = hornbeam_response:start(Status, Headers, Body, More, Req),
+    Last = hornbeam_mounts:last_if_shut(Mount, Req),
+    Progress = hornbeam_response:start(Status, Headers, Body, More, Last),
     responded(Progress, Body, Exchange#exchange{responding = true, status = Status,
                                                 deadline = undefined}, Mount);
 said({ok, {response_body, _, Body, More}}, _Frame,

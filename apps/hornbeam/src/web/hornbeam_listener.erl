@@ -25,6 +25,12 @@
 %% Cowboy measures what it has read of a line, its end included (bytes).
 -define(LINE_END, 2).
 
+%% The next batch follows at the latest after this (ms): its clients may not answer.
+-define(BATCH_WAIT, 50).
+
+%% What is left for an answer of ours, and then for Cowboy's processes, to end (ms).
+-define(LAST_ANSWER, 500).
+
 %% A send returns at once while less than this (bytes) waits in the socket. It is more than an
 %% app's credit for one WebSocket, so that only a huge message makes a connection wait.
 -define(HIGH_WATERMARK, 1048576).
@@ -58,16 +64,16 @@ reload_certificate() ->
 
 %% @private
 -spec init({hornbeam_pool:name(), hornbeam_config:options()}) ->
-    {ok, #state{}} | {stop, {listen, term()}}.
+    {ok, #state{}} | {stop, {shutdown, {listen, term()}}}.
 init({Pool, #{bind := Bind} = Options}) ->
     process_flag(trap_exit, true),
-    Mount = #{pool => Pool, counters => hornbeam_counters:new(), options => Options},
+    Mount = hornbeam_mounts:new(Pool, Options),
     {ok, Door} = hornbeam_doorkeeper:start_link(Mount),
     %% A listener process that was killed leaves Cowboy's listener behind.
     close(),
     case listen(in_the_way(Bind), Mount, Door) of
         {ok, _} -> {ok, #state{pool = Pool, bind = Bind, mount = Mount, door = Door}};
-        {error, Reason} -> {stop, {listen, posix(Reason)}}
+        {error, Reason} -> {stop, {shutdown, {listen, posix(Reason)}}}
     end.
 
 listen(nothing, #{options := Options} = Mount, Door) ->
@@ -94,6 +100,7 @@ posix(Reason) -> Reason.
 transport(#{bind := Bind, header_timeout := Timeout}) ->
     #{max_connections => infinity,
       handshake_timeout => Timeout,
+      shutdown => ?LAST_ANSWER,
       socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, 65536},
                                       {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK},
                                       {send_timeout, 30000}, {send_timeout_close, true}]}.
@@ -237,14 +244,37 @@ handle_info(_Stray, State) ->
 
 %% @private
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{options := Options}}) ->
+terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{options := Options} = Mount}) ->
     #{shutdown_timeout := Timeout} = Options,
-    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    Address = address(Bind),
     _ = ranch:suspend_listener(?REF),
-    send_away(hornbeam_connections:pids(), Deadline),
-    await_all(monitors(hornbeam_pool:owners(http, Pool)), Deadline),
+    hornbeam_mounts:shut(Mount),
+    finish(Pool, now_ms() + Timeout),
+    turn_away(Pool),
+    hornbeam_connection:abandon(Address),
     close(),
     remove_file(Bind).
+
+%% A request that waited in line may begin meanwhile, and a handshake may become a WebSocket.
+finish(Pool, Deadline) ->
+    send_away(hornbeam_connections:pids(), Deadline),
+    Left = in_flight(Pool),
+    await_all(monitors(Left), Deadline),
+    case Left =:= [] orelse now_ms() >= Deadline of
+        true -> ok;
+        false -> finish(Pool, Deadline)
+    end.
+
+in_flight(Pool) ->
+    hornbeam_pool:owners(http, Pool) ++ hornbeam_pool:owners(websocket, Pool)
+        ++ hornbeam_pool:waiters(Pool).
+
+%% Their time is over: who has no answer yet gets one of ours.
+turn_away(Pool) ->
+    Left = in_flight(Pool),
+    hornbeam_pool:turn_away(Pool),
+    lists:foreach(fun hornbeam_websocket_h:go_away/1, Left),
+    await_all(monitors(Left), now_ms() + ?LAST_ANSWER).
 
 %% Ranch fails on a listener that it does not know.
 close() ->
@@ -259,9 +289,8 @@ send_away([], _Deadline) ->
     ok;
 send_away(Sockets, Deadline) ->
     {Batch, Rest} = lists:split(min(?BATCH, length(Sockets)), Sockets),
-    Refs = monitors(Batch),
     lists:foreach(fun hornbeam_websocket_h:go_away/1, Batch),
-    await_all(Refs, Deadline),
+    await_all(monitors(Batch), min(Deadline, now_ms() + ?BATCH_WAIT)),
     send_away(Rest, Deadline).
 
 monitors(Pids) ->
@@ -272,6 +301,8 @@ await_all([], _Deadline) ->
 await_all([Ref | Refs], Deadline) ->
     receive
         {'DOWN', Ref, process, _, _} -> await_all(Refs, Deadline)
-    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+    after max(0, Deadline - now_ms()) ->
         await_all(Refs, Deadline)
     end.
+
+now_ms() -> erlang:monotonic_time(millisecond).

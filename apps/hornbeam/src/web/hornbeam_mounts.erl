@@ -4,11 +4,18 @@
 -module(hornbeam_mounts).
 -behaviour(cowboy_middleware).
 
--export([execute/2, checkout/1]).
+-export([new/2, execute/2, checkout/1, shut/1, last_if_shut/2]).
 -export_type([mount/0]).
 
 -type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
-                   options := hornbeam_config:options()}.
+                   options := hornbeam_config:options(), shut := atomics:atomics_ref()}.
+%% `shut': 1 from the moment on at which no new connection is taken.
+
+%% @doc What the handlers of a pool's app need to know.
+-spec new(hornbeam_pool:name(), hornbeam_config:options()) -> mount().
+new(Pool, Options) ->
+    #{pool => Pool, counters => hornbeam_counters:new(), options => Options,
+      shut => atomics:new(1, [])}.
 
 %% @private
 -spec execute(Req, Env) -> {ok, Req, Env} | {stop, Req}
@@ -35,6 +42,21 @@ counter(full) -> refused;
 counter(no_worker) -> no_worker;
 counter(queue_full) -> queue_full;
 counter(late) -> queue_timeouts.
+
+%% @doc No connection is kept for another request from now on.
+-spec shut(mount()) -> ok.
+shut(#{shut := Shut}) ->
+    atomics:put(Shut, 1, 1).
+
+%% @doc The request with which its connection ends, if no other is to come on it.
+-spec last_if_shut(mount(), Req) -> Req when Req :: cowboy_req:req().
+last_if_shut(#{shut := Shut}, #{version := 'HTTP/1.1'} = Req) ->
+    case atomics:get(Shut, 1) of
+        1 -> cowboy_req:set_resp_header(<<"connection">>, <<"close">>, Req);
+        0 -> Req
+    end;
+last_if_shut(_Mount, Req) ->
+    Req.
 
 handler(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) ->
     hornbeam_websocket_h;

@@ -105,7 +105,9 @@ await_answer(Timeout, Req, #socket{number = Number, worker = Worker} = Socket) -
         client_ended ->
             refused(400, Req, Socket);
         {'DOWN', Worker, process, _, _} ->
-            refused(502, Req, Socket)
+            refused(502, Req, Socket);
+        going_away ->
+            refused(503, Req, Socket)
     after Timeout ->
         #socket{mount = #{counters := Counters}} = Socket,
         hornbeam_counters:add(timeouts, Counters),

@@ -6,6 +6,7 @@
 
 -export([lookup/1, await_ready/1, options/1]).
 -export([checkout/2, wait/1, forget/2, pick/1, find/2, owners/2, load/1]).
+-export([waiters/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/1, names/1]).
 -export_type([name/0]).
 
@@ -138,6 +139,20 @@ find(Name, Worker) ->
 owners(Kind, Name) ->
     lists:append([Owners || {Worker, _} <- workers(Name),
                             {ok, Owners} <- [hornbeam_worker:owners(Kind, Worker)]]).
+
+%% @doc The processes that wait for a place.
+-spec waiters(name()) -> [pid()].
+waiters(Name) ->
+    case lookup(Name) of
+        {ok, Pool} -> gen_server:call(Pool, waiters);
+        error -> []
+    end.
+
+%% @doc Tell those who wait for a place that they wait in vain.
+-spec turn_away(name()) -> ok.
+turn_away(Name) ->
+    _ = [gen_server:cast(Pool, turn_away) || {ok, Pool} <- [lookup(Name)]],
+    ok.
 
 workers(Name) ->
     case lookup(Name) of

@@ -129,8 +129,8 @@ worker_name(Place) ->
     <<"worker-", (integer_to_binary(Place))/binary>>.
 
 %% @private
--spec handle_call(await_ready | options | info | names | {find, binary()} | reload
-                  | {set_workers, pos_integer()}, gen_server:from(), #state{}) ->
+-spec handle_call(await_ready | options | info | names | waiters | {find, binary()}
+                  | reload | {set_workers, pos_integer()}, gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(await_ready, _From, #state{phase = serving} = State) ->
     {reply, ok, State};
@@ -146,6 +146,8 @@ handle_call({find, Name}, _From, State) ->
      State};
 handle_call(info, _From, State) ->
     {reply, {info(State), described(State)}, State};
+handle_call(waiters, _From, #state{queue = Queue} = State) ->
+    {reply, hornbeam_pool_queue:pids(Queue), State};
 handle_call(names, _From, #state{workers = Workers} = State) ->
     {reply, maps:map(fun(_, #worker{place = Place}) -> worker_name(Place) end, Workers), State};
 handle_call(reload, From, State) ->
@@ -180,6 +182,8 @@ history(#place{restarts = Restarts, last_end = LastEnd}) ->
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(turn_away, #state{queue = Queue} = State) ->
+    {noreply, State#state{queue = hornbeam_pool_queue:abandon(Queue)}};
 handle_cast(_Request, State) ->
     {noreply, State}.
 

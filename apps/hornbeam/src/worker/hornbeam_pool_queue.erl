@@ -7,7 +7,7 @@
 %%   `{{'DOWN', {waiter, Ref}}, _, _, _, _}'    to leave/2
 -module(hornbeam_pool_queue).
 
--export([new/3, join/3, leave/2, late/2, serve/2, abandon/1, count/1]).
+-export([new/3, join/3, leave/2, late/2, serve/2, abandon/1, count/1, pids/1]).
 -export_type([queue/0, answer/0]).
 
 -type answer() :: {ok, hornbeam_stream:handle()} | {error, queue_full | late | no_worker}.
@@ -131,6 +131,11 @@ abandon(#queue{numbers = Numbers} = Queue) ->
 -spec count(queue()) -> non_neg_integer().
 count(#queue{numbers = Numbers}) ->
     map_size(Numbers).
+
+%% @doc Who waits.
+-spec pids(queue()) -> [pid()].
+pids(#queue{waiters = Waiters}) ->
+    [Pid || #waiter{pid = Pid} <- gb_trees:values(Waiters)].
 
 counted(#queue{count = Count} = Queue) ->
     atomics:put(Count, 1, count(Queue)),

@@ -1,0 +1,318 @@
+"""How a server stops: what clients and apps see, the exit status, and that all of it is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from clients import RawHTTP, RawWebSocket, handshake_headers
+from harness import APPS, PYTHON, Node, Server, alive, eventually
+from terms import Atom, text
+
+APP = "endings:application"
+
+PATIENT = 60
+"""Seconds for a node to be gone whose apps or clients do not help; the options ask for less."""
+
+GOING_AWAY = (1001, "the server stops")
+
+
+class Ending:
+    """A node that serves by its configuration, and what its app has noted."""
+
+    def __init__(self, tmp: Path, **options) -> None:
+        self.notes = tmp / "notes"
+        self.notes.touch()
+        env = {"TRACE": str(self.notes)} | options.pop("env", {})
+        given = {
+            "app": APP,
+            "bind": "127.0.0.1:0",
+            "workers": 1,
+            "python": PYTHON,
+            "pythonpath": [APPS],
+            "env": env,
+        } | options
+        pairs = text([(Atom(key), value) for key, value in given.items()])
+        self.node = Node(tmp, hornbeam_config=pairs[1:-1])
+        self.server: Server = self.node.running(tls="certfile" in options)
+
+    def noted(self) -> Counter:
+        """Count the first words of the notes."""
+        return Counter(line.split()[0] for line in self.lines())
+
+    def lines(self) -> list[str]:
+        return self.notes.read_text().splitlines()
+
+    def asked(self, target: str, *headers: str) -> RawHTTP:
+        """Send a request and wait until the app has noted it."""
+        before = self.noted()["asked"]
+        http = RawHTTP(self.server)
+        http.request("GET", target, *headers)
+        eventually(lambda: self.noted()["asked"] > before)
+        return http
+
+    def terminate(self) -> None:
+        self.node.process.send_signal(signal.SIGTERM)
+
+    def status(self) -> int:
+        """Wait until the node is gone and none of its processes is left."""
+        status = self.node.process.wait(PATIENT)
+        eventually(lambda: not self.node.python_pids())
+        return status
+
+
+@pytest.fixture
+def begin(tmp_path) -> Iterator[Callable[..., Ending]]:
+    """Start a node that serves; it is gone after the test."""
+    begun: list[Ending] = []
+
+    def begin_one(**options) -> Ending:
+        begun.append(Ending(tmp_path, **options))
+        return begun[-1]
+
+    yield begin_one
+    for ending in begun:
+        ending.node.close()
+
+
+def opened(server: Server, target: str = "/echo") -> tuple[RawWebSocket, int]:
+    ws = RawWebSocket(server, target)
+    return ws, int(ws.read_message())
+
+
+def said_goodbye(ws: RawWebSocket) -> tuple[int, str]:
+    """Read the close frame and go, as a client does."""
+    close = ws.read_close()
+    ws.socket.close()
+    return close
+
+
+# In order
+
+
+def test_at_sigterm_clients_and_apps_are_told_and_the_status_is_0(begin):
+    ending = begin(workers=2)
+    sockets = [opened(ending.server)[0] for _ in range(6)]
+    ending.terminate()
+    assert [said_goodbye(ws) for ws in sockets] == [GOING_AWAY] * 6
+    assert ending.status() == 0
+    assert ending.lines().count("disconnect 1001") == 6
+    assert ending.noted()["shutdown"] == 2
+
+
+def test_clients_by_tls_are_told_too(begin, tls):
+    ending = begin(**tls)
+    ws, _ = opened(ending.server)
+    ending.terminate()
+    assert said_goodbye(ws) == GOING_AWAY
+    assert ending.status() == 0
+
+
+def test_stop_does_the_same_and_the_node_stays(begin):
+    ending = begin(workers=2)
+    ws, _ = opened(ending.server)
+    with ThreadPoolExecutor() as pool:
+        stopped = pool.submit(ending.node.eval, "hornbeam:stop()")
+        assert said_goodbye(ws) == GOING_AWAY
+        assert stopped.result() == "ok"
+    assert ending.noted() == {"disconnect": 1, "shutdown": 2}
+    assert ending.node.eval("hornbeam:info()") == {}
+    assert not ending.node.python_pids()
+
+
+def test_a_request_in_flight_is_answered_and_new_ones_find_the_door_shut(begin):
+    ending = begin()
+    http = ending.asked("/slow")
+    ending.terminate()
+    with pytest.raises(OSError):
+        eventually(lambda: ending.server.connect().close())
+    assert http.response().body == b"slow but whole"
+    assert ending.status() == 0
+
+
+def test_a_thousand_open_sockets_are_all_told(begin):
+    with more_files(4096):
+        ending = begin(workers=2)
+        with ThreadPoolExecutor(16) as pool:
+            sockets = list(pool.map(lambda _: opened(ending.server)[0], range(1000)))
+            ending.terminate()
+            assert Counter(pool.map(said_goodbye, sockets)) == {GOING_AWAY: 1000}
+        assert ending.status() == 0
+        assert ending.lines().count("disconnect 1001") == 1000
+
+
+@contextlib.contextmanager
+def more_files(number: int) -> Iterator[None]:
+    """Let this process and the node that it starts have so many open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, number), hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# Those who do not help
+
+
+def test_clients_that_never_answer_the_close_hold_up_neither_others_nor_the_stop(begin):
+    ending = begin(shutdown_timeout=3000)
+    silent = [opened(ending.server)[0] for _ in range(450)]
+    ending.terminate()
+    assert {ws.read_close() for ws in silent} == {GOING_AWAY}
+    assert ending.status() == 0
+    assert ending.lines().count("disconnect 1001") == 450
+
+
+@pytest.mark.parametrize("kind", ["hornbeam", "cowboy", "tls"])
+def test_a_client_that_does_not_read_does_not_hold_up_the_stop(begin, tls, kind):
+    options = tls if kind == "tls" else {"websocket_engine": Atom(kind)}
+    ending = begin(shutdown_timeout=500, **options)
+    stuck = RawWebSocket(ending.server, "/floods")
+    pending = "[C || #{unsent := U} = C <- hornbeam:connections(), U > 0]"
+    eventually(lambda: ending.node.eval(pending))
+    ending.terminate()
+    assert ending.status() == 0
+    stuck.socket.close()
+
+
+def test_a_response_that_nobody_reads_does_not_hold_up_the_stop(begin):
+    ending = begin(shutdown_timeout=500)
+    stuck = RawHTTP(ending.server)
+    stuck.request("GET", "/endless")
+    eventually(lambda: ending.node.eval(UNSENT))
+    ending.terminate()
+    assert ending.status() == 0
+    stuck.socket.close()
+
+
+UNSENT = """
+[P || P <- erlang:ports(), erlang:port_info(P, name) =:= {name, "tcp_inet"},
+      {ok, [{send_pend, Bytes}]} <- [inet:getstat(P, [send_pend])], Bytes > 0]
+"""
+"""The sockets of a node with bytes that the other side has not taken."""
+
+
+def test_what_a_client_leaves_that_was_cut_off_is_dropped(begin):
+    ending = begin(websocket_timeout=400, websocket_ping_interval=100)
+    stuck = RawWebSocket(ending.server, "/floods")
+    eventually(lambda: ending.node.eval(UNSENT))
+    eventually(lambda: ending.node.eval("hornbeam:connections()") == [])
+    eventually(lambda: not ending.node.eval(UNSENT))
+    stuck.socket.close()
+
+
+def test_a_handler_that_never_ends_is_broken_off_and_killed(begin):
+    ending = begin(shutdown_timeout=1000)
+    http = RawHTTP(ending.server)
+    http.request("GET", "/never")
+    assert http.head().status == 200
+    ending.terminate()
+    assert ending.status() == 0
+    assert ending.noted()["cancelled"] > 0
+
+
+def test_a_request_that_is_not_answered_in_time_gets_a_503(begin):
+    ending = begin(shutdown_timeout=500)
+    http = ending.asked("/blocks")
+    ending.terminate()
+    assert http.response().status == 503
+    assert ending.status() == 0
+
+
+@pytest.mark.parametrize("target", ["/blocks", "/echo"])
+def test_a_worker_that_does_not_listen_is_killed(begin, target):
+    ending = begin(shutdown_timeout=500)
+    (pid,) = ending.server.worker_pids()
+    ws, _ = opened(ending.server)
+    if target == "/blocks":
+        ending.asked(target)
+    else:
+        os.kill(pid, signal.SIGSTOP)
+    ending.terminate()
+    assert said_goodbye(ws) == GOING_AWAY
+    assert ending.status() == 0
+    assert not alive(pid)
+
+
+def test_a_lifespan_that_hangs_at_the_end_is_cut(begin):
+    ending = begin(shutdown_timeout=1000, env={"LIFESPAN": "hangs"})
+    ending.terminate()
+    assert ending.status() == 0
+    assert "the lifespan did not shut down within" in ending.node.log
+    assert ending.noted()["shutdown"] == 0
+
+
+def test_a_socket_that_waits_for_a_worker_is_told(begin):
+    ending = begin(websocket_resume=True, shutdown_timeout=500)
+    ws, _ = opened(ending.server)
+    (first,) = ending.server.worker_pids()
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: ending.server.worker_pids() not in ([], [first]))
+    for starting in ending.server.worker_pids():
+        os.kill(starting, signal.SIGSTOP)
+    waits = "[ok || #{state := resuming} <- hornbeam:connections()]"
+    eventually(lambda: ending.node.eval(waits))
+    ending.terminate()
+    assert said_goodbye(ws) == GOING_AWAY
+    assert ending.status() == 0
+
+
+def test_a_handshake_that_the_app_leaves_unanswered_gets_a_503(begin):
+    ending = begin(shutdown_timeout=500)
+    http = ending.asked("/undecided", *handshake_headers())
+    ending.terminate()
+    assert http.response().status == 503
+    assert ending.status() == 0
+
+
+def test_who_waits_in_line_is_answered_too(begin):
+    ending = begin(worker_connections=1)
+    first = ending.asked("/slow")
+    second = in_line(ending)
+    ending.terminate()
+    assert first.response().body == b"slow but whole"
+    assert second.response().body == b"slow but whole"
+    assert ending.status() == 0
+
+
+def test_who_waits_in_vain_gets_a_503(begin):
+    ending = begin(shutdown_timeout=500, worker_connections=1, queue_timeout=60_000)
+    first = ending.asked("/blocks")
+    second = in_line(ending)
+    ending.terminate()
+    assert second.response().status == 503
+    assert first.response().status == 503
+    assert ending.status() == 0
+
+
+def in_line(ending: Ending) -> RawHTTP:
+    """Send a request for which no worker has room."""
+    http = RawHTTP(ending.server)
+    http.request("GET", "/slow")
+    eventually(lambda: ending.server.info()["waiting"] == 1)
+    return http
+
+
+def test_a_connection_that_is_kept_alive_ends_with_its_response(begin):
+    ending = begin()
+    http = ending.asked("/slow")
+    ending.terminate()
+    response = http.response()
+    assert response.all("connection") == ["close"]
+    assert http.ended()
+    assert ending.status() == 0
+
+
+def test_a_second_signal_changes_nothing(begin):
+    ending = begin()
+    http = ending.asked("/slow")
+    ending.terminate()
+    ending.terminate()
+    assert http.response().body == b"slow but whole"
+    assert ending.status() == 0
