@@ -4,13 +4,14 @@
 #   tools/run.sh config/chat.config
 #
 # The node never sees the terminal's Ctrl-C (+Bi): it would open Erlang's break menu. It is told
-# to end in order instead, and a second Ctrl-C only waits with us.
+# to end in order instead, and a second Ctrl-C only waits with us. The status is then 0; it is 3 when
+# the app does not start.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 export ERL_LIBS=$PWD/_deps/lib:$PWD/_build/default/lib${ERL_LIBS:+:$ERL_LIBS}
 started='
-    Failed = fun(Why) -> io:format(standard_error, "~n~ts~n", [Why]), halt(1) end,
+    Failed = fun(Why) -> io:format(standard_error, "~n~ts~n", [Why]), halt(3) end,
     case application:ensure_all_started(hornbeam) of
         {ok, _} ->
             spawn(fun() ->
@@ -29,9 +30,8 @@ erl -noshell +Bi +sbwt none +sbwtdcpu none +sbwtdio none \
 node=$!
 trap 'kill -TERM "$node" 2>/dev/null' INT TERM HUP
 
-# A signal ends a wait early; the node is done when it is gone.
+# A signal ends a wait early; the node is done when it is gone, and bash knows its status then.
 while kill -0 "$node" 2>/dev/null; do
     wait "$node"
-    status=$?
 done
-exit "$status"
+wait "$node"

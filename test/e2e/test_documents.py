@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,26 @@ def run_erlang(server: Server, block: str) -> Iterator[bool]:
         else:
             server.node.eval(source)
         yield bool(value)
+
+
+def test_the_readmes_app_keeps_its_socket_as_the_readme_says(start, tmp_path):
+    readme = (ROOT / "README.md").read_text()
+    source = readme.partition("```python\n")[2].partition("```")[0]
+    (call,) = re.findall(r"(hornbeam:start\(.*reload => true.*\))\.", readme)
+    (tmp_path / "app.py").write_text(source)
+    server = start(call)
+    with RawWebSocket(server, "/") as ws:
+
+        def says(text: bytes) -> bytes:
+            ws.frame(TEXT, text)
+            return ws.read_message()
+
+        assert says(b"hello") == b"Echo: hello"
+        (tmp_path / "app.py").write_text(source.replace("Echo", "Heard"))
+        eventually(lambda: says(b"hello") == b"Heard: hello")
+        (pid,) = [w["os_pid"] for w in server.workers() if w["state"] == "ready"]
+        os.kill(pid, signal.SIGKILL)
+        assert says(b"again") == b"Heard: again"
 
 
 @pytest.fixture

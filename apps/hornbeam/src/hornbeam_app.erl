@@ -1,8 +1,15 @@
 %% The application's start and stop. With the key `app' in its environment it serves at once.
+%%
+%% Where that fails in a release, there is no node to go on with: the reason is written to standard
+%% error and the node halts with status 3, without the crash dump of a permanent application that
+%% does not start. Whoever starts the application from a shell gets the error as a value.
 -module(hornbeam_app).
 -behaviour(application).
 
 -export([start/2, prep_stop/1, stop/1]).
+
+%% The node's exit status.
+-define(DID_NOT_START, 3).
 
 %% @private
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
@@ -24,10 +31,16 @@ show_logs() ->
 serve(Sup, App) ->
     case hornbeam_sup:start_server(App, #{}) of
         ok -> {ok, Sup};
-        {error, Reason} ->
-            ok = hornbeam_signals:uninstall(),
-            {error, Reason}
+        {error, Reason} -> give_up(code:get_mode(), Reason)
     end.
+
+-spec give_up(embedded | interactive, hornbeam:start_error()) -> {error, hornbeam:start_error()}.
+give_up(embedded, Reason) ->
+    io:format(standard_error, "hornbeam does not start: ~ts~n", [hornbeam:format_error(Reason)]),
+    halt(?DID_NOT_START);
+give_up(interactive, Reason) ->
+    ok = hornbeam_signals:uninstall(),
+    {error, Reason}.
 
 %% @private
 -spec prep_stop(State) -> State.

@@ -1,0 +1,315 @@
+"""A release and `make run`: how they begin, how they end, and with which exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from clients import TEXT, RawWebSocket
+from harness import APPS, DEADLINE, PYTHON, ROOT, eventually
+from terms import Atom, text
+from test_documents import snippets
+
+BUILD = 300
+"""Seconds that building a release may take."""
+
+VM_ARGS = """
+-name {name}@127.0.0.1
+-start_epmd false
+-dist_listen false
++sbwt none
+"""
+"""Those of a release need a name; this one leaves no daemon behind."""
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    """Build the release once; return its folder."""
+    output = tmp_path_factory.mktemp("release")
+    subprocess.run(
+        ["rebar3", "release", "-o", output],
+        cwd=ROOT, env=os.environ | {"TERM": "dumb"},
+        check=True, timeout=BUILD, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return output / "hornbeam"
+
+
+class Running:
+    """`bin/hornbeam foreground` with a configuration of the test's own."""
+
+    def __init__(self, release: Path, tmp: Path, **options) -> None:
+        self.tmp = tmp
+        self.socket = tmp / "socket"
+        self.notes = tmp / "notes"
+        self.notes.touch()
+        given = {
+            "app": "endings:application",
+            "bind": f"unix:{self.socket}",
+            "workers": 1,
+            "python": PYTHON,
+            "pythonpath": [APPS],
+            "env": {"TRACE": str(self.notes)},
+        } | options
+        pairs = text([(Atom(key), value) for key, value in given.items()])
+        (tmp / "sys.config").write_text(f"[{{hornbeam, {pairs}}}].")
+        (tmp / "vm.args").write_text(VM_ARGS.format(name=f"test-{uuid.uuid4().hex}"))
+        files = {"RELX_CONFIG_PATH": tmp / "sys.config", "VMARGS_PATH": tmp / "vm.args"}
+        self.errors = tmp / "stderr"
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [release / "bin" / "hornbeam", "foreground"],
+                cwd=tmp,
+                env=os.environ | {key: str(path) for key, path in files.items()},
+                stdin=subprocess.DEVNULL,
+                stdout=(tmp / "stdout").open("wb"),
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    # What a client of the harness's kind needs of a server.
+    host, port = "localhost", 80
+
+    def connect(self, timeout: float = DEADLINE) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout)
+        connection.connect(str(self.socket))
+        return connection
+
+    def get(self, target: str) -> httpx.Response:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket))) as client:
+            return client.get(f"http://localhost{target}")
+
+    def serves(self) -> bool:
+        assert self.process.poll() is None, self.errors.read_text()
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+    def status(self) -> int:
+        return self.process.wait(60)
+
+
+@pytest.fixture
+def run(release, tmp_path) -> Iterator[Callable[..., Running]]:
+    """Start the release; it is gone after the test."""
+    started: list[Running] = []
+
+    def start(**options) -> Running:
+        started.append(Running(release, tmp_path, **options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+
+
+def test_it_serves_and_ends_in_order_at_sigterm(run):
+    running = run()
+    eventually(running.serves)
+    ws = RawWebSocket(running, "/echo")
+    ws.read_message()
+    running.process.send_signal(signal.SIGTERM)
+    assert ws.read_close() == (1001, "the server stops")
+    ws.socket.close()
+    assert running.status() == 0
+    (closed, shutdown) = running.notes.read_text().splitlines()
+    assert closed == "disconnect 1001"
+    assert shutdown.startswith("shutdown ")
+    assert not running.socket.exists()
+
+
+def test_at_sighup_it_serves_the_new_code(run, tmp_path):
+    app = tmp_path / "changing.py"
+    source = (
+        "from gallery import respond\n"
+        "async def application(scope, receive, send):\n"
+        "    if scope['type'] == 'http':\n"
+        "        await respond(send, b'{}')\n"
+    )
+    app.write_text(source.format("old"))
+    running = run(app="changing:application", pythonpath=[tmp_path, APPS], lifespan=Atom("off"))
+    eventually(running.serves)
+    assert running.get("/").text == "old"
+    app.write_text(source.format("new one"))
+    running.process.send_signal(signal.SIGHUP)
+    eventually(lambda: running.get("/").text == "new one")
+
+
+def test_a_sigterm_while_the_app_starts_ends_it(run, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        f"pathlib.Path({str(tmp_path)!r}, 'begun').touch()\n"
+        "time.sleep(3600)\n"
+    )
+    running = run(app="slow:application", pythonpath=[tmp_path])
+    eventually((tmp_path / "begun").exists)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.status() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"app": "nowhere:application"}, "ModuleNotFoundError: No module named 'nowhere'"),
+        ({"app": "broken_import:application"}, "Traceback"),
+        ({"workers": 0}, "option workers has the value 0; expected a positive integer"),
+        ({"no_such_option": 1}, "option no_such_option has the value 1"),
+        ({"bind": "taken"}, "cannot listen: address already in use"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_does_not_start_says_why_and_ends_with_status_3(run, tmp_path, options, sentence):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        if options.get("bind"):
+            options = {"bind": f"127.0.0.1:{taken.getsockname()[1]}"}
+        running = run(**options)
+        assert running.status() == 3
+    said = running.errors.read_text()
+    assert said.startswith("hornbeam does not start: ")
+    assert sentence in said
+    assert not (tmp_path / "erl_crash.dump").exists()
+
+
+# make run
+
+
+class Terminal:
+    """`tools/run.sh` in a terminal, where Ctrl-C goes to all processes in the foreground."""
+
+    def __init__(self, tmp: Path, app: str) -> None:
+        options = {
+            "app": app, "bind": "127.0.0.1:0", "workers": 1, "python": PYTHON,
+            "pythonpath": [APPS], "env": {"TRACE": str(tmp / "notes")},
+        }  # fmt: skip
+        pairs = text([(Atom(key), value) for key, value in options.items()])
+        config = tmp / "run.config"
+        config.write_text(f"[{{hornbeam, {pairs}}}].")
+        self.shown = b""
+        self.pid, self.terminal = pty.fork()
+        if self.pid == 0:
+            os.execv(ROOT / "tools" / "run.sh", ["run.sh", config])
+
+    def shows(self, wanted: bytes) -> None:
+        """Read on until the screen shows something."""
+        while wanted not in self.shown:
+            readable, _, _ = select.select([self.terminal], [], [], DEADLINE)
+            assert readable, self.shown
+            self.shown += os.read(self.terminal, 4096)
+
+    def types(self, keys: bytes) -> None:
+        os.write(self.terminal, keys)
+
+    def status(self) -> int:
+        """Wait for the end; return the exit status."""
+        _, status = eventually(self.ended, 60)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def ended(self) -> tuple[int, int] | None:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return (pid, status) if pid else None
+
+    def close(self) -> None:
+        if self.pid:
+            os.killpg(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.terminal)
+
+
+@pytest.fixture
+def terminal(tmp_path) -> Iterator[Callable[[str], Terminal]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda app: stack.enter_context(contextlib.closing(Terminal(tmp_path, app)))
+
+
+def test_ctrl_c_ends_make_run_in_order(terminal, tmp_path):
+    running = terminal("endings:application")
+    running.shows(b"Ctrl-C ends it")
+    running.types(b"\x03")
+    assert running.status() == 0
+    assert (tmp_path / "notes").read_text().startswith("shutdown ")
+
+
+def test_make_run_says_why_an_app_does_not_start(terminal):
+    running = terminal("nowhere:application")
+    running.shows(b"ModuleNotFoundError: No module named 'nowhere'")
+    assert running.status() == 3
+
+
+# The guide
+
+
+def printed(language: str) -> str:
+    """Read the only block of a language on the page."""
+    (block,) = [block for name, block in snippets("deployment.md") if name == language]
+    return block
+
+
+def needs(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"no {program} here")
+    return path
+
+
+def test_the_guides_unit_is_one_that_systemd_takes(release, tmp_path):
+    file = tmp_path / "chat.service"
+    here = printed("ini").replace("/srv/chat/hornbeam", str(release)).replace("User=chat\n", "")
+    file.write_text(here)
+    answer = subprocess.run(
+        [needs("systemd-analyze"), "verify", file],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert [line for line in answer.stderr.splitlines() if "chat.service" in line] == []
+
+
+def test_sockets_go_through_the_guides_nginx(run, tmp_path):
+    nginx = needs("nginx")
+    running = run()
+    eventually(running.serves)
+    front = tmp_path / "front"
+    server = printed("nginx").replace("listen 80;", f"listen unix:{front};")
+    server = server.replace("http://127.0.0.1:8000", f"http://unix:{running.socket}:")
+    temporary = " ".join(
+        f"{kind}_temp_path {tmp_path / kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config = tmp_path / "nginx.conf"
+    config.write_text(
+        f"daemon off; pid {tmp_path}/pid; error_log stderr; user root;\n"
+        f"events {{}}\nhttp {{ access_log off; {temporary}\n{server} }}\n"
+    )
+    with subprocess.Popen([nginx, "-e", "stderr", "-c", config]) as proxy:
+        try:
+            eventually(front.exists)
+            running.socket = front
+            ws = RawWebSocket(running, "/echo")
+            assert ws.read_message().isdigit()
+            ws.frame(TEXT, b"hello")
+            assert ws.read_message() == b"hello"
+        finally:
+            proxy.terminate()
+
+
+def test_the_guides_caddyfile_is_one_that_caddy_takes(tmp_path):
+    file = tmp_path / "Caddyfile"
+    file.write_text(printed("caddyfile"))
+    subprocess.run(
+        [needs("caddy"), "adapt", "--adapter", "caddyfile", "--config", file],
+        check=True, timeout=60, capture_output=True,
+    )  # fmt: skip
