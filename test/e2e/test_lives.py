@@ -367,6 +367,14 @@ def test_more_workers_start_and_fewer_remain(serve):
     assert ended(server, "shrunk") == 2
 
 
+def test_a_worker_that_is_too_many_before_it_is_ready_costs_nobody_else(serve):
+    server = serve("failures:application", fresh=True)
+    ws, _ = opened(server, "/who")
+    server.node.eval("ok = hornbeam:set_workers(2), ok = hornbeam:set_workers(1)")
+    eventually(lambda: [worker["state"] for worker in server.workers()] == ["ready"])
+    assert echoes(ws)
+
+
 @pytest.mark.parametrize("number", [0, -1, 1.5, Atom("many")])
 def test_a_bad_number_of_workers_is_refused(serve, number):
     server = serve("failures:application")

@@ -220,6 +220,8 @@ tell(What, Measurements, Metadata, #worker{place = Place}) ->
     hornbeam_telemetry:execute([hornbeam, worker, What], Measurements,
                                Metadata#{worker => worker_name(Place)}).
 
+%% No time at all where a worker was never ready.
+seconds_since(undefined) -> #{seconds => 0};
 seconds_since(Ms) -> #{seconds => (now_ms() - Ms) div 1000}.
 
 %% Who waits for a place.
