@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 
 import hornbeam_erlang
 from hornbeam_erlang import aio
@@ -82,6 +83,28 @@ async def deadly(scope, receive, send):
     await receive()
     await receive()
     os._exit(7)
+
+
+async def fatal(scope, receive, send):
+    """Answer each message with itself; two are the end before they are known as taken."""
+    await accept(send)
+    async for event in messages(receive):
+        match event["text"]:
+            case "die":
+                os._exit(7)
+            case "hang":
+                time.sleep(3600)
+        await say(send, event["text"])
+
+
+async def hangs(scope, receive, send):
+    """Answer the first message, and then never let go of the loop; answer all in later lives."""
+    await accept(send)
+    async for event in messages(receive):
+        await say(send, event["text"])
+        if resumed(scope) is None:
+            await asyncio.sleep(0.1)
+            time.sleep(3600)
 
 
 async def refusing(scope, receive, send):

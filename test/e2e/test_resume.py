@@ -19,6 +19,7 @@ from clients import (
     push_until_stuck,
 )
 from consoles import ready
+from crowds import Crowd
 from harness import Server, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -202,6 +203,29 @@ async def test_an_app_that_dies_again_and_again_is_cut_off(serve):
         assert await close_of(ws) == (1011, "the app's process ends again and again")
     async with connect(f"{server.ws}/names") as ws:
         assert (await told(ws))["resume"] is None
+
+
+@pytest.mark.parametrize(("message", "workers"), [("die", 1), ("die", 2), ("hang", 1)])
+def test_a_message_that_ends_every_worker_costs_only_its_sender(serve, message, workers):
+    server = serve(
+        "resuming:application",
+        websocket_resume=True,
+        websocket_resume_timeout=5000,
+        worker_hang_timeout=2000,
+        workers=workers,
+        fresh=True,
+    )
+
+    async def story() -> None:
+        crowd = Crowd(server.host, server.port, "/echo", period=0.2)
+        await crowd.open(100)
+        async with connect(f"{server.ws}/fatal") as ws:
+            await ws.send(message)
+            assert await close_of(ws) == (1011, "the app's process ends again and again")
+        await crowd.all_heard()
+        assert crowd.closes == []
+
+    asyncio.run(story())
 
 
 async def test_without_a_worker_in_time_the_socket_is_closed(serve, tmp_path):

@@ -9,7 +9,9 @@ all() ->
     [what_is_not_taken_is_kept_in_order, more_is_never_taken_than_is_there,
      the_first_loss_has_no_pause_and_the_next_have_growing_ones,
      past_the_limit_it_is_given_up, an_app_that_lasted_starts_the_count_anew,
-     an_app_that_never_accepted_has_not_lasted, the_gap_is_from_the_first_loss_to_the_accept].
+     an_app_that_never_accepted_has_not_lasted, a_loss_in_vain_counts_double,
+     a_message_that_is_taken_clears_of_suspicion, an_app_that_takes_nothing_lasts_later,
+     only_sockets_under_suspicion_are_spread, the_gap_is_from_the_first_loss_to_the_accept].
 
 new(Limit) -> hornbeam_resume:new(#{}, Limit).
 
@@ -42,6 +44,36 @@ an_app_that_lasted_starts_the_count_anew(_Config) ->
 an_app_that_never_accepted_has_not_lasted(_Config) ->
     {again, 0, Once} = hornbeam_resume:lost(20000, hornbeam_resume:resumed(0, new(1))),
     ?assertEqual(give_up, hornbeam_resume:lost(90000, hornbeam_resume:tried(Once))).
+
+a_loss_in_vain_counts_double(_Config) ->
+    ?assertMatch({again, 200, _}, hornbeam_resume:lost(1, in_vain(3))),
+    ?assertEqual(give_up, hornbeam_resume:lost(1, in_vain(2))).
+
+a_message_that_is_taken_clears_of_suspicion(_Config) ->
+    Taken = hornbeam_resume:taken(1, in_vain(2)),
+    ?assertMatch({again, 100, _}, hornbeam_resume:lost(1, Taken)),
+    {again, _, Vain} = hornbeam_resume:lost(1, in_vain(3)),
+    Cleared = hornbeam_resume:taken(1, on(1, Vain)),
+    ?assertEqual(0, hornbeam_resume:spread(Cleared)),
+    ?assertMatch({again, 200, _}, hornbeam_resume:lost(2, Cleared)).
+
+an_app_that_takes_nothing_lasts_later(_Config) ->
+    ?assertEqual(give_up, hornbeam_resume:lost(299999, in_vain(2))),
+    ?assertMatch({again, 0, _}, hornbeam_resume:lost(300000, in_vain(2))).
+
+only_sockets_under_suspicion_are_spread(_Config) ->
+    ?assertEqual(0, hornbeam_resume:spread(in_vain(9))),
+    {again, 200, Vain} = hornbeam_resume:lost(1, in_vain(9)),
+    ?assertEqual(400, hornbeam_resume:spread(Vain)).
+
+%% With a message that the first worker did not take, and a second that would lose it at 0 ms.
+in_vain(Limit) ->
+    Received = hornbeam_resume:received(text, <<"a">>, new(Limit)),
+    {again, 0, Lost} = hornbeam_resume:lost(0, Received),
+    on(0, Lost).
+
+on(Now, Lost) ->
+    hornbeam_resume:resumed(Now, hornbeam_resume:tried(Lost)).
 
 the_gap_is_from_the_first_loss_to_the_accept(_Config) ->
     Opened = hornbeam_resume:resumed(0, new(9)),

@@ -128,7 +128,7 @@ table() ->
       websocket_compress => {false, {one_of, [true, false]}, "true or false"},
       websocket_resume => {false, {one_of, [true, false]}, "true or false"},
       websocket_resume_attempts => {5, positive, "a positive integer"},
-      websocket_resume_timeout => {30000, positive, "milliseconds"},
+      websocket_resume_timeout => {60000, positive, "milliseconds"},
       websocket_ping_interval => {20000, timeout, "milliseconds or infinity"},
       websocket_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
                            "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "

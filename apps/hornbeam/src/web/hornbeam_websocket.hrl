@@ -7,6 +7,7 @@
     | {moving, Why :: binary()}
     | {pausing, Why :: binary()}
     | {waiting, Why :: binary(), Ref :: reference()}
+    | {spread, Why :: binary(), hornbeam_stream:handle()}
     | reopening.
 %% `Why': what became of the worker before, as docs/wire.md has it.
 

@@ -134,6 +134,8 @@ websocket_info({retiring, Number, Why}, #socket{number = Number, phase = open} =
     {[], hornbeam_websocket_resume:retiring(Why, Socket)};
 websocket_info(resume, #socket{phase = {pausing, _}} = Socket) ->
     {[], hornbeam_websocket_resume:resume(Socket)};
+websocket_info(resume, #socket{phase = {spread, _, _}} = Socket) ->
+    {[], hornbeam_websocket_resume:resume(Socket)};
 websocket_info({hornbeam_pool, Ref, Answer}, #socket{phase = {waiting, _, Ref}} = Socket) ->
     stepped(hornbeam_websocket_resume:given(Answer, Socket), Socket);
 websocket_info({'DOWN', Ref, process, _, _}, #socket{phase = {waiting, _, Ref}} = Socket) ->

@@ -1,7 +1,10 @@
 %% How an open WebSocket goes on with another worker (websocket_resume).
 %%
 %%   open ──worker dead──▶ pausing ──▶ waiting ──a place──▶ reopening ──accept──▶ open
-%%     └──worker retires──▶ moving ──moved──▶┘   └─none, or too often in vain: closed
+%%     └──worker retires──▶ moving ──moved──▶┘ └─▶ spread ─▶┘
+%%
+%% Without a place in time, or after too many workers: closed. What is `spread' has a place and goes
+%% on after a while of its own (hornbeam_resume).
 %%
 %% Runs in the connection's process, which stays the client's: what that sends meanwhile waits
 %% (hornbeam_resume), and past the window TCP stops it. Each step gives the socket as it is then,
@@ -48,7 +51,8 @@ lost(Reason, #socket{resume = Resume} = Socket) ->
     case hornbeam_resume:lost(now_ms(), Resume) of
         {again, Pause, Again} ->
             _ = erlang:send_after(Pause, self(), resume),
-            until_deadline(Socket#socket{phase = {pausing, why(Reason)}, resume = Again});
+            Lost = Socket#socket{phase = {pausing, why(Reason)}, resume = Again},
+            until_deadline(without_deadline(Lost));
         give_up ->
             {close, 1011, <<"the app's process ends again and again">>}
     end.
@@ -70,7 +74,14 @@ moved(#socket{phase = {moving, Why}, worker = Worker} = Socket) ->
     true = erlang:demonitor(Worker, [flush]),
     wait(Why, until_deadline(Socket#socket{worker = undefined})).
 
-%% One deadline for all tries, until an app has accepted.
+%% The deadline is for one worker to accept, whose end begins it anew: that may come late, when it
+%% hangs. How many there are is bounded by hornbeam_resume.
+without_deadline(#socket{deadline = undefined} = Socket) ->
+    Socket;
+without_deadline(#socket{deadline = Deadline} = Socket) ->
+    _ = erlang:cancel_timer(Deadline),
+    Socket#socket{deadline = undefined}.
+
 until_deadline(#socket{deadline = undefined, mount = #{options := Options}} = Socket) ->
     #{websocket_resume_timeout := Timeout} = Options,
     Socket#socket{deadline = erlang:start_timer(Timeout, self(), resume),
@@ -87,14 +98,30 @@ late(#socket{mount = #{counters := Counters}}) ->
 %% @doc The pause is over.
 -spec resume(#socket{}) -> #socket{}.
 resume(#socket{phase = {pausing, Why}} = Socket) ->
-    wait(Why, Socket).
+    wait(Why, Socket);
+resume(#socket{phase = {spread, Why, Handle}} = Socket) ->
+    reopen(Handle, Why, Socket).
 
 wait(Why, #socket{mount = #{pool := Pool}} = Socket) ->
     Socket#socket{phase = {waiting, Why, hornbeam_pool:wait(Pool)}}.
 
 %% @doc The pool gives a place, or says why not.
 -spec given({ok, hornbeam_stream:handle()} | {error, atom()}, #socket{}) -> step().
-given({ok, Handle}, #socket{phase = {waiting, Why, _}, resume = Resume0} = Socket) ->
+given({ok, Handle}, #socket{phase = {waiting, Why, _}, resume = Resume} = Socket) ->
+    spread(hornbeam_resume:spread(Resume), Handle, Why, Socket);
+given({error, no_worker}, _Socket) ->
+    {close, 1012, <<"no process of the app goes on">>};
+given({error, _QueueIsFullOrLate}, #socket{phase = {waiting, Why, _}} = Socket) ->
+    _ = erlang:send_after(?WAIT_AGAIN, self(), resume),
+    Socket#socket{phase = {pausing, Why}}.
+
+spread(0, Handle, Why, Socket) ->
+    reopen(Handle, Why, Socket);
+spread(Within, Handle, Why, Socket) ->
+    _ = erlang:send_after(rand:uniform(Within), self(), resume),
+    Socket#socket{phase = {spread, Why, Handle}}.
+
+reopen(Handle, Why, #socket{resume = Resume0} = Socket) ->
     Resume = hornbeam_resume:tried(Resume0),
     Scope = hornbeam_resume:scope(Resume),
     Attempt = hornbeam_resume:attempt(Resume),
@@ -102,23 +129,18 @@ given({ok, Handle}, #socket{phase = {waiting, Why, _}, resume = Resume0} = Socke
         hornbeam_wire:reopen_websocket(Number, Scope, Attempt, Why, Topics)
     end),
     Socket#socket{stream = Stream, number = hornbeam_stream:number(Stream), resume = Resume,
-                  worker = hornbeam_stream:monitor(Stream), sent = {0, 0}, phase = reopening};
-given({error, no_worker}, _Socket) ->
-    {close, 1012, <<"no process of the app goes on">>};
-given({error, _QueueIsFullOrLate}, #socket{phase = {waiting, Why, _}} = Socket) ->
-    _ = erlang:send_after(?WAIT_AGAIN, self(), resume),
-    Socket#socket{phase = {pausing, Why}}.
+                  worker = hornbeam_stream:monitor(Stream), sent = {0, 0}, phase = reopening}.
 
 %% @doc The app has accepted: it gets what none before it has taken.
 -spec reopened(#socket{}) -> #socket{}.
-reopened(#socket{stream = Stream, resume = Resume0, deadline = Deadline} = Socket) ->
+reopened(#socket{stream = Stream, resume = Resume0} = Socket0) ->
+    Socket = without_deadline(Socket0),
     hornbeam_stream:bind(Stream),
     lists:foreach(fun({Kind, Data}) -> write(Kind, Data, Socket) end,
                   hornbeam_resume:untaken(Resume0)),
-    _ = erlang:cancel_timer(Deadline),
     Resume = hornbeam_resume:resumed(now_ms(), Resume0),
     tell_of_resume(Resume, Socket),
-    Socket#socket{phase = open, deadline = undefined, resume = Resume}.
+    Socket#socket{phase = open, resume = Resume}.
 
 tell_of_resume(Resume, #socket{mount = #{counters := Counters}, id = Id, about = {Path, _, _}}) ->
     hornbeam_counters:add(resumes, Counters),
@@ -133,6 +155,9 @@ leave(#socket{phase = {waiting, _, Ref}, mount = #{pool := Pool}}) ->
     hornbeam_pool:forget(Pool, Ref),
     false;
 leave(#socket{phase = {pausing, _}}) ->
+    false;
+leave(#socket{phase = {spread, _, Handle}}) ->
+    hornbeam_stream:give_back(Handle),
     false;
 leave(#socket{}) ->
     true.
