@@ -37,3 +37,24 @@ class Hypercorn(Server):
 
     def versions(self) -> dict[str, str]:
         return python.versions("hypercorn", "wsproto", "h11", "uvloop")
+
+
+class Gunicorn(Server):
+    """gunicorn with the ASGI worker of its own."""
+
+    APP: ClassVar[str] = "echo:application"
+    READY: ClassVar[str] = "ASGI server listening on"
+
+    def command(self) -> list[str]:
+        return [
+            *(str(python.VENV / "bin/gunicorn"), self.APP, "--worker-class", "asgi"),
+            "--no-control-socket",  # it would lie in the home folder
+            *("--bind", f"{self.host}:{free_port()}", "--workers", str(self.workers)),
+        ]
+
+    @property
+    def ready_count(self) -> int:
+        return self.workers
+
+    def versions(self) -> dict[str, str]:
+        return python.versions("gunicorn", "uvloop")
