@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -281,3 +282,30 @@ async def test_a_socket_that_waits_for_a_worker_is_pinged_and_may_close(serve):
         assert ws.read()[0] == 9
         ws.frame(8, (1000).to_bytes(2, "big"))
         assert ws.read_close()[0] == 1000
+
+
+async def test_a_worker_that_stands_still_does_not_keep_its_sockets_from_a_reload(serve):
+    server = serve(
+        "resuming:application",
+        websocket_resume=True,
+        workers=2,
+        drain_timeout=300,
+        shutdown_timeout=300,
+        fresh=True,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(connect(f"{server.ws}/names")) for _ in range(6)]
+        first = [await told(ws) for ws in sockets]
+        still = first[0]["pid"]
+        os.kill(still, signal.SIGSTOP)
+        await asyncio.gather(*[ws.send("untaken") for ws in sockets])
+        await asyncio.to_thread(server.node.eval, "ok = hornbeam:reload()")
+        for ws, before in zip(sockets, first, strict=True):
+            said = await heard(ws)
+            while said == f"{before['pid']} untaken":  # by a worker that was not still
+                said = await heard(ws)
+            after = json.loads(said)
+            assert after["resume"] == {"attempt": 1, "reason": "reloaded"}
+            if before["pid"] == still:
+                assert await heard(ws) == f"{after['pid']} untaken"
+    eventually(lambda: still not in server.worker_pids())

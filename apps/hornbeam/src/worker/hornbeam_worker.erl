@@ -195,8 +195,8 @@ ready(Type, Event, Data) ->
 retiring({timeout, tell}, Sockets, Data) ->
     tell(Sockets, Data);
 retiring({timeout, drain}, over, Data) ->
-    close_sockets(Data),
-    {next_state, draining, Data, stop_actions(Data)};
+    Left = leave_sockets(Data),
+    {next_state, draining, Left, stop_actions(Left)};
 retiring(cast, {retire, _, _, _}, _Data) ->
     keep_state_and_data;
 retiring(Type, Event, Data) ->
@@ -584,6 +584,19 @@ stopping(Timeout, #data{handle = Handle} = Data) ->
     hornbeam_stream:retires(Handle),
     write(hornbeam_wire:stop(Timeout), Data),
     [{{timeout, drain}, Timeout + ?STOP_SLACK, over}].
+
+%% What is still here belongs to apps that do not end or, where sockets may go on elsewhere, to a
+%% process that stands still and gives none away.
+leave_sockets(#data{start = #{options := #{websocket_resume := true}}} = Data) ->
+    lists:foldl(fun give_away/2, Data, hornbeam_worker_streams:sockets(Data#data.streams));
+leave_sockets(Data) ->
+    close_sockets(Data),
+    Data.
+
+%% In Python's name, which is not heard any more on this stream.
+give_away({Number, Owner}, #data{streams = Streams} = Data) ->
+    Owner ! {stream, Number, iolist_to_binary(hornbeam_msgpack:encode([?MOVED, Number]))},
+    Data#data{streams = hornbeam_worker_streams:closed(Number, Streams)}.
 
 %% In the app's name, so that the connection closes as it always does: the client gets the code,
 %% and then the app.
