@@ -1,16 +1,10 @@
 """The load of calls believes no result: one that is wrong, or raised, stops it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from conftest import BENCH
 
-BENCH = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BENCH))
-
-from harness.load import LoadError  # noqa: E402
-from servers.calls import HornbeamCalls  # noqa: E402
+from harness.load import LoadError
+from servers.calls import HornbeamCalls
 
 FAULTS = {"changed": "badmatch", "raises": "the twentieth call"}
 
@@ -24,11 +18,6 @@ class WrongCalls(HornbeamCalls):
 
     def environment(self) -> dict[str, str]:
         return super().environment() | {"PYTHONPATH": str(BENCH / "test")}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
 
 
 @pytest.mark.parametrize("function", FAULTS)

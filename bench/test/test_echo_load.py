@@ -1,16 +1,9 @@
 """The echo load believes no reply: each way in which an echo can go wrong stops it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from faulty import Faulty
 
-BENCH = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BENCH))
-
-from harness.load import LoadError, window  # noqa: E402
-from servers.uvicorn import Uvicorn  # noqa: E402
+from harness.load import LoadError, window
 
 FAULTS = {
     "changed": "the text after its number has changed",
@@ -24,35 +17,14 @@ FAULTS = {
 LOAD = {"sockets": 3, "depth": 2, "size": 40, "warmup": 0, "seconds": 0.2}
 
 
-class WrongEcho(Uvicorn):
-    """The echo of wrong_echo.py."""
-
-    APP = "wrong_echo:application"
-
-    def __init__(self, fault: str) -> None:
-        super().__init__()
-        self.fault = fault
-
-    def command(self) -> list[str]:
-        return [*super().command(), "--app-dir", str(BENCH / "test")]
-
-    def environment(self) -> dict[str, str]:
-        return {"FAULT": self.fault}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_reply_is_an_error(fault: str) -> None:
-    with WrongEcho(fault) as server, pytest.raises(LoadError, match=FAULTS[fault]):
+    with Faulty("wrong_echo", fault) as server, pytest.raises(LoadError, match=FAULTS[fault]):
         window(server, "echo", **LOAD)
 
 
 def test_right_replies_are_counted_and_paid_for() -> None:
-    with WrongEcho("none") as server:
+    with Faulty("wrong_echo", "none") as server:
         figures = window(server, "echo", **LOAD)
     assert figures["messages"] > 100
     assert figures["cpu_us"] > 0
@@ -60,21 +32,21 @@ def test_right_replies_are_counted_and_paid_for() -> None:
 
 
 def test_a_server_that_is_gone_is_an_error() -> None:
-    with WrongEcho("none") as server:
+    with Faulty("wrong_echo", "none") as server:
         pass
     with pytest.raises(LoadError, match="cannot connect"):
         window(server, "echo", **LOAD)
 
 
 def test_a_pace_is_kept_and_paid_for() -> None:
-    with WrongEcho("none") as server:
+    with Faulty("wrong_echo", "none") as server:
         figures = window(server, "echo", **LOAD | {"sockets": 5, "interval": 10, "seconds": 0.5})
     assert 240 <= figures["messages"] <= 250
 
 
 def test_a_stall_makes_all_late_that_were_due_meanwhile() -> None:
     paced = LOAD | {"sockets": 5, "interval": 10, "depth": 64, "seconds": 0.5}
-    with WrongEcho("stalls") as server:
+    with Faulty("wrong_echo", "stalls") as server:
         figures = window(server, "echo", **paced)
     assert figures["p50_us"] > 20_000
     assert figures["max_us"] > 290_000

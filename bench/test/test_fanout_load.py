@@ -1,16 +1,9 @@
 """The fan-out load believes no delivery: each way in which one can go wrong stops it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from faulty import Faulty
 
-BENCH = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BENCH))
-
-from harness.load import LoadError, window  # noqa: E402
-from servers.uvicorn import Uvicorn  # noqa: E402
+from harness.load import LoadError, window
 
 FAULTS = {
     "changed": "socket 1, message 19: the text after its number has changed",
@@ -33,35 +26,14 @@ SLOW_FAULTS = {
 LOAD = {"sockets": 3, "depth": 2, "size": 40, "warmup": 0, "seconds": 1.0}
 
 
-class WrongFanout(Uvicorn):
-    """The fan-out of wrong_fanout.py."""
-
-    APP = "wrong_fanout:application"
-
-    def __init__(self, fault: str, socket: int = 1) -> None:
-        super().__init__()
-        self.fault, self.socket = fault, socket
-
-    def command(self) -> list[str]:
-        return [*super().command(), "--app-dir", str(BENCH / "test")]
-
-    def environment(self) -> dict[str, str]:
-        return {"FAULT": self.fault, "FAULTY_SOCKET": str(self.socket)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_delivery_is_an_error(fault: str) -> None:
-    with WrongFanout(fault) as server, pytest.raises(LoadError, match=FAULTS[fault]):
+    with Faulty("wrong_fanout", fault) as server, pytest.raises(LoadError, match=FAULTS[fault]):
         window(server, "fanout", **LOAD)
 
 
 def test_right_deliveries_are_counted_and_paid_for() -> None:
-    with WrongFanout("none") as server:
+    with Faulty("wrong_fanout", "none") as server:
         figures = window(server, "fanout", **LOAD)
     assert figures["messages"] > 100
     assert figures["messages"] % LOAD["sockets"] == 0
@@ -71,13 +43,16 @@ def test_right_deliveries_are_counted_and_paid_for() -> None:
 
 @pytest.mark.parametrize("fault", SLOW_FAULTS)
 def test_a_wrong_delivery_to_a_slow_socket_is_an_error(fault: str) -> None:
-    with WrongFanout(fault, 2) as server, pytest.raises(LoadError, match=SLOW_FAULTS[fault]):
+    with (
+        Faulty("wrong_fanout", fault, FAULTY_SOCKET="2") as server,
+        pytest.raises(LoadError, match=SLOW_FAULTS[fault]),
+    ):
         window(server, "fanout", slow=1, rate=1_000_000, **LOAD)
 
 
 @pytest.mark.parametrize("fault", ["none", "lost"])
 def test_messages_that_a_slow_socket_never_gets_are_counted(fault: str) -> None:
-    with WrongFanout(fault, 2) as server:
+    with Faulty("wrong_fanout", fault, FAULTY_SOCKET="2") as server:
         figures = window(server, "fanout", slow=1, rate=100_000, **LOAD)
     assert figures["slow_dropped"] == (1 if fault == "lost" else 0)
     of_the_warmup = 1
@@ -87,7 +62,7 @@ def test_messages_that_a_slow_socket_never_gets_are_counted(fault: str) -> None:
 
 
 def test_a_slow_socket_reads_no_faster_than_it_may() -> None:
-    with WrongFanout("none") as server:
+    with Faulty("wrong_fanout", "none") as server:
         figures = window(server, "fanout", slow=1, rate=400, **LOAD)
     assert figures["messages"] / 2 > 100
     assert figures["slow_seen"] <= 400 * (figures["seconds"] + 0.2) / 42 + 1
@@ -95,7 +70,7 @@ def test_a_slow_socket_reads_no_faster_than_it_may() -> None:
 
 
 def test_a_slow_socket_that_is_closed_is_counted() -> None:
-    with WrongFanout("closed", 2) as server:
+    with Faulty("wrong_fanout", "closed", FAULTY_SOCKET="2") as server:
         figures = window(server, "fanout", slow=1, rate=1_000_000, **LOAD)
     assert figures["slow_gone"] == 1
     assert figures["slow_received"] == 19

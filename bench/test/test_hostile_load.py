@@ -1,48 +1,20 @@
 """The hostile load does not believe that it was hostile: it counts whom it did not reach."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from faulty import Faulty
 
-BENCH = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BENCH))
-
-from harness.attack import Attack  # noqa: E402
-from harness.load import LoadError  # noqa: E402
-from harness.probe import Watch  # noqa: E402
-from servers.uvicorn import Uvicorn  # noqa: E402
+from harness.attack import Attack
+from harness.load import LoadError
+from harness.probe import Watch
 
 SECONDS = 1.0
 COUNT = 2
 BYTES = 20_000_000
 
 
-class WrongHostile(Uvicorn):
-    """The app of wrong_hostile.py."""
-
-    APP = "wrong_hostile:application"
-
-    def __init__(self, fault: str) -> None:
-        super().__init__()
-        self.fault = fault
-
-    def command(self) -> list[str]:
-        return [*super().command(), "--app-dir", str(BENCH / "test")]
-
-    def environment(self) -> dict[str, str]:
-        return {"FAULT": self.fault, "PYTHONPATH": str(BENCH / "apps")}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
-
-
 def attacked(fault: str) -> dict[str, dict[str, int]]:
     """What hostile clients of a server saw."""
-    with WrongHostile(fault) as server:
+    with Faulty("wrong_hostile", fault) as server:
         watch = Watch(server.pids, None)
         with Attack(server, watch, count=COUNT, bytes=BYTES) as attack:
             attack.watch(SECONDS)
@@ -78,7 +50,10 @@ def test_writers_stop_at_their_bytes_where_the_server_takes_all() -> None:
 
 
 def test_a_server_that_refuses_is_an_error() -> None:
-    with WrongHostile("refuses") as server, pytest.raises(LoadError, match="was refused"):
+    with (
+        Faulty("wrong_hostile", "refuses") as server,
+        pytest.raises(LoadError, match="was refused"),
+    ):
         watch = Watch(server.pids, None)
         with Attack(server, watch, count=COUNT) as attack:
             attack.watch(SECONDS)
@@ -86,7 +61,7 @@ def test_a_server_that_refuses_is_an_error() -> None:
 
 
 def test_an_attack_stops_when_the_server_holds_too_much() -> None:
-    with WrongHostile("none") as server:
+    with Faulty("wrong_hostile", "none") as server:
         watch = Watch(server.pids, None)
         most = watch.resident(watch.look()) // 2
         with Attack(server, watch, most, count=COUNT) as attack:

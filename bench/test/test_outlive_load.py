@@ -1,45 +1,17 @@
 """Does the load of `outlive` notice what becomes of its sockets and messages?"""
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import pytest
+from faulty import Faulty
 
-BENCH = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BENCH))
-
-from harness.load import window  # noqa: E402
-from servers.uvicorn import Uvicorn  # noqa: E402
+from harness.load import window
 
 SOCKETS = 3
 LOAD = {"sockets": SOCKETS, "period": 0.02, "seconds": 1.5, "patience": 0.5}
 
 
-class WrongEcho(Uvicorn):
-    """The echo of wrong_echo.py, which goes wrong once for each socket."""
-
-    APP = "wrong_echo:application"
-
-    def __init__(self, fault: str) -> None:
-        super().__init__()
-        self.fault = fault
-
-    def command(self) -> list[str]:
-        return [*super().command(), "--app-dir", str(BENCH / "test")]
-
-    def environment(self) -> dict[str, str]:
-        return {"FAULT": self.fault}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
-
-
 def figures_of(fault: str) -> dict[str, Any]:
-    with WrongEcho(fault) as server:
+    with Faulty("wrong_echo", fault) as server:
         return window(server, "outlive", **LOAD)
 
 

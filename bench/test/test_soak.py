@@ -4,18 +4,15 @@ import asyncio
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import BENCH
+from faulty import Faulty
 
-BENCH = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BENCH))
-
-from servers.uvicorn import Uvicorn  # noqa: E402
-from soaking import accounts  # noqa: E402
-from soaking.crowd import Crowd, Wrong, echoing, hear  # noqa: E402
+from soaking import accounts
+from soaking.crowd import Crowd, Wrong, echoing, hear
 
 FAULTS = {
     "changed": "Wrong: expected",
@@ -36,30 +33,9 @@ ACCOUNT: dict[str, Any] = {
 }
 
 
-class WrongEcho(Uvicorn):
-    """The echo of wrong_echo.py."""
-
-    APP = "wrong_echo:application"
-
-    def __init__(self, fault: str) -> None:
-        super().__init__()
-        self.fault = fault
-
-    def command(self) -> list[str]:
-        return [*super().command(), "--app-dir", str(BENCH / "test")]
-
-    def environment(self) -> dict[str, str]:
-        return {"FAULT": self.fault}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    subprocess.run(["make", "--silent", "-C", str(BENCH)], check=True)
-
-
 def lived(fault: str) -> Crowd:
     """A crowd that has echoed for a while."""
-    with WrongEcho(fault) as server:
+    with Faulty("wrong_echo", fault) as server:
         crowd = Crowd(server.host, server.port, random.Random(1), (echoing,), 0.001)
         asyncio.run(crowd.live(4, 1.0))
     return crowd
@@ -77,7 +53,7 @@ def test_right_echoes_are_counted() -> None:
 
 
 def test_what_is_cut_by_a_kill_is_no_error() -> None:
-    with WrongEcho("closed") as server:
+    with Faulty("wrong_echo", "closed") as server:
         crowd = Crowd(server.host, server.port, random.Random(1), (echoing,), 0.001)
         crowd.saw_kill()
         asyncio.run(crowd.live(4, 1.0))

@@ -6,7 +6,7 @@ from typing import Any
 
 FAULT = os.environ["FAULT"]
 FAULTY_MESSAGE = 20
-FAULTY_SOCKET = int(os.environ["FAULTY_SOCKET"])
+FAULTY_SOCKET = int(os.environ.get("FAULTY_SOCKET", "1"))
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 subscribers: list[Send] = []
