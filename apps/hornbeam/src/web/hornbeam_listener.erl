@@ -178,7 +178,7 @@ both(Mount, Door) ->
       stream_handlers => [hornbeam_request_guard, hornbeam_http2_stream, hornbeam_request_body,
                           cowboy_stream_h],
       %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
-      active_n => 16,
+      active_n => 8,
       dynamic_buffer => false,
       hibernate => false,
       linger_timeout => 1000,

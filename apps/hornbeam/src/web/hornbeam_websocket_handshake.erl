@@ -17,8 +17,8 @@
     | {cowboy_websocket, cowboy_req:req(), #socket{}, cowboy_websocket:opts()}.
 
 %% So many reads (of at most 64 KiB) the socket does before it asks: what has come by then waits in
-%% our mailbox, whatever the app wants. Asking costs a read a hundredth at this number.
--define(READS, 16).
+%% our mailbox, whatever the app wants. Asking costs a read a hundredth or two at this number.
+-define(READS, 8).
 
 %% @doc Ask the app, and answer the client with what it says.
 -spec begin_with(cowboy_req:req(), hornbeam_mounts:mount()) ->
