@@ -33,14 +33,14 @@ await_result([Id, Timeout], _Context) ->
     hornbeam_execution:await(Id, Timeout).
 
 -spec stream([term()], context()) -> result(binary()) | {error, gone}.
-stream([_, _, _, _], #{client := gone}) ->
-    {error, gone};
 stream([Name, Action, Args, Kwargs], Context) ->
-    named(Name, hornbeam_hook_stream:start(owner(Context), Name, Action, {packed, Args},
-                                           {packed, Kwargs})).
-
-owner(#{client := {_, _Kind, Client}}) -> Client;
-owner(#{client := worker, handle := Handle}) -> hornbeam_stream:worker(Handle).
+    case hornbeam_connection_ops:owner(Context) of
+        {ok, Owner} ->
+            named(Name, hornbeam_hook_stream:start(Owner, Name, Action, {packed, Args},
+                                                   {packed, Kwargs}));
+        {error, gone} = Error ->
+            Error
+    end.
 
 -spec next([term()], context()) -> result([{ok, hornbeam_value:value()}]).
 next([Id, Timeout], _Context) ->

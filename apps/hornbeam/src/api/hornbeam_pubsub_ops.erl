@@ -23,20 +23,19 @@ how(true, Overflow, #{client := {open, websocket, Client}, options := Options}) 
 how(true, _Overflow, _Context) ->
     {error, not_forwardable};
 how(false, _Overflow, #{handle := Handle, events := Events} = Context) ->
-    {ok, owner(Context), {worker, hornbeam_stream:worker(Handle), Events}}.
+    {ok, Owner} = hornbeam_connection_ops:owner(Context),
+    {ok, Owner, {worker, hornbeam_stream:worker(Handle), Events}}.
 
 overflow(undefined, #{pubsub_overflow := Overflow}) -> Overflow;
 overflow(Overflow, _Options) -> Overflow.
 
-owner(#{client := {_, _Kind, Client}}) -> Client;
-owner(#{client := worker, handle := Handle}) -> hornbeam_stream:worker(Handle).
-
 %% What is gone has no subscriptions any more.
 -spec unsubscribe([term()], context()) -> {ok, ok}.
-unsubscribe([_Topic], #{client := gone}) ->
-    {ok, ok};
 unsubscribe([Topic], Context) ->
-    {ok, hornbeam_pubsub:unsubscribe(owner(Context), Topic)}.
+    case hornbeam_connection_ops:owner(Context) of
+        {ok, Owner} -> {ok, hornbeam_pubsub:unsubscribe(Owner, Topic)};
+        {error, gone} -> {ok, ok}
+    end.
 
 -spec publish([term()], context()) ->
     {ok, non_neg_integer()} | {error, hornbeam_pubsub:publish_error()}.

@@ -49,8 +49,11 @@
 tell_when_sent(Message, Ref) ->
     cowboy_req:cast({tell_when_sent, self(), Message}, Ref).
 
-%% @doc Have the calling process sent `client_ended' when the client has ended its half.
--spec tell_when_ended(ref()) -> ok.
+%% @doc Have the calling process sent `client_ended' when the client has ended its half; does
+%% nothing for a connection that is no stream, whose end is the socket's.
+-spec tell_when_ended(ref() | undefined) -> ok.
+tell_when_ended(undefined) ->
+    ok;
 tell_when_ended(Ref) ->
     cowboy_req:cast({tell_when_ended, self()}, Ref).
 

@@ -135,13 +135,13 @@ responded({done, Req}, _Body, #exchange{worker = Worker, status = Status} = Exch
     Req;
 responded({more, Req}, Body, #exchange{sent = {Bytes, Messages}} = Exchange, Mount) ->
     Sent = {Bytes + byte_size(Body), Messages + 1},
-    loop(repay(Sent, hornbeam_stream:window(), Exchange#exchange{req = Req}), Mount).
+    IsDue = hornbeam_stream:is_due(Sent),
+    loop(repay(IsDue, Sent, Exchange#exchange{req = Req}), Mount).
 
-repay({Bytes, Messages}, {AllBytes, AllMessages}, #exchange{stream = Stream} = Exchange)
-        when Bytes >= AllBytes div 2; Messages >= AllMessages div 2 ->
+repay(true, {Bytes, Messages}, #exchange{stream = Stream} = Exchange) ->
     hornbeam_stream:credit(Stream, Bytes, Messages),
     Exchange#exchange{sent = {0, 0}};
-repay(Sent, _Window, Exchange) ->
+repay(false, Sent, Exchange) ->
     Exchange#exchange{sent = Sent}.
 
 %% The app asks for the body: that is the moment to say so to a client that waits to be asked.

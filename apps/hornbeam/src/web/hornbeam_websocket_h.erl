@@ -123,8 +123,8 @@ websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
 websocket_info(ping, #socket{mount = Mount} = Socket) ->
     ping_later(Mount),
     {[ping], Socket};
-websocket_info(watch_end, Socket) ->
-    watch_end(Socket),
+websocket_info(watch_end, #socket{http2 = Http2} = Socket) ->
+    hornbeam_http2_stream:tell_when_ended(Http2),
     {[], Socket};
 websocket_info(client_ended, Socket) ->
     ended(is_spent(Socket), Socket);
@@ -158,9 +158,6 @@ stepped(Socket, _Before) -> {[], Socket}.
 
 %% Over HTTP/2 a client that is gone has ended its half of the stream. Frames of it that wait for
 %% credit come first; they, or the end itself, may say that it closed.
-watch_end(#socket{http2 = undefined}) -> ok;
-watch_end(#socket{http2 = Ref}) -> hornbeam_http2_stream:tell_when_ended(Ref).
-
 ended(true, Socket) ->
     {[], Socket};
 ended(false, Socket) ->
@@ -244,13 +241,10 @@ violated(Reason, Frame, Commands, #socket{stream = Stream} = Socket) ->
 %% The account is settled by a message to ourselves, which comes after the write. The write does
 %% not wait for the client (see the listener's high_watermark), so that a client which does not
 %% read is still heard, pinged and closed.
-spent(Size, #socket{sent = {Bytes, Messages}} = Socket) ->
+spent(Size, #socket{sent = {Bytes, Messages} = Before} = Socket) ->
     Sent = {Bytes + Size, Messages + 1},
-    {AllBytes, AllMessages} = hornbeam_stream:window(),
-    case {is_due(Sent, AllBytes, AllMessages), is_due({Bytes, Messages}, AllBytes, AllMessages)} of
-        {true, false} -> after_write(repay, Socket);
-        _ -> ok
-    end,
+    _ = [after_write(repay, Socket)
+         || hornbeam_stream:is_due(Sent), not hornbeam_stream:is_due(Before)],
     Socket#socket{sent = Sent, went = more(1, Size, Socket#socket.went)}.
 
 %% Have ourselves sent a message when what we say until now is written: it is behind that in our
@@ -262,9 +256,6 @@ after_write(Message, #socket{http2 = undefined}) ->
 after_write(Message, _Http2) ->
     self() ! {ask_when_sent, Message},
     ok.
-
-is_due({Bytes, Messages}, AllBytes, AllMessages) ->
-    Bytes >= AllBytes div 2 orelse Messages >= AllMessages div 2.
 
 repay_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
     _ = erlang:send_after(?LOOK_AGAIN, self(), repay),
@@ -303,9 +294,9 @@ credited({Bytes0, Messages0}, Commands, #socket{credit = {Bytes, Messages}} = So
 %% Cowboy before 2.14 forgets to ask its connection for more when it becomes active again.
 read_on(#socket{http2 = undefined}) ->
     ok;
-read_on(#socket{http2 = Ref} = Socket) ->
+read_on(#socket{http2 = Ref}) ->
     cowboy_req:cast({read_body, self(), make_ref(), auto, infinity}, Ref),
-    watch_end(Socket).
+    hornbeam_http2_stream:tell_when_ended(Ref).
 
 close(Code, Reason, Commands, Socket) ->
     {lists:reverse(Commands, [{close, Code, Reason}]), Socket#socket{closed = {Code, Reason}}}.

@@ -87,7 +87,8 @@ ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
                      about = about(Scope),
                      tcp = maps:get(socket, Req), http2 = http2(Req),
                      credit = hornbeam_stream:window()},
-    watch_end(Socket),
+    %% A client may be gone while the app is asked.
+    hornbeam_http2_stream:tell_when_ended(Socket#socket.http2),
     await_answer(Timeout, Req, Socket).
 
 about(#{raw_path := Path, client := Client}) ->
@@ -168,7 +169,3 @@ cowboy_options(Version, #{websocket_max_frame_size := Max} = Options) ->
     #{max_frame_size => Max, validate_utf8 => false, active_n => ?READS,
       compress => Version =:= 'HTTP/1.1' andalso maps:get(websocket_compress, Options),
       idle_timeout => maps:get(websocket_timeout, Options)}.
-
-%% A client that is gone while the app is asked, see hornbeam_websocket_h.
-watch_end(#socket{http2 = undefined}) -> ok;
-watch_end(#socket{http2 = Ref}) -> hornbeam_http2_stream:tell_when_ended(Ref).

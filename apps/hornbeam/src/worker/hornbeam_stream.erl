@@ -9,7 +9,7 @@
 -export([received/2, requests/1, messages/1]).
 -export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
--export([window/0, is_within_window/1, credit/3, take_credit/1]).
+-export([window/0, is_within_window/1, is_due/1, credit/3, take_credit/1]).
 -export_type([handle/0, counts/0, stream/0, kind/0]).
 
 -record(handle, {
@@ -274,6 +274,12 @@ monitor(#stream{worker = Worker}) ->
 -spec window() -> {Bytes :: pos_integer(), Messages :: pos_integer()}.
 window() ->
     {262144, 64}.
+
+%% @doc Whether so much was taken of a window that it is time to give it back as credit.
+-spec is_due({Bytes :: non_neg_integer(), Messages :: non_neg_integer()}) -> boolean().
+is_due({Bytes, Messages}) ->
+    {AllBytes, AllMessages} = window(),
+    Bytes >= AllBytes div 2 orelse Messages >= AllMessages div 2.
 
 %% @doc Whether an account holds no more than a window, which is what it starts with.
 -spec is_within_window({Bytes :: integer(), Messages :: integer()}) -> boolean().
