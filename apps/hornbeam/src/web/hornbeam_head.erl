@@ -105,11 +105,14 @@ is_number_text(Text) -> << <<D>> || <<D>> <= Text, D >= $0, D =< $9 >> =:= Text.
 -spec fault(cowboy_req:req(), hornbeam_config:options()) -> none | fault().
 fault(#{headers := Headers} = Req, #{limit_request_line := Longest} = Options) ->
     Line = line_size(Req),
-    case are_clean(maps:to_list(Headers)) andalso is_sound(Req) of
+    case is_sure(Req) andalso (is_read(Req) orelse is_sound(Req, maps:to_list(Headers))) of
         false -> bad_request;
         true when Line > Longest -> uri_too_long;
         true -> size_fault(Line, Req, Options)
     end.
+
+%% The first head of a connection has been through read/2, which lets no others pass.
+is_read(Req) -> is_map_key(header_list, Req).
 
 line_size(#{method := Method, path := Path, qs := Query}) ->
     byte_size(Method) + byte_size(Path) + query_size(Query) + byte_size(<<"  HTTP/1.1">>).
@@ -118,10 +121,12 @@ query_size(<<>>) -> 0;
 query_size(Query) -> 1 + byte_size(Query).
 
 %% HTTP/1.0 has no chunks; what sends them is not sure of what it speaks.
-is_sound(#{version := 'HTTP/1.0', has_body := true, body_length := undefined}) -> false;
-is_sound(#{path := Path, qs := Query, headers := Headers}) ->
-    is_clean(Path) andalso is_clean(Query) andalso
-        lists:all(fun is_readable/1, maps:to_list(Headers)).
+is_sure(#{version := 'HTTP/1.0', has_body := true, body_length := undefined}) -> false;
+is_sure(_Req) -> true.
+
+is_sound(#{path := Path, qs := Query}, Fields) ->
+    is_clean(Path) andalso is_clean(Query) andalso are_clean(Fields)
+        andalso lists:all(fun is_readable/1, Fields).
 
 %% Cowboy takes a length with a sign, and fails on a Connection that is no list of tokens when
 %% the request has begun.
