@@ -95,7 +95,7 @@ undotted(Name) ->
 named(Name, true, Port) when Name =/= <<>>, Port =:= <<>> orelse Port =:= <<":">> ->
     {ok, cowboy_bstr:to_lower(Name), undefined};
 named(Name, true, <<":", Port/binary>>) when Name =/= <<>>, byte_size(Port) =< 5 ->
-    with_port(Name, is_digits(Port), Port);
+    with_port(Name, hornbeam_headers:is_number(Port), Port);
 named(_Name, _IsName, _Rest) ->
     error.
 
@@ -104,9 +104,6 @@ with_port(_Name, false, _Port) -> error.
 
 in_range(Name, Port) when Port > 0, Port =< 65535 -> {ok, cowboy_bstr:to_lower(Name), Port};
 in_range(_Name, _Port) -> error.
-
-is_digits(<<Digit, Rest/binary>>) when Digit >= $0, Digit =< $9 -> is_digits(Rest);
-is_digits(Rest) -> Rest =:= <<>>.
 
 %% What RFC 3986 lets stand in a host, without the comma, which would be a second one.
 is_name(<<Char, Rest/binary>>)

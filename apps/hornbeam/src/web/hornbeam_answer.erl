@@ -5,7 +5,7 @@
 %% split, and no frame goes out that a client must refuse. Pure.
 -module(hornbeam_answer).
 
--export([read/1, check/1, fault/1]).
+-export([read/1, check/1, fault/1, is_close_code/1, is_close_reason/1]).
 -export_type([fault/0]).
 
 -type fault() :: out_of_order | hornbeam_wire:reason() | bad_status | bad_header
@@ -15,13 +15,6 @@
 -define(MAX_REASON, 123).
 %% Digits; more bytes than that nobody has.
 -define(MAX_LENGTH, 18).
-
-%% RFC 9110, 5.6.2.
--define(IS_TOKEN(C),
-    (C >= $a andalso C =< $z orelse C >= $A andalso C =< $Z orelse C >= $0 andalso C =< $9
-        orelse C =:= $! orelse C =:= $# orelse C =:= $$ orelse C =:= $% orelse C =:= $&
-        orelse C =:= $' orelse C =:= $* orelse C =:= $+ orelse C =:= $- orelse C =:= $.
-        orelse C =:= $^ orelse C =:= $_ orelse C =:= $` orelse C =:= $| orelse C =:= $~)).
 
 %% @doc A frame as a message that may go on to its client.
 -spec read(Frame :: binary()) -> {ok, hornbeam_wire:message()} | {error, fault()}.
@@ -47,21 +40,25 @@ check({response_start, _, Status, Headers, _, _}) when Status >= 200, Status =< 
 check({response_start, _, _, _, _, _}) ->
     {error, bad_status};
 check({accept, _, Subprotocol, Headers}) ->
-    case Subprotocol =:= undefined orelse is_token(Subprotocol) of
+    case Subprotocol =:= undefined orelse hornbeam_headers:is_token(Subprotocol) of
         true -> headers(Headers);
         false -> {error, bad_subprotocol}
     end;
 check({close, _, Code, Reason}) ->
-    IsRight = is_sendable(Code) andalso byte_size(Reason) =< ?MAX_REASON
-        andalso hornbeam_msgpack:is_utf8(Reason),
-    ok_if(IsRight, bad_close);
+    ok_if(is_close_code(Code) andalso is_close_reason(Reason), bad_close);
 check(_Other) ->
     ok.
 
-%% RFC 6455, 7.4, and IANA's registry of close codes.
-is_sendable(Code) ->
+%% @doc Whether a close frame may have this code (RFC 6455, 7.4, and IANA's registry).
+-spec is_close_code(integer()) -> boolean().
+is_close_code(Code) ->
     Code >= 1000 andalso Code =< 1003 orelse Code >= 1007 andalso Code =< 1014
         orelse Code >= 3000 andalso Code =< 4999.
+
+%% @doc Whether a close frame may have this reason.
+-spec is_close_reason(binary()) -> boolean().
+is_close_reason(Reason) ->
+    byte_size(Reason) =< ?MAX_REASON andalso hornbeam_msgpack:is_utf8(Reason).
 
 ok_if(true, _Fault) -> ok;
 ok_if(false, Fault) -> {error, Fault}.
@@ -74,21 +71,14 @@ headers([{<<"content-length">>, Value} | Headers]) ->
         false -> {error, bad_content_length}
     end;
 headers([{Name, Value} | Headers]) ->
-    case is_name(Name) andalso is_value(Value) of
+    case is_name(Name) andalso hornbeam_headers:is_value(Value) of
         true -> headers(Headers);
         false -> {error, bad_header}
     end.
 
 is_length(Value) ->
-    Value =/= <<>> andalso byte_size(Value) =< ?MAX_LENGTH
-        andalso << <<C>> || <<C>> <= Value, C >= $0, C =< $9 >> =:= Value.
+    byte_size(Value) =< ?MAX_LENGTH andalso hornbeam_headers:is_number(Value).
 
 %% Names are in lower case, as those of our own headers are, or one could pass for another.
 is_name(Name) ->
-    is_token(Name) andalso << <<C>> || <<C>> <= Name, C < $A orelse C > $Z >> =:= Name.
-
-is_token(<<>>) -> false;
-is_token(Text) -> << <<C>> || <<C>> <= Text, ?IS_TOKEN(C) >> =:= Text.
-
-is_value(Value) ->
-    binary:match(Value, [<<"\r">>, <<"\n">>, <<0>>]) =:= nomatch.
+    hornbeam_headers:is_token(Name) andalso cowboy_bstr:to_lower(Name) =:= Name.

@@ -18,9 +18,6 @@
 %% How long the connections have to answer (ms): a busy one is left out.
 -define(PATIENCE, 5000).
 
-%% What a close frame leaves for its reason (RFC 6455, 5.5), in bytes.
--define(MAX_REASON, 123).
-
 %% @doc Make the table; its owner must outlive all connections.
 -spec new_table() -> ok.
 new_table() ->
@@ -79,7 +76,7 @@ answer(Id, Pid, Ref, Deadline) ->
 -spec kick(id(), Code :: 1000..4999, Reason :: unicode:chardata()) ->
     ok | {error, not_found | {bad_code, term()} | {bad_reason, term()}}.
 kick(Id, Code, Reason) ->
-    case {is_sendable(Code), utf8(Reason)} of
+    case {is_integer(Code) andalso hornbeam_answer:is_close_code(Code), utf8(Reason)} of
         {false, _} -> {error, {bad_code, Code}};
         {true, error} -> {error, {bad_reason, Reason}};
         {true, Text} -> kick_out(ets:lookup(?TABLE, Id), Code, Text)
@@ -91,20 +88,15 @@ kick_out([{_Id, Pid}], Code, Text) ->
 kick_out([], _Code, _Text) ->
     {error, not_found}.
 
-%% RFC 6455, 7.4, and IANA's registry of close codes.
-is_sendable(Code) when is_integer(Code) ->
-    Code >= 3000 andalso Code =< 4999
-        orelse Code >= 1000 andalso Code =< 1003
-        orelse Code >= 1007 andalso Code =< 1014;
-is_sendable(_Code) ->
-    false.
-
 utf8(Reason) when is_binary(Reason); is_list(Reason) ->
     try unicode:characters_to_binary(Reason) of
-        Text when is_binary(Text), byte_size(Text) =< ?MAX_REASON -> Text;
+        Text when is_binary(Text) -> fitting(hornbeam_answer:is_close_reason(Text), Text);
         _ -> error
     catch
         error:badarg -> error
     end;
 utf8(_Reason) ->
     error.
+
+fitting(true, Text) -> Text;
+fitting(false, _Text) -> error.

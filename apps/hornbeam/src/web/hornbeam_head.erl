@@ -76,13 +76,8 @@ field(Line) ->
     end.
 
 are_clean(Fields) ->
-    lists:all(fun({Name, Value}) -> is_token(Name) andalso is_clean(Value) end, Fields).
-
-is_token(<<>>) -> false;
-is_token(Name) -> is_all_token(Name).
-
-is_all_token(<<Char, Rest/binary>>) when ?IS_TOKEN(Char) -> is_all_token(Rest);
-is_all_token(Rest) -> Rest =:= <<>>.
+    lists:all(fun({Name, Value}) -> hornbeam_headers:is_token(Name) andalso is_clean(Value) end,
+              Fields).
 
 is_clean(<<Char, Rest/binary>>) when Char >= 32, Char =/= 127; Char =:= $\t -> is_clean(Rest);
 is_clean(Rest) -> Rest =:= <<>>.
@@ -94,12 +89,9 @@ is_framed(Fields) ->
         has_one_length(Values(<<"content-length">>), Values(<<"transfer-encoding">>)).
 
 has_one_length([], []) -> true;
-has_one_length([Length], []) -> is_number_text(Length);
+has_one_length([Length], []) -> hornbeam_headers:is_number(Length);
 has_one_length([], [Encoding]) -> cowboy_bstr:to_lower(Encoding) =:= <<"chunked">>;
 has_one_length(_Lengths, _Encodings) -> false.
-
-is_number_text(<<>>) -> false;
-is_number_text(Text) -> << <<D>> || <<D>> <= Text, D >= $0, D =< $9 >> =:= Text.
 
 %% @doc What is wrong with a request that Cowboy has parsed.
 -spec fault(cowboy_req:req(), hornbeam_config:options()) -> none | fault().
@@ -131,7 +123,7 @@ is_sound(#{path := Path, qs := Query}, Fields) ->
 %% Cowboy takes a length with a sign, and fails on a Connection that is no list of tokens when
 %% the request has begun.
 is_readable({<<"content-length">>, Length}) ->
-    is_number_text(Length);
+    hornbeam_headers:is_number(Length);
 is_readable({<<"connection">>, Value}) ->
     try cow_http_hd:parse_connection(Value) of
         _Tokens -> true

@@ -1,7 +1,9 @@
 %% Header fields: from those of an app's response to what Cowboy sends, and their bytes. Pure.
 -module(hornbeam_headers).
 
--export([response/2, content_length/1, trim/1]).
+-include_lib("cowlib/include/cow_parse.hrl").
+
+-export([response/2, content_length/1, trim/1, is_token/1, is_value/1, is_number/1]).
 
 %% @doc Cowboy's map of an app's headers, and the request with the app's cookies.
 %%
@@ -44,6 +46,27 @@ content_length(#{<<"content-length">> := Value}) ->
     end;
 content_length(#{}) ->
     none.
+
+%% @doc Whether a text is a token (RFC 9110, 5.6.2), as the name of a field is.
+-spec is_token(binary()) -> boolean().
+is_token(<<>>) -> false;
+is_token(Text) -> is_all_token(Text).
+
+is_all_token(<<Char, Rest/binary>>) when ?IS_TOKEN(Char) -> is_all_token(Rest);
+is_all_token(Rest) -> Rest =:= <<>>.
+
+%% @doc Whether a text ends no line, so that it may be sent as a field's value.
+-spec is_value(binary()) -> boolean().
+is_value(Text) ->
+    binary:match(Text, [<<"\r">>, <<"\n">>, <<0>>]) =:= nomatch.
+
+%% @doc Whether a text is digits and nothing else.
+-spec is_number(binary()) -> boolean().
+is_number(<<>>) -> false;
+is_number(Text) -> are_digits(Text).
+
+are_digits(<<Digit, Rest/binary>>) when Digit >= $0, Digit =< $9 -> are_digits(Rest);
+are_digits(Rest) -> Rest =:= <<>>.
 
 %% @doc A field's value without the blanks around it; it need not be UTF-8.
 -spec trim(binary()) -> binary().

@@ -97,9 +97,8 @@ is_encodable(Additions) ->
         error:{unencodable, _, _} -> false
     end.
 
-%% A line break would end the header.
 is_field(Value) ->
-    is_binary(Value) andalso binary:match(Value, [<<"\r">>, <<"\n">>, <<0>>]) =:= nomatch.
+    is_binary(Value) andalso hornbeam_headers:is_value(Value).
 
 is_iodata(Body) ->
     try

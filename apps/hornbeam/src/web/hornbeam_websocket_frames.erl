@@ -178,20 +178,14 @@ grown(_More, _Zlib, Message, Max) when byte_size(Message) > Max -> {error, badsi
 grown(finished, _Zlib, Message, _Max) -> {ok, Message};
 grown(continue, Zlib, Message, Max) -> inflate(Zlib, [], Message, Max).
 
-%% RFC 6455, 7.4, and the codes registered since.
 close(<<>>, Frames) ->
     {close, Frames};
 close(<<Code:16, Reason/binary>>, Frames) ->
-    case {is_close_code(Code), is_text(Reason)} of
+    case {hornbeam_answer:is_close_code(Code), hornbeam_msgpack:is_utf8(Reason)} of
         {false, _} -> {error, badframe};
         {true, false} -> {error, badencoding};
         {true, true} -> {{close, Code, Reason}, Frames}
     end.
-
-is_close_code(Code) when Code >= 1000, Code =< 1014 -> Code < 1004 orelse Code > 1006;
-is_close_code(Code) -> Code >= 3000 andalso Code =< 4999.
-
-is_text(Reason) -> unicode:characters_to_binary(Reason) =:= Reason.
 
 unmask(<<Data:?STRETCH/binary, Rest/binary>>, Mask) when Rest =/= <<>> ->
     Stretch = mask(?STRETCH, Mask),
