@@ -7,11 +7,14 @@ import functools
 import inspect
 import traceback
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from hornbeam_erlang.exceptions import RemoteError
 
 Action = Callable[..., Any]
+
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class Missing(LookupError):
@@ -53,6 +56,8 @@ class Handlers:
 
 def is_async(action: Action) -> bool:
     """Tell whether an action has to run in the loop."""
+    if type(action) is FunctionType and not action.__dict__:  # `inspect` takes ten times as long
+        return bool(action.__code__.co_flags & _ASYNC)
     while isinstance(action, functools.partial):
         action = action.func
     if not inspect.isroutine(action):

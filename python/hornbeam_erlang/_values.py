@@ -60,8 +60,21 @@ def pack(value: Any, name: str = "value") -> bytes:
 
 def to_msgpack(value: Any) -> bytes:
     """Return a value as msgpack, without a look at what is in it."""
-    packed: bytes = msgpack.packb(value, default=_to_extension, strict_types=True)
+    try:
+        packer = _packers.pop()
+    except IndexError:
+        packer = msgpack.Packer(default=_to_extension, strict_types=True)
+    packed: bytes = packer.pack(value)
+    if len(packed) <= _KEPT:
+        _packers.append(packer)
     return packed
+
+
+# Packers that nobody uses now: a new one costs five times what most values do. One at a time, for
+# a tuple is packed while what it stands in is, and threads pack too. A packer keeps the room of
+# the longest value it has packed (bytes), so one that had more is not used again.
+_packers: list[msgpack.Packer] = []
+_KEPT = 65_536
 
 
 def unpack(data: bytes) -> Any:

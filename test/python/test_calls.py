@@ -379,3 +379,73 @@ def test_hook_whose_registration_fails_is_not_served(start):
         beam.send("reply", 0, beam.expect("op")[2], 7, "no")
     beam.expect_log("kept <built-in function len>")
     beam.expect_log("new None")
+
+
+# Threads: few while calls are short, more when they stand still
+
+
+CROWD = """
+    import threading, time
+
+    barrier = threading.Barrier(8)
+
+    def meet():
+        barrier.wait(20)
+        return "met"
+
+    def quick():
+        return threading.current_thread().name, threading.active_count()
+
+    async def later():
+        return plain()
+
+    def make_later():
+        return later()
+
+    async def flip():
+        return "async"
+
+    def plain():
+        return threading.current_thread() is threading.main_thread()
+
+    def become_plain():
+        global flip
+        flip = plain
+
+    async def app(scope, receive, send):
+        raise NotImplementedError
+"""
+
+
+def test_calls_that_wait_for_each_other_all_run(run):
+    beam = run(CROWD)
+    for ref in range(1, 9):
+        call(beam, ref, "meet")
+    found = {tuple(beam.next()[2:4]) for _ in range(8)}
+    assert found == {(ref, 0) for ref in range(1, 9)}
+
+
+def test_short_calls_share_a_thread(run):
+    beam = run(CROWD)
+    threads = set()
+    for ref in range(1, 101):
+        call(beam, ref, "quick")
+        threads.add(result(beam, ref)[1])
+    assert len(threads) == 1
+
+
+def test_awaitable_that_a_plain_function_returns_is_awaited_in_the_loop(run):
+    beam = run(CROWD)
+    call(beam, 1, "make_later")
+    assert result(beam, 1) is True
+
+
+def test_function_that_was_async_may_become_another(run):
+    beam = run(CROWD)
+    for ref in (1, 2):
+        call(beam, ref, "flip")
+        assert result(beam, ref) == "async"
+    call(beam, 3, "become_plain")
+    assert result(beam, 3) is None
+    call(beam, 4, "flip")
+    assert result(beam, 4) is False

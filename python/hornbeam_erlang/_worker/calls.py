@@ -1,20 +1,22 @@
 """Calls from Erlang and from other workers: this worker's functions, hooks and streams of items.
 
 Knows the messages of calls, and how app code is run beside the loop; must not know pipes. Code
-that is not async runs in a thread, where it cannot stop the loop.
+that is not async runs in a thread, where it cannot stop the loop. A call has a task only if it
+has something to do in the loop.
 """
 
 import asyncio
 import importlib
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from hornbeam_erlang._handlers import Action, Handlers, Missing, is_async
 from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.crew import Crew
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.transport import Message
 
@@ -22,30 +24,76 @@ FUNCTION, HOOK, STREAM = range(3)
 
 OK, EXHAUSTED, RAISED, MISSING = 0, 2, 8, 9
 
+# The status and the value of a result.
+Outcome = tuple[int, Any]
+
+# What was called: the mode, and the names of target and function.
+Name = tuple[int, str, str]
+
+# Results that are no awaitables for sure: the question costs more than the answer of most calls.
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
+
 _END = object()
 
 
 class Running:
     """One call that is not over: its task, and how many items are wanted of it."""
 
-    __slots__ = ("bell", "cancelled", "room", "task")
+    __slots__ = ("bell", "cancelled", "over", "room", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.cancelled = False
         self.room = 0
         self.bell: asyncio.Future[None] | None = None
+        # Set when the call ends, for whoever waits for a call that has no task.
+        self.over: asyncio.Future[None] | None = None
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
 
     def add(self, items: int) -> None:
         self.room += items
-        if self.bell is not None and not self.bell.done():
-            self.bell.set_result(None)
+        _ring(self.bell)
+
+    def end(self) -> None:
+        self.task = None
+        _ring(self.over)
+
+    def ending(self) -> asyncio.Future[None]:
+        """Return what is done once the call is over."""
+        if self.task is not None:
+            return self.task
+        if self.over is None:
+            self.over = asyncio.get_running_loop().create_future()
+        return self.over
 
     async def wait_for_room(self) -> None:
         while self.room <= 0:
             self.bell = asyncio.get_running_loop().create_future()
             await self.bell
         self.room -= 1
+
+
+def _ring(bell: asyncio.Future[None] | None) -> None:
+    if bell is not None and not bell.done():
+        bell.set_result(None)
+
+
+class _Async:
+    """A call that has to be made in the loop, and whether its function is known for that."""
+
+    __slots__ = ("args", "function", "is_known", "kwargs")
+
+    def __init__(
+        self, function: Action, args: list[Any], kwargs: dict[str, Any], *, is_known: bool
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.is_known = is_known
 
 
 class Calls:
@@ -61,71 +109,89 @@ class Calls:
         self._write = write
         self._handlers = handlers
         self._running: dict[int, Running] = {}
-        self._threads = ThreadPoolExecutor(thread_name_prefix="hornbeam-call")
+        self._crew = Crew(loop)
+        # What turned out to be async when it was called first: it needs no thread again.
+        self._async: set[Name] = set()
 
     # From the BEAM
 
     def call(self, message: Message) -> None:
         _, _, ref, mode, target, function, args, kwargs = message
         running = self._running[ref] = Running()
-        running.task = self._loop.create_task(
-            self._run(ref, running, mode, (target, function, args, kwargs))
-        )
+        name = mode, target, function
+        find = partial(self._find, *name)
+        if mode == STREAM:
+            self._begin(ref, running, self._stream(ref, running, find, args, kwargs))
+        elif name in self._async:
+            self._begin(ref, running, self._called_here(find, args, kwargs))
+        else:
+            work = partial(_outcome, running, find, args, kwargs)
+            self._crew.submit(work, partial(self._called, ref, running, name))
 
     def more(self, message: Message) -> None:
         if (running := self._running.get(message[2])) is not None:
             running.add(message[3])
 
     def cancel(self, message: Message) -> None:
-        running = self._running.get(message[2])
-        if running is not None and running.task is not None:
-            running.cancelled = True
-            running.task.cancel()
+        if (running := self._running.get(message[2])) is not None:
+            running.cancel()
 
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """Return the tasks of what still runs."""
-        return [running.task for running in self._running.values() if running.task is not None]
+    def ends(self) -> list[asyncio.Future[None]]:
+        """Return what is done when that which runs now is over."""
+        return [running.ending() for running in self._running.values()]
 
     # One call
 
-    async def _run(
-        self, ref: int, running: Running, mode: int, what: tuple[str, str, bytes, bytes]
-    ) -> None:
-        """Run app code. Here is its outermost edge: nothing that it raises goes further."""
+    def _find(self, mode: int, target: str, function: str) -> Action:
+        if mode == FUNCTION:
+            return _function(target, function)
+        return self._handlers.action(target, function)
+
+    def _called(self, ref: int, running: Running, name: Name, result: Outcome | _Async) -> None:
+        """Go on, in the loop, with what the thread has brought."""
+        if isinstance(result, _Async):
+            if result.is_known:
+                self._async.add(name)
+            self._begin(ref, running, _awaited(result.function, result.args, result.kwargs))
+        else:
+            self._end(ref, running, *result)
+
+    def _begin(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
+        """Give a call its task."""
+        running.task = self._loop.create_task(self._run(ref, running, work))
+        if running.cancelled:
+            running.task.cancel()
+
+    async def _run(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
         try:
-            status, value = await self._outcome(ref, running, mode, what)
-        except Missing as error:
-            status, value = MISSING, _text(str(error))
-        except BaseException as error:  # also SystemExit: it is one call's, not the worker's
-            status, value = RAISED, [_text(text) for text in describe(error)]
+            status, value = await work
+        except BaseException as error:  # the edge, see `_failed`
+            status, value = _failed(error)
+        finally:
+            work.close()  # where the task was cancelled before it began
+        self._end(ref, running, status, value)
+
+    def _end(self, ref: int, running: Running, status: int, value: Any) -> None:
         del self._running[ref]
-        running.task = None
+        running.end()
         if not running.cancelled:
             self._write(wire.encode_result(ref, status, value))
 
-    async def _outcome(
-        self, ref: int, running: Running, mode: int, what: tuple[str, str, bytes, bytes]
-    ) -> tuple[int, Any]:
-        target, function, args, kwargs = what
-        find = (
-            (lambda: _function(target, function))
-            if mode == FUNCTION
-            else (lambda: self._handlers.action(target, function))
-        )
-        if mode == STREAM:
-            await self._stream(ref, running, await self._called(find, args, kwargs))
-            return EXHAUSTED, None
-        result = await self._called(find, args, kwargs)
-        return OK, pack(result, "result")
+    async def _called_here(self, find: Callable[[], Action], args: bytes, kwargs: bytes) -> Outcome:
+        """Call a function that was async the last time; it may be another one now."""
+        function = find()
+        if not is_async(function):
+            function = partial(self._in_thread, function)
+        return await _awaited(function, unpack(args), unpack(kwargs))
 
-    async def _called(self, find: Callable[[], Action], args: bytes, kwargs: bytes) -> Any:
-        """Find the function and call it, where it belongs; return its result."""
-        result = await self._in_thread(_call, find, args, kwargs)
-        if isinstance(result, _Async):
-            result = result.function(*result.args, **result.kwargs)
-        return await result if inspect.isawaitable(result) else result
-
-    async def _stream(self, ref: int, running: Running, source: Any) -> None:
+    async def _stream(
+        self, ref: int, running: Running, find: Callable[[], Action], args: bytes, kwargs: bytes
+    ) -> Outcome:
+        source = await self._in_thread(_call, find, args, kwargs)
+        if isinstance(source, _Async):
+            source = source.function(*source.args, **source.kwargs)
+        if inspect.isawaitable(source):
+            source = await source
         items = source if hasattr(source, "__aiter__") else self._in_steps(iter(source))
         iterator = aiter(items)
         try:
@@ -136,6 +202,7 @@ class Calls:
         finally:
             if hasattr(iterator, "aclose"):
                 await iterator.aclose()
+        return EXHAUSTED, None
 
     async def _in_steps(self, iterator: Iterator[Any]) -> AsyncIterator[Any]:
         """Yield what a plain iterator yields, each step of it taken in a thread."""
@@ -146,33 +213,73 @@ class Calls:
             if inspect.isgenerator(iterator):
                 await self._in_thread(iterator.close)
 
-    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+    async def _in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a function beside the loop, to its end: a thread cannot be cancelled."""
-        running = self._loop.run_in_executor(self._threads, function, *args)
+        done: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
+        self._crew.submit(partial(_tried, function, args, kwargs), done.set_result)
         try:
-            return await asyncio.shield(running)
+            result, error = await asyncio.shield(done)
         except asyncio.CancelledError:
-            await asyncio.wait([running])
-            running.cancelled() or running.exception()  # nobody else looks at it
+            await asyncio.wait([done])
             raise
+        if error is not None:
+            raise error
+        return result
 
 
-class _Async:
-    """A call that has to be made in the loop."""
+# In a thread
 
-    __slots__ = ("args", "function", "kwargs")
 
-    def __init__(self, function: Action, args: list[Any], kwargs: dict[str, Any]) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
+def _outcome(
+    running: Running, find: Callable[[], Action], args: bytes, kwargs: bytes
+) -> Outcome | _Async:
+    """Run a call as far as a thread can take it."""
+    if running.cancelled:
+        return OK, None  # which nobody hears
+    try:
+        result = _call(find, args, kwargs)
+        if isinstance(result, _Async):
+            return result
+        if type(result) not in _PLAIN and inspect.isawaitable(result):
+            return _Async(lambda: result, [], {}, is_known=False)
+        return OK, pack(result, "result")
+    except BaseException as error:  # the edge, see `_failed`
+        return _failed(error)
 
 
 def _call(find: Callable[[], Action], packed_args: bytes, packed_kwargs: bytes) -> Any:
     function, args, kwargs = find(), unpack(packed_args), unpack(packed_kwargs)
     if is_async(function):
-        return _Async(function, args, kwargs)
+        return _Async(function, args, kwargs, is_known=True)
     return function(*args, **kwargs)
+
+
+def _tried(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
+    """Return the result or the exception; whoever waits raises it."""
+    try:
+        return function(*args, **kwargs), None
+    except BaseException as error:
+        return None, error
+
+
+# In the loop
+
+
+async def _awaited(function: Action, args: list[Any], kwargs: dict[str, Any]) -> Outcome:
+    result = function(*args, **kwargs)
+    if inspect.isawaitable(result):
+        result = await result
+    return OK, pack(result, "result")
+
+
+def _failed(error: BaseException) -> Outcome:
+    """Tell what app code raised. This is its outermost edge: nothing goes further, also no
+    SystemExit, which is one call's and not the worker's."""
+    if isinstance(error, Missing):
+        return MISSING, _text(str(error))
+    return RAISED, [_text(text) for text in describe(error)]
 
 
 def _function(module_name: str, name: str) -> Action:

@@ -206,10 +206,11 @@ class Server:
 
     async def finish(self, seconds: float, seconds_to_cancel: float) -> None:
         """Wait for the handlers that still run, then cancel them."""
-        tasks = [stream.task for stream in self._streams.values()] + self._calls.tasks()
-        if not tasks:
+        tasks = [stream.task for stream in self._streams.values()]
+        running = [*tasks, *self._calls.ends()]
+        if not running:
             return
-        _, late = await asyncio.wait(tasks, timeout=seconds)
+        _, late = await asyncio.wait(running, timeout=seconds)
         for task in late:
             task.cancel()
         if late:

@@ -168,8 +168,26 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+# What nearly all messages of a code look like, and where their counts and numbers stand: who looks
+# so needs no closer look.
+_EXACT = {
+    row.code: (types, tuple(n for n, kind in enumerate(types) if kind is int))
+    for row in MESSAGES
+    for types in [(int, int, *(_TYPES[kind.removesuffix("?")][0] for _, kind in row.fields))]
+    if all(kind not in ("int", "any") for _, kind in row.fields)
+}
+
+
 def check(message: Any) -> None:
     """Raise `ProtocolError` unless the message has its row's fields with their types."""
+    if type(message) is list and message and type(message[0]) is int and message[0] in _EXACT:
+        types, numbers = _EXACT[message[0]]
+        if tuple(map(type, message)) == types and all(message[n] >= 0 for n in numbers):
+            return
+    _check_closely(message)
+
+
+def _check_closely(message: Any) -> None:
     if not isinstance(message, list) or len(message) < 2 or message[0] not in _ROWS:
         raise ProtocolError(f"not a message: {str(message)[:200]}")
     row = _ROWS[message[0]]

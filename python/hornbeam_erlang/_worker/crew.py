@@ -1,0 +1,97 @@
+"""Threads for plain functions: one takes all the work, and others join it while work has to wait.
+
+Knows threads and the loop; must not know what the work is. A thread for each function at once
+would spend more on handing over the interpreter than on short functions; one thread alone would
+let a function that waits for a database hold up all others.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any
+
+# Work that has waited so long gets another thread (seconds).
+PATIENCE = 0.002
+
+# So many threads at most: what anyio, and with it Starlette, allows by default.
+MOST = 40
+
+# How long a thread that joined stays without work (seconds).
+LINGER = 1.0
+
+Work = Callable[[], Any]
+Done = Callable[[Any], None]
+
+
+class Crew:
+    """Threads that run work for one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: SimpleQueue[tuple[Work, Done]] = SimpleQueue()
+        self._submitted = 0
+        self._watching = False
+        self._threads = 0
+        self._leaving = threading.Lock()
+        self._results: deque[tuple[Done, Any]] = deque()
+        self._told = False
+
+    def submit(self, work: Work, done: Done) -> None:
+        """Run `work` in a thread, then `done` with its result in the loop; called in the loop.
+
+        `work` must not raise.
+        """
+        self._queue.put((work, done))
+        self._submitted += 1
+        if not self._watching:
+            self._watching = True
+            if self._threads == 0:
+                self._join()
+            self._loop.call_later(PATIENCE, self._look, self._submitted)
+
+    def _look(self, submitted: int) -> None:
+        """Let another thread join if some of the first `submitted` pieces of work still wait."""
+        waiting = self._queue.qsize()
+        if waiting > self._submitted - submitted and self._threads < MOST:
+            self._join()
+        self._watching = waiting > 0
+        if self._watching:
+            self._loop.call_later(PATIENCE, self._look, self._submitted)
+
+    def _join(self) -> None:
+        with self._leaving:
+            self._threads += 1
+        threading.Thread(target=self._run, name="hornbeam-call", daemon=True).start()
+
+    # In a thread
+
+    def _run(self) -> None:
+        while (piece := self._next()) is not None:
+            work, done = piece
+            self._results.append((done, work()))
+            del piece, work, done  # what they hold is not to live until the next one
+            if not self._told:
+                self._told = True
+                with suppress(RuntimeError):  # the loop has been closed
+                    self._loop.call_soon_threadsafe(self._deliver)
+
+    def _next(self) -> tuple[Work, Done] | None:
+        """Return the next piece of work, or None when there are threads enough without this one."""
+        while True:
+            with suppress(Empty):
+                return self._queue.get(timeout=None if self._threads == 1 else LINGER)
+            with self._leaving:
+                if self._threads > 1:
+                    self._threads -= 1
+                    return None
+
+    # In the loop
+
+    def _deliver(self) -> None:
+        self._told = False  # before the results are taken: who adds one from now on tells again
+        while self._results:
+            done, result = self._results.popleft()
+            done(result)
