@@ -30,7 +30,7 @@
 
 %% What was read of a socket may overdraw the client's account by very many small messages, and
 %% with `resume' Python gives the credit of each one by itself. Fewer than this many can be on
-%% their way to a process that waits for its socket: 8 reads of 64 KiB, six bytes a message.
+%% their way to a process that waits for its socket: 24 reads of 64 KiB, six bytes a message.
 -define(MAX_CREDITS, 262144).
 
 %% @doc An account with a whole window in it.
