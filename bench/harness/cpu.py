@@ -15,6 +15,8 @@ _COMMANDS = {
     "python": "Python",
     "hornbeam": "Python",
     "uvicorn": "Python",
+    "gunicorn": "Python",
+    "daphne": "Python",
     "granian": "Python",
     "hypercorn": "Python",
     "redis": "redis",

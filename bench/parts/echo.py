@@ -8,11 +8,21 @@ from typing import Any
 from harness import report, rounds
 from harness.load import window
 from servers.cowboy import Cowboy
+from servers.daphne import Daphne
 from servers.hornbeam import Hornbeam
 from servers.process import Server
+from servers.rivals import Granian, Gunicorn, Hypercorn
 from servers.uvicorn import Uvicorn
 
-SERVERS: dict[str, type[Server]] = {"uvicorn": Uvicorn, "hornbeam": Hornbeam, "cowboy": Cowboy}
+SERVERS: dict[str, type[Server]] = {
+    "uvicorn": Uvicorn,
+    "granian": Granian,
+    "gunicorn": Gunicorn,
+    "hypercorn": Hypercorn,
+    "daphne": Daphne,
+    "hornbeam": Hornbeam,
+    "cowboy": Cowboy,
+}
 WORKERS = 1
 
 

@@ -1,4 +1,7 @@
-"""A redis-server of our own: loopback, a free port, a temporary folder, nothing kept on disk."""
+"""A redis-server of our own: loopback, a free port, a temporary folder, nothing kept on disk.
+
+And what a server is that needs one.
+"""
 
 import subprocess
 import tempfile
@@ -47,3 +50,34 @@ class Redis(Server):
         words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         server = next(word[2:] for word in words if word.startswith("v="))
         return {"redis": server} | python.versions("redis", "hiredis")
+
+
+class WithRedis(Server):
+    """Mixed into a server whose workers hear of each other's messages from a redis-server."""
+
+    def __enter__(self) -> Self:
+        self._redis = Redis().__enter__()
+        try:
+            return super().__enter__()
+        except BaseException:
+            self._redis.__exit__(None, None, None)
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self._redis.__exit__(kind, error, traceback)
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"REDIS_URL": self._redis.url}
+
+    @property
+    def pids(self) -> list[int]:
+        return [*super().pids, self._redis.pid]
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | Redis().versions()

@@ -1,11 +1,10 @@
 """uvicorn with all that `uvicorn[standard]` picks by default: uvloop, httptools, websockets."""
 
-from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from servers import python
 from servers.process import Server
-from servers.redis import Redis
+from servers.redis import WithRedis
 
 _ENGINE = """
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol as engine
@@ -34,34 +33,7 @@ class Uvicorn(Server):
         return versions | python.said(_ENGINE)
 
 
-class UvicornRedis(Uvicorn):
+class UvicornRedis(WithRedis, Uvicorn):
     """uvicorn whose workers hear of each other's messages from a redis-server."""
 
     APP: ClassVar[str] = "fanout_redis:application"
-
-    def __enter__(self) -> Self:
-        self._redis = Redis().__enter__()
-        try:
-            return super().__enter__()
-        except BaseException:
-            self._redis.__exit__(None, None, None)
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, traceback)
-        self._redis.__exit__(kind, error, traceback)
-
-    def environment(self) -> dict[str, str]:
-        return {"REDIS_URL": self._redis.url}
-
-    @property
-    def pids(self) -> list[int]:
-        return [self.pid, self._redis.pid]
-
-    def versions(self) -> dict[str, str]:
-        return super().versions() | Redis().versions()
