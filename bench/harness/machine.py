@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,13 @@ def machine() -> dict[str, str]:
         "tcp": _CONGESTION.read_text().strip(),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", "unknown"),
     }
+
+
+def raise_descriptors() -> int:
+    """Let us and what we start open as many descriptors as we may; returns how many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def _processor() -> str:

@@ -26,6 +26,7 @@
 #include "message.h"
 #include "websocket.h"
 
+#define AT_ONCE 64 /* handshakes, and closes, that are under way */
 
 struct options {
     const char *host;
@@ -219,9 +220,20 @@ static void open_client(struct client *c, int number)
         message_write_frame(&text, c->ring + (size_t)slot * frame_size, c->mask);
     c->in.room = frame_size * (size_t)opt.depth + 4096;
     c->in.bytes = allocate(c->in.room);
-    c->in.fd = websocket_connect(opt.host, opt.port, "/", 0);
+    c->in.fd = websocket_begin(opt.host, opt.port, "/", 0);
+}
+
+static void finish_opening(struct client *c)
+{
+    websocket_finish(c->in.fd);
     fcntl(c->in.fd, F_SETFL, O_NONBLOCK);
     watch(c);
+}
+
+/* The end of a block of sockets from `at` on. */
+static int block_end(int at)
+{
+    return at + AT_ONCE < opt.sockets ? at + AT_ONCE : opt.sockets;
 }
 
 static void open_clients(void)
@@ -230,15 +242,23 @@ static void open_clients(void)
     frame_size = message_frame_size(&text);
     poller = epoll_create1(0);
     clients = allocate(sizeof(struct client) * (size_t)opt.sockets);
-    for (int i = 0; i < opt.sockets; i++)
-        open_client(&clients[i], i);
+    for (int at = 0; at < opt.sockets; at = block_end(at)) {
+        for (int i = at; i < block_end(at); i++)
+            open_client(&clients[i], i);
+        for (int i = at; i < block_end(at); i++)
+            finish_opening(&clients[i]);
+    }
 }
 
 static void close_clients(void)
 {
-    for (int i = 0; i < opt.sockets; i++) {
-        fcntl(clients[i].in.fd, F_SETFL, 0);
-        websocket_disconnect(clients[i].in.fd);
+    for (int at = 0; at < opt.sockets; at = block_end(at)) {
+        for (int i = at; i < block_end(at); i++) {
+            fcntl(clients[i].in.fd, F_SETFL, 0);
+            websocket_send_close(clients[i].in.fd);
+        }
+        for (int i = at; i < block_end(at); i++)
+            websocket_wait_closed(clients[i].in.fd);
     }
 }
 

@@ -16,7 +16,23 @@
 #define KEY "dGhlIHNhbXBsZSBub25jZQ=="
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
+/* Connections from one address: the kernel has some 28 000 ports for each, and those of
+ * connections that are closed stay taken for a while. */
+#define FROM_ONE_ADDRESS 8192
+
 static const uint8_t no_mask[4] = {0, 0, 0, 0};
+
+/* Go out from 127.0.0.1, then from 127.0.0.2, and so on. */
+static void bind_source(int fd)
+{
+    static uint32_t count;
+    uint32_t source = INADDR_LOOPBACK + count++ / FROM_ONE_ADDRESS;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
+    int on = 1; /* the port is chosen by connect, which knows where it goes */
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        fail("cannot go out from 127.0.0.%u: %s", source & 255, strerror(errno));
+}
 
 int tcp_connect(const char *host, int port, int buffer)
 {
@@ -24,9 +40,13 @@ int tcp_connect(const char *host, int port, int buffer)
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
         fail("%s is not an IPv4 address", host);
     int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    if (fd < 0)
+        fail("cannot open a socket: %s", strerror(errno));
+    if (ntohl(address.sin_addr.s_addr) == INADDR_LOOPBACK)
+        bind_source(fd);
     if (buffer) /* before the handshake, which tells the window */
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         fail("cannot connect to %s:%d: %s", host, port, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
@@ -50,9 +70,9 @@ static void read_response(int fd, char *response, size_t room)
     fail("the handshake broke off after %zu bytes: %s", length, strerror(errno));
 }
 
-int websocket_connect(const char *host, int port, const char *path, int buffer)
+int websocket_begin(const char *host, int port, const char *path, int buffer)
 {
-    char request[512], response[4096] = "";
+    char request[512];
     int fd = tcp_connect(host, port, buffer);
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
@@ -61,11 +81,23 @@ int websocket_connect(const char *host, int port, const char *path, int buffer)
                           path, host, port);
     if (send(fd, request, (size_t)length, MSG_NOSIGNAL) != length)
         fail("cannot send the handshake: %s", strerror(errno));
+    return fd;
+}
+
+void websocket_finish(int fd)
+{
+    char response[4096] = "";
     receive_within(fd, 10);
     read_response(fd, response, sizeof response);
     receive_within(fd, 0);
     if (strncmp(response, "HTTP/1.1 101", 12) != 0 || !strstr(response, ACCEPT))
         fail("the handshake was refused: %s", response);
+}
+
+int websocket_connect(const char *host, int port, const char *path, int buffer)
+{
+    int fd = websocket_begin(host, port, path, buffer);
+    websocket_finish(fd);
     return fd;
 }
 
@@ -145,17 +177,28 @@ int websocket_close_code(const struct frame_head *frame, const uint8_t *payload)
     return frame->size < 2 ? 1005 : payload[0] << 8 | payload[1];
 }
 
-void websocket_disconnect(int fd)
+void websocket_send_close(int fd)
 {
-    uint8_t frame[CLIENT_HEAD_MAX + 2], rest[4096];
+    uint8_t frame[CLIENT_HEAD_MAX + 2];
     size_t head = websocket_write_head(frame, FRAME_CLOSE, 2, no_mask);
     frame[head] = 1000 >> 8;
     frame[head + 1] = 1000 & 0xff;
     send(fd, frame, head + 2, MSG_NOSIGNAL);
+}
+
+void websocket_wait_closed(int fd)
+{
+    uint8_t rest[4096];
     receive_within(fd, 1);
     while (recv(fd, rest, sizeof rest, 0) > 0)
         ;
     close(fd);
+}
+
+void websocket_disconnect(int fd)
+{
+    websocket_send_close(fd);
+    websocket_wait_closed(fd);
 }
 
 void websocket_reset(int fd)

@@ -30,10 +30,16 @@ struct inbox {
 typedef void (*frame_handler)(void *owner, const struct frame_head *, const uint8_t *payload,
                               uint64_t now);
 
-/* A blocking TCP connection to host:port with TCP_NODELAY. */
+/* A blocking TCP connection to host:port with TCP_NODELAY, from an address of the loopback that
+ * has ports left; `buffer` bytes to receive into, 0: as the kernel likes. */
 int tcp_connect(const char *host, int port, int buffer);
 
-/* The same, upgraded at this path; `buffer` bytes to receive into, 0: as the kernel likes. */
+/* The same with an upgrade asked for at this path, and the wait for the server's answer: apart,
+ * so that many sockets can ask before the first of them waits. */
+int websocket_begin(const char *host, int port, const char *path, int buffer);
+void websocket_finish(int fd);
+
+/* Both in one. */
 int websocket_connect(const char *host, int port, const char *path, int buffer);
 
 /* Read once and hand over what is whole; whether the buffer was filled, so that there may be
@@ -55,7 +61,11 @@ int websocket_close_code(const struct frame_head *frame, const uint8_t *payload)
 /* End a connection without a word. */
 void websocket_reset(int fd);
 
-/* Send Close 1000 and wait, for a second at most, until the server hangs up. */
+/* Send Close 1000, and wait, for a second at most, until the server hangs up. */
+void websocket_send_close(int fd);
+void websocket_wait_closed(int fd);
+
+/* Both in one. */
 void websocket_disconnect(int fd);
 
 #endif

@@ -1,9 +1,13 @@
 """The echo load believes no reply: each way in which an echo can go wrong stops it."""
 
+from pathlib import Path
+
 import pytest
 from faulty import Faulty
 
 from harness.load import LoadError, window
+from harness.machine import raise_descriptors
+from servers.cowboy import Cowboy
 
 FAULTS = {
     "changed": "the text after its number has changed",
@@ -51,3 +55,30 @@ def test_a_stall_makes_all_late_that_were_due_meanwhile() -> None:
     assert figures["p50_us"] > 20_000
     assert figures["max_us"] > 290_000
     assert 240 <= figures["messages"] <= 250
+
+
+def test_more_sockets_than_open_at_once_are_all_answered() -> None:
+    with Faulty("wrong_echo", "none") as server:
+        figures = window(server, "echo", **LOAD | {"sockets": 150})
+    assert figures["messages"] >= 150
+
+
+def test_sockets_that_are_too_many_for_one_address_go_out_from_the_next() -> None:
+    sockets = 8200
+    if raise_descriptors() < sockets + 100:
+        pytest.skip("too few descriptors")
+    with Cowboy() as server:
+        figures = window(server, "echo", beside=sources, **LOAD | {"sockets": sockets})
+    assert figures["beside"]["0100007F"] >= 8192
+    assert figures["beside"]["0200007F"] == sockets - 8192
+
+
+def sources() -> dict[str, int]:
+    """How many open connections of the machine go out from each address, as /proc writes them."""
+    counts: dict[str, int] = {}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, _, state = line.split()[1:4]
+        if state == "01":
+            source = local.partition(":")[0]
+            counts[source] = counts.get(source, 0) + 1
+    return counts
