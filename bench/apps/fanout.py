@@ -1,7 +1,8 @@
 """The fan-out app for Hornbeam, with a path for each of its two lanes.
 
 `/forward` lets the BEAM write each message to the client; `/messages` takes them into Python,
-whose handler sends them. `/publish` publishes what the client sends.
+whose handler sends them. `/publish` publishes what the client sends. `/forward/NAME` is one topic
+of many, and `/publish/each` publishes to the one that the first four letters of each text name.
 """
 
 import asyncio
@@ -23,18 +24,22 @@ async def application(scope: Event, receive: Receive, send: Send) -> None:
         return
     await receive()
     await send({"type": "websocket.accept"})
-    match scope["path"]:
-        case "/forward":
-            await forwarded(receive, send)
-        case "/messages":
+    match scope["path"].split("/")[1:]:
+        case ["forward"]:
+            await forwarded(receive, send, TOPIC)
+        case ["forward", name]:
+            await forwarded(receive, send, name)
+        case ["messages"]:
             await handled(receive, send)
-        case "/publish":
+        case ["publish"]:
             await publishing(receive)
+        case ["publish", "each"]:
+            await publishing_to_each(receive)
 
 
-async def forwarded(receive: Receive, send: Send) -> None:
+async def forwarded(receive: Receive, send: Send, topic: str) -> None:
     """Subscribe and leave the rest to the BEAM."""
-    subscribe(TOPIC, forward=True)
+    subscribe(topic, forward=True)
     await send({"type": "websocket.send", "text": "subscribed"})
     await until_closed(receive)
 
@@ -66,3 +71,9 @@ async def publishing(receive: Receive) -> None:
     """Publish each text that the client sends."""
     while (event := await receive())["type"] != "websocket.disconnect":
         publish(TOPIC, event["text"])
+
+
+async def publishing_to_each(receive: Receive) -> None:
+    """Publish each text to the topic that it names."""
+    while (event := await receive())["type"] != "websocket.disconnect":
+        publish(event["text"][:4], event["text"])

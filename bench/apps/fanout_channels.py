@@ -26,8 +26,6 @@ settings.configure(
 class Consumer(AsyncWebsocketConsumer):
     """Serves `/subscribe`, which gets every message, and `/publish`, which sends them."""
 
-    groups: list[str] = []
-
     async def connect(self) -> None:
         """Join the group, unless the client is to publish."""
         await self.accept()

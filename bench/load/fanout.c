@@ -6,6 +6,10 @@
  * nothing. Publish n uses slot n modulo depth. Latency runs from just before the write of the
  * publish to just after the read of each delivery; a delivery is what this load counts.
  *
+ * With several topics they are published to in turn, and each has an equal part of the sockets;
+ * socket i is subscribed to topic i modulo topics. A subscriber's path then ends with its topic,
+ * a slash and four hexadecimal digits, with which the topic's messages begin.
+ *
  * Some of the sockets can be slow: they read so many bytes a second and no more, and need not
  * receive everything, but what comes must be right and in order. The others are the fast ones,
  * for whom all of the above holds; `messages` are theirs. After the window, with nothing more
@@ -27,6 +31,7 @@
 #include "message.h"
 #include "websocket.h"
 
+#define AT_ONCE 64 /* handshakes, and closes, that are under way */
 #define SILENCE_MS 5000
 #define SUBSCRIBED "subscribed"
 #define SLOW_BUFFER 16384 /* bytes that the kernel receives for a slow one */
@@ -37,13 +42,14 @@
 struct options {
     const char *host, *subscribe, *publish;
     int port, sockets, depth;
+    int topics; /* 0: one, that no path and no message names */
     int slow, rate; /* sockets of all that are slow, and bytes a second that each reads */
     size_t size;
     double warmup, seconds;
 };
 
 struct subscriber {
-    int number, subscribed, slow, gone;
+    int number, topic, subscribed, slow, gone;
     uint64_t received; /* messages */
     uint64_t next;     /* of a slow one: the least number that may come */
     struct inbox in;
@@ -55,7 +61,7 @@ struct slot {
 };
 
 static struct options opt = {"127.0.0.1", "/subscribe", "/publish", 0, 1000, 1,
-                             0, 1024, 128, 0.5, 3.0};
+                             0, 0, 1024, 128, 0.5, 3.0};
 static struct subscriber *subscribers;
 static struct subscriber publisher = {.number = -1};
 static struct slot *slots;
@@ -67,13 +73,23 @@ static const uint8_t mask[4] = {0x5c, 0xa3, 0x17, 0xe9};
 static int poller, waiting_for; /* sockets that are not yet subscribed */
 static uint64_t slow_turn, heard_at; /* when the slow ones read next, when anything came */
 
-/* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
-static void open_socket(struct subscriber *s, const char *path)
+static int topics(void)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = s};
+    return opt.topics ? opt.topics : 1;
+}
+
+static void begin_opening(struct subscriber *s, const char *path)
+{
     s->in.room = (text.size + 16) * (size_t)(opt.depth + 1) + 4096;
     s->in.bytes = allocate(s->in.room);
-    s->in.fd = websocket_connect(opt.host, opt.port, path, s->slow ? SLOW_BUFFER : 0);
+    s->in.fd = websocket_begin(opt.host, opt.port, path, s->slow ? SLOW_BUFFER : 0);
+}
+
+/* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
+static void finish_opening(struct subscriber *s)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = s};
+    websocket_finish(s->in.fd);
     fcntl(s->in.fd, F_SETFL, O_NONBLOCK);
     if (epoll_ctl(poller, EPOLL_CTL_ADD, s->in.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
@@ -82,8 +98,9 @@ static void open_socket(struct subscriber *s, const char *path)
 static void publish(void)
 {
     size_t size = message_frame_size(&text);
-    message_stamp_frame(&text, frame, mask, 0, published);
-    slots[published % (uint64_t)opt.depth] = (struct slot){now_ns(), opt.sockets - opt.slow};
+    int missing = (opt.sockets - opt.slow) / topics();
+    message_stamp_frame(&text, frame, mask, (int)(published % (uint64_t)topics()), published);
+    slots[published % (uint64_t)opt.depth] = (struct slot){now_ns(), missing};
     published++;
     if (send(publisher.in.fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
         fail("cannot publish: %s", strerror(errno));
@@ -102,16 +119,17 @@ static void accept_subscribed(struct subscriber *s, const struct frame_head *hea
 static void accept_delivery(struct subscriber *s, const struct frame_head *head,
                             const uint8_t *payload, uint64_t now)
 {
-    struct slot *slot = &slots[s->received % (uint64_t)opt.depth];
-    if (s->received == published)
+    uint64_t due = s->received * (uint64_t)topics() + (uint64_t)s->topic;
+    struct slot *slot = &slots[due % (uint64_t)opt.depth];
+    if (due >= published)
         fail("socket %d: a delivery of nothing: %.*s", s->number, (int)head->size,
              (const char *)payload);
-    message_check(&text, s->number, 0, s->received, head, payload);
+    message_check(&text, s->number, s->topic, due, head, payload);
     histogram_add(&latencies, now - slot->sent_at);
     s->received++;
     slot->missing--;
-    /* Each socket receives in order, so the oldest publish is complete before the next. */
-    completed += slot->missing == 0;
+    while (completed < published && slots[completed % (uint64_t)opt.depth].missing == 0)
+        completed++;
 }
 
 static void accept_slow(struct subscriber *s, const struct frame_head *head,
@@ -232,6 +250,22 @@ static void slow_down(struct subscriber *s)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
+/* The end of a block of sockets from `at` on. */
+static int block_end(int at)
+{
+    return at + AT_ONCE < opt.sockets ? at + AT_ONCE : opt.sockets;
+}
+
+static void open_subscriber(struct subscriber *s, int number)
+{
+    char path[256];
+    s->number = number;
+    s->topic = number % topics();
+    s->slow = is_slow(number);
+    snprintf(path, sizeof path, opt.topics ? "%s/%04x" : "%s", opt.subscribe, (unsigned)s->topic);
+    begin_opening(s, path);
+}
+
 static void open_sockets(void)
 {
     text = message_make(opt.size);
@@ -241,10 +275,11 @@ static void open_sockets(void)
     subscribers = allocate(sizeof(struct subscriber) * (size_t)opt.sockets);
     poller = epoll_create1(0);
     waiting_for = opt.sockets;
-    for (int i = 0; i < opt.sockets; i++) {
-        subscribers[i].number = i;
-        subscribers[i].slow = is_slow(i);
-        open_socket(&subscribers[i], opt.subscribe);
+    for (int at = 0; at < opt.sockets; at = block_end(at)) {
+        for (int i = at; i < block_end(at); i++)
+            open_subscriber(&subscribers[i], i);
+        for (int i = at; i < block_end(at); i++)
+            finish_opening(&subscribers[i]);
     }
     heard_at = now_ns();
     while (waiting_for)
@@ -252,23 +287,30 @@ static void open_sockets(void)
     for (int i = 0; i < opt.sockets; i++)
         if (subscribers[i].slow)
             slow_down(&subscribers[i]);
-    open_socket(&publisher, opt.publish);
+    begin_opening(&publisher, opt.publish);
+    finish_opening(&publisher);
 }
 
-static void close_socket(struct subscriber *s)
+static void begin_closing(struct subscriber *s)
 {
     fcntl(s->in.fd, F_SETFL, 0);
     if (s->gone)
         websocket_reset(s->in.fd);
     else
-        websocket_disconnect(s->in.fd);
+        websocket_send_close(s->in.fd);
 }
 
 static void close_sockets(void)
 {
-    close_socket(&publisher);
-    for (int i = 0; i < opt.sockets; i++)
-        close_socket(&subscribers[i]);
+    begin_closing(&publisher);
+    websocket_wait_closed(publisher.in.fd);
+    for (int at = 0; at < opt.sockets; at = block_end(at)) {
+        for (int i = at; i < block_end(at); i++)
+            begin_closing(&subscribers[i]);
+        for (int i = at; i < block_end(at); i++)
+            if (!subscribers[i].gone)
+                websocket_wait_closed(subscribers[i].in.fd);
+    }
 }
 
 static void measure(void)
@@ -278,9 +320,9 @@ static void measure(void)
     fan_out_for(opt.seconds);
     uint64_t elapsed = now_ns() - start;
     cpu = own_cpu_ns() - cpu;
-    int fast = opt.sockets - opt.slow;
+    int fast = (opt.sockets - opt.slow) / topics();
     if (latencies.total != (published - first) * (uint64_t)fast)
-        fail("%llu deliveries of %llu messages to %d sockets",
+        fail("%llu deliveries of %llu messages to %d sockets each",
              (unsigned long long)latencies.total, (unsigned long long)(published - first), fast);
     tell_figures(&latencies, elapsed, cpu);
 }
@@ -331,7 +373,8 @@ static void read_options(int count, char **words)
         {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'},      {"subscribe", 1, 0, 'S'},
         {"publish", 1, 0, 'P'}, {"sockets", 1, 0, 's'},   {"depth", 1, 0, 'd'},
         {"size", 1, 0, 'z'},    {"warmup", 1, 0, 'w'},    {"seconds", 1, 0, 't'},
-        {"slow", 1, 0, 'l'},    {"rate", 1, 0, 'r'},      {0, 0, 0, 0}};
+        {"slow", 1, 0, 'l'},    {"rate", 1, 0, 'r'},      {"topics", 1, 0, 'n'},
+        {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -345,12 +388,17 @@ static void read_options(int count, char **words)
         case 't': opt.seconds = atof(optarg); break;
         case 'l': opt.slow = atoi(optarg); break;
         case 'r': opt.rate = atoi(optarg); break;
+        case 'n': opt.topics = atoi(optarg); break;
         default: fail("usage: fanout --port P [--host H] [--subscribe PATH] [--publish PATH] "
                       "[--sockets N] [--depth N] [--size BYTES] [--warmup SECONDS] "
-                      "[--seconds SECONDS]");
+                      "[--seconds SECONDS] [--topics N] [--slow N] [--rate BYTES]");
         }
     if (opt.sockets < 1 || opt.depth < 1 || opt.port < 1)
         fail("needs a port, a socket and a depth of 1 at least");
+    if (opt.topics < 0 || opt.topics > 65536 || opt.sockets % topics())
+        fail("needs as many sockets for each topic, of 65536 at most");
+    if (opt.topics && opt.slow)
+        fail("knows slow sockets of one topic only");
 }
 
 int main(int count, char **words)

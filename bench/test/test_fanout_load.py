@@ -74,3 +74,30 @@ def test_a_slow_socket_that_is_closed_is_counted() -> None:
         figures = window(server, "fanout", slow=1, rate=1_000_000, **LOAD)
     assert figures["slow_gone"] == 1
     assert figures["slow_received"] == 19
+
+
+def test_topics_are_published_to_in_turn() -> None:
+    with Faulty("wrong_fanout", "none") as server:
+        figures = window(server, "fanout", topics=3, **LOAD | {"sockets": 6})
+    assert figures["messages"] > 100
+    assert figures["messages"] % 2 == 0
+
+
+def test_a_message_of_another_topic_is_an_error() -> None:
+    wrong = "socket [02], message [0-9]+: expected|still miss|a delivery of nothing"
+    with Faulty("wrong_fanout", "elsewhere") as server, pytest.raises(LoadError, match=wrong):
+        window(server, "fanout", topics=3, **LOAD)
+
+
+def test_topics_with_unequal_parts_of_the_sockets_are_refused() -> None:
+    with (
+        Faulty("wrong_fanout", "none") as server,
+        pytest.raises(LoadError, match="as many sockets for each topic"),
+    ):
+        window(server, "fanout", topics=2, **LOAD)
+
+
+def test_more_sockets_than_open_at_once_all_get_everything() -> None:
+    with Faulty("wrong_fanout", "none") as server:
+        figures = window(server, "fanout", **LOAD | {"sockets": 150})
+    assert figures["messages"] % 150 == 0

@@ -10,6 +10,7 @@ FAULTY_SOCKET = int(os.environ.get("FAULTY_SOCKET", "1"))
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 subscribers: list[Send] = []
+topics: list[str] = []  # of each subscriber
 published: list[str] = []
 
 
@@ -28,11 +29,20 @@ def deliveries(text: str, before: str) -> list[dict[str, Any]]:
     return table.get(FAULT, [right])
 
 
+def is_due(topic: str, text: str) -> bool:
+    """Whether who is subscribed to this topic gets the text."""
+    if FAULT == "elsewhere" and len(published) == FAULTY_MESSAGE:
+        return not text.startswith(topic)
+    return text.startswith(topic)
+
+
 async def publish(text: str) -> None:
-    """Send to all, but for one message of one subscriber."""
+    """Send to all of the topic that it begins with, but for one message of one subscriber."""
     before = published[-1] if published else ""
     published.append(text)
     for number, send in enumerate(list(subscribers)):
+        if not is_due(topics[number], text):
+            continue
         faulty = number == FAULTY_SOCKET and len(published) == FAULTY_MESSAGE
         right = {"type": "websocket.send", "text": text}
         for message in deliveries(text, before) if faulty else [right]:
@@ -44,14 +54,15 @@ async def publish(text: str) -> None:
 async def application(
     scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send
 ) -> None:
-    """Serve `/subscribe` and `/publish`."""
+    """Serve `/subscribe`, maybe to a topic, and `/publish`."""
     if scope["type"] != "websocket":
         return
     await receive()
     await send({"type": "websocket.accept"})
-    if scope["path"] == "/subscribe":
+    if scope["path"].startswith("/subscribe"):
         greeting = "welcome" if FAULT == "greeting" else "subscribed"
         subscribers.append(send)
+        topics.append(scope["path"].removeprefix("/subscribe").removeprefix("/"))
         if FAULT != "silent" or len(subscribers) < 3:
             await send({"type": "websocket.send", "text": greeting})
     while (event := await receive())["type"] == "websocket.receive":
