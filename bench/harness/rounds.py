@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from harness.load import LoadError
@@ -16,6 +17,15 @@ from servers.process import Server
 
 Figures = dict[str, Any]
 Load = TypeVar("Load")
+
+
+@dataclass(frozen=True)
+class Times:
+    """How often and how long (s) a part measures where the command line does not say."""
+
+    rounds: int = 3
+    warmup: float = 0.5  # before each window
+    seconds: float = 2.5  # of a window
 
 
 def chosen_servers(chosen: Namespace, known: Mapping[str, type[Server]]) -> list[str]:
@@ -91,5 +101,5 @@ def _outcome(
 
 
 def _rotated(names: list[str], by: int) -> list[str]:
-    by %= len(names)
+    by %= len(names) or 1
     return names[by:] + names[:by]

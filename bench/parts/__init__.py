@@ -1,6 +1,7 @@
 """The benchmarks by name: `bench/run echo` runs `parts.echo`.
 
-A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(windows)`.
+A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(windows)`. It may have
+`TIMES`, and say what its picture shows by `PANELS` or `draw` (see bench/draw).
 """
 
 from parts import calls, drown, echo, fanout, ops, outlive, slow

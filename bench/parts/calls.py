@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness import report, rounds
+from harness.rounds import Times
 from servers.calls import ERLPORT, Calls, ErlPortCalls, HornbeamAsyncCalls, HornbeamCalls
 
 SERVERS: dict[str, type[Calls]] = {
@@ -12,6 +13,7 @@ SERVERS: dict[str, type[Calls]] = {
     "hornbeam": HornbeamCalls,
     "hornbeam-async": HornbeamAsyncCalls,
 }
+TIMES = Times(rounds=3, warmup=0.3, seconds=2.0)
 WORKERS = 1
 
 

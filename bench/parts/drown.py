@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 from harness import report, rounds
 from harness.attack import Attack
 from harness.load import LoadError, window
+from harness.panel import Panel
 from harness.probe import Watch
+from harness.rounds import Times
 from servers.hornbeam import ProbedHornbeam
 from servers.process import Server
 from servers.rivals import Granian, Hypercorn
@@ -21,7 +23,17 @@ MIB = 1 << 20
 WORKERS = 1
 KINDS = ("deaf", "flood", "download", "upload")
 SILENCE_MS = 30000
-WARMUP = 2.0
+TIMES = Times(rounds=2, warmup=1.0, seconds=4.0)
+PANELS = (
+    *(
+        Panel(f"p99 ms {phase}", lambda w, phase=phase: w[phase]["p99_us"], 1e-3)
+        for phase in ("quiet", "onset", "settled")
+    ),
+    Panel(
+        "MiB above rest", lambda w: Watch.resident(w["peak"]) - Watch.resident(w["rest"]), 1 / MIB
+    ),
+    Panel("server cores at the onset", lambda w: w["onset"]["server_cores"]),
+)
 IN_FLIGHT = 64  # of a paced socket, so that a stall makes messages late and not fewer
 
 
@@ -70,7 +82,6 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drown-intervals", default="100", help="ms between messages of an honest socket"
     )
-    parser.add_argument("--drown-seconds", type=float, default=8.0, help="length of a window")
 
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -86,7 +97,7 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
     for place, load in enumerate(_loads(chosen)):
         about, measured = rounds.run(chosen, workers, servers, [load], drown)
         windows += [w | {"order": [place, w["order"][1]]} for w in measured]
-    return about | {"seconds": chosen.drown_seconds}, windows
+    return about, windows
 
 
 def table(windows: list[dict[str, Any]]) -> list[str]:
@@ -106,7 +117,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
 def _drown(server: Server, load: Load, chosen: argparse.Namespace) -> dict[str, Any]:
     probe = server.probe if isinstance(server, ProbedHornbeam) else None
     watch = Watch(server.pids, probe)
-    quiet = _honest(server, load, chosen, WARMUP)
+    quiet = _honest(server, load, chosen, chosen.warmup)
     rest = watch.look()
     watch.peaks = {}
     with Attack(server, watch, count=load.hostile) as attack:
@@ -132,14 +143,14 @@ def _honest(
     figures = window(
         server,
         "echo",
-        beside=(lambda: attack.watch(chosen.drown_seconds)) if attack else None,
+        beside=(lambda: attack.watch(chosen.seconds)) if attack else None,
         sockets=load.sockets,
         interval=load.interval,
         depth=IN_FLIGHT if load.interval else 1,
         size=16,
         silence=SILENCE_MS,
         warmup=warmup,
-        seconds=chosen.drown_seconds,
+        seconds=chosen.seconds,
     )
     hostile = figures.pop("beside", 0.0) / figures["seconds"]
     return figures | {

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness import report, rounds
 from harness.load import window
+from harness.rounds import Times
 from servers.cowboy import Cowboy
 from servers.daphne import Daphne
 from servers.hornbeam import Hornbeam
@@ -23,7 +24,9 @@ SERVERS: dict[str, type[Server]] = {
     "hornbeam": Hornbeam,
     "cowboy": Cowboy,
 }
+TIMES = Times(rounds=3, warmup=0.3, seconds=1.7)
 WORKERS = 1
+LOADS = "64x1x16,64x1x1024,64x1x16384,64x8x16,64x8x1024,1x1x16,1x1x1024"
 
 
 @dataclass(frozen=True)
@@ -40,20 +43,27 @@ class Load:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add this part's options."""
-    parser.add_argument("--sizes", default="16,1024", help="bytes in a message, at least 16")
-    parser.add_argument("--shapes", default="64x1,64x8,1x1", help="sockets x messages in flight")
+    parser.add_argument(
+        "--loads", default=LOADS, help="sockets x messages in flight x bytes in a message (16 …)"
+    )
 
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run all rounds; returns what was measured on, and every window."""
-    workers = chosen.workers or WORKERS
-    servers = {name: SERVERS[name](workers) for name in rounds.chosen_servers(chosen, SERVERS)}
+    return run(chosen, chosen.workers or WORKERS, SERVERS, chosen.loads)
+
+
+def run(
+    chosen: argparse.Namespace, workers: int, known: dict[str, type[Server]], loads: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Let some of the known servers echo under these loads."""
+    servers = {name: known[name](workers) for name in rounds.chosen_servers(chosen, known)}
 
     def echo(name: str, load: Load) -> dict[str, Any]:
         times = {"warmup": chosen.warmup, "seconds": chosen.seconds}
         return window(servers[name], "echo", **vars(load), **times)
 
-    return rounds.run(chosen, workers, servers, _loads(chosen), echo)
+    return rounds.run(chosen, workers, servers, _loads(loads), echo)
 
 
 def table(windows: list[dict[str, Any]]) -> list[str]:
@@ -85,7 +95,5 @@ def _row(load: str, server: str, cell: list[dict[str, Any]], rival: list[dict[st
     )
 
 
-def _loads(chosen: argparse.Namespace) -> list[Load]:
-    shapes = [[int(n) for n in shape.split("x")] for shape in chosen.shapes.split(",")]
-    sizes = [int(size) for size in chosen.sizes.split(",")]
-    return [Load(sockets, depth, size) for sockets, depth in shapes for size in sizes]
+def _loads(said: str) -> list[Load]:
+    return [Load(*(int(number) for number in load.split("x"))) for load in said.split(",")]

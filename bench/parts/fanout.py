@@ -6,19 +6,25 @@ from typing import Any
 
 from harness import report, rounds
 from harness.load import window
+from harness.panel import CPU, RATE, Panel
+from harness.rounds import Times
 from servers.cowboy import CowboyFanout
+from servers.daphne import DaphneChannels
 from servers.hornbeam import HornbeamFanout
 from servers.process import Server
 from servers.uvicorn import UvicornRedis
 
 SERVERS: dict[str, type[Server]] = {
     "uvicorn-redis": UvicornRedis,
+    "daphne-channels": DaphneChannels,
     "hornbeam-messages": HornbeamFanout,
     "hornbeam-forward": HornbeamFanout,
     "cowboy-pg": CowboyFanout,
 }
 # Where a server's subscribers connect: Hornbeam's two lanes are two paths of one app.
 PATHS = {"hornbeam-messages": "/messages", "hornbeam-forward": "/forward"}
+TIMES = Times(rounds=3, warmup=0.5, seconds=2.0)
+PANELS = (RATE, CPU, Panel("p50 ms", "p50_us", 1e-3))
 WORKERS = 2
 
 

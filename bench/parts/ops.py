@@ -6,23 +6,22 @@ load.
 """
 
 import argparse
-import json
-import os
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from harness import cpu, report, rounds
-from harness.load import LoadError, per_message, window
+from harness import asked, report, rounds
+from harness.load import window
+from harness.panel import PANELS as USUAL
+from harness.panel import Panel
+from harness.rounds import Times
 from servers.hornbeam import HornbeamOps
 from servers.process import Server
 from servers.redis import Redis
 
 SERVERS: dict[str, type[Server]] = {"redis": Redis, "hornbeam": HornbeamOps}
+TIMES = Times(rounds=3, warmup=0.2, seconds=1.5)
 WORKERS = 1
+PANELS = (*USUAL, Panel("echo messages/s beside", "echo_rate"))
 ECHO = {"sockets": 64, "depth": 8, "size": 16}
 
 
@@ -52,7 +51,8 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
     def operate(name: str, load: Load) -> dict[str, Any]:
         if load.echo:
             return _under_echo(hornbeam, name, load, chosen)
-        return _alone([*hornbeam.pids, *redis.pids], hornbeam, name, load, chosen)
+        pids, query = [*hornbeam.pids, *redis.pids], {"server": name, "op": load.op}
+        return asked.window(hornbeam, pids, query, chosen.warmup, chosen.seconds)
 
     servers = {"redis": redis, "hornbeam": hornbeam}
     loads = [Load(op, echo) for echo in (False, True) for op in chosen.ops.split(",")]
@@ -88,25 +88,15 @@ def _row(load: str, server: str, cell: list[dict[str, Any]]) -> str:
     )
 
 
-def _alone(
-    pids: list[int], hornbeam: Server, name: str, load: Load, chosen: argparse.Namespace
-) -> dict[str, Any]:
-    if chosen.warmup:
-        _ask(hornbeam, name, load, chosen.warmup)
-    before, start = cpu.processes(), time.monotonic()
-    figures = _ask(hornbeam, name, load, chosen.seconds)
-    after, seconds = cpu.processes(), time.monotonic() - start
-    return per_message(figures, cpu.used(before, after, pids, os.getpid()), seconds)
-
-
 def _under_echo(
     hornbeam: Server, name: str, load: Load, chosen: argparse.Namespace
 ) -> dict[str, Any]:
     """The operations' figures, all of them done while the echo went on."""
+    query = {"server": name, "op": load.op}
     echo = window(
         hornbeam,
         "echo",
-        beside=lambda: _ask(hornbeam, name, load, 0.9 * chosen.seconds),
+        beside=lambda: asked.ask(hornbeam, query, 0.9 * chosen.seconds),
         warmup=chosen.warmup,
         seconds=chosen.seconds,
         **ECHO,
@@ -117,14 +107,3 @@ def _under_echo(
         "echo_rate": echo["rate"],
         "cores_used_beside": echo["cores_used_beside"],
     }
-
-
-def _ask(hornbeam: Server, name: str, load: Load, seconds: float) -> dict[str, Any]:
-    query = urllib.parse.urlencode({"server": name, "op": load.op, "seconds": seconds})
-    url = f"http://{hornbeam.host}:{hornbeam.port}/?{query}"
-    try:
-        with urllib.request.urlopen(url, timeout=seconds + 30) as response:
-            figures: dict[str, Any] = json.load(response)
-            return figures
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise LoadError(f"{url}: {error}\n{hornbeam.output()[-2000:]}") from error

@@ -7,13 +7,22 @@ from typing import Any, ClassVar
 
 from harness import report, rounds
 from harness.load import window
+from harness.panel import CPU, Panel
 from harness.probe import Watch
+from harness.rounds import Times
 from servers.hornbeam import ProbedHornbeam
 from servers.process import Server
 from servers.uvicorn import UvicornRedis
 
 MIB = 1 << 20
+TIMES = Times(rounds=2, warmup=10.0, seconds=3.0)  # what can fill is filled by the warm-up
 WORKERS = 2
+PANELS = (
+    Panel("publishes/s without slow ones", lambda w: w["without"]["publishes"]),
+    Panel("publishes/s with them", "publishes"),
+    Panel("p99 ms with them", "p99_us", 1e-3),
+    CPU,
+)
 QUEUE_MESSAGES = 64  # few, so that the queues of slow sockets are full before the window
 
 
@@ -55,12 +64,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slow-sockets", type=int, default=1000, help="subscribed sockets")
     parser.add_argument("--slow-ones", type=int, default=100, help="of them, that read slowly")
     parser.add_argument("--slow-rate", type=int, default=1024, help="bytes a second that they read")
-    parser.add_argument("--slow-size", type=int, default=4096, help="bytes in a message")
+    parser.add_argument("--slow-size", type=int, default=16384, help="bytes in a message")
     parser.add_argument("--slow-depth", type=int, default=1, help="publishes in flight")
-    parser.add_argument(
-        "--slow-warmup", type=float, default=20.0, help="seconds in which what can fill is filled"
-    )
-    parser.add_argument("--slow-seconds", type=float, default=5.0, help="length of a window")
 
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -72,8 +77,7 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
     def fan_out(name: str, load: Load) -> dict[str, Any]:
         return _fan_out(name, servers[name], load, chosen)
 
-    about, windows = rounds.run(chosen, workers, servers, [load], fan_out)
-    return about | {"seconds": chosen.slow_seconds}, windows
+    return rounds.run(chosen, workers, servers, [load], fan_out)
 
 
 def table(windows: list[dict[str, Any]]) -> list[str]:
@@ -97,7 +101,7 @@ def _fan_out(name: str, server: Server, load: Load, chosen: argparse.Namespace) 
         figures = window(
             server,
             "fanout",
-            beside=lambda: watch.keep_looking(chosen.slow_seconds),
+            beside=lambda: watch.keep_looking(chosen.seconds),
             subscribe=PATHS.get(name, "/subscribe"),
             sockets=load.sockets,
             depth=load.depth,
@@ -105,13 +109,13 @@ def _fan_out(name: str, server: Server, load: Load, chosen: argparse.Namespace) 
             slow=slow,
             rate=chosen.slow_rate,
             warmup=warmup,
-            seconds=chosen.slow_seconds,
+            seconds=chosen.seconds,
         )
         return figures | {"publishes": figures["rate"] / (load.sockets - slow)}
 
-    without = fan_out(0, 2.0)
+    without = fan_out(0, min(1.0, chosen.warmup))
     rest, watch.peaks = watch.peaks, {}
-    slowed = fan_out(load.slow, chosen.slow_warmup)
+    slowed = fan_out(load.slow, chosen.warmup)
     return slowed | {"without": without, "rest": rest, "peak": watch.peaks}
 
 
