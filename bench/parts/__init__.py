@@ -4,10 +4,11 @@ A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(wi
 `TIMES`, and say what its picture shows by `PANELS` or `draw` (see bench/draw).
 """
 
-from parts import calls, drown, echo, fanout, ops, outlive, slow
+from parts import calls, drown, echo, echo2, fanout, ops, outlive, slow
 
 PARTS = {
     "echo": echo,
+    "echo2": echo2,
     "ops": ops,
     "fanout": fanout,
     "calls": calls,
