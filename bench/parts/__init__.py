@@ -4,7 +4,7 @@ A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(wi
 `TIMES`, and say what its picture shows by `PANELS` or `draw` (see bench/draw).
 """
 
-from parts import calls, drown, echo, echo2, fanout, ops, outlive, slow
+from parts import calls, drown, echo, echo2, fanout, growth, ops, outlive, slow
 
 PARTS = {
     "echo": echo,
@@ -12,6 +12,7 @@ PARTS = {
     "ops": ops,
     "fanout": fanout,
     "calls": calls,
+    "growth": growth,
     "drown": drown,
     "slow": slow,
     "outlive": outlive,

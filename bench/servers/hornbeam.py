@@ -76,6 +76,12 @@ class HornbeamFanout(Hornbeam):
     APP: ClassVar[str] = "fanout:application"
 
 
+class HornbeamRows(Hornbeam):
+    """Hornbeam with an app that times operations on a large table of state."""
+
+    APP: ClassVar[str] = "rows:application"
+
+
 class HornbeamOps(Hornbeam):
     """Hornbeam with an app that times operations on its own state and on a redis-server's."""
 
