@@ -48,7 +48,7 @@ dialyzer: deps ## check the types of the Erlang application
 xref: deps ## look for calls to functions that do not exist
 	@tools/test.sh xref
 
-bench: deps build ## measure the server against others; takes minutes
+bench: deps build ## measure the server against others; takes half an hour
 	@bench/run
 
 MINUTES ?= 10
