@@ -24,7 +24,7 @@ SERVERS: dict[str, type[Server]] = {
     "hornbeam": Hornbeam,
     "cowboy": Cowboy,
 }
-TIMES = Times(rounds=3, warmup=0.3, seconds=1.7)
+TIMES = Times(rounds=3, warmup=0.3, seconds=1.5)
 WORKERS = 1
 LOADS = "64x1x16,64x1x1024,64x1x16384,64x8x16,64x8x1024,1x1x16,1x1x1024"
 
