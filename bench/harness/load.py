@@ -22,12 +22,15 @@ def window(
     server: Server,
     generator: str,
     beside: Callable[[], Any] | None = None,
+    after: Callable[[], Any] | None = None,
     **options: float | str,
 ) -> dict[str, Any]:
     """Run one generator; returns its figures and CPU in µs per message.
 
-    `beside` is called while the generator works; what it returns is in "beside". What the
-    generator tells after its window is among the figures. Raises LoadError when it gives up.
+    `beside` is called while the generator works; what it returns is in "beside". `after` is
+    called when it has worked and its connections are still open; what it returns is in "after".
+    What the generator tells after its window is among the figures. Raises LoadError when it
+    gives up.
     """
     process = subprocess.Popen(
         [str(BENCH / "_build" / generator), f"--port={server.port}"]
@@ -43,8 +46,9 @@ def window(
         _go_on(process)
         more = {"beside": beside()} if beside else {}
         figures = json.loads(_line(process))
-        after, seconds = cpu.processes(), time.monotonic() - start
-        used = cpu.used(before, after, server.pids, process.pid)
+        now, seconds = cpu.processes(), time.monotonic() - start
+        used = cpu.used(before, now, server.pids, process.pid)
+        more |= {"after": after()} if after else {}
         rest, error = process.communicate("\n", timeout=60)
         if process.returncode:
             raise LoadError(error.strip() or "the load generator died")

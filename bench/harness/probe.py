@@ -5,14 +5,19 @@ Knows how to ask bench/servers/probe.erl; knows nothing of when to ask.
 
 import json
 import os
+import re
 import socket
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from harness import cpu
 
 LOOK_SECONDS = 0.2  # between two looks
+STILL_LOOKS = 6  # in which nothing that counts may change until memory is taken for settled
+STILL_BYTES = 256 * 1024
+SETTLE_SECONDS = 30.0
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -56,6 +61,44 @@ def resident(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
     except (FileNotFoundError, ProcessLookupError):
         return 0
+
+
+def proportional(pid: int) -> int:
+    """Bytes of a process in memory, each page shared out among who maps it; 0 when it is gone.
+
+    The field Pss of proc(5); pages that a child shares with its parent are so counted once.
+    """
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    found = re.search(r"^Pss:\s+(\d+) kB$", text, re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else 0
+
+
+def settled(roots: list[int], within: float = SETTLE_SECONDS) -> dict[str, int]:
+    """The proportional bytes by kind of process of whole trees, once they have settled.
+
+    Raises TimeoutError when they still change after so many seconds.
+    """
+    deadline = time.monotonic() + within
+    looks: deque[dict[str, int]] = deque(maxlen=STILL_LOOKS)
+    while time.monotonic() < deadline:
+        looks.append(_proportional_by_kind(roots))
+        sums = [sum(look.values()) for look in looks]
+        if len(looks) == STILL_LOOKS and max(sums) - min(sums) <= STILL_BYTES:
+            return looks[-1]
+        time.sleep(LOOK_SECONDS)
+    raise TimeoutError(f"memory has not settled within {within:.0f} s: {sums}")
+
+
+def _proportional_by_kind(roots: list[int]) -> dict[str, int]:
+    everyone = cpu.processes()
+    kinds = dict.fromkeys(cpu.KINDS, 0)
+    for root in roots:
+        for process in cpu.tree(everyone, root):
+            kinds[process.kind] += proportional(process.pid)
+    return kinds
 
 
 def descriptors(pid: int) -> int:

@@ -220,12 +220,13 @@ static void open_client(struct client *c, int number)
         message_write_frame(&text, c->ring + (size_t)slot * frame_size, c->mask);
     c->in.room = frame_size * (size_t)opt.depth + 4096;
     c->in.bytes = allocate(c->in.room);
-    c->in.fd = websocket_begin(opt.host, opt.port, "/", 0);
+    c->in.fd = tcp_connect(opt.host, opt.port, 0);
+    websocket_ask(c->in.fd, opt.host, opt.port, "/");
 }
 
 static void finish_opening(struct client *c)
 {
-    websocket_finish(c->in.fd);
+    websocket_await_upgrade(c->in.fd);
     fcntl(c->in.fd, F_SETFL, O_NONBLOCK);
     watch(c);
 }
@@ -255,10 +256,10 @@ static void close_clients(void)
     for (int at = 0; at < opt.sockets; at = block_end(at)) {
         for (int i = at; i < block_end(at); i++) {
             fcntl(clients[i].in.fd, F_SETFL, 0);
-            websocket_send_close(clients[i].in.fd);
+            websocket_close(clients[i].in.fd);
         }
         for (int i = at; i < block_end(at); i++)
-            websocket_wait_closed(clients[i].in.fd);
+            websocket_await_end(clients[i].in.fd);
     }
 }
 

@@ -82,14 +82,15 @@ static void begin_opening(struct subscriber *s, const char *path)
 {
     s->in.room = (text.size + 16) * (size_t)(opt.depth + 1) + 4096;
     s->in.bytes = allocate(s->in.room);
-    s->in.fd = websocket_begin(opt.host, opt.port, path, s->slow ? SLOW_BUFFER : 0);
+    s->in.fd = tcp_connect(opt.host, opt.port, s->slow ? SLOW_BUFFER : 0);
+    websocket_ask(s->in.fd, opt.host, opt.port, path);
 }
 
 /* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
 static void finish_opening(struct subscriber *s)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = s};
-    websocket_finish(s->in.fd);
+    websocket_await_upgrade(s->in.fd);
     fcntl(s->in.fd, F_SETFL, O_NONBLOCK);
     if (epoll_ctl(poller, EPOLL_CTL_ADD, s->in.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
@@ -297,19 +298,19 @@ static void begin_closing(struct subscriber *s)
     if (s->gone)
         websocket_reset(s->in.fd);
     else
-        websocket_send_close(s->in.fd);
+        websocket_close(s->in.fd);
 }
 
 static void close_sockets(void)
 {
     begin_closing(&publisher);
-    websocket_wait_closed(publisher.in.fd);
+    websocket_await_end(publisher.in.fd);
     for (int at = 0; at < opt.sockets; at = block_end(at)) {
         for (int i = at; i < block_end(at); i++)
             begin_closing(&subscribers[i]);
         for (int i = at; i < block_end(at); i++)
             if (!subscribers[i].gone)
-                websocket_wait_closed(subscribers[i].in.fd);
+                websocket_await_end(subscribers[i].in.fd);
     }
 }
 

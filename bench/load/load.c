@@ -52,14 +52,21 @@ void wait_for_line(void)
         ;
 }
 
+void say_figures(const struct histogram *latencies, uint64_t elapsed_ns, uint64_t cpu_ns)
+{
+    printf("{\"messages\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+           "\"max_us\": %.1f, \"generator_cpu_s\": %.6f}\n",
+           (unsigned long long)latencies->total, (double)elapsed_ns / 1e9,
+           histogram_percentile(latencies, 0.50) / 1e3,
+           histogram_percentile(latencies, 0.99) / 1e3, (double)latencies->longest / 1e3,
+           (double)cpu_ns / 1e9);
+    fflush(stdout);
+}
+
 void tell_figures(const struct histogram *latencies, uint64_t elapsed_ns, uint64_t cpu_ns)
 {
-    tell_and_wait("{\"messages\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
-                  "\"max_us\": %.1f, \"generator_cpu_s\": %.6f}",
-                  (unsigned long long)latencies->total, (double)elapsed_ns / 1e9,
-                  histogram_percentile(latencies, 0.50) / 1e3,
-                  histogram_percentile(latencies, 0.99) / 1e3, (double)latencies->longest / 1e3,
-                  (double)cpu_ns / 1e9);
+    say_figures(latencies, elapsed_ns, cpu_ns);
+    wait_for_line();
 }
 
 void fail(const char *format, ...)

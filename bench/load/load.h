@@ -29,6 +29,9 @@ void wait_for_line(void);
 /* Tell the figures of a window, each message one sample of the latencies, and wait. */
 void tell_figures(const struct histogram *latencies, uint64_t elapsed_ns, uint64_t cpu_ns);
 
+/* The same without waiting, for a generator that has something to do meanwhile. */
+void say_figures(const struct histogram *latencies, uint64_t elapsed_ns, uint64_t cpu_ns);
+
 /* Say what went wrong on stderr and exit with status 1. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 

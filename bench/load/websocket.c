@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* memmem */
 #include "websocket.h"
 
 #include <arpa/inet.h>
@@ -22,31 +23,48 @@
 
 static const uint8_t no_mask[4] = {0, 0, 0, 0};
 
-/* Go out from 127.0.0.1, then from 127.0.0.2, and so on. */
-static void bind_source(int fd)
-{
-    static uint32_t count;
-    uint32_t source = INADDR_LOOPBACK + count++ / FROM_ONE_ADDRESS;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(source)};
-    int on = 1; /* the port is chosen by connect, which knows where it goes */
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
-        fail("cannot go out from 127.0.0.%u: %s", source & 255, strerror(errno));
-}
-
-int tcp_connect(const char *host, int port, int buffer)
+static struct sockaddr_in address_of(const char *host, int port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
         fail("%s is not an IPv4 address", host);
+    return address;
+}
+
+/* The port is chosen when the other side is known, so that each source has all ports for it. */
+static void bind_source(int fd, int source)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    int on = 1;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + (in_addr_t)source);
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        fail("cannot bind to 127.0.0.%d: %s", source, strerror(errno));
+}
+
+int tcp_connect(const char *host, int port, int buffer)
+{
+    static int count;
+    struct sockaddr_in address = address_of(host, port);
     int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    if (fd < 0)
-        fail("cannot open a socket: %s", strerror(errno));
-    if (ntohl(address.sin_addr.s_addr) == INADDR_LOOPBACK)
-        bind_source(fd);
+    if (fd >= 0 && ntohl(address.sin_addr.s_addr) == INADDR_LOOPBACK)
+        bind_source(fd, 1 + count++ / FROM_ONE_ADDRESS);
     if (buffer) /* before the handshake, which tells the window */
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        fail("cannot connect to %s:%d: %s", host, port, strerror(errno));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
+int tcp_begin(const char *host, int port, int source)
+{
+    struct sockaddr_in address = address_of(host, port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
+    if (fd >= 0 && source)
+        bind_source(fd, source);
+    if (fd < 0 || (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 &&
+                   errno != EINPROGRESS))
         fail("cannot connect to %s:%d: %s", host, port, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     return fd;
@@ -70,34 +88,49 @@ static void read_response(int fd, char *response, size_t room)
     fail("the handshake broke off after %zu bytes: %s", length, strerror(errno));
 }
 
-int websocket_begin(const char *host, int port, const char *path, int buffer)
+size_t websocket_write_request(char *out, size_t room, const char *host, int port, const char *path)
 {
-    char request[512];
-    int fd = tcp_connect(host, port, buffer);
-    int length = snprintf(request, sizeof request,
+    int length = snprintf(out, room,
                           "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\n"
                           "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
                           "Sec-WebSocket-Key: " KEY "\r\n\r\n",
                           path, host, port);
-    if (send(fd, request, (size_t)length, MSG_NOSIGNAL) != length)
-        fail("cannot send the handshake: %s", strerror(errno));
-    return fd;
+    return (size_t)length;
 }
 
-void websocket_finish(int fd)
+size_t websocket_read_response(const char *in, size_t available)
+{
+    const char *end = memmem(in, available, "\r\n\r\n", 4);
+    if (!end)
+        return 0;
+    size_t length = (size_t)(end + 4 - in);
+    if (strncmp(in, "HTTP/1.1 101", 12) != 0 || !memmem(in, length, ACCEPT, strlen(ACCEPT)))
+        fail("the handshake was refused: %.*s", (int)available, in);
+    return length;
+}
+
+void websocket_ask(int fd, const char *host, int port, const char *path)
+{
+    char request[512];
+    size_t length = websocket_write_request(request, sizeof request, host, port, path);
+    if (send(fd, request, length, MSG_NOSIGNAL) != (ssize_t)length)
+        fail("cannot send the handshake: %s", strerror(errno));
+}
+
+void websocket_await_upgrade(int fd)
 {
     char response[4096] = "";
     receive_within(fd, 10);
     read_response(fd, response, sizeof response);
     receive_within(fd, 0);
-    if (strncmp(response, "HTTP/1.1 101", 12) != 0 || !strstr(response, ACCEPT))
-        fail("the handshake was refused: %s", response);
+    websocket_read_response(response, strlen(response));
 }
 
 int websocket_connect(const char *host, int port, const char *path, int buffer)
 {
-    int fd = websocket_begin(host, port, path, buffer);
-    websocket_finish(fd);
+    int fd = tcp_connect(host, port, buffer);
+    websocket_ask(fd, host, port, path);
+    websocket_await_upgrade(fd);
     return fd;
 }
 
@@ -177,7 +210,7 @@ int websocket_close_code(const struct frame_head *frame, const uint8_t *payload)
     return frame->size < 2 ? 1005 : payload[0] << 8 | payload[1];
 }
 
-void websocket_send_close(int fd)
+void websocket_close(int fd)
 {
     uint8_t frame[CLIENT_HEAD_MAX + 2];
     size_t head = websocket_write_head(frame, FRAME_CLOSE, 2, no_mask);
@@ -186,19 +219,19 @@ void websocket_send_close(int fd)
     send(fd, frame, head + 2, MSG_NOSIGNAL);
 }
 
-void websocket_wait_closed(int fd)
+void websocket_disconnect(int fd)
+{
+    websocket_close(fd);
+    websocket_await_end(fd);
+}
+
+void websocket_await_end(int fd)
 {
     uint8_t rest[4096];
     receive_within(fd, 1);
     while (recv(fd, rest, sizeof rest, 0) > 0)
         ;
     close(fd);
-}
-
-void websocket_disconnect(int fd)
-{
-    websocket_send_close(fd);
-    websocket_wait_closed(fd);
 }
 
 void websocket_reset(int fd)

@@ -34,13 +34,23 @@ typedef void (*frame_handler)(void *owner, const struct frame_head *, const uint
  * has ports left; `buffer` bytes to receive into, 0: as the kernel likes. */
 int tcp_connect(const char *host, int port, int buffer);
 
-/* The same with an upgrade asked for at this path, and the wait for the server's answer: apart,
- * so that many sockets can ask before the first of them waits. */
-int websocket_begin(const char *host, int port, const char *path, int buffer);
-void websocket_finish(int fd);
+/* Begin such a connection without waiting for it, from 127.0.0.SOURCE; 0: as the kernel likes. */
+int tcp_begin(const char *host, int port, int source);
 
-/* Both in one. */
+/* The same as tcp_connect, upgraded at this path. */
 int websocket_connect(const char *host, int port, const char *path, int buffer);
+
+/* Both halves of an upgrade on a blocking connection, apart so that many can ask before the first
+ * of them waits. */
+void websocket_ask(int fd, const char *host, int port, const char *path);
+void websocket_await_upgrade(int fd);
+
+/* Write the request of an upgrade; returns its length. */
+size_t websocket_write_request(char *out, size_t room, const char *host, int port,
+                               const char *path);
+
+/* The length of the response to it, 0 when more bytes are needed. Fails when it is refused. */
+size_t websocket_read_response(const char *in, size_t available);
 
 /* Read once and hand over what is whole; whether the buffer was filled, so that there may be
  * more to read. Fails when the server hangs up. */
@@ -58,14 +68,14 @@ void websocket_pong(int fd, const uint8_t *payload, size_t size);
 /* The code of a Close frame, 1005 where it has none. */
 int websocket_close_code(const struct frame_head *frame, const uint8_t *payload);
 
+/* Send Close 1000. */
+void websocket_close(int fd);
+
 /* End a connection without a word. */
 void websocket_reset(int fd);
 
-/* Send Close 1000, and wait, for a second at most, until the server hangs up. */
-void websocket_send_close(int fd);
-void websocket_wait_closed(int fd);
-
-/* Both in one. */
+/* Send Close 1000 and wait, for a second at most, until the server hangs up; or the wait alone. */
 void websocket_disconnect(int fd);
+void websocket_await_end(int fd);
 
 #endif

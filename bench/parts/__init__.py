@@ -4,15 +4,31 @@ A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(wi
 `TIMES`, and say what its picture shows by `PANELS` or `draw` (see bench/draw).
 """
 
-from parts import calls, drown, echo, echo2, fanout, growth, ops, outlive, slow
+from parts import (
+    calls,
+    connect,
+    drown,
+    echo,
+    echo2,
+    fanout,
+    growth,
+    http,
+    memory,
+    ops,
+    outlive,
+    slow,
+)
 
 PARTS = {
     "echo": echo,
     "echo2": echo2,
+    "http": http,
+    "connect": connect,
     "ops": ops,
     "fanout": fanout,
     "calls": calls,
     "growth": growth,
+    "memory": memory,
     "drown": drown,
     "slow": slow,
     "outlive": outlive,

@@ -1,0 +1,136 @@
+"""Memory of WebSockets that say nothing: what a server holds for each of five thousand."""
+
+import argparse
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, ClassVar
+
+from harness import comparison, probe, report, rounds
+from harness.load import LoadError, window
+from harness.machine import raise_descriptors
+from harness.panel import CPU, Panel
+from harness.rounds import Times
+from servers.cowboy import Cowboy
+from servers.hornbeam import Hornbeam
+from servers.process import Server
+from servers.rivals import Granian, Gunicorn, Hypercorn
+from servers.uvicorn import Uvicorn
+
+KIB, MIB = 1 << 10, 1 << 20
+TIMES = Times(rounds=1)  # its figures vary little
+WORKERS = 1
+PANELS = (Panel("KiB a socket", "kib"), CPU)
+FIRST_SOCKETS = 200  # that come and go before, for all that is made once
+
+
+class _HornbeamResume(Hornbeam):
+    """Hornbeam whose sockets outlive their worker."""
+
+    OPTIONS: ClassVar[str] = ", websocket_resume => true"
+
+
+SERVERS: dict[str, type[Server]] = {
+    "uvicorn": Uvicorn,
+    "hornbeam": Hornbeam,
+    "hornbeam-resume": _HornbeamResume,
+    "cowboy": Cowboy,
+    "gunicorn": Gunicorn,
+    "granian": Granian,
+    "hypercorn": Hypercorn,
+}
+
+
+@dataclass(frozen=True)
+class Load:
+    """So many sockets, each of which has sent so many messages before and got them back."""
+
+    sockets: int
+    messages: int
+
+    def __str__(self) -> str:
+        said = {0: "silent", 1: "one message"}.get(self.messages, f"{self.messages} messages")
+        return f"{report.number(self.sockets)}, {said}"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add this part's options."""
+    parser.add_argument("--memory-sockets", default="5000", help="WebSockets that are open")
+    parser.add_argument("--memory-messages", default="0,1", help="that each has sent before")
+
+
+def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Run all rounds, each load on servers of its own; returns about what, and every window."""
+    workers = chosen.workers or WORKERS
+    servers = {name: SERVERS[name](workers) for name in rounds.chosen_servers(chosen, SERVERS)}
+    loads = _loads(chosen)
+    raise_descriptors()
+
+    def hold(name: str, load: Load) -> dict[str, Any]:
+        return _hold(servers[name], load)
+
+    about: dict[str, Any] = {}
+    windows = []
+    for place, load in enumerate(loads):
+        about, measured = rounds.run(chosen, workers, servers, [load], hold)
+        windows += [w | {"order": [place, w["order"][1]]} for w in measured]
+    return about | {"seconds": _opening_seconds(windows)}, windows
+
+
+def table(windows: list[dict[str, Any]]) -> list[str]:
+    """KiB a socket of each server, and of its two sides."""
+    rows = report.head(
+        *("sockets", "server", " KiB a socket", f" × {comparison.RIVAL}", " BEAM", " Python"),
+        *(" MiB before", " MiB with all", " server CPU µs/opening", " errors"),
+    )
+    for load in report.distinct(windows, "load"):
+        rival = report.good(report.cell(windows, load=load, server=comparison.RIVAL))
+        for server in report.distinct(windows, "server"):
+            rows.append(_row(load, server, report.cell(windows, load=load, server=server), rival))
+    return rows
+
+
+def _hold(server: Server, load: Load) -> dict[str, Any]:
+    """Open all sockets, and compare what the server held before with what it holds then."""
+
+    def settled() -> dict[str, int]:
+        try:
+            return probe.settled(server.pids)
+        except TimeoutError as late:
+            raise LoadError(str(late)) from late
+
+    window(server, "idle", sockets=FIRST_SOCKETS, messages=1)
+    before = settled()
+    figures = window(server, "idle", after=settled, **vars(load))
+    after = figures.pop("after")
+    each = {kind: (after[kind] - before[kind]) / KIB / load.sockets for kind in after}
+    whole = {"before_mib": sum(before.values()) / MIB, "after_mib": sum(after.values()) / MIB}
+    return figures | whole | {"kib": sum(each.values()), "kib_by_process": each}
+
+
+def _row(load: str, server: str, cell: list[dict[str, Any]], rival: list[dict[str, Any]]) -> str:
+    good = report.good(cell)
+    errors = str(len(cell) - len(good))
+    if not good:
+        return report.row(load, server, *[""] * 7, errors)
+    return report.row(
+        *(load, server, report.spread(good, "kib", 1), comparison.ratio(good, rival, "kib")),
+        *(_share(good, "BEAM"), _share(good, "Python")),
+        *(report.middle(good, "before_mib"), report.middle(good, "after_mib")),
+        *(report.middle(good, "cpu_us"), errors),
+    )
+
+
+def _opening_seconds(windows: list[dict[str, Any]]) -> str:
+    """How long the windows were, in which all sockets were opened."""
+    seconds = [w["seconds"] for w in report.good(windows)] or [0.0]
+    return f"{min(seconds):.0f}–{max(seconds):.0f}"
+
+
+def _share(windows: list[dict[str, Any]], kind: str) -> str:
+    return f"{median(w['kib_by_process'][kind] for w in windows):.1f}"
+
+
+def _loads(chosen: argparse.Namespace) -> list[Load]:
+    counts = [int(count) for count in chosen.memory_sockets.split(",")]
+    messages = [int(count) for count in chosen.memory_messages.split(",")]
+    return [Load(count, number) for count in counts for number in messages]

@@ -1,0 +1,86 @@
+"""A server that is nothing but bytes: what no ASGI app can get wrong is said here by hand."""
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Thread
+from types import TracebackType
+from typing import Self
+
+Talk = Callable[[socket.socket], None]
+
+UPGRADED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+
+
+class Raw:
+    """Lets a function talk on each connection, in a thread of its own; then hangs up."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self.pids = [os.getpid()]
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                connection, _ = self._listener.accept()
+                Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError, EOFError):  # the load may hang up
+            self._talk(connection)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """The head of a request; EOFError when there is none."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += read(connection, 1)
+    return head
+
+
+def read(connection: socket.socket, count: int) -> bytes:
+    """So many bytes, or EOFError."""
+    data = connection.recv(count, socket.MSG_WAITALL)
+    if len(data) < count:
+        raise EOFError
+    return data
+
+
+def read_frame(connection: socket.socket) -> tuple[int, bytes]:
+    """Opcode and payload of a client's short frame."""
+    first, second = read(connection, 2)
+    mask = read(connection, 4)
+    payload = read(connection, second & 0x7F)
+    return first & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A server's short frame."""
+    return bytes((0x80 | opcode, len(payload))) + payload
+
+
+def reset(connection: socket.socket) -> None:
+    """Hang up without the end that TCP has for it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
