@@ -100,6 +100,8 @@ class Connection:
 
     def take(self) -> bytes:
         """Return the bytes to write next, which are paid for now; empty if none may be."""
+        if self.idle:
+            return b""
         frames, credit = self._frames, self.credit
         chunk: list[bytes] = []
         size = 0

@@ -8,7 +8,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([handle_op/3, adopt/3, ops/0]).
+-export([handle_op/3, is_apart_from_messages/1, adopt/3, ops/0]).
 -export_type([op/0]).
 
 -type op() :: {Number :: pos_integer(), Name :: binary(), [hornbeam_api_args:arg()],
@@ -136,6 +136,11 @@ handle_op(Number, Packed, Context) ->
                                  [Number]),
             reply(hornbeam_api_answer:error(not_implemented, Text))
     end.
+
+%% @private Those on shared state are.
+-spec is_apart_from_messages(non_neg_integer()) -> boolean().
+is_apart_from_messages(Number) ->
+    Number >= 1 andalso Number =< 11.
 
 %% @private
 -spec adopt(pid(), pid(), hornbeam_worker_events:events()) -> [binary()].

@@ -8,8 +8,9 @@
 %%       └─────────────────────────▶ end ◀──────────────────────┘
 %%
 %% In `ready' it routes: it looks at the code and the stream's number of what Python says and
-%% sends the rest on, undecoded, to the process that owns the stream. It never writes to the
-%% port (a full pipe would stop the routing); the linked writer does. When it ends, for any
+%% sends the rest on, undecoded, to the process that owns the stream. It never waits for the port
+%% (a full pipe would stop the routing): the linked writer writes, but for the replies to quick ops,
+%% which this process tries itself. When it ends, for any
 %% reason, the Python process is dead and whoever monitors it learns why:
 %% `{shutdown, Why}' with stopped, hung, failed, {exited, Status}, {broke_the_wire, _} or
 %% {too_large, Bytes}.
@@ -321,10 +322,30 @@ frames(Chunk, State, #data{buffer = Buffer0} = Data0) ->
     case hornbeam_wire:frames(Chunk, Buffer0) of
         {ok, Frames, Buffer} ->
             Data = repay(byte_size(Chunk), Data0#data{buffer = Buffer}),
-            route_all(Frames, State, Data);
+            route_all(urgent_first(Frames, Data), State, Data);
         {error, Reason} ->
             violation(Reason, Chunk, Data0)
     end.
+
+%% An op on which all of the worker's loop waits comes last: Python has written what was to be said
+%% before it. If it has nothing to do with that, it need not wait until that is routed.
+urgent_first([_, _ | _] = Frames, #data{start = #{api := Api}}) ->
+    Last = lists:last(Frames),
+    case is_op(Last) andalso hornbeam_wire:decode(Last) of
+        {ok, {op, _, _, Op, _}} -> moved_up(Api:is_apart_from_messages(Op), Last, Frames);
+        _ -> Frames
+    end;
+urgent_first(Frames, _Data) ->
+    Frames.
+
+is_op(Frame) ->
+    case hornbeam_wire:route(Frame) of
+        {?OP, _} -> true;
+        _ -> false
+    end.
+
+moved_up(true, Last, Frames) -> [Last | lists:droplast(Frames)];
+moved_up(false, _Last, Frames) -> Frames.
 
 repay(Size, #data{unpaid = Unpaid} = Data) when Unpaid + Size < ?WORKER_WINDOW div 2 ->
     Data#data{unpaid = Unpaid + Size};
@@ -496,12 +517,21 @@ answer({op, _, _, _, _} = Op, #data{ops = Ops} = Data) ->
 
 answer({op, Number, Ref, Op, Args}, IsCrowded, #data{start = #{api := Api}} = Data) ->
     case Api:handle_op(Op, Args, context(Number, Ref, IsCrowded, Data)) of
-        {reply, Status, Packed} -> reply(hornbeam_wire:reply(Number, Ref, Status, Packed), Data);
-        noreply -> ok
+        {reply, Status, Packed} ->
+            IsApart = Api:is_apart_from_messages(Op),
+            reply(IsApart, hornbeam_wire:reply(Number, Ref, Status, Packed), Data);
+        noreply ->
+            ok
     end,
     {ok, Data}.
 
-reply(Reply, #data{writer = Writer}) ->
+%% Whoever waits for it has it soonest from here, where that may overtake what the writer has.
+reply(true, Reply, #data{port = Port, ops = Ops} = Data) ->
+    case hornbeam_worker_port:try_write(Port, Reply) of
+        true -> hornbeam_worker_ops:answered(1, Ops);
+        false -> reply(false, Reply, Data)
+    end;
+reply(false, Reply, #data{writer = Writer}) ->
     hornbeam_worker_writer:reply(Writer, Reply).
 
 context(Number, Ref, IsCrowded, #data{start = #{options := Options}} = Data) ->

@@ -29,6 +29,10 @@
 %% messages, so it must be quick; it must not fail on any input.
 -callback handle_op(Op :: non_neg_integer(), Args :: binary(), context()) -> answer().
 
+%% Whether an op neither causes a message nor hears of one, so that its place among them does not
+%% matter, nor that of its reply. Any number may be asked about.
+-callback is_apart_from_messages(Op :: non_neg_integer()) -> boolean().
+
 %% A client goes on with this worker: what it had with the one before is this one's now. The
 %% topics of which it wants to hear in the app. Runs in the client's process.
 -callback adopt(Client :: pid(), Worker :: pid(), hornbeam_worker_events:events()) ->

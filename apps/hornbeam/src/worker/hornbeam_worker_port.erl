@@ -4,7 +4,7 @@
 %% (docs/wire.md); standard input, output and error stay the node's own.
 -module(hornbeam_worker_port).
 
--export([open/2, watch/3, os_pid/1, read/1, write/2]).
+-export([open/2, watch/3, os_pid/1, read/1, write/2, try_write/2]).
 
 %% Queue sizes at which the port suspends and resumes whoever writes to it.
 -define(BUSY_LIMITS, {262144, 1048576}).
@@ -60,6 +60,15 @@ read(Port) ->
 write(Port, Ops) ->
     try
         port_command(Port, Ops)
+    catch
+        error:badarg -> false
+    end.
+
+%% @doc Write ops unless that would suspend the caller. False when nothing was written.
+-spec try_write(port(), iodata()) -> boolean().
+try_write(Port, Ops) ->
+    try
+        port_command(Port, Ops, [nosuspend])
     catch
         error:badarg -> false
     end.
