@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from hornbeam_erlang._values import unpack
 from hornbeam_erlang.exceptions import ClientDisconnected
@@ -45,6 +45,13 @@ class Published:
         return value
 
 
+class Home(NamedTuple):
+    """The thread in which nearly all wait, and the loop that runs in it."""
+
+    thread: int
+    loop: asyncio.AbstractEventLoop
+
+
 class Mailbox:
     """What one connection has subscribed to, and the messages that it has not read yet.
 
@@ -53,6 +60,7 @@ class Mailbox:
 
     __slots__ = (
         "_closed",
+        "_home",
         "_lock",
         "_max_bytes",
         "_max_messages",
@@ -67,7 +75,8 @@ class Mailbox:
         "topics",
     )
 
-    def __init__(self, max_messages: int, max_bytes: int) -> None:
+    def __init__(self, max_messages: int, max_bytes: int, home: Home | None = None) -> None:
+        self._home = home
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._messages: deque[Published] = deque()
@@ -167,13 +176,14 @@ class Mailbox:
     async def receive_async(self) -> Published:
         """Wait for a message; in any loop."""
         while True:
-            alarm = _Alarm()
+            alarm = _Alarm(self._home)
             if (message := self._next_or_wait(alarm)) is not None:
                 return message
             try:
                 await alarm.future
-            finally:
+            except BaseException:  # who was woken is not among the waiters any more
                 self._forget(alarm)
+                raise
 
     def _next_or_wait(self, wake: Callable[[], None]) -> Published | None:
         with self._lock:
@@ -195,9 +205,13 @@ class _Alarm:
 
     __slots__ = ("_loop", "_thread", "future")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, home: Home | None) -> None:
         self._thread = threading.get_ident()
+        # Before Python 3.12 asking for the running loop is a system call.
+        if home is not None and home.thread == self._thread:
+            self._loop = home.loop
+        else:
+            self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[None] = self._loop.create_future()
 
     def __call__(self) -> None:
@@ -222,6 +236,7 @@ class Topics:
         self._mailboxes: dict[int, Mailbox] = {}
         self._lock = threading.Lock()
         self.opened: Callable[[int, Mailbox], None] = lambda number, mailbox: None
+        self.home: Home | None = None
 
     def find(self, number: int) -> Mailbox | None:
         """Return the mailbox of a connection, if it has one."""
@@ -232,7 +247,7 @@ class Topics:
         with self._lock:
             if (mailbox := self._mailboxes.get(number)) is not None:
                 return mailbox
-            mailbox = self._mailboxes[number] = Mailbox(*self._bounds)
+            mailbox = self._mailboxes[number] = Mailbox(*self._bounds, self.home)
         self.opened(number, mailbox)
         return mailbox
 

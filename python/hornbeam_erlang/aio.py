@@ -238,8 +238,11 @@ async def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:
     """
     carrier = _bridge.connected()
     mailbox = carrier.topics.mailbox(carrier.caller())
-    async with asyncio.timeout(timeout):
+    if timeout is None:
         message = await mailbox.receive_async()
+    else:
+        async with asyncio.timeout(timeout):
+            message = await mailbox.receive_async()
     return message.topic, message.value
 
 
@@ -257,12 +260,14 @@ async def messages() -> AsyncIterator[tuple[str, Any]]:
     >>> asyncio.run(example())
     ('news', 'extra!')
     """
+    carrier = _bridge.connected()
+    mailbox = carrier.topics.mailbox(carrier.caller())
     while True:
         try:
-            message = await receive_pubsub()
+            message = await mailbox.receive_async()
         except ClientDisconnected:
             return
-        yield message
+        yield message.topic, message.value
 
 
 async def pubsub_dropped() -> int:

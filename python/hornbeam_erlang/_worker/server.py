@@ -7,11 +7,12 @@ one table.
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
-from hornbeam_erlang._mailbox import Mailbox
+from hornbeam_erlang._mailbox import Home, Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import App
 from hornbeam_erlang._worker.asgi_http import Http, http_scope
@@ -50,6 +51,7 @@ class Server:
         self._streams: dict[int, Any] = {}
         self._topics = carrier.topics
         self._topics.opened = self._open_mailbox
+        self._topics.home = Home(threading.get_ident(), loop)
         self._calls = Calls(loop, transport.write, carrier.handlers)
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()

@@ -34,7 +34,7 @@
 
 -record(message, {
     topic :: topic(),
-    lanes :: [tuple()],
+    lanes :: [{Lane :: atom(), To :: term(), Subscribers :: pos_integer()}],
     event :: {Op :: binary(), Size :: non_neg_integer()} | none,
     frame :: hornbeam_outbox:frame() | none,
     term :: {ok, term()} | none
@@ -91,7 +91,7 @@ forwarding(_Via) -> 0.
 
 lane(_Id, {worker, _Worker, Events}) -> {worker, Events};
 lane(_Id, {forward, Outbox, Policy}) -> {forward, {Outbox, Policy}};
-lane(_Id, process) -> {process, none};
+lane({Owner, _Topic}, process) -> {process, Owner};
 lane(_Id, parked) -> {parked, none}.
 
 lane_pid(_Id, {worker, Worker, _Events}) -> Worker;
@@ -188,7 +188,7 @@ forget_owner(Owner) ->
     | {error, hornbeam_msgpack:reason()}.
 prepare(Topic, Value, IsForwardedElsewhere) ->
     Lanes = lanes(Topic),
-    Kinds = lists:usort([Kind || {{_, Kind, _}, _, _} <- Lanes]),
+    Kinds = lists:usort([Kind || {Kind, _, _} <- Lanes]),
     IsForwarded = IsForwardedElsewhere orelse lists:member(forward, Kinds),
     case {frame(IsForwarded, Value), term(lists:member(process, Kinds), Value)} of
         {{error, Path, What}, _} ->
@@ -223,7 +223,7 @@ term(true, Value) -> hornbeam_value:to_term(Value).
 deliver(#message{lanes = Lanes} = Message) ->
     lists:sum([deliver(Lane, Message) || Lane <- Lanes]).
 
-deliver({{_, worker, _}, Events, N}, #message{event = {Op, Size}}) ->
+deliver({worker, Events, N}, #message{event = {Op, Size}}) ->
     case hornbeam_worker_events:send(Events, Op, Size) of
         sent ->
             N;
@@ -231,19 +231,20 @@ deliver({{_, worker, _}, Events, N}, #message{event = {Op, Size}}) ->
             lose(slow),
             0
     end;
-deliver({{_, forward, _}, {Outbox, Policy}, N}, #message{frame = Frame}) ->
+deliver({forward, {Outbox, Policy}, N}, #message{frame = Frame}) ->
     Dropped = hornbeam_outbox:push(Outbox, Frame, Policy),
     _ = [lose(slow, Dropped) || Dropped > 0],
     N;
-deliver({{_, parked, _}, none, _N}, _Message) ->
+deliver({parked, none, _N}, _Message) ->
     lose(parked),
     0;
-deliver({{Topic, process, Pid}, none, N}, #message{term = {ok, Term}}) ->
+deliver({process, Pid, N}, #message{topic = Topic, term = {ok, Term}}) ->
     Pid ! {hornbeam_pubsub, Topic, Term},
     N.
 
+%% Only what is needed of a row is copied: there may be very many.
 lanes(Topic) ->
-    ets:match_object(?LANES, {{Topic, '_', '_'}, '_', '_'}).
+    ets:select(?LANES, [{{{Topic, '$1', '_'}, '$2', '$3'}, [], [{{'$1', '$2', '$3'}}]}]).
 
 %% @doc Count a message that did not get to another node or could not be read there.
 -spec lose(loss()) -> ok.

@@ -149,8 +149,15 @@ loop(#connection{socket = Socket, parent = Parent} = Connection) ->
             _ = cowboy_children:handle_supervisor_call(Call, From, [], ?MODULE),
             taken(Connection);
         Message ->
-            taken(call(websocket_info, [Message, Connection#connection.state], Connection))
+            informed(call(websocket_info, [Message, Connection#connection.state], Connection),
+                     Connection)
     end.
+
+%% Who wanted frames all the time has taken those that are there.
+informed(#connection{active = true} = Connection, #connection{active = true}) ->
+    turned(Connection);
+informed(Connection, _Before) ->
+    taken(Connection).
 
 %% What fails here comes as a message of the socket's.
 listen_if_active(#connection{active = false}) ->

@@ -38,8 +38,10 @@
     credit :: {Bytes :: integer(), Messages :: integer()},
     %% what was given to the socket and is not given back as credit
     sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
-    %% what others than the app sent, was given to the socket and is not settled
-    forwarded = none :: {hornbeam_outbox:outbox(), non_neg_integer(), non_neg_integer()} | none,
+    %% what others than the app sent, was given to the socket and is not settled: messages, bytes,
+    %% and whether a message to settle is on its way or has to be as soon as there is something
+    forwarded = none :: {hornbeam_outbox:outbox(), non_neg_integer(), non_neg_integer(),
+                         idle | eager | soon} | none,
     %% how we closed it, once we did
     closed :: {code(), binary()} | undefined
 }).

@@ -111,8 +111,10 @@ websocket_info({forward, Outbox, Frame}, Socket) ->
 websocket_info({overflow, _Outbox}, #socket{mount = #{counters := Counters}} = Socket) ->
     hornbeam_counters:add(slow_clients_closed, Counters),
     close(1013, <<"too slow">>, [], Socket);
-websocket_info({fetch, Outbox}, Socket) ->
+websocket_info({fetch, Outbox}, #socket{forwarded = none} = Socket) ->
     fetched(hornbeam_outbox:fetch(Outbox), Outbox, Socket);
+websocket_info({fetch, _Outbox}, #socket{forwarded = {Outbox, Messages, Bytes, How}} = Socket) ->
+    {[], settle_soon(Outbox, Messages, Bytes, How, Socket)};
 websocket_info({ask_when_sent, Message}, #socket{http2 = Ref} = Socket) ->
     hornbeam_http2_stream:tell_when_sent(Message, Ref),
     {[], Socket};
@@ -166,32 +168,47 @@ ended(false, Socket) ->
 is_spent(#socket{credit = {Bytes, Messages}}) ->
     Bytes =< 0 orelse Messages =< 0.
 
-%% What others sent is settled like what the app said: after it is written.
+%% What others sent is settled like what the app said: after it is written, and once so much is that
+%% it is due. While frames wait in the outbox for it, it is due at once.
 forwarded(Outbox, {_, Data}, #socket{forwarded = Forwarded, went = Went} = Socket) ->
     Size = byte_size(Data),
-    {Messages, Bytes} = unsettled(Forwarded, Socket),
-    Socket#socket{forwarded = {Outbox, Messages + 1, Bytes + Size}, went = more(1, Size, Went)}.
+    Counted = Socket#socket{went = more(1, Size, Went)},
+    case Forwarded of
+        none -> settle_if_due(Outbox, 1, Size, idle, Counted);
+        {_, Messages, Bytes, How} -> settle_if_due(Outbox, Messages + 1, Bytes + Size, How, Counted)
+    end.
 
-unsettled(none, Socket) ->
-    after_write(settle, Socket),
-    {0, 0};
-unsettled({_Outbox, Messages, Bytes}, _Socket) ->
-    {Messages, Bytes}.
+settle_if_due(Outbox, Messages, Bytes, idle, Socket) ->
+    case hornbeam_stream:is_due({Bytes, Messages}) of
+        true -> settle_soon(Outbox, Messages, Bytes, idle, Socket);
+        false -> Socket#socket{forwarded = {Outbox, Messages, Bytes, idle}}
+    end;
+settle_if_due(Outbox, Messages, Bytes, How, Socket) ->
+    settle_soon(Outbox, Messages, Bytes, How, Socket).
+
+settle_soon(Outbox, Messages, Bytes, How, Socket) ->
+    _ = [after_write(settle, Socket) || How =/= soon],
+    Socket#socket{forwarded = {Outbox, Messages, Bytes, soon}}.
 
 settle_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
     _ = erlang:send_after(?LOOK_AGAIN, self(), settle),
     {[], Socket};
-settle_unless_slow(_Unsent, #socket{forwarded = {Outbox, Messages, Bytes}} = Socket) ->
+settle_unless_slow(_Unsent, #socket{forwarded = {Outbox, Messages, Bytes, soon}} = Socket) ->
     Frames = hornbeam_outbox:written(Outbox, Messages, Bytes),
     fetched(Frames, Outbox, Socket#socket{forwarded = none}).
 
-fetched([], _Outbox, Socket) ->
-    {[], Socket};
-fetched(Frames, Outbox, #socket{forwarded = Forwarded, went = Went} = Socket) ->
-    {Messages, Bytes} = unsettled(Forwarded, Socket),
+%% The next are fetched when these are written or, if others are in front of them that have not
+%% come yet, when those are.
+fetched([], Outbox, Socket) ->
+    Forwarded = case hornbeam_outbox:is_waited_for(Outbox) of
+        true -> {Outbox, 0, 0, eager};
+        false -> none
+    end,
+    {[], Socket#socket{forwarded = Forwarded}};
+fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
     Size = lists:sum([byte_size(Data) || {_, Data} <- Frames]),
-    {Frames, Socket#socket{forwarded = {Outbox, Messages, Bytes},
-                           went = more(length(Frames), Size, Went)}}.
+    Counted = Socket#socket{went = more(length(Frames), Size, Went)},
+    {Frames, settle_soon(Outbox, 0, 0, idle, Counted)}.
 
 %% All that the app and others have said by now goes out together.
 drain(Frame, Commands, Left, Socket0) ->

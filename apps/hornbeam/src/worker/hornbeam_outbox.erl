@@ -12,7 +12,7 @@
 -module(hornbeam_outbox).
 
 -export([new_table/0, new/2, push/3, dropped/1, forget/1]).
--export([written/3, fetch/1]).
+-export([written/3, is_waited_for/1, fetch/1]).
 -export_type([outbox/0, frame/0, limits/0, policy/0]).
 
 -type frame() :: {text | binary, binary()}.
@@ -221,6 +221,11 @@ written(#outbox{counts = Counts} = Outbox, Messages, Bytes) ->
         1 -> fetch(Outbox);
         0 -> []
     end.
+
+%% @doc Whether frames wait until those that are on their way directly are written.
+-spec is_waited_for(outbox()) -> boolean().
+is_waited_for(#outbox{counts = Counts}) ->
+    atomics:get(Counts, ?TOLD) =:= 1.
 
 %% @doc Frames that wait, as many as one write should take, unless direct ones are still on
 %% their way: {@link written/3} finds them then. Whoever gets some calls `written(Outbox, 0, 0)'
