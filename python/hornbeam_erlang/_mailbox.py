@@ -299,6 +299,8 @@ class Topics:
 
     def forget(self, number: int) -> None:
         """Forget a connection that has ended."""
+        if number not in self._mailboxes:  # nearly all that end have none
+            return
         self.leave(number)
         with self._lock:
             self._mailboxes.pop(number, None)

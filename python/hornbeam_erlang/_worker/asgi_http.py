@@ -31,8 +31,7 @@ class Http(Stream):
     __slots__ = ("_more", "_response", "_window")
 
     def __init__(self, number: int, shared: Shared, method: str, body: bytes, more: bool) -> None:
-        super().__init__(number, shared)
-        self.allowance = Allowance(shared.window[0], sys.maxsize)
+        super().__init__(number, shared, Allowance(shared.window[0], sys.maxsize))
         self._window = shared.window[0]
         self._more = more
         self._response = Response(to_head=method == "HEAD")

@@ -77,9 +77,8 @@ class WebSocket(Stream):
     __slots__ = ("_accepted", "_disconnect", "_response", "_state")
 
     def __init__(self, number: int, shared: Shared) -> None:
-        super().__init__(number, shared)
-        if shared.resume:
-            self.allowance = Allowance(shared.window[0], 1)
+        size, messages = shared.window
+        super().__init__(number, shared, Allowance(size, 1 if shared.resume else messages))
         self._state = State.CONNECTING
         self._events.append(({"type": "websocket.connect"}, FREE))
         self._accepted: asyncio.Future[bool] = shared.loop.create_future()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from hornbeam_erlang._worker.wire import Headers
 
@@ -20,14 +21,20 @@ def check_headers(headers: Iterable[Iterable[bytes]]) -> Headers:
 
 
 def _check_header(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    for part in (name, value):
-        if type(part) is not bytes:
-            raise TypeError(f"header names and values are bytes, not {type(part).__name__}")
-    if not _NAME(name):
-        raise ValueError(f"not a header name: {name!r}")
+    if type(name) is not bytes or type(value) is not bytes:
+        wrong = value if type(name) is bytes else name
+        raise TypeError(f"header names and values are bytes, not {type(wrong).__name__}")
+    lowered = _lowered(name)
     if _FORBIDDEN(value):
         raise ValueError(f"the value of header {name.decode()} has a line end or a NUL: {value!r}")
-    return name.lower(), value
+    return lowered, value
+
+
+@lru_cache(maxsize=1024)
+def _lowered(name: bytes) -> bytes:
+    if not _NAME(name):
+        raise ValueError(f"not a header name: {name!r}")
+    return name.lower()
 
 
 def check_status(status: int) -> int:

@@ -47,11 +47,11 @@ class Stream:
         "write",
     )
 
-    def __init__(self, number: int, shared: Shared) -> None:
+    def __init__(self, number: int, shared: Shared, allowance: Allowance) -> None:
         self.number = number
         self.write = shared.write
         self.account = Account(*shared.window)
-        self.allowance = Allowance(*shared.window)
+        self.allowance = allowance
         self.disconnected = False
         self.task: asyncio.Task[None] | None = None
         # Published messages, once the handler has subscribed to some.
@@ -60,7 +60,8 @@ class Stream:
         self._create_future = shared.loop.create_future
         self._events: deque[tuple[Event, int]] = deque()
         self._readers: list[asyncio.Future[None]] = []
-        self._senders: deque[asyncio.Future[None]] = deque()
+        # A deque takes ten times the memory of a list, and a line is rare.
+        self._senders: list[asyncio.Future[None]] = []
 
     def credit(self, size: int, messages: int) -> None:
         """Add to what may be sent, and let the next in line send."""

@@ -13,12 +13,13 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_listener/3, set_options/2, start_link/3, start_link/4, init/4]).
+-export([start_listener/3, stop_listener/1, set_options/2]).
+-export([start_link/3, start_link/4, init/3]).
 -export([details/3, unsent/1, received/1, linger/1, abandon/1]).
 -export_type([socket/0, options/0]).
 
 %% Cowboy 2.8 passes undefined where its own contract wants proxy information.
--dialyzer({[no_fail_call, no_return], [init/4, let_in/5, begin_protocol/5, greeted/6, go_on/6]}).
+-dialyzer({[no_fail_call, no_return], [init/3, let_in/5, begin_protocol/5, greeted/6, go_on/6]}).
 
 %% The option with which the end of a socket drops what is not sent.
 -define(DROP, [{linger, {true, 0}}]).
@@ -31,35 +32,51 @@
 -type options() :: #{http1 := cowboy:opts(), http2 := cowboy:opts(),
                      identity := hornbeam_tls:identity() | none, mount := hornbeam_mounts:mount(),
                      door := hornbeam_doorkeeper:door()}.
-%% Cowboy's options for each protocol, what TLS shows to clients, and who counts them.
+%% Cowboy's options for each protocol, what TLS shows to clients, and who counts them. They are a
+%% persistent term, for they are large: passed on, they would be copied into the process of each
+%% connection and of each request.
 
 %% @doc Start a Ranch listener whose connections begin here and go on in Cowboy.
 -spec start_listener(ranch:ref(), ranch:opts(), options()) -> {ok, pid()} | {error, term()}.
 start_listener(Ref, TransportOptions, #{identity := Identity} = Options) ->
+    set_options(Ref, Options),
     ranch:start_listener(Ref, transport(Identity),
-                         TransportOptions#{connection_type => supervisor}, ?MODULE, Options).
+                         TransportOptions#{connection_type => supervisor}, ?MODULE, []).
 
 transport(none) -> ranch_tcp;
 transport(_Identity) -> ranch_ssl.
 
+%% @doc Stop a listener and its connections, if there is one.
+-spec stop_listener(ranch:ref()) -> ok.
+stop_listener(Ref) ->
+    _ = try
+        ranch:stop_listener(Ref)
+    catch
+        error:badarg -> ok
+    end,
+    _ = persistent_term:erase({?MODULE, Ref}),
+    ok.
+
 %% @doc Have new connections begin with other options; those that are open keep theirs.
 -spec set_options(ranch:ref(), options()) -> ok.
 set_options(Ref, Options) ->
-    ranch:set_protocol_options(Ref, Options).
+    persistent_term:put({?MODULE, Ref}, Options).
 
 %% @private Ranch 1.
--spec start_link(ranch:ref(), term(), module(), options()) -> {ok, pid()}.
-start_link(Ref, _Socket, Transport, Options) ->
-    start_link(Ref, Transport, Options).
+-spec start_link(ranch:ref(), term(), module(), []) -> {ok, pid()}.
+start_link(Ref, _Socket, Transport, []) ->
+    start_link(Ref, Transport, []).
 
 %% @private Ranch 2.
--spec start_link(ranch:ref(), module(), options()) -> {ok, pid()}.
-start_link(Ref, Transport, Options) ->
-    {ok, proc_lib:spawn_link(?MODULE, init, [self(), Ref, Transport, Options])}.
+-spec start_link(ranch:ref(), module(), []) -> {ok, pid()}.
+start_link(Ref, Transport, []) ->
+    {ok, proc_lib:spawn_link(?MODULE, init, [self(), Ref, Transport])}.
 
 %% @private
--spec init(pid(), ranch:ref(), module(), options()) -> ok.
-init(Parent, Ref, Transport, #{mount := #{counters := Counters}, door := Door} = Options) ->
+-spec init(pid(), ranch:ref(), module()) -> ok.
+init(Parent, Ref, Transport) ->
+    Options = persistent_term:get({?MODULE, Ref}),
+    #{mount := #{counters := Counters}, door := Door} = Options,
     Entered = hornbeam_doorkeeper:enter(Door),
     Socket = {Transport, handshake(Ref, Options)},
     try
@@ -130,9 +147,10 @@ unread(Bytes, {Transport, Socket}) ->
 
 go_on(Cowboy, Parent, Ref, {Transport, Raw} = Socket, Known, Options) ->
     process_flag(trap_exit, true),
-    #{env := Env} = Protocol = protocol_options(Cowboy, Options),
-    Knowing = maps:merge(Env#{socket => Socket}, Known),
-    Cowboy:init(Parent, Ref, Raw, Transport, undefined, Protocol#{env := Knowing}).
+    _ = [hornbeam_read_buffer:widen(Socket) || Cowboy =:= cowboy_http2],
+    %% Not in `env', which would be copied into each request's process.
+    Protocol = (protocol_options(Cowboy, Options))#{connection => Known#{socket => Socket}},
+    Cowboy:init(Parent, Ref, Raw, Transport, undefined, Protocol).
 
 protocol_options(cowboy_http, #{http1 := Http1}) -> Http1;
 protocol_options(cowboy_http2, #{http2 := Http2}) -> Http2.
@@ -181,17 +199,17 @@ is_parser(Module, _) -> Module =:= cow_http_hd orelse Module =:= cow_http_te.
 %% `header_list' as it came.
 -spec details(cowboy_stream:streamid(), Req, cowboy:opts()) -> Req when Req :: cowboy_req:req().
 details(1, #{version := 'HTTP/1.1', headers := Map} = Req,
-        #{env := #{first_fields := Fields, socket := Socket}}) ->
+        #{connection := #{first_fields := Fields, socket := Socket}}) ->
     %% Cowboy has done with the encoding what was to be done.
     Headers = lists:keydelete(<<"transfer-encoding">>, 1, Fields),
     case joined(Headers) =:= Map of
         true -> Req#{socket => Socket, header_list => Headers};
         false -> Req#{socket => Socket}
     end;
-details(_StreamId, #{version := 'HTTP/2'} = Req, #{env := #{socket := Socket}}) ->
+details(_StreamId, #{version := 'HTTP/2'} = Req, #{connection := #{socket := Socket}}) ->
     %% Over HTTP/2 the client says which scheme it thinks to use.
     Req#{socket => Socket, scheme => scheme(Socket)};
-details(_StreamId, Req, #{env := #{socket := Socket}}) ->
+details(_StreamId, Req, #{connection := #{socket := Socket}}) ->
     Req#{socket => Socket}.
 
 scheme({ranch_ssl, _}) -> <<"https">>;

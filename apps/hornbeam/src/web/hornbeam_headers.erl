@@ -57,8 +57,8 @@ is_all_token(Rest) -> Rest =:= <<>>.
 
 %% @doc Whether a text ends no line, so that it may be sent as a field's value.
 -spec is_value(binary()) -> boolean().
-is_value(Text) ->
-    binary:match(Text, [<<"\r">>, <<"\n">>, <<0>>]) =:= nomatch.
+is_value(<<Char, Rest/binary>>) when Char =/= $\r, Char =/= $\n, Char =/= 0 -> is_value(Rest);
+is_value(Rest) -> Rest =:= <<>>.
 
 %% @doc Whether a text is digits and nothing else.
 -spec is_number(binary()) -> boolean().

@@ -1,6 +1,6 @@
 %% A Cowboy stream handler for what HTTP/2 needs of us beside the exchange itself.
 %%
-%% It runs in the connection process, in front of all other handlers, and lets HTTP/1.1 pass.
+%% It runs in the connection process, in front of those that run the exchange.
 %%  - A WebSocket over HTTP/2 hands its frames to the connection, which keeps what the client's
 %%    flow control window has no room for. Its process asks here to be told when they have left.
 %%  - It is told, too, when the client has ended its half of the stream.
@@ -60,10 +60,10 @@ tell_when_ended(Ref) ->
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
-init(StreamId, #{version := 'HTTP/2'} = Req, #{env := #{mount := Mount} = Env} = Opts) ->
+init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
     case is_let_in(Mount) of
         true ->
-            #{socket := Socket} = Env,
+            #{connection := #{socket := Socket}} = Opts,
             next_init(StreamId, Req, Opts,
                       #state{socket = Socket, pinger = ping_later(StreamId),
                              ended = not cowboy_req:has_body(Req)});
@@ -72,9 +72,7 @@ init(StreamId, #{version := 'HTTP/2'} = Req, #{env := #{mount := Mount} = Env} =
             hornbeam_counters:add(http2_floods, Counters),
             {[{internal_error, too_many_resets, 'The client cancels too many streams.'}],
              #state{next = none}}
-    end;
-init(StreamId, Req, Opts) ->
-    next_init(StreamId, Req, Opts, #state{}).
+    end.
 
 next_init(StreamId, Req, Opts, State) ->
     {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),

@@ -70,7 +70,7 @@ init({Pool, #{bind := Bind} = Options}) ->
     Mount = hornbeam_mounts:new(Pool, Options),
     {ok, Door} = hornbeam_doorkeeper:start_link(Mount),
     %% A listener process that was killed leaves Cowboy's listener behind.
-    close(),
+    hornbeam_connection:stop_listener(?REF),
     case listen(in_the_way(Bind), Mount, Door) of
         {ok, _} -> {ok, #state{pool = Pool, bind = Bind, mount = Mount, door = Door}};
         {error, Reason} -> {stop, {shutdown, {listen, posix(Reason)}}}
@@ -101,13 +101,15 @@ transport(#{bind := Bind, header_timeout := Timeout}) ->
     #{max_connections => infinity,
       handshake_timeout => Timeout,
       shutdown => ?LAST_ANSWER,
-      socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, 65536},
+      socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true},
+                                      {buffer, hornbeam_read_buffer:least()},
                                       {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK},
                                       {send_timeout, 30000}, {send_timeout_close, true}]}.
 
 tls_transport(Options) ->
     #{socket_opts := Tcp} = Transport = transport(Options),
-    Transport#{socket_opts := Tcp ++ hornbeam_tls:listen_options(Options)}.
+    Buffer = {buffer, hornbeam_read_buffer:most()},
+    Transport#{socket_opts := Tcp ++ [Buffer | hornbeam_tls:listen_options(Options)]}.
 
 socket({local, Path}) -> [{ip, {local, Path}}, {port, 0}];
 socket({Ip, Port}) when tuple_size(Ip) =:= 8 -> [inet6, {ip, Ip}, {port, Port}];
@@ -120,6 +122,7 @@ http1(#{options := Options} = Mount, Door) ->
     #{limit_request_line := Line, limit_request_fields := Fields,
       limit_request_field_size := Field} = Options,
     maps:merge(both(Mount, Door), #{
+      stream_handlers => [hornbeam_request_guard, hornbeam_request_body, cowboy_stream_h],
       %% hornbeam_doorkeeper watches between requests.
       request_timeout => infinity,
       %% A response may take long and be silent long; dead peers are TCP's keepalive's.
@@ -140,6 +143,8 @@ http2(#{options := Options} = Mount, Door) ->
       header_timeout := HeaderTimeout, limit_request_fields := Fields,
       limit_request_head := Head} = Options,
     maps:merge(both(Mount, Door), #{
+      stream_handlers => [hornbeam_request_guard, hornbeam_http2_stream, hornbeam_request_body,
+                          cowboy_stream_h],
       preface_timeout => HeaderTimeout,
       settings_timeout => 10000,
       %% Clients of open streams are pinged, see hornbeam_http2_stream.
@@ -175,10 +180,9 @@ both(Mount, Door) ->
     #{env => #{mount => Mount, door => Door},
       connection_type => supervisor,
       middlewares => [hornbeam_mounts, hornbeam_reception, cowboy_handler],
-      stream_handlers => [hornbeam_request_guard, hornbeam_http2_stream, hornbeam_request_body,
-                          cowboy_stream_h],
-      %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
-      active_n => 8,
+      %% So many reads of 64 KiB may wait in front of a request's body that nobody takes; for why
+      %% not fewer see hornbeam_websocket_handshake.
+      active_n => 24,
       dynamic_buffer => false,
       hibernate => false,
       linger_timeout => 1000,
@@ -252,7 +256,7 @@ terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{options := Options
     finish(Pool, now_ms() + Timeout),
     turn_away(Pool),
     hornbeam_connection:abandon(Address),
-    close(),
+    hornbeam_connection:stop_listener(?REF),
     remove_file(Bind).
 
 %% A request that waited in line may begin meanwhile, and a handshake may become a WebSocket.
@@ -275,15 +279,6 @@ turn_away(Pool) ->
     hornbeam_pool:turn_away(Pool),
     lists:foreach(fun hornbeam_websocket_h:go_away/1, Left),
     await_all(monitors(Left), now_ms() + ?LAST_ANSWER).
-
-%% Ranch fails on a listener that it does not know.
-close() ->
-    try
-        _ = ranch:stop_listener(?REF),
-        ok
-    catch
-        error:badarg -> ok
-    end.
 
 send_away([], _Deadline) ->
     ok;

@@ -13,6 +13,9 @@
 %% As initial_stream_flow_size (bytes).
 -define(READ_AHEAD, 65535).
 
+%% A body of so many bytes comes in a few reads of any size.
+-define(SMALL, 4096).
+
 -record(state, {
     next :: term(),
     %% CONNECT streams carry a WebSocket, which is not ours.
@@ -40,8 +43,14 @@ taken(Bytes, Req) -> cowboy_req:cast({body_taken, Bytes}, Req).
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
 init(StreamId, #{method := Method} = Req, Opts) ->
+    _ = [hornbeam_read_buffer:widen(Socket) || {large, Socket} <- [amount(Req)]],
     {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
     {flow(Req) ++ Commands, #state{next = Next, passes = Method =:= <<"CONNECT">>}}.
+
+amount(#{version := 'HTTP/2'}) -> any;
+amount(#{has_body := false}) -> none;
+amount(#{body_length := Length}) when is_integer(Length), Length =< ?SMALL -> small;
+amount(#{socket := Socket}) -> {large, Socket}.
 
 %% Over HTTP/2 streams share a window, and those that nobody reads may fill it: each one asks for
 %% the bytes that it may have in its own window. HTTP/1.1 has initial_stream_flow_size.

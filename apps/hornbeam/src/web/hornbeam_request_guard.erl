@@ -24,17 +24,17 @@
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
-init(StreamId, Req0, #{env := Env} = Opts) ->
-    #{mount := #{options := Options} = Mount, door := Door, socket := Socket} = Env,
+init(StreamId, Req0, #{env := Env, connection := #{socket := Socket} = Connection} = Opts) ->
+    #{mount := #{options := Options} = Mount, door := Door} = Env,
     Req = hornbeam_connection:details(StreamId, Req0, Opts),
     State = #state{next = none, mount = Mount, door = Door, socket = Socket,
-                   turn = turn(Req, Env), left = maps:get(max_body_size, Options)},
+                   turn = turn(Req, Connection), left = maps:get(max_body_size, Options)},
     case began(StreamId, State) of
         go -> judged(hornbeam_head:fault(Req, Options), StreamId, Req, Opts, State);
         too_late -> {[], State#state{turn = none}}
     end.
 
-turn(#{version := 'HTTP/2'}, _Env) -> none;
+turn(#{version := 'HTTP/2'}, _Connection) -> none;
 turn(_Req, #{turn := Turn}) -> Turn.
 
 began(_StreamId, #state{turn = none}) -> go;

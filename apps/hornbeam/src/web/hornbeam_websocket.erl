@@ -38,6 +38,7 @@
     options :: options(),
     extensions :: cow_ws:extensions(),
     frames :: hornbeam_websocket_frames:frames(),
+    buffer :: hornbeam_read_buffer:buffer(),
     active = true :: boolean(),
     %% whether the client's side ended while frames of it wait
     ended = false :: false | {error, term()},
@@ -119,6 +120,7 @@ takeover(Parent, Ref, Socket, Transport, _Options, Data,
                              handler = Handler, state = State, options = Options,
                              extensions = Extensions,
                              frames = hornbeam_websocket_frames:feed(Data, false, Frames),
+                             buffer = hornbeam_read_buffer:new({Transport, Socket}),
                              idle_timeout = infinity, heard = now_ms()},
     Begun = call(websocket_init, [State], idle_timeout(Timeout, Connection)),
     listen_if_active(Begun),
@@ -167,9 +169,10 @@ listen_if_active(Connection) ->
     _ = Transport:setopts(Socket, [{active, N}]),
     ok.
 
-read(Data, #connection{frames = Frames, active = Active} = Connection) ->
-    Fed = hornbeam_websocket_frames:feed(Data, not Active, Frames),
-    taken(Connection#connection{frames = Fed, heard = now_ms()}).
+read(Data, #connection{frames = Frames, buffer = Buffer, active = Active} = Connection) ->
+    taken(Connection#connection{frames = hornbeam_websocket_frames:feed(Data, not Active, Frames),
+                                buffer = hornbeam_read_buffer:read(byte_size(Data), Buffer),
+                                heard = now_ms()}).
 
 %% The end of what the client says comes after all that it said.
 ended(Reason, #connection{active = false} = Connection) ->
@@ -246,8 +249,9 @@ turned(#connection{said = Said, transport = Transport, socket = Socket} = Connec
         {error, Reason} -> terminate({error, Reason}, Connection)
     end.
 
-waiting(#connection{hibernate = true} = Connection) ->
-    proc_lib:hibernate(?MODULE, loop, [Connection#connection{hibernate = false}]);
+waiting(#connection{hibernate = true, buffer = Buffer} = Connection) ->
+    Quiet = Connection#connection{hibernate = false, buffer = hornbeam_read_buffer:quiet(Buffer)},
+    proc_lib:hibernate(?MODULE, loop, [Quiet]);
 waiting(Connection) ->
     loop(Connection).
 

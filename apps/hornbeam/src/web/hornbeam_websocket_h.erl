@@ -49,7 +49,7 @@ websocket_init(#socket{stream = Stream, mount = #{counters := Counters} = Mount}
     Id = hornbeam_connections:enter(),
     Opened = Socket#socket{worker = Worker, id = Id},
     hornbeam_telemetry:execute([hornbeam, websocket, open], #{count => 1}, metadata(Opened)),
-    self() ! watch_end,
+    _ = [self() ! watch_end || Opened#socket.http2 =/= undefined],
     {[], Opened, hibernate}.
 
 metadata(#socket{id = Id, about = {Path, _Peer, _Opened}}) ->
@@ -103,7 +103,8 @@ paused_if_spent(Socket, _BytesBefore, _MessagesBefore) ->
     {[], Socket}.
 
 %% @private
--spec websocket_info(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}.
+-spec websocket_info(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}
+                                         | {cowboy_websocket:commands(), #socket{}, hibernate}.
 websocket_info({stream, Number, Frame}, #socket{number = Number} = Socket) ->
     drain(Frame, [], ?DRAIN, Socket);
 websocket_info({forward, Outbox, Frame}, Socket) ->
@@ -124,7 +125,8 @@ websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
     {[], repay_unless_slow(hornbeam_connection:unsent(Tcp), Socket)};
 websocket_info(ping, #socket{mount = Mount} = Socket) ->
     ping_later(Mount),
-    {[ping], Socket};
+    %% Whatever it has done before, a socket that then is idle needs little memory.
+    {[ping], Socket, hibernate};
 websocket_info(watch_end, #socket{http2 = Http2} = Socket) ->
     hornbeam_http2_stream:tell_when_ended(Http2),
     {[], Socket};

@@ -150,8 +150,9 @@ accepted(Req, Socket) ->
 %% Over HTTP/2 it is always Cowboy's.
 engine(#{version := 'HTTP/1.1'}, #{options := #{websocket_engine := hornbeam}} = Mount) ->
     {hornbeam_websocket, hornbeam_options(Mount)};
-engine(Req, #{options := Options}) ->
-    {cowboy_websocket, cowboy_options(cowboy_req:version(Req), Options)}.
+engine(#{version := Version, socket := Socket}, #{options := Options}) ->
+    hornbeam_read_buffer:widen(Socket),
+    {cowboy_websocket, cowboy_options(Version, Options)}.
 
 hornbeam_options(#{options := Options, counters := Counters}) ->
     #{websocket_max_frame_size := Max, websocket_max_frame_rate := Rate,
