@@ -328,15 +328,22 @@ frames(Chunk, State, #data{buffer = Buffer0} = Data0) ->
     end.
 
 %% An op on which all of the worker's loop waits comes last: Python has written what was to be said
-%% before it. If it has nothing to do with that, it need not wait until that is routed.
-urgent_first([_, _ | _] = Frames, #data{start = #{api := Api}}) ->
+%% before it. If it has nothing to do with that, it need not wait until that is routed. Other ops
+%% it does not pass.
+urgent_first([_, _ | _] = Frames, Data) ->
     Last = lists:last(Frames),
-    case is_op(Last) andalso hornbeam_wire:decode(Last) of
-        {ok, {op, _, _, Op, _}} -> moved_up(Api:is_apart_from_messages(Op), Last, Frames);
-        _ -> Frames
+    case is_op(Last) andalso is_apart(hornbeam_wire:decode(Last), Data) of
+        true -> passing(Last, lists:droplast(Frames));
+        false -> Frames
     end;
 urgent_first(Frames, _Data) ->
     Frames.
+
+passing(Op, Before) ->
+    case lists:any(fun is_op/1, Before) of
+        true -> Before ++ [Op];
+        false -> [Op | Before]
+    end.
 
 is_op(Frame) ->
     case hornbeam_wire:route(Frame) of
@@ -344,8 +351,8 @@ is_op(Frame) ->
         _ -> false
     end.
 
-moved_up(true, Last, Frames) -> [Last | lists:droplast(Frames)];
-moved_up(false, _Last, Frames) -> Frames.
+is_apart({ok, {op, _, _, Op, _}}, #data{start = #{api := Api}}) -> Api:is_apart_from_messages(Op);
+is_apart({error, _}, _Data) -> false.
 
 repay(Size, #data{unpaid = Unpaid} = Data) when Unpaid + Size < ?WORKER_WINDOW div 2 ->
     Data#data{unpaid = Unpaid + Size};
