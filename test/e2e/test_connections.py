@@ -183,3 +183,27 @@ def test_requests_limits_and_workers_are_told_by_events(serve, key):
     assert down["worker"] == "worker-1" and lived["seconds"] >= 0
     ((took, ready),) = eventually(lambda: heard("hornbeam", "worker", "ready"))
     assert ready["os_pid"] != pid and took["milliseconds"] > 0
+
+
+async def test_an_idle_connection_takes_little_memory_whatever_it_did_before(serve):
+    server = serve("resuming:application", websocket_ping_interval=100)
+
+    def resources() -> tuple[int, int]:
+        """Bytes of the process, and of the buffer into which the next read goes."""
+        return server.node.eval(
+            "[Pid] = hornbeam_connections:pids(), "
+            "{memory, Memory} = process_info(Pid, memory), "
+            "{links, Links} = process_info(Pid, links), "
+            "[Socket] = [Link || Link <- Links, is_port(Link)], "
+            "{ok, [{buffer, Buffer}]} = inet:getopts(Socket, [buffer]), {Memory, Buffer}"
+        )
+
+    def is_little() -> bool:
+        memory, buffer = resources()
+        return memory < 4000 and buffer == 1024
+
+    async with connect(f"{server.ws}/echo", compression=None) as ws:
+        await asyncio.to_thread(eventually, is_little)
+        await ws.send("x" * 100_000)
+        assert await ws.recv() == "x" * 100_000
+        await asyncio.to_thread(eventually, is_little)

@@ -1,6 +1,7 @@
 """What the scopes of HTTP and WebSocket have in common (ASGI 3.0, spec_version 2.5). Pure."""
 
 from collections.abc import Awaitable, Callable
+from sys import intern
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -13,18 +14,29 @@ App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 VERSIONS = {"version": "3.0", "spec_version": "2.5"}
 
+# A scope lives as long as its WebSocket: the names that nearly all have are in memory once.
+_NAMES = {
+    name: name
+    for name in (
+        *(b"host", b"connection", b"upgrade", b"origin", b"cookie", b"user-agent", b"accept"),
+        *(b"accept-encoding", b"accept-language", b"cache-control", b"pragma"),
+        *(b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions"),
+        *(b"sec-websocket-protocol", b"x-forwarded-for", b"x-forwarded-proto"),
+    )
+}
+
 
 def common_scope(scope: Scope, root_path: str) -> dict[str, Any]:
     """Return the keys of a scope that do not depend on its type."""
     return {
         "asgi": dict(VERSIONS),
-        "http_version": scope.http_version,
-        "scheme": scope.scheme,
+        "http_version": intern(scope.http_version),
+        "scheme": intern(scope.scheme),
         "path": _decode_path(scope.raw_path),
         "raw_path": scope.raw_path,
         "query_string": scope.query_string,
         "root_path": root_path,
-        "headers": [(name, value) for name, value in scope.headers],
+        "headers": [(_NAMES.get(name, name), value) for name, value in scope.headers],
         "client": None if scope.client is None else tuple(scope.client),
         "server": None if scope.server is None else tuple(scope.server),
     }

@@ -53,8 +53,8 @@ class Http(Stream):
     async def receive(self) -> Event:
         self._ask_for_body()
         while not self._response.complete:
-            if self._events:
-                return self._next_event()
+            if self._events or self._turned:
+                return self._take_event()
             if self.disconnected:
                 break
             await self._wait_for_event()
@@ -65,8 +65,8 @@ class Http(Stream):
             self.write(wire.encode_credit(self.number, self._window, 0))
         self._window = 0
 
-    def _next_event(self) -> Event:
-        event, size = self._events.popleft()
+    def _take_event(self) -> Event:
+        event, size = self._next_event()
         due = size != FREE and self.allowance.consume(size)
         if due and self._more and not self.disconnected:
             self.write(wire.encode_credit(self.number, self.allowance.give()[0], 0))

@@ -81,8 +81,9 @@ class WebSocket(Stream):
         super().__init__(number, shared, Allowance(size, 1 if shared.resume else messages))
         self._state = State.CONNECTING
         self._events.append(({"type": "websocket.connect"}, FREE))
-        self._accepted: asyncio.Future[bool] = shared.loop.create_future()
-        self._response = Response()
+        # Whether the accept became an open WebSocket, while somebody waits for that.
+        self._accepted: asyncio.Future[bool] | None = None
+        self._response: Response | None = None
         self._disconnect: Event | None = None
 
     # From the BEAM
@@ -119,6 +120,7 @@ class WebSocket(Stream):
     def move(self) -> None:
         """Leave the client, and what the app has not taken from it, to another worker."""
         self._events.clear()
+        self._turned.clear()
         self.disconnect(MOVED, b"")
         self.write(wire.encode_moved(self.number))
 
@@ -134,7 +136,7 @@ class WebSocket(Stream):
 
     def _change(self, state: State) -> None:
         """Enter a state, and let those go on who waited for it."""
-        if not self._accepted.done():
+        if self._accepted is not None and not self._accepted.done():
             self._accepted.set_result(state is State.OPEN)
         self._state = state
         self._call_sender()
@@ -142,18 +144,17 @@ class WebSocket(Stream):
     # For the app
 
     async def receive(self) -> Event:
-        events = self._events
-        while not events:
+        while not (self._events or self._turned):
             if self._disconnect is not None:
                 return dict(self._disconnect)
             if self.mailbox is not None and self._is_polled(sys._getframe(1)):
                 # Whoever waits for the message itself goes first.
                 await asyncio.sleep(0)
-                if not events and self._disconnect is None and self._ring():
+                if not self._events and self._disconnect is None and self._ring():
                     return {"type": "hornbeam.pubsub"}
                 continue
             await self._wait_for_event()
-        event, size = events.popleft()
+        event, size = self._next_event()
         if size != FREE and self.allowance.consume(size) and self._state is _OPEN:
             self._give_credit()
         return event
@@ -220,6 +221,7 @@ class WebSocket(Stream):
                 self._close(event)
             case "websocket.http.response.start":
                 self._check_order(event, State.CONNECTING)
+                self._response = Response()
                 self._response.start(event)
                 self._change(State.DENYING)
             case "websocket.http.response.body":
@@ -234,10 +236,14 @@ class WebSocket(Stream):
         if any(name == b"sec-websocket-protocol" for name, _ in headers):
             raise ValueError("sec-websocket-protocol is set by the key subprotocol of the accept")
         self._state = State.ACCEPTING
+        self._accepted = self._create_future()
         self.write(wire.encode_accept(self.number, subprotocol, headers))
         # Once accepted, what came since is told by `receive`, also that the client has gone.
-        if not await self._accepted:
-            self._check_alive()
+        try:
+            if not await self._accepted:
+                self._check_alive()
+        finally:
+            self._accepted = None
 
     def _close(self, event: Event) -> None:
         self._check_order(event, State.CONNECTING, State.ACCEPTING, State.OPEN)
@@ -249,6 +255,7 @@ class WebSocket(Stream):
 
     async def _deny(self, event: Event) -> None:
         self._check_order(event, State.DENYING)
+        assert self._response is not None
         await self._response.body(event, self)
         if self._response.complete:
             self._refused()

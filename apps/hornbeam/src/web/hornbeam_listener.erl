@@ -79,7 +79,7 @@ init({Pool, #{bind := Bind} = Options}) ->
 listen(nothing, #{options := Options} = Mount, Door) ->
     case hornbeam_tls:load(Options) of
         {error, _} = Error -> Error;
-        none -> start_listener(transport(Options), none, Mount, Door);
+        none -> start_listener(tcp_transport(Options), none, Mount, Door);
         {ok, Identity} -> start_listener(tls_transport(Options), Identity, Mount, Door)
     end;
 listen(Reason, _Mount, _Door) ->
@@ -97,19 +97,20 @@ posix({{shutdown, {failed_to_start_child, _, {listen_error, _, Reason}}}, _Child
 posix(Reason) -> Reason.
 
 %% Ranch would let those wait who are over the limit; hornbeam_doorkeeper tells them.
-transport(#{bind := Bind, header_timeout := Timeout}) ->
+transport(#{bind := Bind, header_timeout := Timeout}, Buffer) ->
     #{max_connections => infinity,
       handshake_timeout => Timeout,
       shutdown => ?LAST_ANSWER,
-      socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true},
-                                      {buffer, hornbeam_read_buffer:least()},
+      socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, Buffer},
                                       {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK},
                                       {send_timeout, 30000}, {send_timeout_close, true}]}.
 
+tcp_transport(Options) ->
+    transport(Options, hornbeam_read_buffer:least()).
+
 tls_transport(Options) ->
-    #{socket_opts := Tcp} = Transport = transport(Options),
-    Buffer = {buffer, hornbeam_read_buffer:most()},
-    Transport#{socket_opts := Tcp ++ [Buffer | hornbeam_tls:listen_options(Options)]}.
+    #{socket_opts := Tcp} = Transport = transport(Options, hornbeam_read_buffer:most()),
+    Transport#{socket_opts := Tcp ++ hornbeam_tls:listen_options(Options)}.
 
 socket({local, Path}) -> [{ip, {local, Path}}, {port, 0}];
 socket({Ip, Port}) when tuple_size(Ip) =:= 8 -> [inet6, {ip, Ip}, {port, Port}];

@@ -18,6 +18,9 @@
 -define(MOST, 65536).
 -define(STEP, 4).
 
+%% In a process's dictionary: the socket that it has widened.
+-define(WIDE, {?MODULE, wide}).
+
 %% @doc What a socket begins with (bytes).
 -spec least() -> pos_integer().
 least() -> ?LEAST.
@@ -45,11 +48,13 @@ quiet(#buffer{socket = {ranch_tcp, _}, size = Size} = Buffer) when Size > ?LEAST
 quiet(Buffer) ->
     Buffer.
 
-%% @doc Much is going to come on this socket.
+%% @doc Much is going to come on this socket. Asked again, by the same process, it costs nothing.
 -spec widen(hornbeam_connection:socket()) -> ok.
 widen(Socket) ->
-    _ = set(?MOST, new(Socket)),
-    ok.
+    case put(?WIDE, Socket) of
+        Socket -> ok;
+        _ -> _ = set(?MOST, new(Socket)), ok
+    end.
 
 %% That it failed is told by a message of the socket.
 set(Size, #buffer{socket = {Transport, Socket}} = Buffer) ->

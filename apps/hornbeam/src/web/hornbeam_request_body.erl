@@ -13,8 +13,8 @@
 %% As initial_stream_flow_size (bytes).
 -define(READ_AHEAD, 65535).
 
-%% A body of so many bytes comes in a few reads of any size.
--define(SMALL, 4096).
+%% A body of so many bytes (with its head) comes in one read of any size.
+-define(SMALL, 512).
 
 -record(state, {
     next :: term(),

@@ -76,7 +76,8 @@ upgrade(#{headers := #{<<"sec-websocket-key">> := Key}} = Req0, Env, Handler, St
         <<"upgrade">> => <<"websocket">>,
         <<"sec-websocket-accept">> => cow_ws:encode_key(Key)
     }, Req),
-    Kept = maps:with([method, version, scheme, host, port, path, qs, peer], Req),
+    %% As long as the WebSocket lives.
+    Kept = maps:with([path, peer], Req),
     Switch = {Kept, Handler, State, Options, Extensions},
     ok = cowboy_req:cast({switch_protocol, Headers, ?MODULE, Switch}, Req),
     {ok, Req, Env}.
