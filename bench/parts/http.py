@@ -8,6 +8,7 @@ from typing import Any
 from harness import comparison, rounds
 from harness.load import window
 from harness.rounds import Times
+from servers.cowboy import CowboyHello
 from servers.hornbeam import Hornbeam
 from servers.process import Server
 from servers.rivals import Granian, Gunicorn, Hypercorn
@@ -27,6 +28,7 @@ SERVERS: dict[str, type[Server]] = {
     "gunicorn": Gunicorn,
     "granian": Granian,
     "hypercorn": Hypercorn,
+    "cowboy": CowboyHello,  # no rival and no app: the least that our front end can cost
 }
 TIMES = Times(rounds=3, warmup=0.3, seconds=1.5)
 WORKERS = 1

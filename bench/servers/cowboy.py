@@ -24,3 +24,9 @@ class CowboyFanout(Cowboy):
     """Cowboy whose connections are members of a pg group."""
 
     START: ClassVar[str] = "cowboy_fanout:start()."
+
+
+class CowboyHello(Cowboy):
+    """Cowboy that answers what the apps of the HTTP requests answer."""
+
+    START: ClassVar[str] = "cowboy_hello:start()."
