@@ -181,9 +181,8 @@ both(Mount, Door) ->
     #{env => #{mount => Mount, door => Door},
       connection_type => supervisor,
       middlewares => [hornbeam_mounts, hornbeam_reception, cowboy_handler],
-      %% So many reads of 64 KiB may wait in front of a request's body that nobody takes; for why
-      %% not fewer see hornbeam_websocket_handshake.
-      active_n => 24,
+      %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
+      active_n => 8,
       dynamic_buffer => false,
       hibernate => false,
       linger_timeout => 1000,
