@@ -68,6 +68,8 @@ async def test_a_filter_is_a_map_or_a_fun(server):
 
 async def test_a_kick_closes_one_connection_with_code_and_reason(server):
     async with connect(f"{server.ws}/numbers") as one, connect(f"{server.ws}/numbers") as other:
+        # A client has its 101 a moment before its connection is listed.
+        await asyncio.to_thread(eventually, lambda: len(connections(server)) == 2)
         first = connections(server)[0]["id"]
         assert server.node.eval(f'hornbeam:kick({first}, 4000, "für immer")') == "ok"
         with pytest.raises(ConnectionClosed) as closed:

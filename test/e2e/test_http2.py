@@ -35,8 +35,9 @@ WAYS = ["plain", "tls"]
 
 WINDOW = 65535
 
-MOST = MIB // 2
-"""What may be on its way to an app that reads nothing of it: its credit and some windows."""
+MOST = 9 * 65536
+"""What may be on its way to an app that reads nothing of it: its credit (256 KiB and a frame), the
+first part, which is free (128 KiB at most), what is read ahead, and Cowboy's margin (64 KiB)."""
 
 
 @pytest.fixture
