@@ -89,8 +89,10 @@ def written(beam: Beam, signal: int, path: Path) -> str:
     while time.monotonic() < end:
         os.kill(beam.process.pid, signal)
         # Below the app comes the outermost frame; it is written last.
-        _, app, below = (stacks := path.read_text()).rpartition(" in app")
+        above, app, below = path.read_text().rpartition(" in app")
         if app and "_worker/__main__.py" in below:
-            return stacks
+            # What the next signal has begun to write behind that is not whole.
+            whole, outermost, _ = below.partition("_worker/__main__.py")
+            return above + app + whole + outermost
         time.sleep(0.01)
     raise TimeoutError(path.read_text())
