@@ -1,7 +1,8 @@
 """Calls into Python: functions, hooks and streams of items, as Erlang asks for them."""
 
+import msgpack
 import pytest
-from beam import Beam
+from beam import CODES, Beam
 from hornbeam_erlang._values import pack, unpack
 
 FUNCTIONS = """
@@ -49,6 +50,10 @@ FUNCTIONS = """
         except asyncio.CancelledError:
             print("cancelled")
             raise
+
+    def running():
+        import gc
+        return sum(type(found).__name__ == "Running" for found in gc.get_objects())
 
     number = 5
 
@@ -167,6 +172,17 @@ def test_cancel_ends_a_coroutine_and_nothing_more_is_said(beam):
     beam.send("more", 0, 99, 5)
     call(beam, 2, "add", 1, 2)
     assert result(beam, 2) == 3
+
+
+def test_cancel_that_comes_with_its_call_leaves_nothing_behind(beam):
+    call(beam, 1, "add_slowly", 1, 2)
+    assert result(beam, 1) == 3  # from now on it is begun in the loop
+    args = [2, 0, "small_app", "add_slowly", pack([1, 2]), pack({})]
+    beam.send_bytes(
+        msgpack.packb([CODES["call"], 0, *args]) + msgpack.packb([CODES["cancel"], 0, 2])
+    )
+    call(beam, 3, "running")
+    assert result(beam, 3) == 1  # itself
 
 
 def test_result_of_a_cancelled_thread_is_dropped(beam):

@@ -39,10 +39,12 @@ _END = object()
 class Running:
     """One call that is not over: its task, and how many items are wanted of it."""
 
-    __slots__ = ("bell", "cancelled", "over", "room", "task")
+    __slots__ = ("begun", "bell", "cancelled", "over", "room", "task")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
+        # A task that is cancelled before its first step never gets there.
+        self.begun = False
         self.cancelled = False
         self.room = 0
         self.bell: asyncio.Future[None] | None = None
@@ -51,7 +53,7 @@ class Running:
 
     def cancel(self) -> None:
         self.cancelled = True
-        if self.task is not None:
+        if self.task is not None and self.begun:
             self.task.cancel()
 
     def add(self, items: int) -> None:
@@ -159,16 +161,17 @@ class Calls:
     def _begin(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
         """Give a call its task."""
         running.task = self._loop.create_task(self._run(ref, running, work))
-        if running.cancelled:
-            running.task.cancel()
 
     async def _run(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
+        running.begun = True
+        if running.cancelled:
+            work.close()
+            self._end(ref, running, OK, None)  # which nobody hears
+            return
         try:
             status, value = await work
         except BaseException as error:  # the edge, see `_failed`
             status, value = _failed(error)
-        finally:
-            work.close()  # where the task was cancelled before it began
         self._end(ref, running, status, value)
 
     def _end(self, ref: int, running: Running, status: int, value: Any) -> None:
