@@ -2,10 +2,9 @@
 
 import argparse
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
-from harness import report, rounds
+from harness import comparison, report, rounds
 from harness.load import window
 from harness.rounds import Times
 from servers.cowboy import Cowboy
@@ -70,10 +69,10 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
     """Rate, latency and CPU of each server under each load."""
     rows = report.head(
         *("load", "server", " messages/s", " p50 µs", " p99 µs", " server CPU µs/message"),
-        *(" × uvicorn", " of it Python", " generator CPU µs/message", " errors"),
+        *(f" × {comparison.RIVAL}", " of it Python", " generator CPU µs/message", " errors"),
     )
     for load in report.distinct(windows, "load"):
-        rival = report.good(report.cell(windows, load=load, server="uvicorn"))
+        rival = report.good(report.cell(windows, load=load, server=comparison.RIVAL))
         for server in report.distinct(windows, "server"):
             rows.append(_row(load, server, report.cell(windows, load=load, server=server), rival))
     return rows
@@ -84,13 +83,11 @@ def _row(load: str, server: str, cell: list[dict[str, Any]], rival: list[dict[st
     errors = str(len(cell) - len(good))
     if not good:
         return report.row(load, server, *[""] * 7, errors)
-    ratio = ""
-    if rival:
-        ratio = f"{median(w['cpu_us'] for w in good) / median(w['cpu_us'] for w in rival):.2f}"
     return report.row(
         *(load, server, report.spread(good, "rate")),
         *(report.middle(good, "p50_us"), report.middle(good, "p99_us")),
-        *(report.spread(good, "cpu_us", 1), ratio, report.share(good, "Python")),
+        *(report.spread(good, "cpu_us", 1), comparison.ratio(good, rival, "cpu_us")),
+        report.share(good, "Python"),
         *(report.middle(good, "generator_cpu_us", 1), errors),
     )
 

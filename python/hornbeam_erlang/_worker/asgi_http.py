@@ -53,7 +53,7 @@ class Http(Stream):
     async def receive(self) -> Event:
         self._ask_for_body()
         while not self._response.complete:
-            if self._events or self._turned:
+            if self._has_event():
                 return self._take_event()
             if self.disconnected:
                 break

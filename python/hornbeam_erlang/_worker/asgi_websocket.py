@@ -144,13 +144,13 @@ class WebSocket(Stream):
     # For the app
 
     async def receive(self) -> Event:
-        while not (self._events or self._turned):
+        while not self._has_event():
             if self._disconnect is not None:
                 return dict(self._disconnect)
             if self.mailbox is not None and self._is_polled(sys._getframe(1)):
                 # Whoever waits for the message itself goes first.
                 await asyncio.sleep(0)
-                if not self._events and self._disconnect is None and self._ring():
+                if not self._has_event() and self._disconnect is None and self._ring():
                     return {"type": "hornbeam.pubsub"}
                 continue
             await self._wait_for_event()

@@ -208,8 +208,7 @@ class Server:
 
     async def finish(self, seconds: float, seconds_to_cancel: float) -> None:
         """Wait for the handlers that still run, then cancel them."""
-        tasks = [stream.task for stream in self._streams.values()]
-        running = [*tasks, *self._calls.ends()]
+        running = [*(stream.task for stream in self._streams.values()), *self._calls.ends()]
         if not running:
             return
         _, late = await asyncio.wait(running, timeout=seconds)

@@ -100,6 +100,9 @@ class Stream:
         if self.disconnected:
             raise ClientDisconnected("the client has disconnected")
 
+    def _has_event(self) -> bool:
+        return bool(self._events or self._turned)
+
     def _next_event(self) -> tuple[Event, int]:
         """Take the event that came first; there is one."""
         if not self._turned:

@@ -358,13 +358,12 @@ class Transport:
             raise RuntimeError("a finalizer called Erlang in the middle of another message")
         ref, message = self._encode(op, args)
         self._connection.send_op(message)
-        blocking = self._blocking
-        blocking[ref] = None
+        self._blocking[ref] = None
         try:
-            if not self._pump(lambda: blocking[ref] is not None, seconds):
+            if not self._pump(lambda: self._blocking[ref] is not None, seconds):
                 raise _late(op, seconds)
         finally:
-            reply = blocking.pop(ref)
+            reply = self._blocking.pop(ref)
         _, _, _, status, value = cast(Message, reply)
         return _ops.result(status, value)
 

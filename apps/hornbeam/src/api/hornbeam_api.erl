@@ -140,7 +140,10 @@ handle_op(Number, Packed, Context) ->
 %% @private Those on shared state are.
 -spec is_apart_from_messages(non_neg_integer()) -> boolean().
 is_apart_from_messages(Number) ->
-    Number >= 1 andalso Number =< 11.
+    case op(Number) of
+        {_, <<"state.", _/binary>>, _, _, _, _} -> true;
+        _ -> false
+    end.
 
 %% @private
 -spec adopt(pid(), pid(), hornbeam_worker_events:events()) -> [binary()].

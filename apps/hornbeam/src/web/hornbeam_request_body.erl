@@ -43,14 +43,14 @@ taken(Bytes, Req) -> cowboy_req:cast({body_taken, Bytes}, Req).
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
 init(StreamId, #{method := Method} = Req, Opts) ->
-    _ = [hornbeam_read_buffer:widen(Socket) || {large, Socket} <- [amount(Req)]],
+    _ = [hornbeam_read_buffer:widen(maps:get(socket, Req)) || is_large(Req)],
     {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
     {flow(Req) ++ Commands, #state{next = Next, passes = Method =:= <<"CONNECT">>}}.
 
-amount(#{version := 'HTTP/2'}) -> any;
-amount(#{has_body := false}) -> none;
-amount(#{body_length := Length}) when is_integer(Length), Length =< ?SMALL -> small;
-amount(#{socket := Socket}) -> {large, Socket}.
+%% The socket of an HTTP/2 connection is wide from the start.
+is_large(#{version := 'HTTP/2'}) -> false;
+is_large(#{has_body := false}) -> false;
+is_large(#{body_length := Length}) -> Length =:= undefined orelse Length > ?SMALL.
 
 %% Over HTTP/2 streams share a window, and those that nobody reads may fill it: each one asks for
 %% the bytes that it may have in its own window. HTTP/1.1 has initial_stream_flow_size.

@@ -58,17 +58,16 @@ read(Port) ->
 %% when the port is closed.
 -spec write(port(), iodata()) -> boolean().
 write(Port, Ops) ->
-    try
-        port_command(Port, Ops)
-    catch
-        error:badarg -> false
-    end.
+    command(Port, Ops, []).
 
 %% @doc Write ops unless that would suspend the caller. False when nothing was written.
 -spec try_write(port(), iodata()) -> boolean().
 try_write(Port, Ops) ->
+    command(Port, Ops, [nosuspend]).
+
+command(Port, Ops, How) ->
     try
-        port_command(Port, Ops, [nosuspend])
+        port_command(Port, Ops, How)
     catch
         error:badarg -> false
     end.
