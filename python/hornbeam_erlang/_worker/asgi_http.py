@@ -14,6 +14,9 @@ from hornbeam_erlang._worker.response import Response, State
 from hornbeam_erlang._worker.stream import FREE, Shared, Stream
 from hornbeam_erlang._worker.wire import Scope
 
+# Of a request whose body came with it: nothing of it is given back.
+_WHOLE = Allowance(sys.maxsize, sys.maxsize)
+
 
 def http_scope(scope: Scope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
@@ -31,7 +34,8 @@ class Http(Stream):
     __slots__ = ("_more", "_response", "_window")
 
     def __init__(self, number: int, shared: Shared, method: str, body: bytes, more: bool) -> None:
-        super().__init__(number, shared, Allowance(shared.window[0], sys.maxsize))
+        allowance = Allowance(shared.window[0], sys.maxsize) if more else _WHOLE
+        super().__init__(number, shared, allowance)
         self._window = shared.window[0]
         self._more = more
         self._response = Response(to_head=method == "HEAD")

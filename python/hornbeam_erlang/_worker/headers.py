@@ -48,13 +48,13 @@ def check_status(status: int) -> int:
 
 def content_length(headers: Headers) -> int | None:
     """Return the length that the headers promise for the body."""
-    lengths = {value for name, value in headers if name == b"content-length"}
-    if not lengths:
-        return None
-    value = lengths.pop()
-    if lengths or not value.isdigit():
-        raise ValueError(f"not a content-length: {value!r}")
-    return int(value)
+    length = None
+    for name, value in headers:
+        if name == b"content-length":
+            if not value.isdigit() or (length is not None and value != length):
+                raise ValueError(f"not a content-length: {value!r}")
+            length = value
+    return None if length is None else int(length)
 
 
 def check_bytes(name: str, value: object) -> bytes:

@@ -78,8 +78,12 @@ class Response:
             raise RuntimeError(f"{event['type']} after one that was cancelled half-way")
         body = check_bytes("body", event.get("body", b""))
         more = bool(event.get("more_body", False))
-        self._count(len(body), more)
-        await self._send(body, more, stream)
+        size = len(body)
+        self._count(size, more)
+        if size <= PART and stream.pay_now(size):
+            stream.write(self._message(stream.number, body, more))
+        else:
+            await self._send(body, more, stream)
 
     def _count(self, size: int, more: bool) -> None:
         if self._left is None:

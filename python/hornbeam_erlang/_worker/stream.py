@@ -92,6 +92,15 @@ class Stream:
         self.account.bytes -= size
         self.account.messages -= 1
 
+    def pay_now(self, size: int) -> bool:
+        """Spend credit if nothing has to be waited for; return whether that was so."""
+        account = self.account
+        if self._senders or self.disconnected or account.bytes <= 0 or account.messages <= 0:
+            return False
+        account.bytes -= size
+        account.messages -= 1
+        return True
+
     def _may_send(self) -> bool:
         """Tell whether the first in line has nothing to wait for, be it only an error."""
         return self.disconnected or self.account.open

@@ -182,7 +182,7 @@ def check(message: Any) -> None:
     """Raise `ProtocolError` unless the message has its row's fields with their types."""
     if type(message) is list and message and type(message[0]) is int and message[0] in _EXACT:
         types, numbers = _EXACT[message[0]]
-        if tuple(map(type, message)) == types and all(message[n] >= 0 for n in numbers):
+        if tuple(map(type, message)) == types and min([message[n] for n in numbers]) >= 0:
             return
     _check_closely(message)
 
@@ -212,7 +212,7 @@ def _check_field(row: Message, name: str, kind: str, value: Any) -> None:
 def decode_scope(fields: list[Any]) -> Scope:
     """Return the scope of a stream; raises `ProtocolError` if it is not one."""
     try:
-        return Scope(*fields)
+        return Scope._make(fields)
     except TypeError as error:
         raise ProtocolError(f"not a scope: {str(fields)[:200]}") from error
 
