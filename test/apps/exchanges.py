@@ -50,6 +50,14 @@ async def sized_parts(scope, receive, send):
     await body(send, b"", more=False)
 
 
+async def bodiless_parts(scope, receive, send):
+    """Say 204 and an end that comes later; note what `receive` says then."""
+    await start(send, status=204)
+    await body(send, b"")
+    note(scope, (await receive())["type"])
+    note(scope, (await receive())["type"])
+
+
 async def cookies(scope, receive, send):
     headers = [
         (b"set-cookie", b"a=1; Path=/"),

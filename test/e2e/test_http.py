@@ -262,6 +262,34 @@ def test_a_connection_is_kept_after_a_chunked_response(raw):
     assert raw.response().body == b"hello"
 
 
+def test_each_request_of_a_connection_has_its_own_head(raw):
+    """Also where fields are those of the request before, or nearly."""
+    requests = [
+        ("/scope_of", "x-a: 1"),
+        ("/scope_of/2", "x-a: 1"),
+        ("/scope_of/3?q", "x-a: 1"),
+        ("/scope_of/3?q", "x-a: 2"),
+        ("/scope_of", "x-b: 2"),
+        ("/scope_of", "x-b: 2", "x-a: 1"),
+        ("/scope_of", "x-a: 1"),
+    ]
+    for target, *fields in requests:
+        scope = raw_scope(raw, target, *fields)
+        path, _, query = target.partition("?")
+        assert (scope["path"], scope["query_string"]) == (path, query.encode())
+        headers = sorted((*(f"{name}" for name in fields), "host: test"))
+        assert sorted(f"{n.decode()}: {v.decode()}" for n, v in scope["headers"]) == headers
+        assert scope["client"] == raw.socket.getsockname()
+
+
+def test_fields_that_were_sound_once_do_not_let_others_pass(raw):
+    for _ in range(2):
+        raw.request("GET", "/hello", "x-a: 1")
+        assert raw.response().status == 200
+    raw.request("GET", "/hello", "x-a: 1", "x-b: \x01")
+    assert raw.response().status == 400
+
+
 def test_pipelined_requests_are_answered_in_order(raw):
     for number in range(20):
         body = f"number {number}".encode()
@@ -292,6 +320,14 @@ def test_a_disconnect_follows_the_end_of_the_response(raw, server, key):
     raw.request("GET", f"/after_the_end?{key}")
     assert raw.response().body == b"done"
     assert journal(server, key) == ["http.disconnect"]
+
+
+def test_a_response_that_can_have_no_body_is_over_with_its_head(raw, server, key):
+    raw.request("GET", f"/bodiless_parts?{key}")
+    assert raw.response().status == 204
+    assert journal(server, key, 2) == ["http.request", "http.disconnect"]
+    raw.request("GET", "/hello")
+    assert raw.response().body == b"hello"
 
 
 def test_send_raises_oserror_when_the_client_is_gone(server, key):
@@ -343,6 +379,43 @@ def test_a_worker_that_dies_before_the_response_is_a_502(serve, key):
     with RawHTTP(server) as raw:
         raw.request("GET", f"/exits?{key}")
         assert raw.response().status in (502, 503)
+
+
+@pytest.mark.parametrize("reason", ["kill", "shutdown"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_request_hears_of_its_worker_however_that_ends(serve, key, reason, begun):
+    server = serve("exchanges:application", fresh=True)
+    with RawHTTP(server) as raw:
+        raw.request("GET", f"/pauses?{key}" if begun else f"/waits?{key}")
+        response = raw.head() if begun else None
+        if not begun:
+            journal(server, key)
+        server.node.eval(f"[exit(Pid, {reason}) || Pid <- maps:keys(hornbeam_pool:names(main))]")
+        if response is None:
+            assert raw.response().status == 502
+        else:
+            raw.chunks(response)
+            assert not response.whole
+            assert raw.ended()
+
+
+@pytest.mark.parametrize(
+    ("field", "parts"),
+    [
+        ("content-length: 6", (b"wh", b"ole ")),
+        ("transfer-encoding: chunked", (b"2\r\nwh\r\n", b"4\r\nole \r\n0\r\n\r\n")),
+    ],
+)
+def test_a_request_that_waits_for_a_place_has_its_body_too(serve, key, field, parts):
+    server = serve("exchanges:application", fresh=True, worker_connections=1)
+    with RawHTTP(server) as first, RawHTTP(server) as second:
+        first.request("GET", f"/waits?{key}")
+        eventually(lambda: server.workers()[0]["streams"] == 1)
+        second.request("POST", "/echo", field, body=parts[0])
+        assert quiet(second.socket)
+        first.socket.close()
+        second.send(parts[1])
+        assert second.response().body == b"whole "
 
 
 def test_an_app_that_does_not_answer_is_a_504_at_the_timeout(serve, key):

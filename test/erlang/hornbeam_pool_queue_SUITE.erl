@@ -183,7 +183,8 @@ full_handles() ->
     Handles.
 
 take(Handles) ->
-    hornbeam_choice:take(Handles, make_ref(), self()).
+    Place = make_ref(),
+    hornbeam_choice:take(Handles, fun(Handle) -> hornbeam_stream:take(Handle, Place, self()) end).
 
 queue(Max) ->
     hornbeam_pool_queue:new(Max, 60000, atomics:new(1, [])).

@@ -24,7 +24,7 @@
 
 %% What hornbeam_wire exports besides a function for each message.
 -define(OTHERS, [
-    {version, 0}, {new_buffer, 0}, {frames, 2}, {route, 1}, {decode, 1}, {args, 1}
+    {version, 0}, {new_buffer, 0}, {frames, 2}, {route, 1}, {decode, 1}, {args, 1}, {pack_rest, 1}
 ]).
 -define(ABOUT_THE_WORKER, [
     start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item,

@@ -13,7 +13,12 @@ all() ->
      open_sockets_are_listed_with_their_numbers,
      a_client_is_known_from_the_open_to_the_end, what_the_app_says_in_order_is_taken,
      what_the_app_says_out_of_order_is_an_error, the_order_holds_also_when_the_owner_is_gone,
-     a_spent_account_ends_it_also_when_the_owner_is_gone].
+     a_spent_account_ends_it_also_when_the_owner_is_gone,
+     a_part_of_a_process_gets_frames_by_its_name, a_part_gets_nothing_after_its_response,
+     a_part_is_told_of_an_app_that_ends_too_early, what_a_part_was_said_waits_until_it_takes_over,
+     an_app_that_goes_on_after_its_response_is_told_of_the_end,
+     the_app_is_told_once_that_a_part_has_no_use_for_a_stream,
+     parts_hear_of_the_worker_however_it_ends, a_client_is_made_when_it_is_asked_for].
 
 frames_reach_the_owner(_Config) ->
     {ok, _} = say(accept, opened()),
@@ -134,6 +139,102 @@ a_spent_account_ends_it_also_when_the_owner_is_gone(_Config) ->
     Spent = said([accept | lists:duplicate(Messages, send_text)], gone(websocket)),
     ?assertEqual({error, overspent}, say(send_text, Spent)),
     ?assertMatch({ok, _}, say(close, Spent)).
+
+%% Owners that are parts of processes.
+
+a_part_of_a_process_gets_frames_by_its_name(_Config) ->
+    _ = said([start, part], opened_by_part()),
+    ?assertEqual([response_start, response_body], received_by_part()),
+    ?assertEqual([], received(1)).
+
+a_part_gets_nothing_after_its_response(_Config) ->
+    Said = said([whole, credit], opened_by_part()),
+    ?assertEqual([response_start], received_by_part()),
+    {ok, _} = ended(Said),
+    ?assertEqual([], received_by_part()).
+
+a_part_is_told_of_an_app_that_ends_too_early(_Config) ->
+    {ok, _} = ended(said([start], opened_by_part())),
+    ?assertEqual([response_start, ended], received_by_part()).
+
+what_a_part_was_said_waits_until_it_takes_over(_Config) ->
+    Moving = hornbeam_worker_streams:hand_over(1, part(), opened(http)),
+    Said = said([credit, whole, credit], Moving),
+    ?assertEqual({[], Said}, hornbeam_worker_streams:settle(Said)),
+    ?assertEqual([], received_by_part()),
+    Taken = hornbeam_worker_streams:take_over(1, part(), Said),
+    ?assertEqual([credit, response_start], received_by_part()),
+    ?assertMatch({[{1, http}], _}, hornbeam_worker_streams:settle(Taken)).
+
+an_app_that_goes_on_after_its_response_is_told_of_the_end(_Config) ->
+    Said = said([start, last_part], opened_by_part()),
+    {[{1, http}], Settled} = hornbeam_worker_streams:settle(Said),
+    ?assertEqual([], hornbeam_worker_streams:owners(http, Settled)),
+    ?assertEqual({[], Settled}, hornbeam_worker_streams:settle(Settled)),
+    {ok, Ended} = ended(Said),
+    ?assertMatch({[], _}, hornbeam_worker_streams:settle(Ended)),
+    {[], Begun} = hornbeam_worker_streams:settle(said([start], opened_by_part())),
+    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Begun)).
+
+the_app_is_told_once_that_a_part_has_no_use_for_a_stream(_Config) ->
+    {gone, http, Gone} = hornbeam_worker_streams:abandoned(1, opened_by_part()),
+    ?assertMatch({known, _}, hornbeam_worker_streams:abandoned(1, Gone)),
+    _ = said([start], Gone),
+    ?assertEqual([], received_by_part()).
+
+parts_hear_of_the_worker_however_it_ends(_Config) ->
+    Streams = opened_by_part(),
+    hornbeam_worker_streams:worker_down(Streams),
+    ?assertEqual([{worker_down, 1}], messages_of_part()),
+    Heir = self(),
+    Part = part(),
+    {Worker, Monitor} = spawn_monitor(fun() ->
+        Two = opened_by(Part, 2, opened_by(Part, 1, hornbeam_worker_streams:new(Heir))),
+        {ok, _} = ended(Two),
+        Heir ! opened,
+        receive never -> ok end
+    end),
+    receive opened -> exit(Worker, kill) end,
+    receive {'DOWN', Monitor, process, _, killed} -> ok end,
+    receive
+        {'ETS-TRANSFER', Table, Worker, inherited} -> hornbeam_worker_streams:inherited(Table)
+    end,
+    ?assertEqual([{worker_down, 2}], [Down || {worker_down, _} = Down <- messages_of_part()]).
+
+a_client_is_made_when_it_is_asked_for(_Config) ->
+    Opened = opened_by_part(),
+    Made = hornbeam_worker_streams:with_client(1, Opened),
+    {asked, http, Client} = hornbeam_worker_streams:client(1, Made),
+    ?assertEqual(Made, hornbeam_worker_streams:with_client(1, Made)),
+    Monitor = erlang:monitor(process, Client),
+    Responding = said([start], Made),
+    ?assert(is_process_alive(Client)),
+    {_, Settled} = hornbeam_worker_streams:settle(said([last_part], Responding)),
+    receive {'DOWN', Monitor, process, _, normal} -> ok end,
+    ?assertEqual(gone, hornbeam_worker_streams:client(1, Settled)),
+    ?assertEqual(Settled, hornbeam_worker_streams:with_client(1, Settled)).
+
+part() -> {self(), a_part}.
+
+opened_by_part() ->
+    opened_by(part(), 1, hornbeam_worker_streams:new()).
+
+opened_by(Part, Number, Streams) ->
+    hornbeam_worker_streams:open(http, Number, Part, undefined, hornbeam_account:new(), Streams).
+
+messages_of_part() ->
+    Part = part(),
+    receive
+        {Part, Message} -> [Message | messages_of_part()]
+    after 0 ->
+        []
+    end.
+
+received_by_part() ->
+    [begin
+         {ok, Message} = hornbeam_wire:decode(Frame),
+         element(1, Message)
+     end || {stream, 1, Frame} <- messages_of_part()].
 
 gone(Kind) ->
     hornbeam_worker_streams:closed(1, opened(Kind)).

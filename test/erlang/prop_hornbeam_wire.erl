@@ -146,6 +146,11 @@ beam_message() ->
             {hornbeam_wire:open_websocket(Id, Scope), [3, Id, Array]}
         ),
         ?LET(
+            {Id, {Scope, Array}},
+            {stream(), scope()},
+            {hornbeam_wire:open_websocket(Id, packed(Scope)), [3, Id, Array]}
+        ),
+        ?LET(
             {Id, B, M},
             {stream(), binary(), boolean()},
             {hornbeam_wire:request_body(Id, [B], M), [4, Id, B, M]}
@@ -208,6 +213,11 @@ scope() ->
             [V, S, M, P, Q, [[Name, Value] || {Name, Value} <- H], array(C), array(A), X]
         }
     ).
+
+%% The same scope with its rest packed once for all.
+packed(Scope) ->
+    Line = maps:without([headers, client, server, connect], Scope),
+    Line#{rest => hornbeam_wire:pack_rest(Scope)}.
 
 client() -> optional({text(), range(0, 65535)}).
 

@@ -3,11 +3,12 @@
 %% A connection's process enters before it reads a byte, and is out when it ends. Between two
 %% requests it is watched: a client that is silent for `keepalive_timeout' is sent away, one that
 %% has begun a head gets `header_timeout' from there and then a 408. Cowboy's own timers for
-%% that differ from version to version.
+%% that differ from version to version. The connections write down in their turn (hornbeam_turn)
+%% since when it is the client's; here is looked at that from time to time.
 -module(hornbeam_doorkeeper).
 -behaviour(gen_server).
 
--export([start_link/1, enter/1, idle/3, count/1]).
+-export([start_link/1, enter/1, watch/3, count/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([door/0]).
 
@@ -15,27 +16,26 @@
     keeper :: pid(),
     %% 1: connections; 2: those that are being turned away
     counts :: atomics:atomics_ref(),
-    idle :: ets:table(),
-    max :: pos_integer() | infinity,
-    keepalive :: pos_integer()
+    watched :: ets:table(),
+    max :: pos_integer() | infinity
 }).
 -opaque door() :: #door{}.
 
 -record(state, {
     door :: door(),
+    keepalive_timeout :: pos_integer(),
     header_timeout :: pos_integer(),
     pause :: pos_integer(),
     counters :: hornbeam_counters:ref()
 }).
 
-%% A connection whose client had the last word.
--record(idle, {
-    connection :: pid() | '_',
+%% A connection whose client has had a turn, and the turn in which it was seen to have sent the
+%% beginning of a head: since when it had it, and until when the rest has to come.
+-record(watched, {
+    connection :: pid() | '$1',
     socket :: hornbeam_connection:socket() | '_',
-    turn :: hornbeam_turn:turn() | '_',
-    waits_for = request :: request | rest_of_head | '_',
-    deadline :: integer() | '$1',
-    received :: non_neg_integer() | '_'
+    turn :: hornbeam_turn:turn() | '$2',
+    part = none :: none | {Since :: integer(), Deadline :: integer()} | '$3'
 }).
 
 -define(IN, 1).
@@ -47,6 +47,9 @@
 %% How often late clients are looked for (ms), at most and at least.
 -define(SELDOM, 1000).
 -define(OFTEN, 20).
+
+%% So many connections are looked at in one go.
+-define(CHUNK, 500).
 
 %% @doc Start the process that keeps count; it ends with the caller.
 -spec start_link(hornbeam_mounts:mount()) -> {ok, door()}.
@@ -79,22 +82,20 @@ entered(Place, Answer, #door{keeper = Keeper}) ->
 count(#door{counts = Counts}) ->
     atomics:get(Counts, ?IN).
 
-%% @doc Watch the calling process's connection, whose client may send the next request.
--spec idle(hornbeam_connection:socket(), hornbeam_turn:turn(), door()) -> ok.
-idle(Socket, Turn, #door{idle = Table, keepalive = Keepalive}) ->
-    true = ets:insert(Table, #idle{connection = self(), socket = Socket, turn = Turn,
-                                   deadline = now_ms() + Keepalive,
-                                   received = hornbeam_connection:received(Socket)}),
+%% @doc Watch the calling process's connection from now on, whenever its client has the turn.
+-spec watch(hornbeam_connection:socket(), hornbeam_turn:turn(), door()) -> ok.
+watch(Socket, Turn, #door{watched = Table}) ->
+    true = ets:insert(Table, #watched{connection = self(), socket = Socket, turn = Turn}),
     ok.
 
 %% @private
 -spec init(hornbeam_mounts:mount()) -> {ok, #state{}}.
 init(#{options := Options, counters := Counters}) ->
     #{max_connections := Max, keepalive_timeout := Keepalive, header_timeout := Header} = Options,
-    Table = ets:new(?MODULE, [public, {keypos, #idle.connection}, {write_concurrency, true}]),
-    Door = #door{keeper = self(), counts = atomics:new(2, []), idle = Table, max = Max,
-                 keepalive = Keepalive},
-    State = #state{door = Door, header_timeout = Header, counters = Counters,
+    Table = ets:new(?MODULE, [public, {keypos, #watched.connection}, {write_concurrency, true}]),
+    Door = #door{keeper = self(), counts = atomics:new(2, []), watched = Table, max = Max},
+    State = #state{door = Door, keepalive_timeout = Keepalive, header_timeout = Header,
+                   counters = Counters,
                    pause = max(?OFTEN, min(?SELDOM, min(Keepalive, Header) div 4))},
     look_later(State),
     {ok, State}.
@@ -120,48 +121,65 @@ handle_info({entered, Connection, Place}, State) ->
     {noreply, State};
 handle_info({{out, Place}, _Ref, process, Connection, _Reason}, #state{door = Door} = State) ->
     ok = atomics:sub(Door#door.counts, Place, 1),
-    true = ets:delete(Door#door.idle, Connection),
+    true = ets:delete(Door#door.watched, Connection),
     {noreply, State};
-handle_info(look, #state{door = #door{idle = Table}} = State) ->
-    Late = #idle{connection = '_', socket = '_', turn = '_', waits_for = '_', received = '_',
-                 deadline = '$1'},
-    Found = ets:select(Table, [{Late, [{'<', '$1', now_ms()}], ['$_']}]),
-    lists:foreach(fun(Idle) -> late(Idle, State) end, Found),
+handle_info(look, #state{door = #door{watched = Table}} = State) ->
+    All = #watched{connection = '$1', socket = '_', turn = '$2', part = '$3'},
+    true = ets:safe_fixtable(Table, true),
+    look(ets:select(Table, [{All, [], [{{'$1', '$2', '$3'}}]}], ?CHUNK), State),
+    true = ets:safe_fixtable(Table, false),
     look_later(State),
     {noreply, State}.
 
-late(#idle{turn = Turn, socket = Socket, received = Received} = Idle, State) ->
-    case hornbeam_turn:is_clients(Turn) of
-        true -> late(hornbeam_connection:received(Socket) > Received, Idle, State);
-        false -> ok
-    end.
-
-late(false, Idle, State) ->
-    cut(idle_closed, fun() -> ok end, Idle, State);
-late(true, #idle{waits_for = request, connection = Connection}, State) ->
-    #state{door = #door{idle = Table}, header_timeout = Timeout} = State,
-    _ = ets:update_element(Table, Connection, [{#idle.waits_for, rest_of_head},
-                                               {#idle.deadline, now_ms() + Timeout}]),
+look('$end_of_table', _State) ->
     ok;
-late(true, #idle{waits_for = rest_of_head, socket = {Transport, Socket}} = Idle, State) ->
+look({Found, More}, State) ->
+    Now = now_ms(),
+    lists:foreach(fun({Connection, Turn, Part}) ->
+        Since = hornbeam_turn:since(Turn),
+        is_late(Since, Part, Now, State) andalso late(Since, Connection, State)
+    end, Found),
+    look(ets:select(More), State).
+
+is_late(no_turn, _Part, _Now, _State) ->
+    false;
+is_late(Since, {Since, Deadline}, Now, _State) ->
+    Now > Deadline;
+is_late(Since, _PartOfAnotherTurn, Now, #state{keepalive_timeout = Timeout}) ->
+    Now > Since + Timeout.
+
+late(Since, Connection, #state{door = #door{watched = Table}} = State) ->
+    [late(is_begun(Watched), Since, Watched, State) || Watched <- ets:lookup(Table, Connection)].
+
+%% Whether something has come in this turn of the client's.
+is_begun(#watched{socket = Socket, turn = Turn}) ->
+    hornbeam_connection:received(Socket) > hornbeam_turn:received(Turn).
+
+late(false, Since, Watched, State) ->
+    cut(idle_closed, fun() -> ok end, Since, Watched, State);
+late(true, Since, #watched{part = {Since, _}, socket = {Transport, Socket}} = Watched, State) ->
     {Status, Counter, Sentence} = hornbeam_head:answer(head_timeout),
     Answer = fun() -> Transport:send(Socket, hornbeam_response:raw(Status, Sentence)) end,
-    cut(Counter, Answer, Idle, State).
+    cut(Counter, Answer, Since, Watched, State);
+late(true, Since, #watched{connection = Connection}, State) ->
+    #state{door = #door{watched = Table}, header_timeout = Timeout} = State,
+    _ = ets:update_element(Table, Connection, {#watched.part, {Since, now_ms() + Timeout}}),
+    ok.
 
 %% In a process of its own: a client that does not read can make a send wait, until Cowboy has
 %% waited for it to close, and that is bounded.
-cut(Counter, Answer, #idle{turn = Turn} = Idle, #state{counters = Counters}) ->
-    case hornbeam_turn:cut(Turn) of
+cut(Counter, Answer, Since, #watched{turn = Turn} = Watched, #state{counters = Counters}) ->
+    case hornbeam_turn:cut(Since, Turn) of
         true ->
             hornbeam_counters:add(Counter, Counters),
-            _ = spawn(fun() -> Answer(), gone(Idle) end),
+            _ = spawn(fun() -> Answer(), gone(Watched) end),
             ok;
         false ->
             ok
     end.
 
 %% Cowboy ends a connection neatly whose client has closed it.
-gone(#idle{connection = Connection, socket = {Transport, Socket}}) ->
+gone(#watched{connection = Connection, socket = {Transport, Socket}}) ->
     Connection ! {element(2, Transport:messages()), Socket}.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -1,4 +1,5 @@
-%% The head of a request: where it ends, whether it is one, and whether it is too large. Pure.
+%% The head of a request: where it ends, whether it is one, and whether it is too large. Pure, but
+%% for this: fields that are those of the request before are not read again (hornbeam_last_head).
 %%
 %% It is stricter than Cowboy about what two servers could read in two ways (RFC 9112, 11.2):
 %% line breaks, control characters, and what says where the body ends. The bytes of the first
@@ -95,16 +96,16 @@ has_one_length(_Lengths, _Encodings) -> false.
 
 %% @doc What is wrong with a request that Cowboy has parsed.
 -spec fault(cowboy_req:req(), hornbeam_config:options()) -> none | fault().
-fault(#{headers := Headers} = Req, #{limit_request_line := Longest} = Options) ->
-    Line = line_size(Req),
-    case is_sure(Req) andalso (is_read(Req) orelse is_sound(Req, maps:to_list(Headers))) of
-        false -> bad_request;
-        true when Line > Longest -> uri_too_long;
-        true -> size_fault(Line, Req, Options)
+fault(#{path := Path, qs := Query} = Req, Options) ->
+    Size = fields_size(Req, Options),
+    case Size =/= bad andalso is_sure(Req) andalso is_clean(Path) andalso is_clean(Query) of
+        true -> size_fault(line_size(Req), Size, Req, Options);
+        false -> bad_request
     end.
 
-%% The first head of a connection has been through read/2, which lets no others pass.
-is_read(Req) -> is_map_key(header_list, Req).
+%% HTTP/1.0 has no chunks; what sends them is not sure of what it speaks.
+is_sure(#{version := 'HTTP/1.0', has_body := true, body_length := undefined}) -> false;
+is_sure(_Req) -> true.
 
 line_size(#{method := Method, path := Path, qs := Query}) ->
     byte_size(Method) + byte_size(Path) + query_size(Query) + byte_size(<<"  HTTP/1.1">>).
@@ -112,13 +113,45 @@ line_size(#{method := Method, path := Path, qs := Query}) ->
 query_size(<<>>) -> 0;
 query_size(Query) -> 1 + byte_size(Query).
 
-%% HTTP/1.0 has no chunks; what sends them is not sure of what it speaks.
-is_sure(#{version := 'HTTP/1.0', has_body := true, body_length := undefined}) -> false;
-is_sure(_Req) -> true.
+size_fault(Line, _Size, _Req, #{limit_request_line := Longest}) when Line > Longest ->
+    uri_too_long;
+size_fault(_Line, too_large, _Req, _Options) ->
+    fields_too_large;
+size_fault(Line, Size, _Req, #{limit_request_head := Most})
+        when Line + Size + byte_size(?END) > Most ->
+    fields_too_large;
+size_fault(_Line, _Size, #{body_length := Length}, #{max_body_size := Most})
+        when is_integer(Length), Length > Most ->
+    body_too_large;
+size_fault(_Line, _Size, _Req, _Options) ->
+    none.
 
-is_sound(#{path := Path, qs := Query}, Fields) ->
-    is_clean(Path) andalso is_clean(Query) andalso are_clean(Fields)
-        andalso lists:all(fun is_readable/1, Fields).
+%% How many bytes the fields are, if they are sound and none is over its limit.
+fields_size(#{headers := Headers} = Req, Options) ->
+    case hornbeam_last_head:recall(size, Headers) of
+        {ok, Size} -> Size;
+        unknown -> remembered(fields_size(is_read(Req), maps:to_list(Headers), Options), Headers)
+    end.
+
+remembered(Size, Headers) when is_integer(Size) ->
+    hornbeam_last_head:remember(size, Headers, Size);
+remembered(Fault, _Headers) ->
+    Fault.
+
+%% The first head of a connection has been through read/2, which lets no others pass.
+is_read(Req) -> is_map_key(header_list, Req).
+
+fields_size(IsSound, Fields, Options) ->
+    case IsSound orelse (are_clean(Fields) andalso lists:all(fun is_readable/1, Fields)) of
+        true -> sum([byte_size(Name) + byte_size(Value) + 2 || {Name, Value} <- Fields], Options);
+        false -> bad
+    end.
+
+sum(Sizes, #{limit_request_fields := MostFields, limit_request_field_size := LargestField}) ->
+    case length(Sizes) > MostFields orelse lists:max([0 | Sizes]) > LargestField of
+        true -> too_large;
+        false -> lists:sum(Sizes) + 2 * length(Sizes)
+    end.
 
 %% Cowboy takes a length with a sign, and fails on a Connection that is no list of tokens when
 %% the request has begun.
@@ -132,25 +165,6 @@ is_readable({<<"connection">>, Value}) ->
     end;
 is_readable(_Field) ->
     true.
-
-size_fault(Line, #{headers := Headers} = Req, Options) ->
-    #{limit_request_fields := MostFields, limit_request_field_size := LargestField,
-      limit_request_head := MostHead, max_body_size := MostBody} = Options,
-    Sizes = [byte_size(Name) + byte_size(Value) + 2 || {Name, Value} <- maps:to_list(Headers)],
-    Head = Line + lists:sum(Sizes) + 2 * length(Sizes) + byte_size(?END),
-    if
-        length(Sizes) > MostFields; Head > MostHead -> fields_too_large;
-        true ->
-            case lists:max([0 | Sizes]) > LargestField of
-                true -> fields_too_large;
-                false -> body_fault(Req, MostBody)
-            end
-    end.
-
-body_fault(#{body_length := Length}, Most) when is_integer(Length), Length > Most ->
-    body_too_large;
-body_fault(_Req, _Most) ->
-    none.
 
 %% @doc How a fault is counted, and what its client is told.
 -spec answer(fault()) -> {Status :: 400..599, hornbeam_counters:name(), Sentence :: binary()}.

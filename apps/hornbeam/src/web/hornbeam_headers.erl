@@ -3,19 +3,32 @@
 
 -include_lib("cowlib/include/cow_parse.hrl").
 
--export([response/2, content_length/1, trim/1, is_token/1, is_value/1, is_number/1]).
+-export([response/1, response/2, content_length/1, trim/1, is_token/1, is_value/1, is_number/1]).
 
-%% @doc Cowboy's map of an app's headers, and the request with the app's cookies.
+%% @doc Cowboy's map of an app's headers, as a command of a stream handler has it.
 %%
 %% Cowboy keeps one value a name: the values of a repeated header are joined by a comma, which
-%% RFC 9110, 5.3 defines to mean the same. Set-Cookie must not be joined; Cowboy takes cookies
-%% from the request, a line for each. Headers about this one connection are Cowboy's to send.
+%% RFC 9110, 5.3 defines to mean the same. Set-Cookie must not be joined: it is a list, of which
+%% each value gets its line. Headers about this one connection are Cowboy's to send.
+-spec response([{binary(), binary()}]) -> cowboy:http_headers().
+response(Headers) ->
+    case lists:partition(fun is_cookie/1, Headers) of
+        {[], Others} -> map(Others);
+        {Cookies, Others} -> (map(Others))#{<<"set-cookie">> => values(Cookies)}
+    end.
+
+%% @doc The same, and the request with the app's cookies, for who answers by the request.
 -spec response([{binary(), binary()}], Req) -> {cowboy:http_headers(), Req}
     when Req :: cowboy_req:req().
 response(Headers, Req) ->
     {Cookies, Others} = lists:partition(fun is_cookie/1, Headers),
-    Joined = maps:map(fun joined/2, lists:foldr(fun add/2, #{}, Others)),
-    {maps:merge(#{<<"server">> => <<"hornbeam">>}, Joined), with_cookies(Cookies, Req)}.
+    {map(Others), with_cookies(Cookies, Req)}.
+
+map(Headers) ->
+    Joined = maps:map(fun joined/2, lists:foldr(fun add/2, #{}, Headers)),
+    maps:merge(#{<<"server">> => <<"hornbeam">>}, Joined).
+
+values(Headers) -> [Value || {_Name, Value} <- Headers].
 
 is_cookie({Name, _Value}) -> Name =:= <<"set-cookie">>.
 
@@ -33,7 +46,7 @@ joined(_Name, Values) -> iolist_to_binary(lists:join(<<", ">>, Values)).
 with_cookies([], Req) ->
     Req;
 with_cookies(Cookies, Req) ->
-    Numbered = lists:zip(lists:seq(1, length(Cookies)), [Value || {_, Value} <- Cookies]),
+    Numbered = lists:zip(lists:seq(1, length(Cookies)), values(Cookies)),
     Req#{resp_cookies => maps:from_list(Numbered)}.
 
 %% @doc The length that an app's headers announce.

@@ -123,7 +123,7 @@ http1(#{options := Options} = Mount, Door) ->
     #{limit_request_line := Line, limit_request_fields := Fields,
       limit_request_field_size := Field} = Options,
     maps:merge(both(Mount, Door), #{
-      stream_handlers => [hornbeam_request_guard, hornbeam_request_body, cowboy_stream_h],
+      stream_handlers => [hornbeam_request_guard, hornbeam_exchange, cowboy_stream_h],
       %% hornbeam_doorkeeper watches between requests.
       request_timeout => infinity,
       %% A response may take long and be silent long; dead peers are TCP's keepalive's.
@@ -144,7 +144,7 @@ http2(#{options := Options} = Mount, Door) ->
       header_timeout := HeaderTimeout, limit_request_fields := Fields,
       limit_request_head := Head} = Options,
     maps:merge(both(Mount, Door), #{
-      stream_handlers => [hornbeam_request_guard, hornbeam_http2_stream, hornbeam_request_body,
+      stream_handlers => [hornbeam_request_guard, hornbeam_http2_stream, hornbeam_exchange,
                           cowboy_stream_h],
       preface_timeout => HeaderTimeout,
       settings_timeout => 10000,
@@ -288,16 +288,19 @@ send_away(Sockets, Deadline) ->
     await_all(monitors(Batch), min(Deadline, now_ms() + ?BATCH_WAIT)),
     send_away(Rest, Deadline).
 
-monitors(Pids) ->
-    [erlang:monitor(process, Pid) || Pid <- Pids].
+%% An exchange in a connection's process says itself when it is over.
+monitors(Owners) ->
+    [{Owner, erlang:monitor(process, hornbeam_stream:process(Owner))} || Owner <- Owners].
 
 await_all([], _Deadline) ->
     ok;
-await_all([Ref | Refs], Deadline) ->
+await_all([{Owner, Ref} | Owners], Deadline) ->
     receive
-        {'DOWN', Ref, process, _, _} -> await_all(Refs, Deadline)
+        {'DOWN', Ref, process, _, _} -> ok;
+        {over, Owner} -> ok
     after max(0, Deadline - now_ms()) ->
-        await_all(Refs, Deadline)
-    end.
+        ok
+    end,
+    await_all(Owners, Deadline).
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -4,17 +4,18 @@
 -module(hornbeam_mounts).
 -behaviour(cowboy_middleware).
 
--export([new/2, execute/2, checkout/1, shut/1, last_if_shut/2]).
+-export([new/2, execute/2, handler/1, reserve/1, checkout/1, shut/1, is_shut/1, over/2]).
 -export_type([mount/0]).
 
 -type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
-                   options := hornbeam_config:options(), shut := atomics:atomics_ref()}.
+                   options := hornbeam_config:options(), listener := pid(),
+                   shut := atomics:atomics_ref()}.
 %% `shut': 1 from the moment on at which no new connection is taken.
 
-%% @doc What the handlers of a pool's app need to know.
+%% @doc What the handlers of a pool's app need to know; the caller is the listener.
 -spec new(hornbeam_pool:name(), hornbeam_config:options()) -> mount().
 new(Pool, Options) ->
-    #{pool => Pool, counters => hornbeam_counters:new(), options => Options,
+    #{pool => Pool, counters => hornbeam_counters:new(), options => Options, listener => self(),
       shut => atomics:new(1, [])}.
 
 %% @private
@@ -25,6 +26,11 @@ execute(#{method := <<"CONNECT">>, protocol := Protocol} = Req, _Env)
     {stop, hornbeam_response:refuse(501, Req)};
 execute(Req, #{mount := Mount} = Env) ->
     {ok, Req, Env#{handler => handler(Req), handler_opts => Mount}}.
+
+%% @doc Room for a new stream, if there is some now; see {@link hornbeam_pool:reserve/2}.
+-spec reserve(mount()) -> {ok, hornbeam_stream:handle()} | none.
+reserve(#{pool := Pool, options := #{max_connections := Max}}) ->
+    hornbeam_pool:reserve(Pool, Max).
 
 %% @doc A place on a worker for a new stream, waited for when none is free; when none came free,
 %% that is counted.
@@ -48,16 +54,20 @@ counter(late) -> queue_timeouts.
 shut(#{shut := Shut}) ->
     atomics:put(Shut, 1, 1).
 
-%% @doc The request with which its connection ends, if no other is to come on it.
--spec last_if_shut(mount(), Req) -> Req when Req :: cowboy_req:req().
-last_if_shut(#{shut := Shut}, #{version := 'HTTP/1.1'} = Req) ->
-    case atomics:get(Shut, 1) of
-        1 -> cowboy_req:set_resp_header(<<"connection">>, <<"close">>, Req);
-        0 -> Req
-    end;
-last_if_shut(_Mount, Req) ->
-    Req.
+%% @doc Whether no connection is kept for another request.
+-spec is_shut(mount()) -> boolean().
+is_shut(#{shut := Shut}) ->
+    atomics:get(Shut, 1) =:= 1.
 
+%% @doc An exchange is over: the listener hears `{over, Exchange}' once it is shut, and may wait for
+%% that.
+-spec over(hornbeam_stream:owner(), mount()) -> ok.
+over(Exchange, #{listener := Listener} = Mount) ->
+    _ = [Listener ! {over, Exchange} || is_shut(Mount)],
+    ok.
+
+%% @doc Which handler serves a request.
+-spec handler(cowboy_req:req()) -> hornbeam_websocket_h | hornbeam_http_h.
 handler(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) ->
     hornbeam_websocket_h;
 handler(#{headers := #{<<"upgrade">> := Upgrade}, version := 'HTTP/1.1'}) ->

@@ -8,18 +8,34 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([execute/2]).
+-export([execute/2, admit/3]).
 
 %% @private
 -spec execute(Req, Env) -> {ok, Req, Env} | {stop, Req}
     when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
 execute(Req0, #{mount := Mount, handler := Handler} = Env) ->
-    #{options := Options, counters := Counters} = Mount,
-    Req = as_the_client_sees_it(with_host(Req0), Options, Counters),
     Type = type(Handler),
+    case admit(Type, Req0, Mount) of
+        {ok, _Told, Req} -> ask(Type, Req, Env);
+        {refuse, Status, Sentence} -> {stop, hornbeam_response:refuse(Status, Sentence, Req0)}
+    end.
+
+%% @doc The request as the client sees it, and whether proxies told anything of it, unless our own
+%% rules refuse it; what they say is counted. The node's own code is not asked.
+-spec admit(http | websocket, Req, hornbeam_mounts:mount()) ->
+    {ok, none | believed | ignored, Req} | {refuse, 400 | 403, Sentence :: binary()}
+    when Req :: cowboy_req:req().
+admit(Type, Req0, #{options := #{forwarded_allow_ips := Trusted} = Options} = Mount) ->
+    #{counters := Counters} = Mount,
+    {Told, Req} = hornbeam_forwarded:resolve(with_host(Req0), Trusted),
+    _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
     case hornbeam_admission:check(Type, Req, Options) of
-        ok -> ask(Type, Req, Env);
-        {refuse, Refusal} -> refuse(Refusal, Req, Counters)
+        ok ->
+            {ok, Told, Req};
+        {refuse, Refusal} ->
+            {Counter, Status, Sentence} = answer(Refusal),
+            hornbeam_counters:add(Counter, Counters),
+            {refuse, Status, Sentence}
     end.
 
 type(hornbeam_websocket_h) -> websocket;
@@ -40,24 +56,9 @@ authority(#{scheme := Scheme, host := Host, port := Port}) ->
         _ -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>
     end.
 
-as_the_client_sees_it(Req0, #{forwarded_allow_ips := Trusted}, Counters) ->
-    case hornbeam_forwarded:resolve(Req0, Trusted) of
-        {ignored, Req} ->
-            hornbeam_counters:add(forwarded_ignored, Counters),
-            Req;
-        {_, Req} ->
-            Req
-    end.
-
-refuse(bad_host, Req, Counters) ->
-    hornbeam_counters:add(host_refused, Counters),
-    {stop, hornbeam_response:refuse(400, <<"The Host header names no host.\n">>, Req)};
-refuse(unknown_host, Req, Counters) ->
-    hornbeam_counters:add(host_refused, Counters),
-    {stop, hornbeam_response:refuse(400, <<"This host is not served here.\n">>, Req)};
-refuse(foreign_origin, Req, Counters) ->
-    hornbeam_counters:add(origin_refused, Counters),
-    {stop, hornbeam_response:refuse(403, <<"Pages of this origin may not connect.\n">>, Req)}.
+answer(bad_host) -> {host_refused, 400, <<"The Host header names no host.\n">>};
+answer(unknown_host) -> {host_refused, 400, <<"This host is not served here.\n">>};
+answer(foreign_origin) -> {origin_refused, 403, <<"Pages of this origin may not connect.\n">>}.
 
 ask(_Type, Req, #{mount := #{options := #{on_connect := undefined}}} = Env) ->
     {ok, Req, Env};

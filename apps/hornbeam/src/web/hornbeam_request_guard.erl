@@ -131,13 +131,13 @@ terminate(StreamId, Reason, #state{next = Next} = State) ->
 
 %% A WebSocket has no next request.
 ended(switch_protocol, _State) ->
-    ok;
+    hornbeam_last_head:forget();
 ended(_Reason, #state{turn = none}) ->
     ok;
 ended(_Reason, #state{turn = Turn, socket = Socket, door = Door}) ->
-    case hornbeam_turn:ended(Turn) of
-        true -> hornbeam_doorkeeper:idle(Socket, Turn, Door);
-        false -> ok
+    case hornbeam_turn:ended(Socket, Turn) of
+        first_turn -> hornbeam_doorkeeper:watch(Socket, Turn, Door);
+        _ -> ok
     end.
 
 %% @private

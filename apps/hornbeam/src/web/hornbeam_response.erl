@@ -1,38 +1,42 @@
 %% How a response leaves: an app's, whole or in parts, or one of our own refusals.
 %%
-%% HTTP exchanges and WebSocket denials share it. It knows Cowboy; it knows no stream.
+%% As commands of a stream handler or, for a refusal, from a request process. It knows Cowboy; it
+%% knows no stream.
 -module(hornbeam_response).
 
--export([start/5, part/3, refuse/2, refuse/3, headers/2, raw/2, break/1, breaking/1, takeover/7]).
--export_type([progress/0]).
+-export([start/5, part/3, last/2, refusal/2, refusal/3, refuse/2, refuse/3, headers/2, raw/2]).
+-export([breaking/1, takeover/7]).
+-export_type([response/0]).
 
--type progress() :: {done | more, cowboy_req:req()}.
+-type response() :: {done | more, cowboy_stream:commands()}.
 
 %% @doc Begin an app's response with the first part of its body; the rest when `More'.
--spec start(100..999, [{binary(), binary()}], Body :: binary(), More :: boolean(),
-            cowboy_req:req()) -> progress().
-start(Status, AppHeaders, Body, More, Req0) ->
-    {Headers, Req} = hornbeam_headers:response(AppHeaders, Req0),
-    send(status(Status), Headers, Body, More, Req).
+-spec start(100..999, cowboy:http_headers(), Body :: binary(), More :: boolean(),
+            Method :: binary()) -> response().
+start(Status, Headers, Body, More, Method) ->
+    send(status(Status), dated(Headers), Body, More, Method).
 
-send(Status, Headers, _Body, _More, Req) when Status =:= 204; Status =:= 304 ->
-    {done, cowboy_req:reply(Status, Headers, <<>>, Req)};
-send(Status, Headers, Body, false, #{method := <<"HEAD">>} = Req) ->
-    {done, reply_to_head(Status, Headers, Body, Req)};
-send(Status, Headers, Body, false, Req) ->
-    {done, cowboy_req:reply(Status, Headers, Body, Req)};
-send(Status, Headers, Body, true, Req0) ->
-    Req = cowboy_req:stream_reply(Status, Headers, Req0),
-    {more, send_part(Body, nofin, Req)}.
+send(Status, Headers, _Body, _More, _Method) when Status =:= 204; Status =:= 304 ->
+    {done, [{response, Status, Headers, <<>>}]};
+send(Status, Headers, Body, false, <<"HEAD">>) ->
+    {done, [{response, Status, with_length(length_of_get(Headers, Body), Headers), <<>>}]};
+send(Status, Headers, Body, false, _Method) ->
+    {done, [{response, Status, with_length(byte_size(Body), Headers), Body}]};
+send(Status, Headers, Body, true, Method) ->
+    {more, [{headers, Status, Headers} | parts(Body, nofin, Method)]}.
 
-%% The announced length is that of the body which a GET would get; no file is read for a HEAD.
-reply_to_head(Status, Headers, Body, Req) ->
+dated(Headers) ->
+    maps:merge(#{<<"date">> => cowboy_clock:rfc1123()}, Headers).
+
+%% The announced length is that of the body which a GET would get.
+length_of_get(Headers, Body) ->
     case hornbeam_headers:content_length(Headers) of
-        {ok, Length} when Length > 0 ->
-            cowboy_req:reply(Status, Headers, {sendfile, 0, Length, "/dev/null"}, Req);
-        _ ->
-            cowboy_req:reply(Status, Headers, Body, Req)
+        {ok, Length} when Length > 0 -> Length;
+        _ -> byte_size(Body)
     end.
+
+with_length(Length, Headers) ->
+    Headers#{<<"content-length">> => integer_to_binary(Length)}.
 
 %% Cowboy has the reason phrases of the registered codes only.
 status(200) ->
@@ -45,16 +49,15 @@ status(Status) ->
         error:function_clause -> <<(integer_to_binary(Status))/binary, " Unknown">>
     end.
 
-%% @doc The next part of a body. Waits while the client's connection is behind.
--spec part(Body :: binary(), More :: boolean(), cowboy_req:req()) -> progress().
-part(Body, true, Req) -> {more, send_part(Body, nofin, Req)};
-part(Body, false, Req) -> {done, send_part(Body, fin, Req)}.
+%% @doc The next part of a body.
+-spec part(Body :: binary(), More :: boolean(), Method :: binary()) -> response().
+part(Body, true, Method) -> {more, parts(Body, nofin, Method)};
+part(Body, false, Method) -> {done, parts(Body, fin, Method)}.
 
-send_part(<<>>, nofin, Req) ->
-    Req;
-send_part(Body, IsFin, Req) ->
-    ok = cowboy_req:stream_body(Body, IsFin, Req),
-    Req.
+%% The answer to a HEAD has no body, however its length is said.
+parts(_Body, _IsFin, <<"HEAD">>) -> [];
+parts(<<>>, nofin, _Method) -> [];
+parts(Body, IsFin, _Method) -> [{data, IsFin, Body}].
 
 %% @doc An answer of our own, in the name of no app.
 -spec refuse(400..599, cowboy_req:req()) -> cowboy_req:req().
@@ -65,6 +68,21 @@ refuse(Status, Req) ->
 -spec refuse(400..599, Sentence :: binary(), cowboy_req:req()) -> cowboy_req:req().
 refuse(Status, Sentence, Req) ->
     cowboy_req:reply(Status, headers(Status, Sentence), Sentence, Req).
+
+%% @doc The same as commands of a stream handler.
+-spec refusal(400..599, IsLast :: boolean()) -> cowboy_stream:commands().
+refusal(Status, IsLast) ->
+    refusal(Status, sentence(Status), IsLast).
+
+-spec refusal(400..599, Sentence :: binary(), IsLast :: boolean()) -> cowboy_stream:commands().
+refusal(Status, Sentence, IsLast) ->
+    Headers = dated(last(IsLast, headers(Status, Sentence))),
+    [{response, Status, Headers, Sentence}].
+
+%% @doc The headers of a response after which its connection ends or, with false, need not end.
+-spec last(IsLast :: boolean(), cowboy:http_headers()) -> cowboy:http_headers().
+last(true, Headers) -> Headers#{<<"connection">> => <<"close">>};
+last(false, Headers) -> Headers.
 
 %% @doc The headers of an answer of our own, for who sends it without a request.
 -spec headers(400..599, Sentence :: binary()) -> cowboy:http_headers().
@@ -77,7 +95,7 @@ headers(Status, Sentence) ->
 %% @doc The bytes of an answer of our own that ends its connection.
 -spec raw(400..599, Sentence :: binary()) -> iodata().
 raw(Status, Sentence) ->
-    Headers = maps:to_list((headers(Status, Sentence))#{<<"connection">> => <<"close">>}),
+    Headers = maps:to_list(last(true, headers(Status, Sentence))),
     [cow_http:response(Status, 'HTTP/1.1', Headers), Sentence].
 
 more_headers(503) -> #{<<"retry-after">> => <<"1">>};
@@ -93,18 +111,8 @@ sentence(502) -> <<"The app's process ended before it answered.\n">>;
 sentence(503) -> <<"The server has no room for another connection now.\n">>;
 sentence(504) -> <<"The app did not answer in time.\n">>.
 
-%% @doc End a response that was begun so that the client sees that it is not whole: the
-%% connection (HTTP/1) or the stream (HTTP/2) is broken off. Never returns.
--spec break(cowboy_req:req()) -> no_return().
-break(#{version := 'HTTP/2'}) ->
-    exit({shutdown, broken_response});
-break(Req) ->
-    %% Cowboy ends a chunked body neatly when the request's process fails or the connection is
-    %% told to end: so the connection is handed over, to be closed.
-    _ = [cowboy_req:cast(Command, Req) || Command <- breaking(true)],
-    exit({shutdown, broken_response}).
-
-%% @doc The commands of a stream handler that break off what was begun, on HTTP/1 or HTTP/2.
+%% @doc Break off a response that was begun so that the client sees that it is not whole: on HTTP/1
+%% with the connection, which Cowboy would end neatly, and on HTTP/2 with the stream.
 -spec breaking(IsHttp1 :: boolean()) -> cowboy_stream:commands().
 breaking(true) -> [{switch_protocol, #{}, ?MODULE, broken}];
 breaking(false) -> [{internal_error, broken_response, 'The response was broken off.'}].

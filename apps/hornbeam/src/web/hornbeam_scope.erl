@@ -1,12 +1,17 @@
 %% From Cowboy's request to the scope that travels to the app. Pure.
 -module(hornbeam_scope).
 
--export([http/1, websocket/1]).
+-export([http/1, http/2, websocket/1]).
 
 %% @doc The scope of an HTTP request.
 -spec http(cowboy_req:req()) -> hornbeam_wire:scope().
 http(#{scheme := Scheme} = Req) ->
     scope(Scheme, Req).
+
+%% @doc The same with the rest of a scope of the same fields, client and server.
+-spec http(cowboy_req:req(), hornbeam_wire:packed_rest()) -> hornbeam_wire:scope().
+http(#{scheme := Scheme} = Req, Rest) ->
+    (line(Scheme, Req))#{rest => Rest}.
 
 %% @doc The scope of a WebSocket's handshake.
 -spec websocket(cowboy_req:req()) -> hornbeam_wire:scope().
@@ -15,11 +20,13 @@ websocket(#{scheme := <<"https">>} = Req) ->
 websocket(Req) ->
     scope(<<"ws">>, Req).
 
-scope(Scheme, #{version := Version, method := Method, path := Path, qs := Query, peer := Peer,
-                sock := Sock} = Req) ->
+scope(Scheme, #{peer := Peer, sock := Sock} = Req) ->
+    (line(Scheme, Req))#{headers => headers(Req), client => client(Peer), server => server(Sock),
+                         connect => maps:get(connect, Req, undefined)}.
+
+line(Scheme, #{version := Version, method := Method, path := Path, qs := Query}) ->
     #{http_version => version(Version), scheme => Scheme, method => Method, raw_path => Path,
-      query_string => Query, headers => headers(Req), client => client(Peer),
-      server => server(Sock), connect => maps:get(connect, Req, undefined)}.
+      query_string => Query}.
 
 version('HTTP/1.1') -> <<"1.1">>;
 version('HTTP/2') -> <<"2">>;

@@ -27,11 +27,11 @@
 -define(SLOW, 65536).
 -define(LOOK_AGAIN, 20).
 
-%% @doc Have a connection closed with 1001, because the server stops.
--spec go_away(pid()) -> ok.
-go_away(Connection) ->
-    Connection ! going_away,
-    ok.
+%% @doc Have a connection closed with 1001, because the server stops; whoever waits for the app's
+%% first answer gets a 503.
+-spec go_away(hornbeam_stream:owner()) -> ok.
+go_away(Owner) ->
+    hornbeam_stream:tell(Owner, going_away).
 
 %% @private
 -spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->

@@ -121,10 +121,10 @@ answered({ok, {accept, _, Subprotocol, Headers}}, _Frame, Req, Socket) ->
     accepted(with_headers(Subprotocol, Headers, Req), Socket);
 answered({ok, {close, _, _, _}}, _Frame, Req, Socket) ->
     refused(403, Req, Socket);
-answered({ok, {response_start, _, _, _, _, _} = Begun}, _Frame, Req, Socket) ->
-    #socket{stream = Stream, worker = Worker, mount = Mount} = Socket,
+answered({ok, {response_start, _, _, _, _, _}}, Frame, Req, Socket) ->
+    #socket{stream = Stream, worker = Worker} = Socket,
     erlang:demonitor(Worker, [flush]),
-    {ok, hornbeam_http_h:respond(Begun, Stream, last(Req), Mount), Mount};
+    hornbeam_exchange:serve(Stream, [Frame], Req);
 answered({ok, {ended, _, _, _, _}}, _Frame, Req, Socket) ->
     refused(500, Req, Socket);
 answered(Wrong, Frame, Req, #socket{stream = Stream} = Socket) ->

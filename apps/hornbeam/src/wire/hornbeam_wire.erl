@@ -31,11 +31,13 @@
     cancel/1,
     heartbeat/1,
     move/1,
-    reopen_websocket/5
+    reopen_websocket/5,
+    pack_rest/1
 ]).
 -export([new_buffer/0, frames/2, route/1, decode/1, args/1]).
 -export_type([
-    buffer/0, code/0, config/0, headers/0, message/0, reason/0, ref/0, scope/0, stream/0
+    buffer/0, code/0, config/0, headers/0, message/0, packed_rest/0, reason/0, ref/0, scope/0,
+    stream/0
 ]).
 
 %% The longest frame from Python, in bytes; and the longest of those that carry no payload.
@@ -70,11 +72,14 @@
     method := binary(),
     raw_path := binary(),
     query_string := binary(),
-    headers := headers(),
-    client := {Host :: binary(), inet:port_number()} | undefined,
-    server := {HostOrPath :: binary(), inet:port_number() | undefined} | undefined,
-    connect := map() | undefined
+    headers => headers(),
+    client => {Host :: binary(), inet:port_number()} | undefined,
+    server => {HostOrPath :: binary(), inet:port_number() | undefined} | undefined,
+    connect => map() | undefined,
+    rest => packed_rest()
 }.
+%% The last four, or `rest' in place of them: they are often those of the request before.
+-opaque packed_rest() :: binary().
 
 -type message() ::
     {hello, Version :: non_neg_integer(), About :: map()}
@@ -277,12 +282,8 @@ scope(#{
     scheme := Scheme,
     method := Method,
     raw_path := RawPath,
-    query_string := QueryString,
-    headers := Headers,
-    client := Client,
-    server := Server,
-    connect := Connect
-}) ->
+    query_string := QueryString
+} = Scope) ->
     [
         hornbeam_msgpack:array(9),
         text(HttpVersion),
@@ -290,6 +291,19 @@ scope(#{
         text(Method),
         bin(RawPath),
         bin(QueryString),
+        rest(Scope)
+    ].
+
+%% @doc Packs the rest of a scope, for others that have the same.
+-spec pack_rest(scope()) -> packed_rest().
+pack_rest(Scope) ->
+    iolist_to_binary(rest(Scope)).
+
+-spec rest(scope()) -> iodata().
+rest(#{rest := Packed}) ->
+    Packed;
+rest(#{headers := Headers, client := Client, server := Server, connect := Connect}) ->
+    [
         hornbeam_msgpack:array(length(Headers)),
         [[hornbeam_msgpack:array(2), bin(Name), bin(Value)] || {Name, Value} <- Headers],
         address(Client),

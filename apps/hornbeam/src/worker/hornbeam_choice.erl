@@ -4,28 +4,30 @@
 %% slow to turn gets a stream only when all are.
 -module(hornbeam_choice).
 
--export([take/3, least_loaded/1]).
+-export([take/2, least_loaded/1]).
 
-%% @doc Take a place on one of the workers for `Owner'; `none' when no worker has room.
--spec take([hornbeam_stream:handle()], Place :: reference(), Owner :: pid()) ->
-    {ok, hornbeam_stream:handle()} | none.
-take([], _Place, _Owner) ->
+-type take() :: fun((hornbeam_stream:handle()) -> {ok, hornbeam_stream:handle()} | full).
+
+%% @doc Take a place on one of the workers, by a function that tries to take one on the worker that
+%% it is given; `none' when no worker has room.
+-spec take([hornbeam_stream:handle()], take()) -> {ok, hornbeam_stream:handle()} | none.
+take([], _Take) ->
     none;
-take([Handle], Place, Owner) ->
-    first_with_room([Handle], Place, Owner);
-take(Handles, Place, Owner) ->
+take([Handle], Take) ->
+    first_with_room([Handle], Take);
+take(Handles, Take) ->
     Best = lists:min(ranked(Handles)),
-    case hornbeam_stream:take(handle(Best), Place, Owner) of
+    case Take(handle(Best)) of
         {ok, Taken} -> {ok, Taken};
-        full -> first_with_room(sorted(lists:delete(handle(Best), Handles)), Place, Owner)
+        full -> first_with_room(sorted(lists:delete(handle(Best), Handles)), Take)
     end.
 
-first_with_room([], _Place, _Owner) ->
+first_with_room([], _Take) ->
     none;
-first_with_room([Handle | Handles], Place, Owner) ->
-    case hornbeam_stream:take(Handle, Place, Owner) of
+first_with_room([Handle | Handles], Take) ->
+    case Take(Handle) of
         {ok, Taken} -> {ok, Taken};
-        full -> first_with_room(Handles, Place, Owner)
+        full -> first_with_room(Handles, Take)
     end.
 
 %% @doc The worker that would be chosen, for what takes no place: a call into the app.

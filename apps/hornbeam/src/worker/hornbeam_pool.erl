@@ -5,7 +5,7 @@
 -module(hornbeam_pool).
 
 -export([lookup/1, await_ready/1, options/1]).
--export([checkout/2, wait/1, forget/2, pick/1, find/2, owners/2, load/1]).
+-export([reserve/2, checkout/2, wait/1, forget/2, pick/1, find/2, owners/2, load/1]).
 -export([waiters/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/1, names/1]).
 -export_type([name/0]).
@@ -37,6 +37,34 @@ await_ready(Name) ->
 -spec options(pid()) -> hornbeam_config:options().
 options(Pool) ->
     gen_server:call(Pool, options).
+
+%% @doc Room for a stream that the calling process opens at once (see {@link
+%% hornbeam_stream:reserve/1}), on the worker that {@link checkout/2} would choose; none when it
+%% would have to be waited for, or there is none.
+-spec reserve(name(), Max :: pos_integer() | infinity) -> {ok, hornbeam_stream:handle()} | none.
+reserve(Name, Max) ->
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} -> reserve_within(Max, Row);
+        error -> none
+    end.
+
+reserve_within(Max, Row) ->
+    case not hornbeam_pool_row:is_waited_for(Row) andalso
+         hornbeam_choice:take(hornbeam_pool_row:handles(Row), fun hornbeam_stream:reserve/1) of
+        {ok, Handle} -> reserved_within(Max, Handle, Row);
+        _ -> none
+    end.
+
+reserved_within(infinity, Handle, _Row) ->
+    {ok, Handle};
+reserved_within(Max, Handle, Row) ->
+    case hornbeam_pool_row:in_progress(Row) =< Max of
+        true ->
+            {ok, Handle};
+        false ->
+            hornbeam_stream:release(Handle),
+            none
+    end.
 
 %% @doc A place on the ready worker with the least open streams, unless the pool has `Max' of
 %% them; to be used by {@link hornbeam_stream:open/3}.
@@ -71,9 +99,10 @@ still_within(_Max, Error, _Row) ->
     Error.
 
 take_or_wait(Row) ->
-    Handles = hornbeam_pool_row:handles(Row),
+    Place = make_ref(),
+    Take = fun(Handle) -> hornbeam_stream:take(Handle, Place, self()) end,
     case not hornbeam_pool_row:is_waited_for(Row) andalso
-         hornbeam_choice:take(Handles, make_ref(), self()) of
+         hornbeam_choice:take(hornbeam_pool_row:handles(Row), Take) of
         {ok, Handle} -> {ok, Handle};
         _ -> await(wait_for(hornbeam_pool_row:process(Row)))
     end.
@@ -134,8 +163,8 @@ find(Name, Worker) ->
         error -> {error, no_worker}
     end.
 
-%% @doc The processes that own streams of a kind in the pool.
--spec owners(hornbeam_stream:kind(), name()) -> [pid()].
+%% @doc The owners of streams of a kind in the pool.
+-spec owners(hornbeam_stream:kind(), name()) -> [hornbeam_stream:owner()].
 owners(Kind, Name) ->
     lists:append([Owners || {Worker, _} <- workers(Name),
                             {ok, Owners} <- [hornbeam_worker:owners(Kind, Worker)]]).

@@ -207,6 +207,9 @@ handle_info({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = S
     {Worker, Workers} = maps:take(Pid, Workers0),
     tell(down, seconds_since(Worker#worker.started_at), #{reason => Reason}, Worker),
     {noreply, down(Worker, Pid, Reason, published(State#state{workers = Workers}))};
+handle_info({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
+    hornbeam_worker_streams:inherited(Table),
+    {noreply, State};
 handle_info({restart, Place}, State) ->
     {noreply, restart(Place, State)};
 handle_info(check, State) ->

@@ -110,7 +110,7 @@ serve_all(Handles, #queue{waiters = Waiters} = Queue) ->
     end.
 
 serve_first({Number, #waiter{ref = Ref, pid = Pid} = Waiter}, Handles, Queue) ->
-    case hornbeam_choice:take(Handles, Ref, Pid) of
+    case hornbeam_choice:take(Handles, fun(Free) -> hornbeam_stream:take(Free, Ref, Pid) end) of
         {ok, Handle} ->
             answer(Ref, {ok, Handle}),
             serve_all(Handles, remove(Waiter, Number, Queue));

@@ -5,12 +5,15 @@
 -module(hornbeam_stream).
 
 -export([new_counts/0, handle/1, worker/1, load/1, started/1, ended/1]).
--export([take/3, give_back/1, want/1, close/1, rank/1, is_slow/1, slow/2, retires/1]).
+-export([take/3, give_back/1, reserve/1, release/1, want/1, close/1]).
+-export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
--export([open/3, open/4, reopen/2, move/1, hand_over/2, bind/1, closed/1, violated/3]).
+-export([open/3, open/4, open/5, reopen/2, move/1, hand_over/2, bind/1, take_over/2]).
+-export([closed/1, abandon/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
 -export([window/0, is_within_window/1, is_due/1, credit/3, take_credit/1]).
--export_type([handle/0, counts/0, stream/0, kind/0]).
+-export([tell/2, process/1]).
+-export_type([handle/0, counts/0, stream/0, kind/0, owner/0]).
 
 -record(handle, {
     worker :: pid(),
@@ -21,8 +24,8 @@
     counts :: counts(),
     %% who moves what a client has in Erlang from one worker to another
     adoption :: {Api :: module(), hornbeam_worker_events:events()},
-    %% the place that was taken, to open one stream on
-    place :: reference() | undefined
+    %% the place that was taken or reserved, to open one stream on
+    place :: reference() | reserved | undefined
 }).
 -opaque handle() :: #handle{}.
 %% What it takes to open streams on a worker.
@@ -36,6 +39,11 @@
 -opaque stream() :: #stream{}.
 
 -type kind() :: http | websocket.
+
+-type owner() :: pid() | {pid(), Part :: term()}.
+%% Who gets what is said on a stream: a process, or a part of what one does. A part gets each
+%% message as `{Owner, Message}', as {@link tell/2} sends it; it hears of the worker's end by
+%% `{worker_down, Number}', because the `DOWN' of a monitor would not say for which part it is.
 
 -opaque counts() :: atomics:atomics_ref().
 
@@ -105,13 +113,22 @@ ended(#handle{worker = Worker, pool = Pool, counts = Counts}) ->
 %% It is counted at once, so that two who come at the same time do not both get the last. The
 %% place lives until a stream is opened with the handle, it is given back, or the owner dies.
 -spec take(handle(), Place :: reference(), Owner :: pid()) -> {ok, handle()} | full.
-take(#handle{worker = Worker, counts = Counts, limit = Limit} = Handle, Place, Owner) ->
-    case reserve(atomics:get(Counts, ?OPEN), Limit, Counts) of
-        true ->
+take(#handle{worker = Worker} = Handle, Place, Owner) ->
+    case reserve(Handle) of
+        {ok, Reserved} ->
             Worker ! {place, Place, Owner},
-            {ok, Handle#handle{place = Place}};
-        false ->
+            {ok, Reserved#handle{place = Place}};
+        full ->
             full
+    end.
+
+%% @doc Count a stream that the calling process opens at once, unless the worker runs as many as
+%% it may. What is reserved must be used or released: nobody watches over it.
+-spec reserve(handle()) -> {ok, handle()} | full.
+reserve(#handle{counts = Counts, limit = Limit} = Handle) ->
+    case reserve(atomics:get(Counts, ?OPEN), Limit, Counts) of
+        true -> {ok, Handle#handle{place = reserved}};
+        false -> full
     end.
 
 reserve(Taken, Limit, Counts) when Taken < Limit, Taken < ?CLOSED ->
@@ -127,6 +144,11 @@ reserve(_Taken, _Limit, _Counts) ->
 give_back(#handle{worker = Worker, place = Place}) ->
     Worker ! {give_back, Place},
     ok.
+
+%% @doc Give up what was reserved with a handle.
+-spec release(handle()) -> ok.
+release(#handle{place = reserved} = Handle) ->
+    ended(Handle).
 
 %% @doc Have the pool told when a place comes free.
 -spec want(handle()) -> ok.
@@ -193,11 +215,19 @@ open(Handle, Kind, Op) ->
 %% @doc The same for a client that another process stands for: what the app binds to the
 %% connection lives as long as that process.
 -spec open(handle(), kind(), Client :: pid(), fun((pos_integer()) -> iodata())) -> stream().
-open(#handle{counts = Counts, place = Place} = Handle, Kind, Client, Op) ->
+open(Handle, Kind, Client, Op) ->
+    open(Handle, Kind, self(), Client, Op).
+
+%% @doc The same for an owner that may be a part of the calling process. With no process for its
+%% client, the worker makes one when the app binds something to the connection.
+-spec open(handle(), kind(), owner(), Client :: pid() | undefined,
+           fun((pos_integer()) -> iodata())) -> stream().
+open(#handle{counts = Counts, place = Place} = Handle, Kind, Owner, Client, Op) ->
     #handle{worker = Worker, writer = Writer} = Handle,
     Number = atomics:add_get(Counts, ?LAST, 1),
     Account = hornbeam_account:new(),
-    Worker ! {open, Place, Kind, Number, self(), Client, Account, Op(Number)},
+    %% It goes through two mailboxes: one binary is cheaper to copy than its many parts.
+    Worker ! {open, Place, Kind, Number, Owner, Client, Account, iolist_to_binary(Op(Number))},
     #stream{worker = Worker, writer = Writer, number = Number, account = Account}.
 
 %% @doc Open a stream for a WebSocket of the calling process that had another worker. `Op' makes
@@ -212,11 +242,12 @@ reopen(#handle{worker = Worker, adoption = {Api, Events}} = Handle, Op) ->
 move(#stream{number = Number} = Stream) ->
     write(Stream, hornbeam_wire:move(Number)).
 
-%% @doc Give a stream to another process. What Python says meanwhile waits until that process
-%% calls {@link bind/1}.
--spec hand_over(stream(), pid()) -> ok.
+%% @doc Give a stream to another owner. What Python says meanwhile waits until that one calls
+%% {@link bind/1} or {@link take_over/2}. The calling process gets `{handed_over, Number}', and no
+%% frame after that.
+-spec hand_over(stream(), owner()) -> ok.
 hand_over(#stream{worker = Worker, number = Number}, Owner) ->
-    Worker ! {hand_over, Number, Owner},
+    Worker ! {hand_over, Number, Owner, self()},
     ok.
 
 %% @doc Take a stream that was handed over to the calling process, and tell the app that its
@@ -225,6 +256,21 @@ hand_over(#stream{worker = Worker, number = Number}, Owner) ->
 bind(#stream{worker = Worker, number = Number} = Stream) ->
     Worker ! {bind, Number, self()},
     write(Stream, hornbeam_wire:accepted(Number)).
+
+%% @doc Take a stream that was handed over to `Owner', a part of the calling process.
+-spec take_over(stream(), owner()) -> ok.
+take_over(#stream{worker = Worker, number = Number}, Owner) ->
+    Worker ! {take_over, Number, Owner},
+    %% If it was told of the worker's end it did not know yet that this is its worker.
+    _ = [tell(Owner, {worker_down, Number}) || not is_process_alive(Worker)],
+    ok.
+
+%% @doc Say that the owner has no use for the stream any more, as its death would say: the app
+%% hears of it if it still runs.
+-spec abandon(stream()) -> ok.
+abandon(#stream{worker = Worker, number = Number}) ->
+    Worker ! {abandoned, Number},
+    ok.
 
 %% @doc Say that the owner has written the stream's `disconnect' itself.
 -spec closed(stream()) -> ok.
@@ -286,3 +332,17 @@ is_due({Bytes, Messages}) ->
 is_within_window({Bytes, Messages}) ->
     {AllBytes, AllMessages} = window(),
     Bytes =< AllBytes andalso Messages =< AllMessages.
+
+%% @doc Send a message to the owner of a stream.
+-spec tell(owner(), term()) -> ok.
+tell({Pid, _Part} = Owner, Message) ->
+    Pid ! {Owner, Message},
+    ok;
+tell(Pid, Message) ->
+    Pid ! Message,
+    ok.
+
+%% @doc The process that owns a stream, or of which its owner is a part.
+-spec process(owner()) -> pid().
+process({Pid, _Part}) -> Pid;
+process(Pid) -> Pid.

@@ -126,8 +126,8 @@ kill(Worker, Reason) ->
 describe(Worker) ->
     ask(Worker, describe).
 
-%% @doc The processes that own streams of a kind now; error when the worker has ended.
--spec owners(hornbeam_stream:kind(), pid()) -> {ok, [pid()]} | error.
+%% @doc The owners of streams of a kind now; error when the worker has ended.
+-spec owners(hornbeam_stream:kind(), pid()) -> {ok, [hornbeam_stream:owner()]} | error.
 owners(Kind, Worker) ->
     ask(Worker, {owners, Kind}).
 
@@ -154,7 +154,7 @@ init(#{python := Python, options := #{startup_timeout := Timeout} = Options} = S
             {stop, {shutdown, {port, Reason}}}
     end.
 
-new(Port, #{options := #{worker_hang_timeout := HangTimeout}} = Start) ->
+new(Port, #{pool := Pool, options := #{worker_hang_timeout := HangTimeout}} = Start) ->
     Counts = hornbeam_stream:new_counts(),
     Ops = hornbeam_worker_ops:new(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
@@ -163,7 +163,7 @@ new(Port, #{options := #{worker_hang_timeout := HangTimeout}} = Start) ->
           writer = Writer, handle = handle(Writer, Counts, Events, Start), events = Events,
           ops = Ops, log = hornbeam_worker_log:new(now_ms()),
           pulse = hornbeam_worker_pulse:new(HangTimeout),
-          buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(),
+          buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(Pool),
           started = erlang:monotonic_time(second)}.
 
 handle(Writer, Counts, Events, #{pool := Pool, api := Api, options := Options}) ->
@@ -239,12 +239,19 @@ in_any_state(info, {cancel, Call}, _State, Data) ->
     {keep_state, cancelled(Call, Data)};
 in_any_state(info, {{'DOWN', {call, Call}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
     {keep_state, cancelled(Call, Data)};
-in_any_state(info, {{'DOWN', Number}, Ref, process, _Pid, _Reason}, _State, Data) ->
-    {keep_state, owner_down(Number, Ref, Data)};
-in_any_state(info, {hand_over, Number, Owner}, _State, #data{streams = Streams} = Data) ->
+in_any_state(info, {{'DOWN', Number}, Ref, process, _Pid, _Reason}, _State,
+             #data{streams = Streams} = Data) ->
+    {keep_state, lost(Number, hornbeam_worker_streams:owner_down(Number, Ref, Streams), Data)};
+in_any_state(info, {hand_over, Number, Owner, From}, _State, #data{streams = Streams} = Data) ->
+    From ! {handed_over, Number},
     {keep_state, Data#data{streams = hornbeam_worker_streams:hand_over(Number, Owner, Streams)}};
 in_any_state(info, {bind, Number, Owner}, _State, Data) ->
     {keep_state, bound(Number, Owner, Data)};
+in_any_state(info, {take_over, Number, Owner}, _State, #data{streams = Streams} = Data) ->
+    Taken = hornbeam_worker_streams:take_over(Number, Owner, Streams),
+    {keep_state, settled(Data#data{streams = Taken})};
+in_any_state(info, {abandoned, Number}, _State, #data{streams = Streams} = Data) ->
+    {keep_state, lost(Number, hornbeam_worker_streams:abandoned(Number, Streams), Data)};
 in_any_state(info, {closed, Number}, _State, #data{streams = Streams} = Data) ->
     {keep_state, Data#data{streams = hornbeam_worker_streams:closed(Number, Streams)}};
 in_any_state(info, {violated, Reason, Frame}, _State, Data) ->
@@ -294,10 +301,10 @@ about(#data{about = About}) -> About.
 
 %% @private
 -spec terminate(term(), atom(), #data{}) -> ok.
-terminate(_Reason, _State, #data{os_pid = undefined}) ->
-    ok;
-terminate(_Reason, _State, #data{os_pid = OsPid}) ->
-    hornbeam_os_process:kill(OsPid).
+terminate(_Reason, _State, #data{streams = Streams, os_pid = OsPid}) ->
+    hornbeam_worker_streams:worker_down(Streams),
+    _ = [hornbeam_os_process:kill(OsPid) || OsPid =/= undefined],
+    ok.
 
 %% What Python says.
 
@@ -361,7 +368,7 @@ repay(Size, #data{unpaid = Unpaid} = Data) ->
     Data#data{unpaid = 0}.
 
 route_all([], State, Data) ->
-    {next_state, State, Data};
+    {next_state, State, settled(Data)};
 route_all([Frame | Frames], State, Data) ->
     case route(hornbeam_wire:route(Frame), Frame, State, Data) of
         {ok, Data1} -> route_all(Frames, State, Data1);
@@ -378,6 +385,11 @@ became_ready(Frames, #data{start = #{pool := Pool}, handle = Handle} = Data) ->
         Ended ->
             Ended
     end.
+
+settled(#data{streams = Streams0} = Data) ->
+    {Gone, Streams} = hornbeam_worker_streams:settle(Streams0),
+    _ = [disconnect(Number, Kind, Data) || {Number, Kind} <- Gone],
+    Data#data{streams = Streams}.
 
 route({Code, Number}, Frame, _State, #data{streams = Streams0} = Data)
         when Number > 0, Code >= ?RESPONSE_START, Code =< ?CLOSE;
@@ -522,7 +534,9 @@ answer({op, _, _, _, _} = Op, #data{ops = Ops} = Data) ->
         Room -> answer(Op, Room =:= full, Data)
     end.
 
-answer({op, Number, Ref, Op, Args}, IsCrowded, #data{start = #{api := Api}} = Data) ->
+answer({op, Number, Ref, Op, Args}, IsCrowded, #data{start = #{api := Api}} = Data0) ->
+    Streams = hornbeam_worker_streams:with_client(Number, Data0#data.streams),
+    Data = Data0#data{streams = Streams},
     case Api:handle_op(Op, Args, context(Number, Ref, IsCrowded, Data)) of
         {reply, Status, Packed} ->
             IsApart = Api:is_apart_from_messages(Op),
@@ -551,6 +565,8 @@ client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
 
 %% The streams.
 
+placed(reserved, Data) ->
+    Data;
 placed(undefined, #data{handle = Handle} = Data) ->
     hornbeam_stream:started(Handle),
     Data;
@@ -575,14 +591,14 @@ bound(Number, Owner, #data{streams = Streams0, retirement = Retirement} = Data) 
     _ = [Owner ! {retiring, Number, Reason} || {Reason, _} <- [Retirement]],
     Data#data{streams = hornbeam_worker_streams:bind(Number, Owner, Streams0)}.
 
-owner_down(Number, Ref, #data{streams = Streams0} = Data) ->
-    case hornbeam_worker_streams:owner_down(Number, Ref, Streams0) of
-        {gone, Kind, Streams} ->
-            write(hornbeam_wire:disconnect(Number, broken(Kind), <<>>), Data),
-            Data#data{streams = Streams};
-        {known, Streams} ->
-            Data#data{streams = Streams}
-    end.
+lost(Number, {gone, Kind, Streams}, Data) ->
+    disconnect(Number, Kind, Data),
+    Data#data{streams = Streams};
+lost(_Number, {known, Streams}, Data) ->
+    Data#data{streams = Streams}.
+
+disconnect(Number, Kind, Data) ->
+    write(hornbeam_wire:disconnect(Number, broken(Kind), <<>>), Data).
 
 broken(http) -> undefined;
 broken(websocket) -> 1006.

@@ -1,4 +1,4 @@
-%% The streams of one worker and the processes that own them.
+%% The streams of one worker and who owns them.
 %%
 %%              hand_over            bind
 %%   {open, P} ────────▶ {moving, P} ────▶ {open, P}
@@ -17,21 +17,29 @@
 %% else it says is an error, also to a stream whose owner is gone: Python follows its own order
 %% and spends its own credit, whatever it does not know yet. It monitors and sends; it knows
 %% neither the port nor, but for the last byte of a response's part, what a frame says.
+%%
+%% An owner that is a part of a process (hornbeam_stream:owner()) cannot monitor the worker. It
+%% stands in a table, which somebody inherits when the worker dies, and is told from there. A
+%% response that is all said is the last that it gets: then it is gone, as settle/1 tells.
 -module(hornbeam_worker_streams).
 
 -include("../wire/hornbeam_wire.hrl").
 
--export([new/0, open/4, open/6, hand_over/3, bind/3, owner_down/3, closed/2]).
--export([deliver/4, moved/3, ended/3]).
--export([owners/2, sockets/1, client/2, is_known/2]).
+-export([new/0, new/1, open/4, open/6, hand_over/3, bind/3, take_over/3]).
+-export([owner_down/3, abandoned/2, closed/2, deliver/4, moved/3, ended/3, settle/1]).
+-export([owners/2, sockets/1, client/2, with_client/2, is_known/2]).
+-export([worker_down/1, inherited/1]).
 -export_type([streams/0, client/0, fault/0]).
 
--type owner() :: {open, pid(), reference()}
-               | {moving, pid(), reference(), Waiting :: [binary()], Ended :: boolean()}
+-type owner() :: {open, hornbeam_stream:owner(), reference()}
+               | {moving, hornbeam_stream:owner(), reference(), Waiting :: [binary()],
+                  Ended :: boolean()}
                | gone.
 -record(entry, {
     kind :: hornbeam_stream:kind(),
-    client :: pid(),
+    client :: pid() | undefined,
+    %% the client's process was made here
+    stands_in = false :: boolean(),
     accepted = false :: boolean(),
     phase = asked :: phase(),
     account :: hornbeam_account:account(),
@@ -49,14 +57,37 @@
 
 -record(streams, {
     entries = #{} :: #{pos_integer() => #entry{}},
-    highest = 0 :: non_neg_integer()
+    highest = 0 :: non_neg_integer(),
+    %% parts of processes to which all was said since it was settled
+    served = [] :: [pos_integer()],
+    %% {Number, Owner} of the owners that are parts of processes
+    parts :: ets:table()
 }).
 -opaque streams() :: #streams{}.
 
-%% @doc No streams.
+%% @doc No streams, of a worker whose death is told to nobody.
 -spec new() -> streams().
 new() ->
-    #streams{}.
+    #streams{parts = ets:new(?MODULE, [])}.
+
+%% @doc No streams of the calling process. When it dies, `Heir' gets
+%% `{'ETS-TRANSFER', Table, Worker, inherited}' and calls {@link inherited/1}.
+-spec new(Heir :: pid()) -> streams().
+new(Heir) ->
+    #streams{parts = ets:new(?MODULE, [{heir, Heir, inherited}])}.
+
+%% @doc Tell the owners that cannot know it otherwise that the worker, the calling process, ends.
+-spec worker_down(streams()) -> ok.
+worker_down(#streams{parts = Parts}) ->
+    inherited(Parts).
+
+%% @doc Tell them in the name of a worker that is dead.
+-spec inherited(ets:table()) -> ok.
+inherited(Parts) ->
+    lists:foreach(fun({Number, Owner}) -> hornbeam_stream:tell(Owner, {worker_down, Number}) end,
+                  ets:tab2list(Parts)),
+    true = ets:delete(Parts),
+    ok.
 
 %% @doc Add a stream that `Owner' has opened; its death will come as
 %% `{{'DOWN', Number}, Ref, process, Pid, Reason}'.
@@ -66,23 +97,29 @@ open(Kind, Number, Owner, Streams) ->
 
 %% @doc The same, with another process that lives as long as the client's side, and with the
 %% account that the app's messages are paid from.
--spec open(hornbeam_stream:kind(), pos_integer(), pid(), Client :: pid(),
-           hornbeam_account:account(), streams()) -> streams().
+-spec open(hornbeam_stream:kind(), pos_integer(), hornbeam_stream:owner(),
+           Client :: pid() | undefined, hornbeam_account:account(), streams()) -> streams().
 open(Kind, Number, Owner, Client, Account, #streams{highest = Highest} = Streams) ->
     Entry = #entry{kind = Kind, client = Client, account = Account,
-                   owner = {open, Owner, watch(Number, Owner)}},
+                   owner = {open, Owner, watch(Number, Owner, Streams)}},
     put_entry(Number, Entry, Streams#streams{highest = max(Number, Highest)}).
 
-watch(Number, Owner) ->
-    erlang:monitor(process, Owner, [{tag, {'DOWN', Number}}]).
+watch(Number, {Pid, _Part} = Owner, #streams{parts = Parts}) ->
+    true = ets:insert(Parts, {Number, Owner}),
+    monitor_for(Number, Pid);
+watch(Number, Owner, _Streams) ->
+    monitor_for(Number, Owner).
 
-%% @doc Move an open stream to another process; frames wait until it binds.
--spec hand_over(pos_integer(), pid(), streams()) -> streams().
+monitor_for(Number, Pid) ->
+    erlang:monitor(process, Pid, [{tag, {'DOWN', Number}}]).
+
+%% @doc Move an open stream to another owner; frames wait until it binds or takes over.
+-spec hand_over(pos_integer(), hornbeam_stream:owner(), streams()) -> streams().
 hand_over(Number, Owner, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = {open, _, Ref}} = Entry ->
-            erlang:demonitor(Ref, [flush]),
-            Moving = {moving, Owner, watch(Number, Owner), [], false},
+        #entry{owner = {open, _, _} = Before} = Entry ->
+            forget(Number, Before, Streams),
+            Moving = {moving, Owner, watch(Number, Owner, Streams), [], false},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
         _ ->
             Streams
@@ -92,49 +129,66 @@ hand_over(Number, Owner, Streams) ->
 %% a WebSocket that is accepted.
 -spec bind(pos_integer(), pid(), streams()) -> streams().
 bind(Number, Owner, Streams) ->
+    moved_to(Owner, true, Number, Streams).
+
+%% @doc The new owner of a stream that is no open WebSocket is ready.
+-spec take_over(pos_integer(), hornbeam_stream:owner(), streams()) -> streams().
+take_over(Number, Owner, Streams) ->
+    moved_to(Owner, false, Number, Streams).
+
+moved_to(Owner, Accepted, Number, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {moving, Owner, Ref, Waiting, Ended}} = Entry ->
             lists:foreach(fun(Frame) -> send(Owner, Number, Frame) end, lists:reverse(Waiting)),
-            Bound = Entry#entry{accepted = true, owner = {open, Owner, Ref}},
+            Bound = Entry#entry{accepted = Accepted, owner = {open, Owner, Ref}},
             bound(Ended, Number, Bound, Streams);
         #entry{owner = {open, Owner, _}} = Entry ->
-            put_entry(Number, Entry#entry{accepted = true}, Streams);
+            put_entry(Number, Entry#entry{accepted = Accepted}, Streams);
         _ ->
             Streams
     end.
 
 bound(false, Number, Entry, Streams) ->
-    put_entry(Number, Entry, Streams);
-bound(true, Number, #entry{owner = Owner}, Streams) ->
-    remove(Number, Owner, Streams).
+    put_entry(Number, Entry, served_if_said(Number, Entry, Streams));
+bound(true, Number, Entry, Streams) ->
+    remove(Number, Entry, Streams).
 
 %% @doc A monitor says that an owner is dead. `{gone, Kind, _}' when the app is to be told.
 -spec owner_down(pos_integer(), reference(), streams()) ->
     {gone, hornbeam_stream:kind(), streams()} | {known, streams()}.
 owner_down(Number, Ref, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = {moving, _, Ref, _, true} = Owner} ->
-            {known, remove(Number, Owner, Streams)};
-        #entry{kind = Kind, owner = {moving, _, Ref, _, false}} ->
-            {gone, Kind, gone(Number, Streams)};
-        #entry{kind = Kind, owner = {open, _, Ref}} ->
-            {gone, Kind, gone(Number, Streams)};
+        #entry{owner = Owner} = Entry when Owner =/= gone, element(3, Owner) =:= Ref ->
+            lost(Number, Entry, Streams);
+        _ ->
+            {known, Streams}
+    end.
+
+%% @doc The same, of an owner that says so itself.
+-spec abandoned(pos_integer(), streams()) ->
+    {gone, hornbeam_stream:kind(), streams()} | {known, streams()}.
+abandoned(Number, Streams) ->
+    case entry(Number, Streams) of
+        #entry{owner = Owner} = Entry when Owner =/= gone -> lost(Number, Entry, Streams);
         _ -> {known, Streams}
     end.
+
+lost(Number, #entry{owner = {moving, _, _, _, true}} = Entry, Streams) ->
+    {known, remove(Number, Entry, Streams)};
+lost(Number, #entry{kind = Kind} = Entry, Streams) ->
+    {gone, Kind, gone(Number, Entry, Streams)}.
 
 %% @doc The owner has told the app itself that it is gone.
 -spec closed(pos_integer(), streams()) -> streams().
 closed(Number, Streams) ->
-    gone(Number, Streams).
-
-gone(Number, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = Owner} = Entry ->
-            forget(Owner),
-            put_entry(Number, Entry#entry{owner = gone}, Streams);
-        none ->
-            Streams
+        #entry{} = Entry -> gone(Number, Entry, Streams);
+        none -> Streams
     end.
+
+gone(Number, #entry{owner = Owner} = Entry, Streams) ->
+    forget(Number, Owner, Streams),
+    put_entry(Number, dismiss(Entry#entry{owner = gone}), Streams).
 
 %% @doc Send a frame to the owner of its stream; dropped when the owner is gone.
 -spec deliver(pos_integer(), Code :: byte(), Frame :: binary(), streams()) ->
@@ -176,12 +230,29 @@ in_phase(Phase, Entry) -> Entry#entry{phase = Phase}.
 
 paid(overspent, _Number, _Frame, _Entry, _Before, _Streams) ->
     {error, overspent};
-paid(ok, Number, Frame, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _, Streams) ->
-    Moving = {moving, Owner, Ref, [Frame | Waiting], false},
-    {ok, put_entry(Number, Entry#entry{owner = Moving}, Streams)};
 paid(ok, Number, Frame, Entry, Before, Streams) ->
-    _ = [send(Owner, Number, Frame) || {open, Owner, _} <- [Entry#entry.owner]],
-    {ok, put_changed(Number, Entry, Before, Streams)}.
+    Said = said_to_owner(Number, Frame, Entry, Before),
+    {ok, put_changed(Number, Said, Before, served_if_said(Number, Said, Before, Streams))}.
+
+served_if_said(_Number, _Entry, #entry{phase = said}, Streams) -> Streams;
+served_if_said(Number, Entry, _Before, Streams) -> served_if_said(Number, Entry, Streams).
+
+served_if_said(Number, #entry{phase = said, owner = {open, {_, _}, _}}, Streams) ->
+    Streams#streams{served = [Number | Streams#streams.served]};
+served_if_said(_Number, _Entry, Streams) ->
+    Streams.
+
+%% A frame goes to the owner or waits for the next one.
+said_to_owner(_Number, _Frame, #entry{owner = gone} = Entry, _Before) ->
+    Entry;
+said_to_owner(_Number, _Frame, #entry{owner = Owner} = Entry, #entry{phase = said})
+        when is_tuple(element(2, Owner)) ->
+    Entry;
+said_to_owner(Number, Frame, #entry{owner = {open, Owner, _}} = Entry, _Before) ->
+    send(Owner, Number, Frame),
+    Entry;
+said_to_owner(_Number, Frame, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _) ->
+    Entry#entry{owner = {moving, Owner, Ref, [Frame | Waiting], false}}.
 
 %% Most messages change nothing.
 put_changed(_Number, Entry, Entry, Streams) -> Streams;
@@ -191,7 +262,7 @@ put_changed(Number, Entry, _Before, Streams) -> put_entry(Number, Entry, Streams
 -spec moved(pos_integer(), Frame :: binary(), streams()) -> {ok, streams()} | {error, fault()}.
 moved(Number, Frame, Streams0) ->
     case deliver(Number, ?MOVED, Frame, Streams0) of
-        {ok, Streams} -> {ok, gone(Number, Streams)};
+        {ok, Streams} -> {ok, closed(Number, Streams)};
         {error, _} = Error -> Error
     end.
 
@@ -199,16 +270,31 @@ moved(Number, Frame, Streams0) ->
 -spec ended(pos_integer(), Frame :: binary(), streams()) -> {ok, streams()} | {error, fault()}.
 ended(Number, Frame, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry ->
-            Moving = {moving, Owner, Ref, [Frame | Waiting], true},
-            {ok, put_entry(Number, Entry#entry{owner = Moving}, Streams)};
-        #entry{owner = {open, Pid, _} = Owner} ->
-            send(Pid, Number, Frame),
-            {ok, remove(Number, Owner, Streams)};
-        #entry{owner = gone} ->
-            {ok, remove(Number, gone, Streams)};
-        _ ->
+        #entry{owner = {moving, _, _, _, true}} ->
+            over(Number, Streams);
+        #entry{} = Entry ->
+            {ok, over(Number, said_to_owner(Number, Frame, Entry, Entry), Streams)};
+        none ->
             over(Number, Streams)
+    end.
+
+over(Number, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, Streams) ->
+    put_entry(Number, Entry#entry{owner = {moving, Owner, Ref, Waiting, true}}, Streams);
+over(Number, Entry, Streams) ->
+    remove(Number, Entry, Streams).
+
+%% @doc What has been said is routed: the streams whose owners have got a whole response, and that
+%% the app has not ended, are told as by {@link abandoned/2}.
+-spec settle(streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
+settle(#streams{served = []} = Streams) ->
+    {[], Streams};
+settle(#streams{served = Served} = Streams) ->
+    lists:foldl(fun settle/2, {[], Streams#streams{served = []}}, Served).
+
+settle(Number, {Gone, Streams0}) ->
+    case abandoned(Number, Streams0) of
+        {gone, Kind, Streams} -> {[{Number, Kind} | Gone], Streams};
+        {known, Streams} -> {Gone, Streams}
     end.
 
 over(Number, Streams) ->
@@ -223,8 +309,8 @@ over(Number, Streams) ->
 is_known(Number, #streams{highest = Highest}) ->
     Number =< Highest.
 
-%% @doc The processes that own streams of a kind.
--spec owners(hornbeam_stream:kind(), streams()) -> [pid()].
+%% @doc The owners of streams of a kind.
+-spec owners(hornbeam_stream:kind(), streams()) -> [hornbeam_stream:owner()].
 owners(Kind, #streams{entries = Entries}) ->
     [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
                           Owner =/= gone].
@@ -245,12 +331,39 @@ client(Number, Streams) ->
         none -> gone
     end.
 
-send(Owner, Number, Frame) ->
-    Owner ! {stream, Number, Frame},
-    ok.
+%% @doc Make sure that a stream that is not over has a process for its client's side.
+-spec with_client(non_neg_integer(), streams()) -> streams().
+with_client(Number, Streams) ->
+    case entry(Number, Streams) of
+        #entry{client = undefined, owner = Owner} = Entry when Owner =/= gone ->
+            Worker = self(),
+            Client = spawn(fun() -> stand_in(erlang:monitor(process, Worker)) end),
+            put_entry(Number, Entry#entry{client = Client, stands_in = true}, Streams);
+        _ ->
+            Streams
+    end.
 
-forget(gone) -> true;
-forget(Owner) -> erlang:demonitor(element(3, Owner), [flush]).
+stand_in(Worker) ->
+    receive
+        dismissed -> ok;
+        {'DOWN', Worker, process, _, _} -> ok
+    end.
+
+dismiss(#entry{stands_in = true, client = Client} = Entry) ->
+    Client ! dismissed,
+    Entry#entry{stands_in = false};
+dismiss(Entry) ->
+    Entry.
+
+send(Owner, Number, Frame) ->
+    hornbeam_stream:tell(Owner, {stream, Number, Frame}).
+
+forget(_Number, gone, _Streams) ->
+    ok;
+forget(Number, Owner, #streams{parts = Parts}) ->
+    true = erlang:demonitor(element(3, Owner), [flush]),
+    _ = [ets:delete(Parts, Number) || is_tuple(element(2, Owner))],
+    ok.
 
 entry(Number, #streams{entries = Entries}) ->
     maps:get(Number, Entries, none).
@@ -258,6 +371,7 @@ entry(Number, #streams{entries = Entries}) ->
 put_entry(Number, Entry, #streams{entries = Entries} = Streams) ->
     Streams#streams{entries = Entries#{Number => Entry}}.
 
-remove(Number, Owner, #streams{entries = Entries} = Streams) ->
-    forget(Owner),
+remove(Number, #entry{owner = Owner} = Entry, #streams{entries = Entries} = Streams) ->
+    forget(Number, Owner, Streams),
+    _ = dismiss(Entry),
     Streams#streams{entries = maps:remove(Number, Entries)}.
