@@ -316,6 +316,20 @@ def test_a_disconnect_is_told_to_an_app_that_waits(server, key):
     assert journal(server, key, 2) == ["waiting", "http.disconnect"]
 
 
+@pytest.mark.parametrize("handler", ["waits", "floods"])
+def test_a_connection_that_is_killed_in_the_node_is_told_to_the_app(serve, key, handler):
+    """Whether the app has begun its response or not."""
+    server = serve("exchanges:application", fresh=True)
+    with RawHTTP(server) as raw:
+        raw.request("GET", f"/{handler}?{key}")
+        if handler == "waits":
+            eventually(lambda: server.workers()[0]["streams"] == 1)
+        else:
+            raw.head()
+        server.node.eval("[exit(Pid, kill) || Pid <- ranch:procs(hornbeam, connections)]")
+    eventually(lambda: journal(server, key)[-1] == "http.disconnect")
+
+
 def test_a_disconnect_follows_the_end_of_the_response(raw, server, key):
     raw.request("GET", f"/after_the_end?{key}")
     assert raw.response().body == b"done"

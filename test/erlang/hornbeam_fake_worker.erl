@@ -22,13 +22,16 @@ start(App) ->
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer),
     Handle = hornbeam_stream:handle(#{worker => Pid, writer => Writer, pool => self(),
-                                      limit => infinity, adoption => {hornbeam_api, Events},
+                                      parts => parts(), limit => infinity,
+                                      adoption => {hornbeam_api, Events},
                                       counts => hornbeam_stream:new_counts()}),
     #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.
 
 stop(#worker{pid = Pid, writer = Writer}) ->
     hornbeam_eventually:dead(Pid),
     hornbeam_eventually:dead(Writer).
+
+parts() -> hornbeam_worker_streams:parts(hornbeam_worker_streams:new()).
 
 handle(#worker{handle = Handle}) -> Handle.
 pid(#worker{pid = Pid}) -> Pid.

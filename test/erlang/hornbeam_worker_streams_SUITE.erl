@@ -18,7 +18,9 @@ all() ->
      a_part_is_told_of_an_app_that_ends_too_early, what_a_part_was_said_waits_until_it_takes_over,
      an_app_that_goes_on_after_its_response_is_told_of_the_end,
      the_app_is_told_once_that_a_part_has_no_use_for_a_stream,
-     parts_hear_of_the_worker_however_it_ends, a_client_is_made_when_it_is_asked_for].
+     parts_hear_of_the_worker_however_it_ends, a_client_is_made_when_it_is_asked_for,
+     a_part_is_listed_and_known_before_the_app_says_anything,
+     the_app_hears_of_a_process_that_died_without_a_word].
 
 frames_reach_the_owner(_Config) ->
     {ok, _} = say(accept, opened()),
@@ -214,13 +216,43 @@ a_client_is_made_when_it_is_asked_for(_Config) ->
     ?assertEqual(gone, hornbeam_worker_streams:client(1, Settled)),
     ?assertEqual(Settled, hornbeam_worker_streams:with_client(1, Settled)).
 
+a_part_is_listed_and_known_before_the_app_says_anything(_Config) ->
+    Streams = opened_by_part(),
+    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Streams)),
+    ?assertEqual([], hornbeam_worker_streams:owners(websocket, Streams)),
+    ?assert(hornbeam_worker_streams:is_known(1, Streams)),
+    Begun = said([start], Streams),
+    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Begun)),
+    {ok, Ended} = ended(said([last_part], Begun)),
+    ?assertEqual([], hornbeam_worker_streams:owners(http, Ended)),
+    ?assert(hornbeam_worker_streams:is_known(1, Ended)),
+    ?assertEqual({error, stream_is_over}, say(credit, Ended)),
+    Dead = hornbeam_worker_streams:parts(Ended),
+    hornbeam_worker_streams:worker_down(Ended),
+    ?assertNot(hornbeam_worker_streams:enter(2, http, part(), hornbeam_account:new(), Dead)).
+
+the_app_hears_of_a_process_that_died_without_a_word(_Config) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> ok end),
+    receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
+    Silent = opened_by({Pid, a_part}, 1, opened_by(part(), 2, hornbeam_worker_streams:new())),
+    {[{1, http}], Told} = hornbeam_worker_streams:process_down(Pid, Silent),
+    ?assertEqual({[], Told}, hornbeam_worker_streams:process_down(Pid, Told)),
+    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Told)),
+    %% Once the app has said something, a monitor tells it.
+    Said = said([start], opened_by({Pid, a_part}, 1, hornbeam_worker_streams:new())),
+    ?assertEqual({[], Said}, hornbeam_worker_streams:process_down(Pid, Said)),
+    Ref = receive {{'DOWN', 1}, Down, process, Pid, noproc} -> Down end,
+    ?assertMatch({gone, http, _}, hornbeam_worker_streams:owner_down(1, Ref, Said)).
+
 part() -> {self(), a_part}.
 
 opened_by_part() ->
     opened_by(part(), 1, hornbeam_worker_streams:new()).
 
 opened_by(Part, Number, Streams) ->
-    hornbeam_worker_streams:open(http, Number, Part, undefined, hornbeam_account:new(), Streams).
+    Parts = hornbeam_worker_streams:parts(Streams),
+    true = hornbeam_worker_streams:enter(Number, http, Part, hornbeam_account:new(), Parts),
+    Streams.
 
 messages_of_part() ->
     Part = part(),

@@ -15,7 +15,7 @@
 
 -export([start_listener/3, stop_listener/1, set_options/2]).
 -export([start_link/3, start_link/4, init/3]).
--export([details/3, unsent/1, received/1, linger/1, abandon/1]).
+-export([has_ended_exchanges/1, details/3, unsent/1, received/1, linger/1, abandon/1]).
 -export_type([socket/0, options/0]).
 
 %% Cowboy 2.8 passes undefined where its own contract wants proxy information.
@@ -186,6 +186,13 @@ failed(true, Reason, _Stacktrace, #{counters := Counters}) ->
     exit({shutdown, unparsable_request});
 failed(false, Reason, Stacktrace, _Mount) ->
     erlang:raise(error, Reason, Stacktrace).
+
+%% @doc Whether the exchanges of a connection that has ended so have been told. Cowboy tells them as
+%% long as it is asked to end.
+-spec has_ended_exchanges(Reason :: term()) -> boolean().
+has_ended_exchanges({shutdown, unparsable_request}) -> false;
+has_ended_exchanges({shutdown, _Why}) -> true;
+has_ended_exchanges(Reason) -> Reason =:= normal orelse Reason =:= shutdown.
 
 %% The parser, or what it called.
 is_parsing(Stacktrace) ->

@@ -23,6 +23,7 @@
 
 -record(state, {
     door :: door(),
+    pool :: hornbeam_pool:name(),
     keepalive_timeout :: pos_integer(),
     header_timeout :: pos_integer(),
     pause :: pos_integer(),
@@ -90,11 +91,11 @@ watch(Socket, Turn, #door{watched = Table}) ->
 
 %% @private
 -spec init(hornbeam_mounts:mount()) -> {ok, #state{}}.
-init(#{options := Options, counters := Counters}) ->
+init(#{pool := Pool, options := Options, counters := Counters}) ->
     #{max_connections := Max, keepalive_timeout := Keepalive, header_timeout := Header} = Options,
     Table = ets:new(?MODULE, [public, {keypos, #watched.connection}, {write_concurrency, true}]),
     Door = #door{keeper = self(), counts = atomics:new(2, []), watched = Table, max = Max},
-    State = #state{door = Door, keepalive_timeout = Keepalive, header_timeout = Header,
+    State = #state{door = Door, pool = Pool, keepalive_timeout = Keepalive, header_timeout = Header,
                    counters = Counters,
                    pause = max(?OFTEN, min(?SELDOM, min(Keepalive, Header) div 4))},
     look_later(State),
@@ -119,7 +120,10 @@ handle_cast(_Request, State) ->
 handle_info({entered, Connection, Place}, State) ->
     _ = erlang:monitor(process, Connection, [{tag, {out, Place}}]),
     {noreply, State};
-handle_info({{out, Place}, _Ref, process, Connection, _Reason}, #state{door = Door} = State) ->
+handle_info({{out, Place}, _Ref, process, Connection, Reason}, State) ->
+    #state{door = Door, pool = Pool} = State,
+    _ = [hornbeam_pool:process_down(Connection, Pool)
+         || not hornbeam_connection:has_ended_exchanges(Reason)],
     ok = atomics:sub(Door#door.counts, Place, 1),
     true = ets:delete(Door#door.watched, Connection),
     {noreply, State};

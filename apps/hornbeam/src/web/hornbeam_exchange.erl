@@ -142,7 +142,7 @@ admitted({refuse, _, _} = Refused, _Known) ->
 
 open(Handle, Scope, #exchange{id = Id, mount = #{counters := Counters}} = Exchange) ->
     {IsFin, Body} = first_part(Exchange),
-    Stream = hornbeam_stream:open(Handle, http, Id, undefined, fun(Number) ->
+    Stream = hornbeam_stream:open_part(Handle, http, Id, fun(Number) ->
         hornbeam_wire:open_http(Number, Scope, Body, IsFin =:= nofin)
     end),
     hornbeam_counters:add(http_requests, Counters),

@@ -6,7 +6,7 @@
 
 -export([lookup/1, await_ready/1, options/1]).
 -export([reserve/2, checkout/2, wait/1, forget/2, pick/1, find/2, owners/2, load/1]).
--export([waiters/1, turn_away/1]).
+-export([process_down/2, waiters/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/1, names/1]).
 -export_type([name/0]).
 
@@ -168,6 +168,13 @@ find(Name, Worker) ->
 owners(Kind, Name) ->
     lists:append([Owners || {Worker, _} <- workers(Name),
                             {ok, Owners} <- [hornbeam_worker:owners(Kind, Worker)]]).
+
+%% @doc Tell the workers that a process has died of which parts may own streams, and has not said
+%% so itself.
+-spec process_down(pid(), name()) -> ok.
+process_down(Pid, Name) ->
+    _ = [gen_server:cast(Pool, {process_down, Pid}) || {ok, Pool} <- [lookup(Name)]],
+    ok.
 
 %% @doc The processes that wait for a place.
 -spec waiters(name()) -> [pid()].

@@ -184,6 +184,10 @@ history(#place{restarts = Restarts, last_end = LastEnd}) ->
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(turn_away, #state{queue = Queue} = State) ->
     {noreply, State#state{queue = hornbeam_pool_queue:abandon(Queue)}};
+handle_cast({process_down, Pid}, #state{workers = Workers} = State) ->
+    lists:foreach(fun(Worker) -> hornbeam_worker:process_down(Pid, Worker) end,
+                  maps:keys(Workers)),
+    {noreply, State};
 handle_cast(_Request, State) ->
     {noreply, State}.
 

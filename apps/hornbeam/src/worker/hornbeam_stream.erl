@@ -8,7 +8,7 @@
 -export([take/3, give_back/1, reserve/1, release/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
--export([open/3, open/4, open/5, reopen/2, move/1, hand_over/2, bind/1, take_over/2]).
+-export([open/3, open/4, open_part/4, reopen/2, move/1, hand_over/2, bind/1, take_over/2]).
 -export([closed/1, abandon/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
 -export([window/0, is_within_window/1, is_due/1, credit/3, take_credit/1]).
@@ -22,6 +22,8 @@
     %% how many streams the worker runs at once
     limit :: pos_integer() | infinity,
     counts :: counts(),
+    %% where owners enter themselves that are parts of processes
+    parts :: hornbeam_worker_streams:parts(),
     %% who moves what a client has in Erlang from one worker to another
     adoption :: {Api :: module(), hornbeam_worker_events:events()},
     %% the place that was taken or reserved, to open one stream on
@@ -71,11 +73,12 @@ new_counts() ->
 %% @doc The handle of a worker and its writer, which tells its pool of room.
 -spec handle(#{worker := pid(), writer := pid(), pool := pid(),
                limit := pos_integer() | infinity, counts := counts(),
+               parts := hornbeam_worker_streams:parts(),
                adoption := {Api :: module(), hornbeam_worker_events:events()}}) -> handle().
 handle(#{worker := Worker, writer := Writer, pool := Pool, limit := Limit, counts := Counts,
-         adoption := Adoption}) ->
+         parts := Parts, adoption := Adoption}) ->
     #handle{worker = Worker, writer = Writer, pool = Pool, limit = Limit, counts = Counts,
-            adoption = Adoption}.
+            parts = Parts, adoption = Adoption}.
 
 %% @doc The process behind a handle.
 -spec worker(handle()) -> pid().
@@ -215,20 +218,32 @@ open(Handle, Kind, Op) ->
 %% @doc The same for a client that another process stands for: what the app binds to the
 %% connection lives as long as that process.
 -spec open(handle(), kind(), Client :: pid(), fun((pos_integer()) -> iodata())) -> stream().
-open(Handle, Kind, Client, Op) ->
-    open(Handle, Kind, self(), Client, Op).
+open(#handle{place = Place} = Handle, Kind, Client, Op) ->
+    #stream{worker = Worker, number = Number, account = Account} = Stream = new(Handle),
+    Worker ! {open, Place, Kind, Number, self(), Client, Account, Op(Number)},
+    Stream.
 
-%% @doc The same for an owner that may be a part of the calling process. With no process for its
-%% client, the worker makes one when the app binds something to the connection.
--spec open(handle(), kind(), owner(), Client :: pid() | undefined,
-           fun((pos_integer()) -> iodata())) -> stream().
-open(#handle{counts = Counts, place = Place} = Handle, Kind, Owner, Client, Op) ->
-    #handle{worker = Worker, writer = Writer} = Handle,
-    Number = atomics:add_get(Counts, ?LAST, 1),
-    Account = hornbeam_account:new(),
-    %% It goes through two mailboxes: one binary is cheaper to copy than its many parts.
-    Worker ! {open, Place, Kind, Number, Owner, Client, Account, iolist_to_binary(Op(Number))},
-    #stream{worker = Worker, writer = Writer, number = Number, account = Account}.
+new(#handle{worker = Worker, writer = Writer, counts = Counts}) ->
+    #stream{worker = Worker, writer = Writer, number = atomics:add_get(Counts, ?LAST, 1),
+            account = hornbeam_account:new()}.
+
+%% @doc Open a stream with what was reserved, for an owner that is a part of the calling process.
+%% No process stands for its client; the worker makes one when the app asks for it.
+-spec open_part(handle(), kind(), owner(), fun((pos_integer()) -> iodata())) -> stream().
+open_part(#handle{place = reserved, parts = Parts} = Handle, Kind, Owner, Op) ->
+    #stream{worker = Worker, number = Number, account = Account} = Stream = new(Handle),
+    %% It waits in the writer's mailbox: one binary is cheaper to copy than its many parts.
+    Opening = iolist_to_binary(Op(Number)),
+    IsEntered = hornbeam_worker_streams:enter(Number, Kind, Owner, Account, Parts)
+        andalso is_process_alive(Worker),
+    opened(IsEntered, Opening, Owner, Stream).
+
+opened(true, Opening, _Owner, Stream) ->
+    write(Stream, Opening),
+    Stream;
+opened(false, _Opening, Owner, #stream{number = Number} = Stream) ->
+    tell(Owner, {worker_down, Number}),
+    Stream.
 
 %% @doc Open a stream for a WebSocket of the calling process that had another worker. `Op' makes
 %% the opening op from its number and the topics that came with the client.

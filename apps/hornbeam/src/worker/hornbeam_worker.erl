@@ -27,7 +27,7 @@
 -include_lib("kernel/include/logger.hrl").
 -include("../wire/hornbeam_wire.hrl").
 
--export([start_link/1, stop/2, retire/4, kill/2, describe/1, owners/2]).
+-export([start_link/1, stop/2, retire/4, kill/2, describe/1, owners/2, process_down/2]).
 -export([init/1, callback_mode/0, starting/3, ready/3, retiring/3, draining/3,
          terminate/3]).
 -export_type([start/0, retirement/0]).
@@ -126,6 +126,12 @@ kill(Worker, Reason) ->
 describe(Worker) ->
     ask(Worker, describe).
 
+%% @doc Tell that a process has died of which parts may own streams, and has not said so itself.
+-spec process_down(pid(), Worker :: pid()) -> ok.
+process_down(Pid, Worker) ->
+    Worker ! {process_down, Pid},
+    ok.
+
 %% @doc The owners of streams of a kind now; error when the worker has ended.
 -spec owners(hornbeam_stream:kind(), pid()) -> {ok, [hornbeam_stream:owner()]} | error.
 owners(Kind, Worker) ->
@@ -159,17 +165,19 @@ new(Port, #{pool := Pool, options := #{worker_hang_timeout := HangTimeout}} = St
     Ops = hornbeam_worker_ops:new(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     Events = hornbeam_worker_events:new(Writer),
+    Streams = hornbeam_worker_streams:new(Pool),
+    Parts = hornbeam_worker_streams:parts(Streams),
     #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
-          writer = Writer, handle = handle(Writer, Counts, Events, Start), events = Events,
+          writer = Writer, handle = handle(Writer, Counts, Parts, Events, Start), events = Events,
           ops = Ops, log = hornbeam_worker_log:new(now_ms()),
           pulse = hornbeam_worker_pulse:new(HangTimeout),
-          buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(Pool),
+          buffer = hornbeam_wire:new_buffer(), streams = Streams,
           started = erlang:monotonic_time(second)}.
 
-handle(Writer, Counts, Events, #{pool := Pool, api := Api, options := Options}) ->
+handle(Writer, Counts, Parts, Events, #{pool := Pool, api := Api, options := Options}) ->
     hornbeam_stream:handle(#{worker => self(), writer => Writer, pool => Pool,
                              limit => maps:get(worker_connections, Options), counts => Counts,
-                             adoption => {Api, Events}}).
+                             parts => Parts, adoption => {Api, Events}}).
 
 %% @private
 -spec starting(gen_statem:event_type(), term(), #data{}) ->
@@ -252,6 +260,8 @@ in_any_state(info, {take_over, Number, Owner}, _State, #data{streams = Streams} 
     {keep_state, settled(Data#data{streams = Taken})};
 in_any_state(info, {abandoned, Number}, _State, #data{streams = Streams} = Data) ->
     {keep_state, lost(Number, hornbeam_worker_streams:abandoned(Number, Streams), Data)};
+in_any_state(info, {process_down, Pid}, _State, #data{streams = Streams} = Data) ->
+    {keep_state, all_lost(hornbeam_worker_streams:process_down(Pid, Streams), Data)};
 in_any_state(info, {closed, Number}, _State, #data{streams = Streams} = Data) ->
     {keep_state, Data#data{streams = hornbeam_worker_streams:closed(Number, Streams)}};
 in_any_state(info, {violated, Reason, Frame}, _State, Data) ->
@@ -386,8 +396,10 @@ became_ready(Frames, #data{start = #{pool := Pool}, handle = Handle} = Data) ->
             Ended
     end.
 
-settled(#data{streams = Streams0} = Data) ->
-    {Gone, Streams} = hornbeam_worker_streams:settle(Streams0),
+settled(#data{streams = Streams} = Data) ->
+    all_lost(hornbeam_worker_streams:settle(Streams), Data).
+
+all_lost({Gone, Streams}, Data) ->
     _ = [disconnect(Number, Kind, Data) || {Number, Kind} <- Gone],
     Data#data{streams = Streams}.
 
@@ -565,8 +577,6 @@ client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
 
 %% The streams.
 
-placed(reserved, Data) ->
-    Data;
 placed(undefined, #data{handle = Handle} = Data) ->
     hornbeam_stream:started(Handle),
     Data;

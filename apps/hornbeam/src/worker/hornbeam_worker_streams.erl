@@ -19,19 +19,22 @@
 %% neither the port nor, but for the last byte of a response's part, what a frame says.
 %%
 %% An owner that is a part of a process (hornbeam_stream:owner()) cannot monitor the worker. It
-%% stands in a table, which somebody inherits when the worker dies, and is told from there. A
-%% response that is all said is the last that it gets: then it is gone, as settle/1 tells.
+%% stands in a table, which somebody inherits when the worker dies, and is told from there. It
+%% enters itself there, and the worker looks at it when the app says something: most streams of
+%% that kind are over then, and cost no monitor. A response that is all said is the last that it
+%% gets: then it is gone, as settle/1 tells.
 -module(hornbeam_worker_streams).
 
 -include("../wire/hornbeam_wire.hrl").
 
--export([new/0, new/1, open/4, open/6, hand_over/3, bind/3, take_over/3]).
--export([owner_down/3, abandoned/2, closed/2, deliver/4, moved/3, ended/3, settle/1]).
+-export([new/0, new/1, parts/1, enter/5, open/4, open/6, hand_over/3, bind/3, take_over/3]).
+-export([owner_down/3, process_down/2, abandoned/2, closed/2]).
+-export([deliver/4, moved/3, ended/3, settle/1]).
 -export([owners/2, sockets/1, client/2, with_client/2, is_known/2]).
 -export([worker_down/1, inherited/1]).
--export_type([streams/0, client/0, fault/0]).
+-export_type([streams/0, parts/0, client/0, fault/0]).
 
--type owner() :: {open, hornbeam_stream:owner(), reference()}
+-type owner() :: {open, hornbeam_stream:owner(), reference() | unwatched}
                | {moving, hornbeam_stream:owner(), reference(), Waiting :: [binary()],
                   Ended :: boolean()}
                | gone.
@@ -60,21 +63,40 @@
     highest = 0 :: non_neg_integer(),
     %% parts of processes to which all was said since it was settled
     served = [] :: [pos_integer()],
-    %% {Number, Owner} of the owners that are parts of processes
-    parts :: ets:table()
+    parts :: parts()
 }).
 -opaque streams() :: #streams{}.
+
+-opaque parts() :: ets:table().
+%% The owners that are parts of processes and have not got all: {Number, Kind, Owner, Account}.
 
 %% @doc No streams, of a worker whose death is told to nobody.
 -spec new() -> streams().
 new() ->
-    #streams{parts = ets:new(?MODULE, [])}.
+    #streams{parts = ets:new(?MODULE, [public])}.
 
 %% @doc No streams of the calling process. When it dies, `Heir' gets
 %% `{'ETS-TRANSFER', Table, Worker, inherited}' and calls {@link inherited/1}.
 -spec new(Heir :: pid()) -> streams().
 new(Heir) ->
-    #streams{parts = ets:new(?MODULE, [{heir, Heir, inherited}])}.
+    #streams{parts = ets:new(?MODULE, [public, {write_concurrency, true},
+                                       {heir, Heir, inherited}])}.
+
+%% @doc Where parts of processes enter themselves.
+-spec parts(streams()) -> parts().
+parts(#streams{parts = Parts}) ->
+    Parts.
+
+%% @doc Enter a part of the calling process as the owner of a stream, before its opening op is
+%% written; false when the worker is dead.
+-spec enter(pos_integer(), hornbeam_stream:kind(), hornbeam_stream:owner(),
+            hornbeam_account:account(), parts()) -> boolean().
+enter(Number, Kind, Owner, Account, Parts) ->
+    try
+        ets:insert(Parts, {Number, Kind, Owner, Account})
+    catch
+        error:badarg -> false
+    end.
 
 %% @doc Tell the owners that cannot know it otherwise that the worker, the calling process, ends.
 -spec worker_down(streams()) -> ok.
@@ -82,10 +104,11 @@ worker_down(#streams{parts = Parts}) ->
     inherited(Parts).
 
 %% @doc Tell them in the name of a worker that is dead.
--spec inherited(ets:table()) -> ok.
+-spec inherited(parts()) -> ok.
 inherited(Parts) ->
-    lists:foreach(fun({Number, Owner}) -> hornbeam_stream:tell(Owner, {worker_down, Number}) end,
-                  ets:tab2list(Parts)),
+    lists:foreach(fun({Number, _Kind, Owner, _Account}) ->
+        hornbeam_stream:tell(Owner, {worker_down, Number})
+    end, ets:tab2list(Parts)),
     true = ets:delete(Parts),
     ok.
 
@@ -99,19 +122,13 @@ open(Kind, Number, Owner, Streams) ->
 %% account that the app's messages are paid from.
 -spec open(hornbeam_stream:kind(), pos_integer(), hornbeam_stream:owner(),
            Client :: pid() | undefined, hornbeam_account:account(), streams()) -> streams().
-open(Kind, Number, Owner, Client, Account, #streams{highest = Highest} = Streams) ->
+open(Kind, Number, Owner, Client, Account, Streams) ->
     Entry = #entry{kind = Kind, client = Client, account = Account,
-                   owner = {open, Owner, watch(Number, Owner, Streams)}},
-    put_entry(Number, Entry, Streams#streams{highest = max(Number, Highest)}).
+                   owner = {open, Owner, watch(Number, Owner)}},
+    put_entry(Number, Entry, Streams).
 
-watch(Number, {Pid, _Part} = Owner, #streams{parts = Parts}) ->
-    true = ets:insert(Parts, {Number, Owner}),
-    monitor_for(Number, Pid);
-watch(Number, Owner, _Streams) ->
-    monitor_for(Number, Owner).
-
-monitor_for(Number, Pid) ->
-    erlang:monitor(process, Pid, [{tag, {'DOWN', Number}}]).
+watch(Number, Owner) ->
+    erlang:monitor(process, hornbeam_stream:process(Owner), [{tag, {'DOWN', Number}}]).
 
 %% @doc Move an open stream to another owner; frames wait until it binds or takes over.
 -spec hand_over(pos_integer(), hornbeam_stream:owner(), streams()) -> streams().
@@ -119,11 +136,17 @@ hand_over(Number, Owner, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {open, _, _} = Before} = Entry ->
             forget(Number, Before, Streams),
-            Moving = {moving, Owner, watch(Number, Owner, Streams), [], false},
+            enter_part(Number, Owner, Entry, Streams),
+            Moving = {moving, Owner, watch(Number, Owner), [], false},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
         _ ->
             Streams
     end.
+
+enter_part(Number, {_, _} = Owner, #entry{kind = Kind, account = Account}, Streams) ->
+    true = enter(Number, Kind, Owner, Account, Streams#streams.parts);
+enter_part(_Number, _Process, _Entry, _Streams) ->
+    true.
 
 %% @doc The new owner is ready: it gets what waited. An owner that keeps its stream says so too, of
 %% a WebSocket that is accepted.
@@ -163,6 +186,13 @@ owner_down(Number, Ref, Streams) ->
         _ ->
             {known, Streams}
     end.
+
+%% @doc A process has died without a word; the streams of its parts that nothing was said on yet are
+%% told as by {@link settle/1}. Others have monitors.
+-spec process_down(pid(), streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
+process_down(Pid, #streams{parts = Parts, entries = Entries} = Streams) ->
+    Numbers = ets:select(Parts, [{{'$1', '_', {Pid, '_'}, '_'}, [], ['$1']}]),
+    lost_all([Number || Number <- Numbers, not is_map_key(Number, Entries)], Streams).
 
 %% @doc The same, of an owner that says so itself.
 -spec abandoned(pos_integer(), streams()) ->
@@ -238,7 +268,9 @@ served_if_said(_Number, _Entry, #entry{phase = said}, Streams) -> Streams;
 served_if_said(Number, Entry, _Before, Streams) -> served_if_said(Number, Entry, Streams).
 
 served_if_said(Number, #entry{phase = said, owner = {open, {_, _}, _}}, Streams) ->
-    Streams#streams{served = [Number | Streams#streams.served]};
+    #streams{parts = Parts, served = Served} = Streams,
+    true = ets:delete(Parts, Number),
+    Streams#streams{served = [Number | Served]};
 served_if_said(_Number, _Entry, Streams) ->
     Streams.
 
@@ -289,13 +321,15 @@ over(Number, Entry, Streams) ->
 settle(#streams{served = []} = Streams) ->
     {[], Streams};
 settle(#streams{served = Served} = Streams) ->
-    lists:foldl(fun settle/2, {[], Streams#streams{served = []}}, Served).
+    lost_all(Served, Streams#streams{served = []}).
 
-settle(Number, {Gone, Streams0}) ->
-    case abandoned(Number, Streams0) of
-        {gone, Kind, Streams} -> {[{Number, Kind} | Gone], Streams};
-        {known, Streams} -> {Gone, Streams}
-    end.
+lost_all(Numbers, Streams) ->
+    lists:foldl(fun(Number, {Gone, Before}) ->
+        case abandoned(Number, Before) of
+            {gone, Kind, After} -> {[{Number, Kind} | Gone], After};
+            {known, After} -> {Gone, After}
+        end
+    end, {[], Streams}, Numbers).
 
 over(Number, Streams) ->
     case is_known(Number, Streams) of
@@ -306,14 +340,16 @@ over(Number, Streams) ->
 %% @doc Whether a stream is open or was. An op may come after its stream's end: it was made in
 %% another thread.
 -spec is_known(pos_integer(), streams()) -> boolean().
-is_known(Number, #streams{highest = Highest}) ->
-    Number =< Highest.
+is_known(Number, #streams{highest = Highest, parts = Parts}) ->
+    Number =< Highest orelse ets:member(Parts, Number).
 
 %% @doc The owners of streams of a kind.
 -spec owners(hornbeam_stream:kind(), streams()) -> [hornbeam_stream:owner()].
-owners(Kind, #streams{entries = Entries}) ->
+owners(Kind, #streams{entries = Entries, parts = Parts}) ->
     [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
-                          Owner =/= gone].
+                          Owner =/= gone]
+        ++ [Owner || {Number, K, Owner, _} <- ets:tab2list(Parts), K =:= Kind,
+                     not is_map_key(Number, Entries)].
 
 %% @doc The WebSockets that are open, with their connections' processes.
 -spec sockets(streams()) -> [{pos_integer(), pid()}].
@@ -361,17 +397,40 @@ send(Owner, Number, Frame) ->
 forget(_Number, gone, _Streams) ->
     ok;
 forget(Number, Owner, #streams{parts = Parts}) ->
-    true = erlang:demonitor(element(3, Owner), [flush]),
+    unwatch(element(3, Owner)),
     _ = [ets:delete(Parts, Number) || is_tuple(element(2, Owner))],
     ok.
 
-entry(Number, #streams{entries = Entries}) ->
-    maps:get(Number, Entries, none).
+unwatch(unwatched) ->
+    ok;
+unwatch(Ref) ->
+    true = erlang:demonitor(Ref, [flush]),
+    ok.
 
+entry(Number, #streams{entries = Entries, parts = Parts}) ->
+    case Entries of
+        #{Number := Entry} -> Entry;
+        #{} -> entered(ets:lookup(Parts, Number))
+    end.
+
+entered([{_Number, Kind, Owner, Account}]) ->
+    #entry{kind = Kind, client = undefined, account = Account, owner = {open, Owner, unwatched}};
+entered([]) ->
+    none.
+
+%% A part is watched from the first time on that it is kept here; after all was said it need not be.
+put_entry(Number, #entry{owner = {open, Owner, unwatched}, phase = Phase} = Entry, Streams)
+        when Phase =/= said ->
+    put_entry(Number, Entry#entry{owner = {open, Owner, watch(Number, Owner)}}, Streams);
 put_entry(Number, Entry, #streams{entries = Entries} = Streams) ->
-    Streams#streams{entries = Entries#{Number => Entry}}.
+    seen(Number, Streams#streams{entries = Entries#{Number => Entry}}).
+
+seen(Number, #streams{highest = Highest} = Streams) when Number > Highest ->
+    Streams#streams{highest = Number};
+seen(_Number, Streams) ->
+    Streams.
 
 remove(Number, #entry{owner = Owner} = Entry, #streams{entries = Entries} = Streams) ->
     forget(Number, Owner, Streams),
     _ = dismiss(Entry),
-    Streams#streams{entries = maps:remove(Number, Entries)}.
+    seen(Number, Streams#streams{entries = maps:remove(Number, Entries)}).
