@@ -168,6 +168,19 @@ def test_without_lifespan_there_is_no_state(run):
     beam.expect("response_start", 1)
 
 
+def test_collections_leave_out_what_was_there_at_the_start(run):
+    beam = run("""
+        import gc
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            told = f"{gc.get_freeze_count() > 10_000} {any(o is app for o in gc.get_objects())}"
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": told.encode()})
+    """)
+    beam.open_http(1)
+    assert beam.expect("response_start", 1)[4] == b"True False"
+
+
 def test_process_that_the_beam_did_not_start_says_so():
     import subprocess
 

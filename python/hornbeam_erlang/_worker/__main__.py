@@ -13,6 +13,7 @@ process.take_over()
 # ruff: noqa: E402 - the pipes are secured before anything else is imported
 import asyncio
 import atexit
+import gc
 import logging
 import os
 import platform
@@ -105,6 +106,9 @@ class Worker:
         if failure is not None:
             self._fail("lifespan", failure)
         server.share(lifespan.state)
+        # What the app is made of stays: no collection has to look through it again.
+        gc.collect()
+        gc.freeze()
         about = {
             "loop": _loop_name(),
             "lifespan": lifespan.supported,
