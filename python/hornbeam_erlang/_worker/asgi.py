@@ -26,9 +26,10 @@ _NAMES = {
 }
 
 
-def common_scope(scope: Scope, root_path: str) -> dict[str, Any]:
-    """Return the keys of a scope that do not depend on its type."""
+def common_scope(type_: str, scope: Scope, root_path: str) -> dict[str, Any]:
+    """Return a scope of a type, with the keys that all types have."""
     return {
+        "type": type_,
         "asgi": dict(VERSIONS),
         "http_version": intern(scope.http_version),
         "scheme": intern(scope.scheme),
@@ -39,12 +40,8 @@ def common_scope(scope: Scope, root_path: str) -> dict[str, Any]:
         "headers": [(_NAMES.get(name, name), value) for name, value in scope.headers],
         "client": None if scope.client is None else tuple(scope.client),
         "server": None if scope.server is None else tuple(scope.server),
+        "extensions": {} if scope.connect is None else {"hornbeam.connect": scope.connect},
     }
-
-
-def extensions(scope: Scope) -> dict[str, Any]:
-    """Return the extensions that do not depend on a scope's type."""
-    return {} if scope.connect is None else {"hornbeam.connect": scope.connect}
 
 
 def _decode_path(raw_path: bytes) -> str:

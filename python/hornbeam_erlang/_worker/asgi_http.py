@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import Event, common_scope, extensions
+from hornbeam_erlang._worker.asgi import Event, common_scope
 from hornbeam_erlang._worker.connection import Allowance
 from hornbeam_erlang._worker.response import Response, State
 from hornbeam_erlang._worker.stream import FREE, Shared, Stream
@@ -20,12 +20,9 @@ _WHOLE = Allowance(sys.maxsize, sys.maxsize)
 
 def http_scope(scope: Scope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
-    return {
-        "type": "http",
-        "method": scope.method,
-        **common_scope(scope, root_path),
-        "extensions": extensions(scope),
-    }
+    shown = common_scope("http", scope, root_path)
+    shown["method"] = scope.method
+    return shown
 
 
 class Http(Stream):

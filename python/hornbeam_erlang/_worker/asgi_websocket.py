@@ -21,7 +21,7 @@ from typing import Any
 from hornbeam_erlang._caller import is_noted
 from hornbeam_erlang._mailbox import Mailbox
 from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import Event, common_scope, extensions
+from hornbeam_erlang._worker.asgi import Event, common_scope
 from hornbeam_erlang._worker.connection import Allowance
 from hornbeam_erlang._worker.headers import check_bytes, check_headers, check_subprotocol
 from hornbeam_erlang._worker.response import Response
@@ -56,12 +56,10 @@ _OPEN = State.OPEN  # `send` looks it up for each message
 
 def websocket_scope(scope: Scope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
-    return {
-        "type": "websocket",
-        **common_scope(scope, root_path),
-        "subprotocols": _subprotocols(scope.headers),
-        "extensions": {"websocket.http.response": {}, **extensions(scope)},
-    }
+    shown = common_scope("websocket", scope, root_path)
+    shown["subprotocols"] = _subprotocols(scope.headers)
+    shown["extensions"]["websocket.http.response"] = {}
+    return shown
 
 
 def _subprotocols(headers: list[list[bytes]]) -> list[str]:
