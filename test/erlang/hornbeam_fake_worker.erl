@@ -22,7 +22,7 @@ start(App) ->
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer),
     Handle = hornbeam_stream:handle(#{worker => Pid, writer => Writer, pool => self(),
-                                      parts => parts(), limit => infinity,
+                                      parts => hornbeam_worker_parts:new(), limit => infinity,
                                       adoption => {hornbeam_api, Events},
                                       counts => hornbeam_stream:new_counts()}),
     #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.
@@ -30,8 +30,6 @@ start(App) ->
 stop(#worker{pid = Pid, writer = Writer}) ->
     hornbeam_eventually:dead(Pid),
     hornbeam_eventually:dead(Writer).
-
-parts() -> hornbeam_worker_streams:parts(hornbeam_worker_streams:new()).
 
 handle(#worker{handle = Handle}) -> Handle.
 pid(#worker{pid = Pid}) -> Pid.

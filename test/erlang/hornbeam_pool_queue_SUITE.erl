@@ -174,7 +174,7 @@ handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
     [hornbeam_stream:handle(#{worker => spawn_link(Worker), writer => self(), pool => self(),
                               limit => Limit, adoption => no_adoption(),
-                              parts => hornbeam_worker_streams:parts(hornbeam_worker_streams:new()),
+                              parts => hornbeam_worker_parts:new(),
                               counts => hornbeam_stream:new_counts()})
      || Limit <- Limits].
 

@@ -186,20 +186,20 @@ the_app_is_told_once_that_a_part_has_no_use_for_a_stream(_Config) ->
 
 parts_hear_of_the_worker_however_it_ends(_Config) ->
     Streams = opened_by_part(),
-    hornbeam_worker_streams:worker_down(Streams),
+    hornbeam_worker_parts:tell_of_end(hornbeam_worker_streams:parts(Streams)),
     ?assertEqual([{worker_down, 1}], messages_of_part()),
     Heir = self(),
     Part = part(),
     {Worker, Monitor} = spawn_monitor(fun() ->
-        Two = opened_by(Part, 2, opened_by(Part, 1, hornbeam_worker_streams:new(Heir))),
-        {ok, _} = ended(Two),
+        New = hornbeam_worker_streams:new(hornbeam_worker_parts:new(Heir)),
+        {ok, _} = ended(opened_by(Part, 2, opened_by(Part, 1, New))),
         Heir ! opened,
         receive never -> ok end
     end),
     receive opened -> exit(Worker, kill) end,
     receive {'DOWN', Monitor, process, _, killed} -> ok end,
     receive
-        {'ETS-TRANSFER', Table, Worker, inherited} -> hornbeam_worker_streams:inherited(Table)
+        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_worker_parts:tell_of_end(Parts)
     end,
     ?assertEqual([{worker_down, 2}], [Down || {worker_down, _} = Down <- messages_of_part()]).
 
@@ -228,8 +228,8 @@ a_part_is_listed_and_known_before_the_app_says_anything(_Config) ->
     ?assert(hornbeam_worker_streams:is_known(1, Ended)),
     ?assertEqual({error, stream_is_over}, say(credit, Ended)),
     Dead = hornbeam_worker_streams:parts(Ended),
-    hornbeam_worker_streams:worker_down(Ended),
-    ?assertNot(hornbeam_worker_streams:enter(2, http, part(), hornbeam_account:new(), Dead)).
+    hornbeam_worker_parts:tell_of_end(Dead),
+    ?assertNot(hornbeam_worker_parts:enter(2, http, part(), hornbeam_account:new(), Dead)).
 
 the_app_hears_of_a_process_that_died_without_a_word(_Config) ->
     {Pid, Monitor} = spawn_monitor(fun() -> ok end),
@@ -251,7 +251,7 @@ opened_by_part() ->
 
 opened_by(Part, Number, Streams) ->
     Parts = hornbeam_worker_streams:parts(Streams),
-    true = hornbeam_worker_streams:enter(Number, http, Part, hornbeam_account:new(), Parts),
+    true = hornbeam_worker_parts:enter(Number, http, Part, hornbeam_account:new(), Parts),
     Streams.
 
 messages_of_part() ->

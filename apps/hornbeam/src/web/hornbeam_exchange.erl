@@ -40,8 +40,9 @@
     is_last = false :: boolean(),
     %% what has left of the response and is not given back as credit
     sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
-    %% something waits for room in the client's window (HTTP/2)
-    is_behind = false :: boolean()
+    %% over HTTP/2: something waits for room in the client's window; nothing more is to be said
+    is_behind = false :: boolean(),
+    is_over = false :: boolean()
 }).
 
 %% What Cowboy may read of a body before it is taken, as its initial_stream_flow_size (bytes).
@@ -116,7 +117,7 @@ with_room(Handle, #exchange{req = Req, mount = Mount} = Exchange) ->
             open(Handle, Scope, Exchange);
         {refuse, Status, Sentence} ->
             hornbeam_stream:release(Handle),
-            {hornbeam_response:refusal(Status, Sentence, is_last(Exchange)) ++ [stop], Exchange}
+            stop(hornbeam_response:refusal(Status, Sentence, is_last(Exchange)), Exchange)
     catch
         Class:Reason:Stacktrace ->
             hornbeam_stream:release(Handle),
@@ -209,6 +210,8 @@ info(_StreamId, {stream, Number, Frame}, #exchange{number = Number} = Exchange) 
     said(hornbeam_answer:read(Frame), Frame, Exchange);
 info(_StreamId, go, Exchange) ->
     begun(Exchange);
+info(_StreamId, over, Exchange) ->
+    {[stop], Exchange#exchange{is_over = false}};
 info(_StreamId, late, #exchange{mount = #{counters := Counters}} = Exchange) ->
     hornbeam_counters:add(timeouts, Counters),
     fail(504, Exchange);
@@ -298,7 +301,7 @@ served(false, Exchange) -> Exchange#exchange{stream = none}.
 
 responded({done, Commands}, _Body, #exchange{status = Status} = Exchange) ->
     tell(Status, true, Exchange),
-    {Commands ++ [stop], Exchange};
+    stop(Commands, Exchange);
 responded({more, Commands}, Body, #exchange{sent = {Bytes, Messages}} = Exchange) ->
     {Commands, repaid(Exchange#exchange{sent = {Bytes + byte_size(Body), Messages + 1}})}.
 
@@ -314,6 +317,15 @@ repaid(#exchange{stream = Stream, sent = {Bytes, Messages} = Sent} = Exchange) -
             Exchange
     end.
 
+%% Over HTTP/2 something of the response may have to wait for room in the client's window, and only
+%% when it has been said is that known (hornbeam_http2_stream).
+stop(Commands, #exchange{id = Id, req = #{version := 'HTTP/2'}} = Exchange) ->
+    hornbeam_stream:tell(Id, over),
+    abandon(Exchange),
+    {Commands, Exchange#exchange{is_over = true, stream = none, number = 0}};
+stop(Commands, Exchange) ->
+    {Commands ++ [stop], Exchange}.
+
 %% The app asks for the body: that is the moment to say so to a client that waits to be asked.
 invited(#exchange{continue = true, responding = false} = Exchange) ->
     first([{inform, 100, #{}}], forward(Exchange#exchange{continue = false}));
@@ -323,8 +335,8 @@ invited(Exchange) ->
 fail(Status, #exchange{responding = false} = Exchange) ->
     cancel(Exchange),
     tell(Status, true, Exchange),
-    {hornbeam_response:refusal(Status, is_last(Exchange)) ++ [stop],
-     Exchange#exchange{deadline = undefined}};
+    stop(hornbeam_response:refusal(Status, is_last(Exchange)),
+         Exchange#exchange{deadline = undefined});
 fail(_Status, #exchange{status = Status, req = #{version := Version}} = Exchange) ->
     tell(Status, false, Exchange),
     {hornbeam_response:breaking(Version =/= 'HTTP/2'), Exchange}.
@@ -340,10 +352,14 @@ tell(Status, IsWhole, #exchange{req = #{method := Method, path := Path}, began =
 terminate(StreamId, Reason, #exchange{id = Id, stream = Stream, next = Next} = Exchange) ->
     cancel(Exchange),
     _ = [flush({Id, go}) || Stream =:= none, Next =:= none, not Exchange#exchange.responding],
-    _ = [hornbeam_stream:abandon(Stream) || Stream =/= none],
+    _ = [flush({Id, over}) || Exchange#exchange.is_over],
+    abandon(Exchange),
     _ = [cowboy_stream:terminate(StreamId, Reason, Behind) || {asked, Behind} <- [Next]],
     %% Only now: who closes the listener asks the workers for what is left, and waits for this.
     hornbeam_mounts:over(Id, Exchange#exchange.mount).
+
+abandon(#exchange{stream = none}) -> ok;
+abandon(#exchange{stream = Stream}) -> hornbeam_stream:abandon(Stream).
 
 %% @private
 -spec early_error(cowboy_stream:streamid(), cowboy_stream:reason(),

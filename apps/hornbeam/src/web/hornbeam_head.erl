@@ -126,11 +126,14 @@ size_fault(_Line, _Size, #{body_length := Length}, #{max_body_size := Most})
 size_fault(_Line, _Size, _Req, _Options) ->
     none.
 
-%% How many bytes the fields are, if they are sound and none is over its limit.
-fields_size(#{headers := Headers} = Req, Options) ->
+%% How many bytes the fields are, if they are sound and none is over its limit. The first head of a
+%% connection has been through read/2, which lets no others pass.
+fields_size(#{headers := Headers, header_list := _}, Options) ->
+    size_of(maps:to_list(Headers), Options);
+fields_size(#{headers := Headers}, Options) ->
     case hornbeam_last_head:recall(size, Headers) of
         {ok, Size} -> Size;
-        unknown -> remembered(fields_size(is_read(Req), maps:to_list(Headers), Options), Headers)
+        unknown -> remembered(size_if_sound(maps:to_list(Headers), Options), Headers)
     end.
 
 remembered(Size, Headers) when is_integer(Size) ->
@@ -138,14 +141,14 @@ remembered(Size, Headers) when is_integer(Size) ->
 remembered(Fault, _Headers) ->
     Fault.
 
-%% The first head of a connection has been through read/2, which lets no others pass.
-is_read(Req) -> is_map_key(header_list, Req).
-
-fields_size(IsSound, Fields, Options) ->
-    case IsSound orelse (are_clean(Fields) andalso lists:all(fun is_readable/1, Fields)) of
-        true -> sum([byte_size(Name) + byte_size(Value) + 2 || {Name, Value} <- Fields], Options);
+size_if_sound(Fields, Options) ->
+    case are_clean(Fields) andalso lists:all(fun is_readable/1, Fields) of
+        true -> size_of(Fields, Options);
         false -> bad
     end.
+
+size_of(Fields, Options) ->
+    sum([byte_size(Name) + byte_size(Value) + 2 || {Name, Value} <- Fields], Options).
 
 sum(Sizes, #{limit_request_fields := MostFields, limit_request_field_size := LargestField}) ->
     case length(Sizes) > MostFields orelse lists:max([0 | Sizes]) > LargestField of

@@ -212,7 +212,7 @@ handle_info({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = S
     tell(down, seconds_since(Worker#worker.started_at), #{reason => Reason}, Worker),
     {noreply, down(Worker, Pid, Reason, published(State#state{workers = Workers}))};
 handle_info({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
-    hornbeam_worker_streams:inherited(Table),
+    hornbeam_worker_parts:tell_of_end(Table),
     {noreply, State};
 handle_info({restart, Place}, State) ->
     {noreply, restart(Place, State)};

@@ -23,7 +23,7 @@
     limit :: pos_integer() | infinity,
     counts :: counts(),
     %% where owners enter themselves that are parts of processes
-    parts :: hornbeam_worker_streams:parts(),
+    parts :: hornbeam_worker_parts:parts(),
     %% who moves what a client has in Erlang from one worker to another
     adoption :: {Api :: module(), hornbeam_worker_events:events()},
     %% the place that was taken or reserved, to open one stream on
@@ -44,8 +44,8 @@
 
 -type owner() :: pid() | {pid(), Part :: term()}.
 %% Who gets what is said on a stream: a process, or a part of what one does. A part gets each
-%% message as `{Owner, Message}', as {@link tell/2} sends it; it hears of the worker's end by
-%% `{worker_down, Number}', because the `DOWN' of a monitor would not say for which part it is.
+%% message as `{Owner, Message}', as {@link tell/2} sends it, and hears of the worker's end by
+%% `{worker_down, Number}' (hornbeam_worker_parts).
 
 -opaque counts() :: atomics:atomics_ref().
 
@@ -73,7 +73,7 @@ new_counts() ->
 %% @doc The handle of a worker and its writer, which tells its pool of room.
 -spec handle(#{worker := pid(), writer := pid(), pool := pid(),
                limit := pos_integer() | infinity, counts := counts(),
-               parts := hornbeam_worker_streams:parts(),
+               parts := hornbeam_worker_parts:parts(),
                adoption := {Api :: module(), hornbeam_worker_events:events()}}) -> handle().
 handle(#{worker := Worker, writer := Writer, pool := Pool, limit := Limit, counts := Counts,
          parts := Parts, adoption := Adoption}) ->
@@ -234,7 +234,7 @@ open_part(#handle{place = reserved, parts = Parts} = Handle, Kind, Owner, Op) ->
     #stream{worker = Worker, number = Number, account = Account} = Stream = new(Handle),
     %% It waits in the writer's mailbox: one binary is cheaper to copy than its many parts.
     Opening = iolist_to_binary(Op(Number)),
-    IsEntered = hornbeam_worker_streams:enter(Number, Kind, Owner, Account, Parts)
+    IsEntered = hornbeam_worker_parts:enter(Number, Kind, Owner, Account, Parts)
         andalso is_process_alive(Worker),
     opened(IsEntered, Opening, Owner, Stream).
 

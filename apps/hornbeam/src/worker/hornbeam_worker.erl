@@ -165,13 +165,12 @@ new(Port, #{pool := Pool, options := #{worker_hang_timeout := HangTimeout}} = St
     Ops = hornbeam_worker_ops:new(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     Events = hornbeam_worker_events:new(Writer),
-    Streams = hornbeam_worker_streams:new(Pool),
-    Parts = hornbeam_worker_streams:parts(Streams),
+    Parts = hornbeam_worker_parts:new(Pool),
     #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
           writer = Writer, handle = handle(Writer, Counts, Parts, Events, Start), events = Events,
           ops = Ops, log = hornbeam_worker_log:new(now_ms()),
           pulse = hornbeam_worker_pulse:new(HangTimeout),
-          buffer = hornbeam_wire:new_buffer(), streams = Streams,
+          buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(Parts),
           started = erlang:monotonic_time(second)}.
 
 handle(Writer, Counts, Parts, Events, #{pool := Pool, api := Api, options := Options}) ->
@@ -312,7 +311,7 @@ about(#data{about = About}) -> About.
 %% @private
 -spec terminate(term(), atom(), #data{}) -> ok.
 terminate(_Reason, _State, #data{streams = Streams, os_pid = OsPid}) ->
-    hornbeam_worker_streams:worker_down(Streams),
+    hornbeam_worker_parts:tell_of_end(hornbeam_worker_streams:parts(Streams)),
     _ = [hornbeam_os_process:kill(OsPid) || OsPid =/= undefined],
     ok.
 

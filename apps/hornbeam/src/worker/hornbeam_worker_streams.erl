@@ -18,21 +18,18 @@
 %% and spends its own credit, whatever it does not know yet. It monitors and sends; it knows
 %% neither the port nor, but for the last byte of a response's part, what a frame says.
 %%
-%% An owner that is a part of a process (hornbeam_stream:owner()) cannot monitor the worker. It
-%% stands in a table, which somebody inherits when the worker dies, and is told from there. It
-%% enters itself there, and the worker looks at it when the app says something: most streams of
-%% that kind are over then, and cost no monitor. A response that is all said is the last that it
-%% gets: then it is gone, as settle/1 tells.
+%% An owner that is a part of a process has entered itself (hornbeam_worker_parts), and is looked
+%% for there when the app says something: most streams of that kind are over then, and cost no
+%% monitor. A response that is all said is the last that it gets: then it is gone (settle/1).
 -module(hornbeam_worker_streams).
 
 -include("../wire/hornbeam_wire.hrl").
 
--export([new/0, new/1, parts/1, enter/5, open/4, open/6, hand_over/3, bind/3, take_over/3]).
+-export([new/0, new/1, parts/1, open/4, open/6, hand_over/3, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandoned/2, closed/2]).
 -export([deliver/4, moved/3, ended/3, settle/1]).
 -export([owners/2, sockets/1, client/2, with_client/2, is_known/2]).
--export([worker_down/1, inherited/1]).
--export_type([streams/0, parts/0, client/0, fault/0]).
+-export_type([streams/0, client/0, fault/0]).
 
 -type owner() :: {open, hornbeam_stream:owner(), reference() | unwatched}
                | {moving, hornbeam_stream:owner(), reference(), Waiting :: [binary()],
@@ -63,54 +60,24 @@
     highest = 0 :: non_neg_integer(),
     %% parts of processes to which all was said since it was settled
     served = [] :: [pos_integer()],
-    parts :: parts()
+    parts :: hornbeam_worker_parts:parts()
 }).
 -opaque streams() :: #streams{}.
 
--opaque parts() :: ets:table().
-%% The owners that are parts of processes and have not got all: {Number, Kind, Owner, Account}.
-
-%% @doc No streams, of a worker whose death is told to nobody.
+%% @doc No streams, and no parts of processes that may enter themselves.
 -spec new() -> streams().
 new() ->
-    #streams{parts = ets:new(?MODULE, [public])}.
+    new(hornbeam_worker_parts:new()).
 
-%% @doc No streams of the calling process. When it dies, `Heir' gets
-%% `{'ETS-TRANSFER', Table, Worker, inherited}' and calls {@link inherited/1}.
--spec new(Heir :: pid()) -> streams().
-new(Heir) ->
-    #streams{parts = ets:new(?MODULE, [public, {write_concurrency, true},
-                                       {heir, Heir, inherited}])}.
+%% @doc No streams but those of such parts.
+-spec new(hornbeam_worker_parts:parts()) -> streams().
+new(Parts) ->
+    #streams{parts = Parts}.
 
 %% @doc Where parts of processes enter themselves.
--spec parts(streams()) -> parts().
+-spec parts(streams()) -> hornbeam_worker_parts:parts().
 parts(#streams{parts = Parts}) ->
     Parts.
-
-%% @doc Enter a part of the calling process as the owner of a stream, before its opening op is
-%% written; false when the worker is dead.
--spec enter(pos_integer(), hornbeam_stream:kind(), hornbeam_stream:owner(),
-            hornbeam_account:account(), parts()) -> boolean().
-enter(Number, Kind, Owner, Account, Parts) ->
-    try
-        ets:insert(Parts, {Number, Kind, Owner, Account})
-    catch
-        error:badarg -> false
-    end.
-
-%% @doc Tell the owners that cannot know it otherwise that the worker, the calling process, ends.
--spec worker_down(streams()) -> ok.
-worker_down(#streams{parts = Parts}) ->
-    inherited(Parts).
-
-%% @doc Tell them in the name of a worker that is dead.
--spec inherited(parts()) -> ok.
-inherited(Parts) ->
-    lists:foreach(fun({Number, _Kind, Owner, _Account}) ->
-        hornbeam_stream:tell(Owner, {worker_down, Number})
-    end, ets:tab2list(Parts)),
-    true = ets:delete(Parts),
-    ok.
 
 %% @doc Add a stream that `Owner' has opened; its death will come as
 %% `{{'DOWN', Number}, Ref, process, Pid, Reason}'.
@@ -144,7 +111,7 @@ hand_over(Number, Owner, Streams) ->
     end.
 
 enter_part(Number, {_, _} = Owner, #entry{kind = Kind, account = Account}, Streams) ->
-    true = enter(Number, Kind, Owner, Account, Streams#streams.parts);
+    true = hornbeam_worker_parts:enter(Number, Kind, Owner, Account, Streams#streams.parts);
 enter_part(_Number, _Process, _Entry, _Streams) ->
     true.
 
@@ -187,13 +154,6 @@ owner_down(Number, Ref, Streams) ->
             {known, Streams}
     end.
 
-%% @doc A process has died without a word; the streams of its parts that nothing was said on yet are
-%% told as by {@link settle/1}. Others have monitors.
--spec process_down(pid(), streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
-process_down(Pid, #streams{parts = Parts, entries = Entries} = Streams) ->
-    Numbers = ets:select(Parts, [{{'$1', '_', {Pid, '_'}, '_'}, [], ['$1']}]),
-    lost_all([Number || Number <- Numbers, not is_map_key(Number, Entries)], Streams).
-
 %% @doc The same, of an owner that says so itself.
 -spec abandoned(pos_integer(), streams()) ->
     {gone, hornbeam_stream:kind(), streams()} | {known, streams()}.
@@ -202,6 +162,13 @@ abandoned(Number, Streams) ->
         #entry{owner = Owner} = Entry when Owner =/= gone -> lost(Number, Entry, Streams);
         _ -> {known, Streams}
     end.
+
+%% @doc A process has died without a word; the streams of its parts that nothing was said on yet are
+%% told as by {@link settle/1}. Others have monitors.
+-spec process_down(pid(), streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
+process_down(Pid, #streams{parts = Parts, entries = Entries} = Streams) ->
+    lost_all([Number || Number <- hornbeam_worker_parts:of_process(Pid, Parts),
+                        not is_map_key(Number, Entries)], Streams).
 
 lost(Number, #entry{owner = {moving, _, _, _, true}} = Entry, Streams) ->
     {known, remove(Number, Entry, Streams)};
@@ -269,7 +236,7 @@ served_if_said(Number, Entry, _Before, Streams) -> served_if_said(Number, Entry,
 
 served_if_said(Number, #entry{phase = said, owner = {open, {_, _}, _}}, Streams) ->
     #streams{parts = Parts, served = Served} = Streams,
-    true = ets:delete(Parts, Number),
+    hornbeam_worker_parts:leave(Number, Parts),
     Streams#streams{served = [Number | Served]};
 served_if_said(_Number, _Entry, Streams) ->
     Streams.
@@ -341,14 +308,14 @@ over(Number, Streams) ->
 %% another thread.
 -spec is_known(pos_integer(), streams()) -> boolean().
 is_known(Number, #streams{highest = Highest, parts = Parts}) ->
-    Number =< Highest orelse ets:member(Parts, Number).
+    Number =< Highest orelse hornbeam_worker_parts:find(Number, Parts) =/= none.
 
 %% @doc The owners of streams of a kind.
 -spec owners(hornbeam_stream:kind(), streams()) -> [hornbeam_stream:owner()].
 owners(Kind, #streams{entries = Entries, parts = Parts}) ->
     [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
                           Owner =/= gone]
-        ++ [Owner || {Number, K, Owner, _} <- ets:tab2list(Parts), K =:= Kind,
+        ++ [Owner || {Number, Owner} <- hornbeam_worker_parts:of_kind(Kind, Parts),
                      not is_map_key(Number, Entries)].
 
 %% @doc The WebSockets that are open, with their connections' processes.
@@ -398,7 +365,7 @@ forget(_Number, gone, _Streams) ->
     ok;
 forget(Number, Owner, #streams{parts = Parts}) ->
     unwatch(element(3, Owner)),
-    _ = [ets:delete(Parts, Number) || is_tuple(element(2, Owner))],
+    _ = [hornbeam_worker_parts:leave(Number, Parts) || is_tuple(element(2, Owner))],
     ok.
 
 unwatch(unwatched) ->
@@ -410,12 +377,12 @@ unwatch(Ref) ->
 entry(Number, #streams{entries = Entries, parts = Parts}) ->
     case Entries of
         #{Number := Entry} -> Entry;
-        #{} -> entered(ets:lookup(Parts, Number))
+        #{} -> entered(hornbeam_worker_parts:find(Number, Parts))
     end.
 
-entered([{_Number, Kind, Owner, Account}]) ->
+entered({ok, {Kind, Owner, Account}}) ->
     #entry{kind = Kind, client = undefined, account = Account, owner = {open, Owner, unwatched}};
-entered([]) ->
+entered(none) ->
     none.
 
 %% A part is watched from the first time on that it is kept here; after all was said it need not be.
