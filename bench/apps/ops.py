@@ -1,12 +1,15 @@
 """Operations on shared state from inside a coroutine, timed by the worker that does them.
 
-An HTTP request names who answers them (Hornbeam's `state_…` or a redis-server by redis-py),
+An HTTP request names who answers them (Hornbeam's `state_…`, a redis-server by redis-py, or a
+process that sends back what a pipe brings, which is the least that asking another process costs),
 the operation and for how many seconds; the response holds the latencies. Between two
 operations the event loop gets its turn, so that the echo that this app serves over WebSockets
 goes on. Every result is compared with what is due.
 """
 
+import asyncio
 import os
+import subprocess
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import count, repeat
 from typing import Any
@@ -28,7 +31,49 @@ URL = os.environ["REDIS_URL"]
 blocking = redis.Redis.from_url(URL, decode_responses=True)
 awaited = redis.asyncio.Redis.from_url(URL, decode_responses=True)
 
+
+class Pipe:
+    """A process that sends back what it is sent."""
+
+    def __init__(self, command: str) -> None:
+        self._process = subprocess.Popen(
+            [command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        assert self._process.stdin and self._process.stdout
+        self._to = self._process.stdin.fileno()
+        self._from = self._process.stdout.fileno()
+        self._numbers = count(1)
+
+    def get(self) -> str:
+        os.write(self._to, VALUE.encode())
+        return os.read(self._from, 4096).decode()
+
+    def incr(self) -> int:
+        os.write(self._to, b"%d" % next(self._numbers))
+        return int(os.read(self._from, 4096))
+
+    def begin(self) -> None:
+        """Count anew, and undo what the event loop has made of the pipe."""
+        self._numbers = count(1)
+        os.set_blocking(self._from, True)
+
+    async def awaited(self) -> str:
+        loop = asyncio.get_running_loop()
+        came: asyncio.Future[str] = loop.create_future()
+        loop.add_reader(self._from, lambda: came.set_result(os.read(self._from, 4096).decode()))
+        os.write(self._to, VALUE.encode())
+        try:
+            return await came
+        finally:
+            loop.remove_reader(self._from)
+
+
+pipe = Pipe(os.environ["PIPE_ECHO"])
+
 OPS: dict[tuple[str, str], Callable[[], Any]] = {
+    ("pipe", "get"): pipe.get,
+    ("pipe", "incr"): pipe.incr,
+    ("pipe", "await get"): pipe.awaited,
     ("hornbeam", "get"): lambda: state_get(KEY),
     ("hornbeam", "incr"): lambda: state_incr(COUNTER),
     ("hornbeam", "await get"): lambda: aio.state_get(KEY),
@@ -55,6 +100,7 @@ def prepare() -> None:
     state_delete(COUNTER)
     blocking.set(KEY, VALUE)
     blocking.delete(COUNTER)
+    pipe.begin()
 
 
 async def measure(server: str, op: str, seconds: float) -> timing.Figures:

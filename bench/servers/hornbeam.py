@@ -83,7 +83,7 @@ class HornbeamRows(Hornbeam):
 
 
 class HornbeamOps(Hornbeam):
-    """Hornbeam with an app that times operations on its own state and on a redis-server's."""
+    """Hornbeam with an app that times operations on its own state, a redis-server's, a pipe's."""
 
     APP: ClassVar[str] = "ops:application"
 
@@ -92,7 +92,8 @@ class HornbeamOps(Hornbeam):
         self._redis = redis
 
     def environment(self) -> dict[str, str]:
-        return super().environment() | {"REDIS_URL": self._redis.url}
+        asked = {"REDIS_URL": self._redis.url, "PIPE_ECHO": str(BENCH / "_build/pipe_echo")}
+        return super().environment() | asked
 
 
 def start(app: str, workers: int, more: str = "") -> str:
