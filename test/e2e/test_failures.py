@@ -275,7 +275,19 @@ COUNTS = """
 """
 
 
+# What only a slow cycle gets to run is loaded then, atoms and all, and is no leak.
+LOAD_ALL = """
+[{module, _} = code:ensure_loaded(Module)
+ || App <- [kernel, stdlib, ranch, cowlib, cowboy, hornbeam],
+    ok <- [case application:load(App) of {error, {already_loaded, _}} -> ok; Done -> Done end],
+    {ok, Modules} <- [application:get_key(App, modules)], Module <- Modules],
+ok
+"""
+
+
 def test_a_hundred_starts_and_stops_leave_nothing_behind(own_node):
+    assert own_node.eval(LOAD_ALL) == "ok"
+
     def cycle(count):
         loop = CYCLES.format(count=count, python=text(PYTHON), apps=text(APPS))
         assert own_node.eval(loop, deadline=120) == "ok"

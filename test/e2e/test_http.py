@@ -290,6 +290,23 @@ def test_fields_that_were_sound_once_do_not_let_others_pass(raw):
     assert raw.response().status == 400
 
 
+HEAPS = """
+    [element(2, process_info(Pid, total_heap_size)) || Pid <- ranch:procs(hornbeam, connections)]
+"""
+
+
+def test_a_connection_whose_client_is_silent_gives_its_memory_back(serve):
+    server = serve("exchanges:application", fresh=True)
+    with RawHTTP(server) as raw:
+        for _ in range(20):
+            raw.request("GET", "/hello")
+            assert raw.response().body == b"hello"
+        (busy,) = server.node.eval(HEAPS)
+        eventually(lambda: server.node.eval(HEAPS)[0] < busy / 2)
+        raw.request("GET", "/hello")
+        assert raw.response().body == b"hello"
+
+
 def test_pipelined_requests_are_answered_in_order(raw):
     for number in range(20):
         body = f"number {number}".encode()

@@ -4,7 +4,8 @@
 %% requests it is watched: a client that is silent for `keepalive_timeout' is sent away, one that
 %% has begun a head gets `header_timeout' from there and then a 408. Cowboy's own timers for
 %% that differ from version to version. The connections write down in their turn (hornbeam_turn)
-%% since when it is the client's; here is looked at that from time to time.
+%% since when it is the client's; here is looked at that from time to time. What a connection needed
+%% for its requests is taken from it when the client has been silent for a while.
 -module(hornbeam_doorkeeper).
 -behaviour(gen_server).
 
@@ -30,13 +31,15 @@
     counters :: hornbeam_counters:ref()
 }).
 
-%% A connection whose client has had a turn, and the turn in which it was seen to have sent the
-%% beginning of a head: since when it had it, and until when the rest has to come.
+%% A connection whose client has had a turn; the turn in which it was seen to have sent the
+%% beginning of a head: since when it had it, and until when the rest has to come; and the turn in
+%% which its garbage was collected.
 -record(watched, {
     connection :: pid() | '$1',
     socket :: hornbeam_connection:socket() | '_',
     turn :: hornbeam_turn:turn() | '$2',
-    part = none :: none | {Since :: integer(), Deadline :: integer()} | '$3'
+    part = none :: none | {Since :: integer(), Deadline :: integer()} | '$3',
+    swept = none :: none | integer() | '$4'
 }).
 
 -define(IN, 1).
@@ -48,6 +51,10 @@
 %% How often late clients are looked for (ms), at most and at least.
 -define(SELDOM, 1000).
 -define(OFTEN, 20).
+
+%% For how long a client has been silent whose connection is swept (ms). A collection costs a
+%% third of a request.
+-define(REST, 10000).
 
 %% So many connections are looked at in one go.
 -define(CHUNK, 500).
@@ -128,20 +135,23 @@ handle_info({{out, Place}, _Ref, process, Connection, Reason}, State) ->
     true = ets:delete(Door#door.watched, Connection),
     {noreply, State};
 handle_info(look, #state{door = #door{watched = Table}} = State) ->
-    All = #watched{connection = '$1', socket = '_', turn = '$2', part = '$3'},
+    All = #watched{connection = '$1', socket = '_', turn = '$2', part = '$3', swept = '$4'},
     true = ets:safe_fixtable(Table, true),
-    look(ets:select(Table, [{All, [], [{{'$1', '$2', '$3'}}]}], ?CHUNK), State),
+    look(ets:select(Table, [{All, [], [{{'$1', '$2', '$3', '$4'}}]}], ?CHUNK), State),
     true = ets:safe_fixtable(Table, false),
     look_later(State),
+    {noreply, State};
+handle_info({garbage_collect, swept, _IsDone}, State) ->
     {noreply, State}.
 
 look('$end_of_table', _State) ->
     ok;
 look({Found, More}, State) ->
     Now = now_ms(),
-    lists:foreach(fun({Connection, Turn, Part}) ->
+    lists:foreach(fun({Connection, Turn, Part, Swept}) ->
         Since = hornbeam_turn:since(Turn),
-        is_late(Since, Part, Now, State) andalso late(Since, Connection, State)
+        is_late(Since, Part, Now, State) andalso late(Since, Connection, State),
+        is_at_rest(Since, Swept, Now) andalso sweep(Since, Connection, State)
     end, Found),
     look(ets:select(More), State).
 
@@ -151,6 +161,15 @@ is_late(Since, {Since, Deadline}, Now, _State) ->
     Now > Deadline;
 is_late(Since, _PartOfAnotherTurn, Now, #state{keepalive_timeout = Timeout}) ->
     Now > Since + Timeout.
+
+is_at_rest(no_turn, _Swept, _Now) -> false;
+is_at_rest(Since, Since, _Now) -> false;
+is_at_rest(Since, _SweptInAnotherTurn, Now) -> Now > Since + ?REST.
+
+sweep(Since, Connection, #state{door = #door{watched = Table}}) ->
+    _ = ets:update_element(Table, Connection, {#watched.swept, Since}),
+    _ = erlang:garbage_collect(Connection, [{async, swept}]),
+    ok.
 
 late(Since, Connection, #state{door = #door{watched = Table}} = State) ->
     [late(is_begun(Watched), Since, Watched, State) || Watched <- ets:lookup(Table, Connection)].
