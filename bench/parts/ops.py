@@ -1,6 +1,6 @@
 """Operations on shared state from a coroutine: Hornbeam's beside redis-py's and a bare pipe.
 
-One Hornbeam worker does both, so that the Python, its event loop and its other work are the
+One Hornbeam worker does all of them, so that the Python, its event loop and its other work are the
 same; all that differs is who answers. Once it has nothing else to do, once it echoes at full
 load.
 """

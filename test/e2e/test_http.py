@@ -417,7 +417,7 @@ def test_a_worker_that_dies_before_the_response_is_a_502(serve, key):
 def test_a_request_hears_of_its_worker_however_that_ends(serve, key, reason, begun):
     server = serve("exchanges:application", fresh=True)
     with RawHTTP(server) as raw:
-        raw.request("GET", f"/pauses?{key}" if begun else f"/waits?{key}")
+        raw.request("GET", f"/parts?{key}" if begun else f"/waits?{key}")
         response = raw.head() if begun else None
         if not begun:
             journal(server, key)

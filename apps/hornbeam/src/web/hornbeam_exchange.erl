@@ -116,11 +116,11 @@ with_room(Handle, #exchange{req = Req, mount = Mount} = Exchange) ->
         {ok, Scope} ->
             open(Handle, Scope, Exchange);
         {refuse, Status, Sentence} ->
-            hornbeam_stream:release(Handle),
+            hornbeam_stream:give_back(Handle),
             stop(hornbeam_response:refusal(Status, Sentence, is_last(Exchange)), Exchange)
     catch
         Class:Reason:Stacktrace ->
-            hornbeam_stream:release(Handle),
+            hornbeam_stream:give_back(Handle),
             erlang:raise(Class, Reason, Stacktrace)
     end.
 

@@ -121,7 +121,7 @@ closing({error_response, Status, Headers, Body}) ->
     {error_response, Status, close(Headers), Body};
 closing(Command) -> Command.
 
-close(Headers) -> Headers#{<<"connection">> => <<"close">>}.
+close(Headers) -> hornbeam_response:last(true, Headers).
 
 %% @private
 -spec terminate(cowboy_stream:streamid(), cowboy_stream:reason(), #state{}) -> ok.

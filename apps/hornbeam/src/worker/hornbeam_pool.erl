@@ -49,21 +49,9 @@ reserve(Name, Max) ->
     end.
 
 reserve_within(Max, Row) ->
-    case not hornbeam_pool_row:is_waited_for(Row) andalso
-         hornbeam_choice:take(hornbeam_pool_row:handles(Row), fun hornbeam_stream:reserve/1) of
-        {ok, Handle} -> reserved_within(Max, Handle, Row);
+    case still_within(Max, take_now(fun hornbeam_stream:reserve/1, Row), Row) of
+        {ok, Handle} -> {ok, Handle};
         _ -> none
-    end.
-
-reserved_within(infinity, Handle, _Row) ->
-    {ok, Handle};
-reserved_within(Max, Handle, Row) ->
-    case hornbeam_pool_row:in_progress(Row) =< Max of
-        true ->
-            {ok, Handle};
-        false ->
-            hornbeam_stream:release(Handle),
-            none
     end.
 
 %% @doc A place on the ready worker with the least open streams, unless the pool has `Max' of
@@ -87,6 +75,8 @@ checkout_within(Max, Row) ->
     end.
 
 %% Others may have come at the same time.
+still_within(infinity, Taken, _Row) ->
+    Taken;
 still_within(Max, {ok, Handle}, Row) ->
     case hornbeam_pool_row:in_progress(Row) =< Max of
         true ->
@@ -101,10 +91,16 @@ still_within(_Max, Error, _Row) ->
 take_or_wait(Row) ->
     Place = make_ref(),
     Take = fun(Handle) -> hornbeam_stream:take(Handle, Place, self()) end,
-    case not hornbeam_pool_row:is_waited_for(Row) andalso
-         hornbeam_choice:take(hornbeam_pool_row:handles(Row), Take) of
+    case take_now(Take, Row) of
         {ok, Handle} -> {ok, Handle};
-        _ -> await(wait_for(hornbeam_pool_row:process(Row)))
+        none -> await(wait_for(hornbeam_pool_row:process(Row)))
+    end.
+
+%% Who waits is not overtaken.
+take_now(Take, Row) ->
+    case hornbeam_pool_row:is_waited_for(Row) of
+        true -> none;
+        false -> hornbeam_choice:take(hornbeam_pool_row:handles(Row), Take)
     end.
 
 await(Ref) ->

@@ -5,7 +5,7 @@
 -module(hornbeam_stream).
 
 -export([new_counts/0, handle/1, worker/1, load/1, started/1, ended/1]).
--export([take/3, give_back/1, reserve/1, release/1, want/1, close/1]).
+-export([take/3, reserve/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
 -export([open/3, open/4, open_part/4, reopen/2, move/1, hand_over/2, bind/1, take_over/2]).
@@ -126,7 +126,7 @@ take(#handle{worker = Worker} = Handle, Place, Owner) ->
     end.
 
 %% @doc Count a stream that the calling process opens at once, unless the worker runs as many as
-%% it may. What is reserved must be used or released: nobody watches over it.
+%% it may. What is reserved must be used or given back: nobody watches over it.
 -spec reserve(handle()) -> {ok, handle()} | full.
 reserve(#handle{counts = Counts, limit = Limit} = Handle) ->
     case reserve(atomics:get(Counts, ?OPEN), Limit, Counts) of
@@ -142,16 +142,13 @@ reserve(Taken, Limit, Counts) when Taken < Limit, Taken < ?CLOSED ->
 reserve(_Taken, _Limit, _Counts) ->
     false.
 
-%% @doc Give back the place that was taken with a handle.
+%% @doc Give back the place that was taken or reserved with a handle.
 -spec give_back(handle()) -> ok.
+give_back(#handle{place = reserved} = Handle) ->
+    ended(Handle);
 give_back(#handle{worker = Worker, place = Place}) ->
     Worker ! {give_back, Place},
     ok.
-
-%% @doc Give up what was reserved with a handle.
--spec release(handle()) -> ok.
-release(#handle{place = reserved} = Handle) ->
-    ended(Handle).
 
 %% @doc Have the pool told when a place comes free.
 -spec want(handle()) -> ok.

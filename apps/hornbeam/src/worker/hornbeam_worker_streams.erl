@@ -87,8 +87,8 @@ open(Kind, Number, Owner, Streams) ->
 
 %% @doc The same, with another process that lives as long as the client's side, and with the
 %% account that the app's messages are paid from.
--spec open(hornbeam_stream:kind(), pos_integer(), hornbeam_stream:owner(),
-           Client :: pid() | undefined, hornbeam_account:account(), streams()) -> streams().
+-spec open(hornbeam_stream:kind(), pos_integer(), pid(), Client :: pid(),
+           hornbeam_account:account(), streams()) -> streams().
 open(Kind, Number, Owner, Client, Account, Streams) ->
     Entry = #entry{kind = Kind, client = Client, account = Account,
                    owner = {open, Owner, watch(Number, Owner)}},
