@@ -47,8 +47,9 @@ async def hung(server: Server) -> None:
     loop = asyncio.get_running_loop()
     _, client = await loop.create_connection(lambda: Client("/hangs"), server.host, server.port)
     await client.opened
-    path = 'hornbeam:connections(#{path => <<"/hangs">>})'
-    [row] = await asyncio.to_thread(server.node.eval, f"[maps:with([worker], C) || C <- {path}]")
+    query = '[maps:with([worker], C) || C <- hornbeam:connections(#{path => <<"/hangs">>})]'
+    # A client has its 101 a moment before its connection is listed.
+    [row] = await asyncio.to_thread(eventually, lambda: server.node.eval(query))
     [pid] = [w["os_pid"] for w in server.workers() if w["name"] == row["worker"]]
     client.write(TEXT, b"1")
     await asyncio.to_thread(replaced, server, pid)
