@@ -23,9 +23,10 @@ from typing import Any, NoReturn, Protocol, cast
 
 from hornbeam_erlang import _ops
 from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.connection import Connection
+from hornbeam_erlang._worker.connection import CHUNK, Connection
 from hornbeam_erlang._worker.logs import LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
+from hornbeam_erlang._worker.spin import Spin
 
 READ_SIZE = 1 << 20
 
@@ -83,6 +84,7 @@ class Transport:
         self._lock = threading.RLock()
         self._poll = select.poll()
         self._poll.register(FROM_BEAM, select.POLLIN)
+        self._spin = Spin()
         # Known from `start` on.
         self._loop: asyncio.AbstractEventLoop
         self._receiver: Receiver
@@ -203,6 +205,8 @@ class Transport:
                 if written < len(data):
                     self._unwritten = memoryview(data)[written:]
                     return False
+                if self._unwritten is None and written < CHUNK and not self._logs:
+                    break  # there was no more to take
                 self._unwritten = None
         finally:
             self._busy = False
@@ -263,7 +267,9 @@ class Transport:
     def _drained(self) -> bool:
         return self._unwritten is None and self._connection.idle and not self._logs
 
-    def _pump(self, done: Callable[[], bool], seconds: float | None = None) -> bool:
+    def _pump(
+        self, done: Callable[[], bool], seconds: float | None = None, spin_until: int = 0
+    ) -> bool:
         """Move bytes both ways until `done`; return False if the time is over before."""
         end = None if seconds is None else time.monotonic() + seconds
         while True:
@@ -273,10 +279,17 @@ class Transport:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return False
-            if self._readable(full, left):
+            if self._comes(spin_until) or self._readable(full, left):
                 self._sort(self._read())
                 if done():  # at once: to look for what else could be written costs an op a tenth
                     return True
+
+    def _comes(self, spin_until: int) -> bool:
+        """Look for something to read until a moment, without a sleep."""
+        while time.perf_counter_ns() < spin_until:
+            if self._poll.poll(0):
+                return True
+        return False
 
     def _readable(self, full: bool, seconds: float | None) -> bool:
         """Wait for something to read, or for room to write if the pipe was full."""
@@ -359,11 +372,13 @@ class Transport:
         ref, message = self._encode(op, args)
         self._connection.send_op(message)
         self._blocking[ref] = None
+        spin_until = self._spin.until(op)
         try:
-            if not self._pump(lambda: self._blocking[ref] is not None, seconds):
+            if not self._pump(lambda: self._blocking[ref] is not None, seconds, spin_until):
                 raise _late(op, seconds)
         finally:
             reply = self._blocking.pop(ref)
+            self._spin.ended(op, spin_until)
         _, _, _, status, value = cast(Message, reply)
         return _ops.result(status, value)
 
