@@ -211,7 +211,7 @@ frame(false, _Value) ->
     none;
 frame(true, Value) ->
     case hornbeam_json:frame(Value) of
-        {ok, Frame} -> Frame;
+        {ok, {Kind, Payload}} -> {finished, hornbeam_frame:new(Kind, Payload)};
         Error -> Error
     end.
 

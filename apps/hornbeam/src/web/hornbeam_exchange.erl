@@ -308,8 +308,8 @@ responded({more, Commands}, Body, #exchange{sent = {Bytes, Messages}} = Exchange
 repaid(#exchange{is_behind = IsBehind, stream = Stream} = Exchange)
         when IsBehind; Stream =:= none ->
     Exchange;
-repaid(#exchange{stream = Stream, sent = {Bytes, Messages} = Sent} = Exchange) ->
-    case hornbeam_stream:is_due(Sent) of
+repaid(#exchange{stream = Stream, sent = {Bytes, Messages}} = Exchange) ->
+    case hornbeam_stream:is_due(Bytes, Messages) of
         true ->
             hornbeam_stream:credit(Stream, Bytes, Messages),
             Exchange#exchange{sent = {0, 0}};

@@ -24,6 +24,7 @@
     counters := hornbeam_counters:ref()
 }.
 -type commands() :: [cow_ws:frame()
+                     | {finished, hornbeam_frame:frame()}
                      | {active, boolean()}
                      | {set_options, #{idle_timeout => timeout()}}].
 -type result() :: {commands(), State :: term()} | {commands(), State :: term(), hibernate}.
@@ -152,15 +153,21 @@ loop(#connection{socket = Socket, parent = Parent} = Connection) ->
             _ = cowboy_children:handle_supervisor_call(Call, From, [], ?MODULE),
             taken(Connection);
         Message ->
-            informed(call(websocket_info, [Message, Connection#connection.state], Connection),
+            informed(tell(websocket_info, [Message, Connection#connection.state], Connection),
                      Connection)
     end.
 
-%% Who wanted frames all the time has taken those that are there.
-informed(#connection{active = true} = Connection, #connection{active = true}) ->
-    turned(Connection);
-informed(Connection, _Before) ->
-    taken(Connection).
+%% Nearly all that a handler is told makes it say frames, or nothing. Who wanted frames all the time
+%% has taken those that are there.
+informed({Commands, State}, #connection{active = true} = Connection) ->
+    case said(Commands, [], Connection) of
+        {Said, []} -> write(Said, Connection#connection{state = State});
+        {Said, Others} ->
+            Told = Connection#connection{state = State, said = Said},
+            taken(commanded(Others, Told))
+    end;
+informed(Result, Connection) ->
+    taken(done(Result, Connection)).
 
 %% What fails here comes as a message of the socket's.
 listen_if_active(#connection{active = false}) ->
@@ -244,9 +251,15 @@ is_slow(#connection{transport = Transport, socket = Socket}) ->
 -spec turned(#connection{}) -> no_return().
 turned(#connection{said = []} = Connection) ->
     waiting(Connection);
-turned(#connection{said = Said, transport = Transport, socket = Socket} = Connection) ->
+turned(#connection{said = Said} = Connection) ->
+    write(Said, Connection#connection{said = []}).
+
+-spec write([iodata()], #connection{}) -> no_return().
+write([], Connection) ->
+    waiting(Connection);
+write(Said, #connection{transport = Transport, socket = Socket} = Connection) ->
     case Transport:send(Socket, lists:reverse(Said)) of
-        ok -> waiting(Connection#connection{said = []});
+        ok -> waiting(Connection);
         {error, Reason} -> terminate({error, Reason}, Connection)
     end.
 
@@ -258,9 +271,13 @@ waiting(Connection) ->
 
 %% The handler.
 
-call(Callback, Arguments, #connection{handler = Handler} = Connection) ->
-    try apply(Handler, Callback, Arguments) of
-        Result -> done(Result, Connection)
+call(Callback, Arguments, Connection) ->
+    done(tell(Callback, Arguments, Connection), Connection).
+
+-spec tell(atom(), [term()], #connection{}) -> result().
+tell(Callback, Arguments, #connection{handler = Handler} = Connection) ->
+    try
+        apply(Handler, Callback, Arguments)
     catch
         Class:Reason:Stack ->
             crashed(Class, Reason, Connection),
@@ -270,10 +287,27 @@ call(Callback, Arguments, #connection{handler = Handler} = Connection) ->
 -spec done(result(), #connection{}) -> #connection{}.
 done({[], State}, Connection) ->
     Connection#connection{state = State};
-done({Commands, State}, Connection) ->
-    lists:foldl(fun command/2, Connection#connection{state = State}, Commands);
+done({Commands, State}, #connection{said = Before} = Connection) ->
+    {Said, Others} = said(Commands, Before, Connection),
+    commanded(Others, Connection#connection{state = State, said = Said});
 done({Commands, State, hibernate}, Connection) ->
     done({Commands, State}, Connection#connection{hibernate = true}).
+
+%% The frames with which commands begin, encoded in front of others that were said, and what follows
+%% those frames.
+said([{finished, Frame} | Commands], Said, #connection{extensions = Extensions} = Connection)
+        when map_size(Extensions) =:= 0 ->
+    said(Commands, [Frame | Said], Connection);
+said([{finished, Frame} | Commands], Said, Connection) ->
+    said([hornbeam_frame:read(Frame) | Commands], Said, Connection);
+said([{Kind, _} = Frame | Commands], Said, #connection{extensions = Extensions} = Connection)
+        when Kind =:= text; Kind =:= binary; Kind =:= ping; Kind =:= pong ->
+    said(Commands, [cow_ws:frame(Frame, Extensions) | Said], Connection);
+said(Commands, Said, _Connection) ->
+    {Said, Commands}.
+
+commanded(Commands, Connection) ->
+    lists:foldl(fun command/2, Connection, Commands).
 
 command({active, Active}, #connection{active = Active} = Connection) ->
     Connection;

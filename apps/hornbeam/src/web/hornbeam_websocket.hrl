@@ -17,6 +17,8 @@
 
 -record(socket, {
     mount :: hornbeam_mounts:mount(),
+    %% undefined until the app has accepted
+    engine :: hornbeam_websocket | cowboy_websocket | undefined,
     stream :: hornbeam_stream:stream(),
     number :: pos_integer(),
     worker :: reference() | undefined,

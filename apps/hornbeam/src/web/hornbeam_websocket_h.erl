@@ -108,7 +108,7 @@ paused_if_spent(Socket, _BytesBefore, _MessagesBefore) ->
 websocket_info({stream, Number, Frame}, #socket{number = Number} = Socket) ->
     drain(Frame, [], ?DRAIN, Socket);
 websocket_info({forward, Outbox, Frame}, Socket) ->
-    drain_next([Frame], ?DRAIN - 1, forwarded(Outbox, Frame, Socket));
+    drain_next([command(Frame, Socket)], ?DRAIN - 1, forwarded(Outbox, Frame, Socket));
 websocket_info({overflow, _Outbox}, #socket{mount = #{counters := Counters}} = Socket) ->
     hornbeam_counters:add(slow_clients_closed, Counters),
     close(1013, <<"too slow">>, [], Socket);
@@ -172,16 +172,17 @@ is_spent(#socket{credit = {Bytes, Messages}}) ->
 
 %% What others sent is settled like what the app said: after it is written, and once so much is that
 %% it is due. While frames wait in the outbox for it, it is due at once.
-forwarded(Outbox, {_, Data}, #socket{forwarded = Forwarded, went = Went} = Socket) ->
-    Size = byte_size(Data),
-    Counted = Socket#socket{went = more(1, Size, Went)},
-    case Forwarded of
-        none -> settle_if_due(Outbox, 1, Size, idle, Counted);
-        {_, Messages, Bytes, How} -> settle_if_due(Outbox, Messages + 1, Bytes + Size, How, Counted)
-    end.
+forwarded(Outbox, Frame, #socket{forwarded = none} = Socket) ->
+    settle_if_due(Outbox, 1, hornbeam_outbox:size_of(Frame), idle, Socket);
+forwarded(Outbox, Frame, #socket{forwarded = {_, Messages, Bytes, How}} = Socket) ->
+    settle_if_due(Outbox, Messages + 1, Bytes + hornbeam_outbox:size_of(Frame), How, Socket).
+
+%% Cowboy's engine makes its frames itself.
+command({finished, Frame}, #socket{engine = cowboy_websocket}) -> hornbeam_frame:read(Frame);
+command(Frame, _Socket) -> Frame.
 
 settle_if_due(Outbox, Messages, Bytes, idle, Socket) ->
-    case hornbeam_stream:is_due({Bytes, Messages}) of
+    case hornbeam_stream:is_due(Bytes, Messages) of
         true -> settle_soon(Outbox, Messages, Bytes, idle, Socket);
         false -> Socket#socket{forwarded = {Outbox, Messages, Bytes, idle}}
     end;
@@ -197,7 +198,11 @@ settle_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
     {[], Socket};
 settle_unless_slow(_Unsent, #socket{forwarded = {Outbox, Messages, Bytes, soon}} = Socket) ->
     Frames = hornbeam_outbox:written(Outbox, Messages, Bytes),
-    fetched(Frames, Outbox, Socket#socket{forwarded = none}).
+    fetched(Frames, Outbox, Socket#socket{forwarded = none, went = all_went(Socket)}).
+
+%% What is not settled is not counted yet.
+all_went(#socket{forwarded = none, went = Went}) -> Went;
+all_went(#socket{forwarded = {_, Messages, Bytes, _}, went = Went}) -> more(Messages, Bytes, Went).
 
 %% The next are fetched when these are written or, if others are in front of them that have not
 %% come yet, when those are.
@@ -208,9 +213,9 @@ fetched([], Outbox, Socket) ->
     end,
     {[], Socket#socket{forwarded = Forwarded}};
 fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
-    Size = lists:sum([byte_size(Data) || {_, Data} <- Frames]),
+    Size = lists:sum([hornbeam_outbox:size_of(Frame) || Frame <- Frames]),
     Counted = Socket#socket{went = more(length(Frames), Size, Went)},
-    {Frames, settle_soon(Outbox, 0, 0, idle, Counted)}.
+    {[command(Frame, Socket) || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)}.
 
 %% All that the app and others have said by now goes out together.
 drain(Frame, Commands, Left, Socket0) ->
@@ -226,7 +231,8 @@ drain_next(Commands, Left, #socket{number = Number} = Socket) ->
         {stream, Number, Frame} ->
             drain(Frame, Commands, Left, Socket);
         {forward, Outbox, Frame} ->
-            drain_next([Frame | Commands], Left - 1, forwarded(Outbox, Frame, Socket))
+            drain_next([command(Frame, Socket) | Commands], Left - 1,
+                       forwarded(Outbox, Frame, Socket))
     after 0 ->
         {lists:reverse(Commands), Socket}
     end.
@@ -260,11 +266,11 @@ violated(Reason, Frame, Commands, #socket{stream = Stream} = Socket) ->
 %% The account is settled by a message to ourselves, which comes after the write. The write does
 %% not wait for the client (see the listener's high_watermark), so that a client which does not
 %% read is still heard, pinged and closed.
-spent(Size, #socket{sent = {Bytes, Messages} = Before} = Socket) ->
-    Sent = {Bytes + Size, Messages + 1},
+spent(Size, #socket{sent = {Bytes, Messages}} = Socket) ->
     _ = [after_write(repay, Socket)
-         || hornbeam_stream:is_due(Sent), not hornbeam_stream:is_due(Before)],
-    Socket#socket{sent = Sent, went = more(1, Size, Socket#socket.went)}.
+         || hornbeam_stream:is_due(Bytes + Size, Messages + 1),
+            not hornbeam_stream:is_due(Bytes, Messages)],
+    Socket#socket{sent = {Bytes + Size, Messages + 1}, went = more(1, Size, Socket#socket.went)}.
 
 %% Have ourselves sent a message when what we say until now is written: it is behind that in our
 %% mailbox or, over HTTP/2, in that of the connection, which keeps it while the client's window
@@ -322,8 +328,8 @@ close(Code, Reason, Commands, Socket) ->
 
 %% For whoever asks.
 
-description(#socket{about = {Path, Peer, Opened}, came = {MessagesIn, BytesIn},
-                    went = {MessagesOut, BytesOut}} = Socket) ->
+description(#socket{about = {Path, Peer, Opened}, came = {MessagesIn, BytesIn}} = Socket) ->
+    {MessagesOut, BytesOut} = all_went(Socket),
     #socket{stream = Stream, phase = Phase, tcp = Tcp, credit = {_, Credit}} = Socket,
     {message_queue_len, Mailbox} = process_info(self(), message_queue_len),
     {_, Window} = hornbeam_stream:window(),
@@ -357,7 +363,8 @@ tell_app({Code, Text}, #socket{stream = Stream, number = Number}) ->
     hornbeam_stream:closed(Stream).
 
 tell_of_close({Code, _Text}, #socket{about = {_, _, Opened}} = Socket) ->
-    #socket{came = {MessagesIn, BytesIn}, went = {MessagesOut, BytesOut}} = Socket,
+    #socket{came = {MessagesIn, BytesIn}} = Socket,
+    {MessagesOut, BytesOut} = all_went(Socket),
     hornbeam_telemetry:execute([hornbeam, websocket, close],
                                #{seconds => erlang:monotonic_time(second) - Opened,
                                  messages_in => MessagesIn, bytes_in => BytesIn,

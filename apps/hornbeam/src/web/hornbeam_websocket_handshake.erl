@@ -145,7 +145,7 @@ accepted(Req, Socket) ->
     erlang:demonitor(Worker, [flush]),
     hornbeam_stream:hand_over(Stream, connection(Req)),
     {Engine, Options} = engine(Req, Mount),
-    {Engine, Req, Socket#socket{worker = undefined}, Options}.
+    {Engine, Req, Socket#socket{worker = undefined, engine = Engine}, Options}.
 
 %% Over HTTP/2 it is always Cowboy's.
 engine(#{version := 'HTTP/1.1'}, #{options := #{websocket_engine := hornbeam}} = Mount) ->

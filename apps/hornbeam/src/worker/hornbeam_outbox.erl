@@ -12,10 +12,11 @@
 -module(hornbeam_outbox).
 
 -export([new_table/0, new/2, push/3, dropped/1, forget/1]).
--export([written/3, is_waited_for/1, fetch/1]).
+-export([written/3, is_waited_for/1, fetch/1, size_of/1]).
 -export_type([outbox/0, frame/0, limits/0, policy/0]).
 
--type frame() :: {text | binary, binary()}.
+-type frame() :: {hornbeam_frame:kind(), binary()} | {finished, hornbeam_frame:frame()}.
+%% A message, or the frame that was made of it once for all who get it.
 -type limits() :: {Messages :: pos_integer(), Bytes :: pos_integer()}.
 %% What may wait.
 -type policy() :: drop_oldest | close | {latest, Topic :: binary()}.
@@ -195,8 +196,6 @@ tell(#outbox{connection = Connection, counts = Counts} = Outbox) ->
             ok
     end.
 
-size_of({_, Data}) -> byte_size(Data).
-
 %% @doc How many messages were dropped.
 -spec dropped(outbox()) -> non_neg_integer().
 dropped(#outbox{counts = Counts}) ->
@@ -252,3 +251,8 @@ take_all(Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
     end;
 take_all(_Messages, _Bytes, _Outbox) ->
     [].
+
+%% @doc How many bytes of the limits a frame takes: those of its payload.
+-spec size_of(frame()) -> non_neg_integer().
+size_of({finished, Frame}) -> hornbeam_frame:payload_size(Frame);
+size_of({_Kind, Payload}) -> byte_size(Payload).

@@ -11,7 +11,7 @@
 -export([open/3, open/4, open_part/4, reopen/2, move/1, hand_over/2, bind/1, take_over/2]).
 -export([closed/1, abandon/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
--export([window/0, is_within_window/1, is_due/1, credit/3, take_credit/1]).
+-export([window/0, is_within_window/1, is_due/2, credit/3, take_credit/1]).
 -export([tell/2, process/1]).
 -export_type([handle/0, counts/0, stream/0, kind/0, owner/0]).
 
@@ -334,8 +334,8 @@ window() ->
     {262144, 64}.
 
 %% @doc Whether so much was taken of a window that it is time to give it back as credit.
--spec is_due({Bytes :: non_neg_integer(), Messages :: non_neg_integer()}) -> boolean().
-is_due({Bytes, Messages}) ->
+-spec is_due(Bytes :: non_neg_integer(), Messages :: non_neg_integer()) -> boolean().
+is_due(Bytes, Messages) ->
     {AllBytes, AllMessages} = window(),
     Bytes >= AllBytes div 2 orelse Messages >= AllMessages div 2.
 
