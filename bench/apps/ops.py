@@ -1,14 +1,16 @@
 """Operations on shared state from inside a coroutine, timed by the worker that does them.
 
-An HTTP request names who answers them (Hornbeam's `state_…`, a redis-server by redis-py, or a
-process that sends back what a pipe brings, which is the least that asking another process costs),
-the operation and for how many seconds; the response holds the latencies. Between two
+An HTTP request names who answers them (Hornbeam's `state_…`, a redis-server by redis-py, a process
+that sends back what a pipe brings, which is the least that asking another process costs, or one of
+the node that sends back what a socket brings, which is the least that asking the node costs), the
+operation and for how many seconds; the response holds the latencies. Between two
 operations the event loop gets its turn, so that the echo that this app serves over WebSockets
 goes on. Every result is compared with what is due.
 """
 
 import asyncio
 import os
+import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import count, repeat
@@ -32,16 +34,11 @@ blocking = redis.Redis.from_url(URL, decode_responses=True)
 awaited = redis.asyncio.Redis.from_url(URL, decode_responses=True)
 
 
-class Pipe:
-    """A process that sends back what it is sent."""
+class Echo:
+    """Who sends back what is written to one descriptor, by another or the same."""
 
-    def __init__(self, command: str) -> None:
-        self._process = subprocess.Popen(
-            [command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
-        )
-        assert self._process.stdin and self._process.stdout
-        self._to = self._process.stdin.fileno()
-        self._from = self._process.stdout.fileno()
+    def __init__(self, to: int, from_: int) -> None:
+        self._to, self._from = to, from_
         self._numbers = count(1)
 
     def get(self) -> str:
@@ -53,7 +50,7 @@ class Pipe:
         return int(os.read(self._from, 4096))
 
     def begin(self) -> None:
-        """Count anew, and undo what the event loop has made of the pipe."""
+        """Count anew, and undo what the event loop has made of the descriptor."""
         self._numbers = count(1)
         os.set_blocking(self._from, True)
 
@@ -68,12 +65,23 @@ class Pipe:
             loop.remove_reader(self._from)
 
 
-pipe = Pipe(os.environ["PIPE_ECHO"])
+process = subprocess.Popen(
+    [os.environ["PIPE_ECHO"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+)
+assert process.stdin and process.stdout
+pipe = Echo(process.stdin.fileno(), process.stdout.fileno())
+
+connection = socket.create_connection(("127.0.0.1", int(os.environ["NODE_ECHO"])))
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+node = Echo(connection.fileno(), connection.fileno())
 
 OPS: dict[tuple[str, str], Callable[[], Any]] = {
     ("pipe", "get"): pipe.get,
     ("pipe", "incr"): pipe.incr,
     ("pipe", "await get"): pipe.awaited,
+    ("node", "get"): node.get,
+    ("node", "incr"): node.incr,
+    ("node", "await get"): node.awaited,
     ("hornbeam", "get"): lambda: state_get(KEY),
     ("hornbeam", "incr"): lambda: state_incr(COUNTER),
     ("hornbeam", "await get"): lambda: aio.state_get(KEY),
@@ -101,6 +109,7 @@ def prepare() -> None:
     blocking.set(KEY, VALUE)
     blocking.delete(COUNTER)
     pipe.begin()
+    node.begin()
 
 
 async def measure(server: str, op: str, seconds: float) -> timing.Figures:

@@ -83,13 +83,17 @@ class HornbeamRows(Hornbeam):
 
 
 class HornbeamOps(Hornbeam):
-    """Hornbeam with an app that times operations on its own state, a redis-server's, a pipe's."""
+    """Hornbeam with an app that times operations on its own state, and what others answer it."""
 
     APP: ClassVar[str] = "ops:application"
 
     def __init__(self, redis: Redis, workers: int = 1) -> None:
         super().__init__(workers)
         self._redis = redis
+
+    def command(self) -> list[str]:
+        begun = "ok = node_echo:start(), " + start(self.APP, self.workers, self.OPTIONS)
+        return erlang.erl(begun + _SAY_PORT, self.perf)
 
     def environment(self) -> dict[str, str]:
         asked = {"REDIS_URL": self._redis.url, "PIPE_ECHO": str(BENCH / "_build/pipe_echo")}
