@@ -74,11 +74,11 @@ the_oldest_that_wait_are_dropped_at_the_bound_of_messages(_Config) ->
 the_oldest_that_wait_are_dropped_at_the_bound_of_bytes(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {1000, 100}),
     [push(Outbox, frame(N)) || N <- lists:seq(1, 64)],
-    Tens = [{binary, <<N, 0:72>>} || N <- lists:seq(1, 11)],
+    Tens = [bytes(<<N, 0:72>>) || N <- lists:seq(1, 11)],
     [push(Outbox, Ten) || Ten <- Tens],
     ?assertEqual(1, hornbeam_outbox:dropped(Outbox)),
     %% What is larger than all that may wait does not push the others out.
-    1 = hornbeam_outbox:push(Outbox, {binary, binary:copy(<<0>>, 101)}, drop_oldest),
+    1 = hornbeam_outbox:push(Outbox, bytes(binary:copy(<<0>>, 101)), drop_oldest),
     ?assertEqual(2, hornbeam_outbox:dropped(Outbox)),
     ?assertEqual(tl(Tens), lists:nthtail(64, drained(Outbox))).
 
@@ -97,7 +97,7 @@ the_policy_close_tells_the_connection_once_past_the_bound(_Config) ->
 the_policy_close_closes_for_a_frame_that_could_never_wait(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {1000, 100}),
     [0 = hornbeam_outbox:push(Outbox, frame(N), close) || N <- lists:seq(1, 64)],
-    1 = hornbeam_outbox:push(Outbox, {binary, binary:copy(<<0>>, 101)}, close),
+    1 = hornbeam_outbox:push(Outbox, bytes(binary:copy(<<0>>, 101)), close),
     ?assertEqual(overflow, overflow(Outbox)).
 
 overflow(Outbox) ->
@@ -131,7 +131,7 @@ push(Outbox, Frame) ->
 
 one_large_frame_goes_directly_to_an_idle_connection(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {10, 10}),
-    Large = {binary, binary:copy(<<0>>, 10000000)},
+    Large = bytes(binary:copy(<<0>>, 10000000)),
     push(Outbox, Large),
     ?assertEqual([Large], drained(Outbox)).
 
@@ -158,7 +158,7 @@ senders_and_connection(Limits) ->
     Outbox = hornbeam_outbox:new(Connection, Limits),
     Each = 3000,
     Senders = [spawn_monitor(fun() ->
-                   [push(Outbox, {text, term_to_binary({Sender, N})})
+                   [push(Outbox, hornbeam_frame:new(text, term_to_binary({Sender, N})))
                     || N <- lists:seq(1, Each)]
                end) || Sender <- lists:seq(1, 8)],
     [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Senders],
@@ -166,7 +166,7 @@ senders_and_connection(Limits) ->
     hornbeam_eventually:holds(fun() ->
         length(Got()) + hornbeam_outbox:dropped(Outbox) =:= 8 * Each
     end),
-    Frames = [binary_to_term(Text) || {text, Text} <- Got()],
+    Frames = [binary_to_term(Text) || {text, Text} <- lists:map(fun hornbeam_frame:read/1, Got())],
     [begin
          Numbers = [N || {S, N} <- Frames, S =:= Sender],
          ?assertEqual(lists:usort(Numbers), Numbers)
@@ -199,9 +199,11 @@ fetched(Frames, Outbox, Test, Messages, Bytes, Got) ->
     self() ! {again, Outbox},
     connection(Test, Messages, Bytes, lists:reverse(Frames, Got)).
 
-frame(N) -> {text, integer_to_binary(N)}.
+frame(N) -> hornbeam_frame:new(text, integer_to_binary(N)).
 
-size_of({_, Data}) -> byte_size(Data).
+bytes(Bytes) -> hornbeam_frame:new(binary, Bytes).
+
+size_of(Frame) -> hornbeam_frame:payload_size(Frame).
 
 forwarded(Outbox) ->
     receive

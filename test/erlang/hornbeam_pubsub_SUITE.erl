@@ -407,7 +407,7 @@ received(Topic) ->
 
 forwarded() ->
     receive
-        {forward, _Outbox, {finished, Frame}} -> hornbeam_frame:read(Frame)
+        {forward, _Outbox, Frame} -> hornbeam_frame:read(Frame)
     after 0 ->
         nothing
     end.

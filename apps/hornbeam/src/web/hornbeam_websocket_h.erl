@@ -173,13 +173,13 @@ is_spent(#socket{credit = {Bytes, Messages}}) ->
 %% What others sent is settled like what the app said: after it is written, and once so much is that
 %% it is due. While frames wait in the outbox for it, it is due at once.
 forwarded(Outbox, Frame, #socket{forwarded = none} = Socket) ->
-    settle_if_due(Outbox, 1, hornbeam_outbox:size_of(Frame), idle, Socket);
+    settle_if_due(Outbox, 1, hornbeam_frame:payload_size(Frame), idle, Socket);
 forwarded(Outbox, Frame, #socket{forwarded = {_, Messages, Bytes, How}} = Socket) ->
-    settle_if_due(Outbox, Messages + 1, Bytes + hornbeam_outbox:size_of(Frame), How, Socket).
+    settle_if_due(Outbox, Messages + 1, Bytes + hornbeam_frame:payload_size(Frame), How, Socket).
 
 %% Cowboy's engine makes its frames itself.
-command({finished, Frame}, #socket{engine = cowboy_websocket}) -> hornbeam_frame:read(Frame);
-command(Frame, _Socket) -> Frame.
+command(Frame, #socket{engine = cowboy_websocket}) -> hornbeam_frame:read(Frame);
+command(Frame, _Socket) -> {finished, Frame}.
 
 settle_if_due(Outbox, Messages, Bytes, idle, Socket) ->
     case hornbeam_stream:is_due(Bytes, Messages) of
@@ -213,7 +213,7 @@ fetched([], Outbox, Socket) ->
     end,
     {[], Socket#socket{forwarded = Forwarded}};
 fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
-    Size = lists:sum([hornbeam_outbox:size_of(Frame) || Frame <- Frames]),
+    Size = lists:sum([hornbeam_frame:payload_size(Frame) || Frame <- Frames]),
     Counted = Socket#socket{went = more(length(Frames), Size, Went)},
     {[command(Frame, Socket) || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)}.
 

@@ -12,13 +12,12 @@
 -module(hornbeam_outbox).
 
 -export([new_table/0, new/2, push/3, dropped/1, forget/1]).
--export([written/3, is_waited_for/1, fetch/1, size_of/1]).
--export_type([outbox/0, frame/0, limits/0, policy/0]).
+-export([written/3, is_waited_for/1, fetch/1]).
+-export_type([outbox/0, limits/0, policy/0]).
 
--type frame() :: {hornbeam_frame:kind(), binary()} | {finished, hornbeam_frame:frame()}.
-%% A message, or the frame that was made of it once for all who get it.
+-type frame() :: hornbeam_frame:frame().
 -type limits() :: {Messages :: pos_integer(), Bytes :: pos_integer()}.
-%% What may wait.
+%% What may wait; bytes are those of payloads.
 -type policy() :: drop_oldest | close | {latest, Topic :: binary()}.
 %% `latest': of the topic's frames that wait, all but the newest are dropped.
 
@@ -71,7 +70,7 @@ new(Connection, Limits) ->
 -spec push(outbox(), frame(), policy()) -> Dropped :: non_neg_integer().
 push(#outbox{connection = Connection, limits = {_, MaxBytes}, counts = Counts} = Outbox, Frame,
      Policy) ->
-    Size = size_of(Frame),
+    Size = hornbeam_frame:payload_size(Frame),
     case enter(atomics:get(Counts, ?FRAMES), Size, MaxBytes, Counts) of
         direct ->
             atomics:add(Counts, ?DIRECT_BYTES, Size),
@@ -178,7 +177,7 @@ take_oldest(#outbox{connection = Connection} = Outbox) ->
 take({Connection, Number} = Id, #outbox{counts = Counts}) ->
     case ets:take(?TABLE, Id) of
         [{Id, Frame, Policy}] ->
-            atomics:sub(Counts, ?WAITING_BYTES, size_of(Frame)),
+            atomics:sub(Counts, ?WAITING_BYTES, hornbeam_frame:payload_size(Frame)),
             atomics:sub(Counts, ?FRAMES, ?ONE_WAITING),
             _ = [ets:delete_object(?TABLE, {{Connection, Policy}, Number})
                  || is_tuple(Policy)],
@@ -246,13 +245,11 @@ is_waiting(Counts) ->
 
 take_all(Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
     case take_oldest(Outbox) of
-        {ok, Frame} -> [Frame | take_all(Messages - 1, Bytes - size_of(Frame), Outbox)];
-        none -> []
+        {ok, Frame} ->
+            Left = Bytes - hornbeam_frame:payload_size(Frame),
+            [Frame | take_all(Messages - 1, Left, Outbox)];
+        none ->
+            []
     end;
 take_all(_Messages, _Bytes, _Outbox) ->
     [].
-
-%% @doc How many bytes of the limits a frame takes: those of its payload.
--spec size_of(frame()) -> non_neg_integer().
-size_of({finished, Frame}) -> hornbeam_frame:payload_size(Frame);
-size_of({_Kind, Payload}) -> byte_size(Payload).
