@@ -295,14 +295,9 @@ done({Commands, State, hibernate}, Connection) ->
 
 %% The frames with which commands begin, encoded in front of others that were said, and what follows
 %% those frames.
-said([{finished, Frame} | Commands], Said, #connection{extensions = Extensions} = Connection)
-        when map_size(Extensions) =:= 0 ->
-    said(Commands, [Frame | Said], Connection);
-said([{finished, Frame} | Commands], Said, Connection) ->
-    said([hornbeam_frame:read(Frame) | Commands], Said, Connection);
-said([{Kind, _} = Frame | Commands], Said, #connection{extensions = Extensions} = Connection)
-        when Kind =:= text; Kind =:= binary; Kind =:= ping; Kind =:= pong ->
-    said(Commands, [cow_ws:frame(Frame, Extensions) | Said], Connection);
+said([{Kind, _} = Frame | Commands], Said, Connection)
+        when Kind =:= finished; Kind =:= text; Kind =:= binary; Kind =:= ping; Kind =:= pong ->
+    said(Commands, [encoded(Frame, Connection) | Said], Connection);
 said(Commands, Said, _Connection) ->
     {Said, Commands}.
 
@@ -340,8 +335,16 @@ is_close({close, _, _}) -> true;
 is_close({close, _}) -> true;
 is_close(Frame) -> Frame =:= close.
 
-say(Frame, #connection{said = Said, extensions = Extensions} = Connection) ->
-    Connection#connection{said = [cow_ws:frame(Frame, Extensions) | Said]}.
+say(Frame, #connection{said = Said} = Connection) ->
+    Connection#connection{said = [encoded(Frame, Connection) | Said]}.
+
+encoded({finished, Frame}, #connection{extensions = Extensions})
+        when map_size(Extensions) =:= 0 ->
+    Frame;
+encoded({finished, Frame}, #connection{extensions = Extensions}) ->
+    cow_ws:frame(hornbeam_frame:read(Frame), Extensions);
+encoded(Frame, #connection{extensions = Extensions}) ->
+    cow_ws:frame(Frame, Extensions).
 
 %% Time. A timer is not moved when something comes: it is looked at when it fires.
 
