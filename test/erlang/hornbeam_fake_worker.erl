@@ -80,12 +80,13 @@ loop(App, Calls, Streams, Asked) ->
         {asked, From, Ref} ->
             From ! {Ref, lists:reverse(Asked)},
             loop(App, Calls, Streams, Asked);
-        {call, Call, Caller, Op} ->
+        {call, Call, Caller, {Mode, Target, Function, PackedArgs, PackedKwargs}} ->
             {Number, Opened} = hornbeam_worker_calls:open(Call, Caller, Calls),
-            [13, 0, Number, Mode, Target, Function, Args, Kwargs] =
-                decoded(iolist_to_binary(Op(Number))),
-            Answer = App({Mode, Target, Function, decoded(Args), decoded(Kwargs)}),
+            [Args, Kwargs] = [decoded(Packed) || Packed <- [PackedArgs, PackedKwargs]],
+            Answer = App({Mode, Target, Function, Args, Kwargs}),
             answered(Answer, Number, App, Opened, Streams, Asked);
+        watch_calls ->
+            loop(App, hornbeam_worker_calls:watch(Calls), Streams, Asked);
         {more, Call, Items} ->
             {ok, Number, Asked1} = hornbeam_worker_calls:more(Call, Items, Calls),
             {Left, More} = items(maps:get(Number, Streams, []), Items, Number, Asked1),

@@ -33,6 +33,8 @@ Name = tuple[int, str, str]
 # Results that are no awaitables for sure: the question costs more than the answer of most calls.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
 
+_NO_KEYWORDS = pack({})
+
 _END = object()
 
 
@@ -121,13 +123,13 @@ class Calls:
         _, _, ref, mode, target, function, args, kwargs = message
         running = self._running[ref] = Running()
         name = mode, target, function
-        find = partial(self._find, *name)
         if mode == STREAM:
+            find = partial(self._find, *name)
             self._begin(ref, running, self._stream(ref, running, find, args, kwargs))
         elif name in self._async:
-            self._begin(ref, running, self._called_here(find, args, kwargs))
+            self._begin(ref, running, self._called_here(name, args, kwargs))
         else:
-            work = partial(_outcome, running, find, args, kwargs)
+            work = partial(_outcome, running, partial(self._find, *name), args, kwargs)
             self._crew.submit(work, partial(self._called, ref, running, name))
 
     def more(self, message: Message) -> None:
@@ -180,12 +182,15 @@ class Calls:
         if not running.cancelled:
             self._write(wire.encode_result(ref, status, value))
 
-    async def _called_here(self, find: Callable[[], Action], args: bytes, kwargs: bytes) -> Outcome:
+    async def _called_here(self, name: Name, args: bytes, kwargs: bytes) -> Outcome:
         """Call a function that was async the last time; it may be another one now."""
-        function = find()
+        function = self._find(*name)
         if not is_async(function):
             function = partial(self._in_thread, function)
-        return await _awaited(function, unpack(args), unpack(kwargs))
+        result = function(*unpack(args), **_keywords(kwargs))
+        if inspect.isawaitable(result):
+            result = await result
+        return OK, pack(result, "result")
 
     async def _stream(
         self, ref: int, running: Running, find: Callable[[], Action], args: bytes, kwargs: bytes
@@ -251,10 +256,14 @@ def _outcome(
 
 
 def _call(find: Callable[[], Action], packed_args: bytes, packed_kwargs: bytes) -> Any:
-    function, args, kwargs = find(), unpack(packed_args), unpack(packed_kwargs)
+    function, args, kwargs = find(), unpack(packed_args), _keywords(packed_kwargs)
     if is_async(function):
         return _Async(function, args, kwargs, is_known=True)
     return function(*args, **kwargs)
+
+
+def _keywords(packed: bytes) -> dict[str, Any]:
+    return {} if packed == _NO_KEYWORDS else unpack(packed)
 
 
 def _tried(

@@ -81,8 +81,10 @@ class Crew:
     def _next(self) -> tuple[Work, Done] | None:
         """Return the next piece of work, or None when there are threads enough without this one."""
         while True:
-            with suppress(Empty):
+            try:
                 return self._queue.get(timeout=None if self._threads == 1 else LINGER)
+            except Empty:
+                pass
             with self._leaving:
                 if self._threads > 1:
                     self._threads -= 1

@@ -6,6 +6,7 @@ messages *to* it are made by `encode_…`, still without the length that precede
 """
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgpack
@@ -168,10 +169,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-# What nearly all messages of a code look like, and where their counts and numbers stand: who looks
-# so needs no closer look.
+# What nearly all messages of a code look like, and how to get their counts and numbers, of which
+# there are two at least: who looks so needs no closer look.
 _EXACT = {
-    row.code: (types, tuple(n for n, kind in enumerate(types) if kind is int))
+    row.code: (types, itemgetter(*(n for n, kind in enumerate(types) if kind is int)))
     for row in MESSAGES
     for types in [(int, int, *(_TYPES[kind.removesuffix("?")][0] for _, kind in row.fields))]
     if all(kind not in ("int", "any") for _, kind in row.fields)
@@ -182,7 +183,7 @@ def check(message: Any) -> None:
     """Raise `ProtocolError` unless the message has its row's fields with their types."""
     if type(message) is list and message and type(message[0]) is int and message[0] in _EXACT:
         types, numbers = _EXACT[message[0]]
-        if tuple(map(type, message)) == types and min([message[n] for n in numbers]) >= 0:
+        if tuple(map(type, message)) == types and min(numbers(message)) >= 0:
             return
     _check_closely(message)
 

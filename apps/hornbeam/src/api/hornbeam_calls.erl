@@ -57,9 +57,10 @@ pool(Options) -> maps:get(pool, Options, main).
 text(Name) when is_atom(Name) -> atom_to_binary(Name);
 text(Name) -> unicode:characters_to_binary(Name).
 
-kwargs(Options) ->
-    Kwargs = maps:get(kwargs, Options, #{}),
-    packed(maps:from_list([{text(Name), Value} || {Name, Value} <- maps:to_list(Kwargs)])).
+kwargs(#{kwargs := Kwargs}) ->
+    packed(maps:from_list([{text(Name), Value} || {Name, Value} <- maps:to_list(Kwargs)]));
+kwargs(_Options) ->
+    hornbeam_msgpack:map(0).
 
 packed(Term) -> hornbeam_value:to_packed({term, Term}).
 

@@ -37,20 +37,21 @@ start(Worker, Mode, Target, Function, Args, Kwargs) ->
 -spec start(pid(), mode(), binary(), binary(), binary(), binary(),
             Items :: non_neg_integer()) -> call().
 start(Worker, Mode, Target, Function, Args, Kwargs, Items) ->
-    Call = erlang:monitor(process, Worker, [{alias, explicit_unalias}]),
-    Worker ! {call, Call, self(), op(Mode, Target, Function, Args, Kwargs)},
+    Call = erlang:monitor(process, Worker, [{alias, alias_of(Mode)}]),
+    Worker ! {call, Call, self(), {number(Mode), Target, Function, Args, Kwargs}},
     _ = [more(Worker, Call, Items) || Items > 0],
     Call.
+
+%% The one answer ends what its caller holds; a stream has several.
+alias_of(stream) -> explicit_unalias;
+alias_of(_) -> reply_demonitor.
 
 %% @doc Call a function of a worker's app; nobody gets the result.
 -spec cast(Worker :: pid(), Target :: binary(), Function :: binary(), Args :: binary(),
            Kwargs :: binary()) -> ok.
 cast(Worker, Target, Function, Args, Kwargs) ->
-    Worker ! {call, none, none, op(function, Target, Function, Args, Kwargs)},
+    Worker ! {call, none, none, {number(function), Target, Function, Args, Kwargs}},
     ok.
-
-op(Mode, Target, Function, Args, Kwargs) ->
-    fun(Ref) -> hornbeam_wire:call(Ref, number(Mode), Target, Function, Args, Kwargs) end.
 
 number(function) -> 0;
 number(hook) -> 1;
@@ -82,13 +83,8 @@ flush(Call) ->
 -spec await(Worker :: pid(), call(), timeout()) -> {ok, Packed :: binary()} | {error, failure()}.
 await(Worker, Call, Timeout) ->
     receive
-        {Call, {result, Status, Value}} ->
-            _ = erlang:unalias(Call),
-            true = erlang:demonitor(Call, [flush]),
-            outcome(Status, Value);
-        {'DOWN', Call, process, _, _} ->
-            _ = erlang:unalias(Call),
-            {error, worker_down}
+        {Call, {result, Status, Value}} -> outcome(Status, Value);
+        {'DOWN', Call, process, _, _} -> {error, worker_down}
     after Timeout ->
         cancel(Worker, Call),
         {error, timeout}

@@ -238,8 +238,10 @@ in_any_state(info, {give_back, Place}, _State, Data) ->
     {keep_state, given_back(Place, Data)};
 in_any_state(info, {{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
     {keep_state, given_back(Place, Data)};
-in_any_state(info, {call, Call, Caller, Op}, _State, Data) ->
-    {keep_state, called(Call, Caller, Op, Data)};
+in_any_state(info, {call, Call, Caller, Called}, _State, Data) ->
+    {keep_state, called(Call, Caller, Called, Data)};
+in_any_state(info, watch_calls, _State, #data{calls = Calls} = Data) ->
+    {keep_state, Data#data{calls = hornbeam_worker_calls:watch(Calls)}};
 in_any_state(info, {more, Call, Items}, _State, Data) ->
     {keep_state, more(Call, Items, Data)};
 in_any_state(info, {cancel, Call}, _State, Data) ->
@@ -716,9 +718,9 @@ hung(Silent, Stacks, #data{os_pid = OsPid} = Data) ->
 
 %% The calls into the app.
 
-called(Call, Caller, Op, #data{calls = Calls0} = Data) ->
+called(Call, Caller, {Mode, Target, Function, Args, Kwargs}, #data{calls = Calls0} = Data) ->
     {Ref, Calls} = hornbeam_worker_calls:open(Call, Caller, Calls0),
-    write(Op(Ref), Data),
+    write(hornbeam_wire:call(Ref, Mode, Target, Function, Args, Kwargs), Data),
     Data#data{calls = Calls}.
 
 more(Call, Items, #data{calls = Calls0} = Data) ->
@@ -726,14 +728,18 @@ more(Call, Items, #data{calls = Calls0} = Data) ->
         {ok, Ref, Calls} ->
             write(hornbeam_wire:more(Ref, Items), Data),
             Data#data{calls = Calls};
-        over ->
-            Data
+        {over, Calls} ->
+            Data#data{calls = Calls}
     end.
 
-cancelled(Call, #data{calls = Calls} = Data) ->
-    _ = [write(hornbeam_wire:cancel(Ref), Data)
-         || {ok, Ref} <- [hornbeam_worker_calls:number(Call, Calls)]],
-    Data#data{calls = hornbeam_worker_calls:forget(Call, Calls)}.
+cancelled(Call, #data{calls = Calls0} = Data) ->
+    case hornbeam_worker_calls:number(Call, Calls0) of
+        {ok, Ref, Calls} ->
+            write(hornbeam_wire:cancel(Ref), Data),
+            Data#data{calls = hornbeam_worker_calls:forget(Call, Calls)};
+        {over, Calls} ->
+            Data#data{calls = Calls}
+    end.
 
 %% Ends.
 
