@@ -1,6 +1,7 @@
-"""Hostile clients beside windows: started, watched, and stopped before they take the machine.
+"""Clients beside windows: started, watched, and stopped before they take the machine.
 
-Knows the generator load/hostile.c; knows nothing of whom else the server serves.
+Knows how to talk with load/hostile.c and load/download.c; knows nothing of whom else the server
+serves.
 """
 
 import json
@@ -20,14 +21,20 @@ STOP_SECONDS = 30.0
 
 
 class Attack:
-    """Hostile clients of a server, from `__enter__` until `stop` or until there is too much."""
+    """Clients of a server, from `__enter__` until `stop` or until there is too much."""
 
     def __init__(
-        self, server: Server, watch: Watch, most: int = MOST_RESIDENT, **options: int
+        self,
+        server: Server,
+        watch: Watch,
+        most: int = MOST_RESIDENT,
+        generator: str = "hostile",
+        **options: int,
     ) -> None:
         self._watch = watch
         self._most = most
-        self._command = [str(BENCH / "_build/hostile"), f"--host={server.host}"]
+        self._generator = generator
+        self._command = [str(BENCH / "_build" / generator), f"--host={server.host}"]
         self._command += [f"--port={server.port}"]
         self._command += [f"--{name}={value}" for name, value in options.items()]
         self.stopped_after: float | None = None  # seconds, when there was too much
@@ -61,7 +68,8 @@ class Attack:
                 self.stopped_after = time.monotonic() - self._began
                 self._process.kill()
             elif self._process.poll() is not None:
-                raise LoadError(f"hostile: {self._process.communicate()[1].strip() or 'died'}")
+                died = self._process.communicate()[1].strip() or "died"
+                raise LoadError(f"{self._generator}: {died}")
             time.sleep(LOOK_SECONDS)
         return used
 
@@ -73,10 +81,10 @@ class Attack:
         try:
             output, error = self._process.communicate("\n", timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired as late:
-            raise LoadError("hostile: not connected when it was to stop") from late
+            raise LoadError(f"{self._generator}: not connected when it was to stop") from late
         lines = output.splitlines()
         if len(lines) < 2:
-            raise LoadError(f"hostile: {error.strip()}")
+            raise LoadError(f"{self._generator}: {error.strip()}")
         figures: dict[str, Any] = json.loads(lines[1])
         return figures
 

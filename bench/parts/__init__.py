@@ -7,6 +7,7 @@ A part has `SERVERS` by name, `options(parser)`, `measure(chosen)` and `table(wi
 from parts import (
     calls,
     connect,
+    downloads,
     drown,
     echo,
     echo2,
@@ -30,6 +31,7 @@ PARTS = {
     "growth": growth,
     "memory": memory,
     "drown": drown,
+    "downloads": downloads,
     "slow": slow,
     "outlive": outlive,
 }

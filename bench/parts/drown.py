@@ -4,7 +4,9 @@ Three windows: quiet, the onset of the attack, and the same attack when it has s
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, ClassVar
 
@@ -117,12 +119,13 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
 def _drown(server: Server, load: Load, chosen: argparse.Namespace) -> dict[str, Any]:
     probe = server.probe if isinstance(server, ProbedHornbeam) else None
     watch = Watch(server.pids, probe)
-    quiet = _honest(server, load, chosen, chosen.warmup)
+    quiet = honest(server, load, chosen, chosen.warmup)
     rest = watch.look()
     watch.peaks = {}
     with Attack(server, watch, count=load.hostile) as attack:
-        onset = _honest(server, load, chosen, 0, attack)
-        settled = _honest(server, load, chosen, 0, attack)
+        watched = partial(attack.watch, chosen.seconds)
+        onset = honest(server, load, chosen, 0, watched)
+        settled = honest(server, load, chosen, 0, watched)
         server.check_alive()
         clients = attack.stop()
     if clients:
@@ -132,18 +135,18 @@ def _drown(server: Server, load: Load, chosen: argparse.Namespace) -> dict[str, 
     return onset | windows | attacked | {"rest": rest, "peak": watch.peaks}
 
 
-def _honest(
+def honest(
     server: Server,
     load: Load,
     chosen: argparse.Namespace,
     warmup: float,
-    attack: Attack | None = None,
+    beside: Callable[[], float] | None = None,
 ) -> dict[str, Any]:
-    """One window of the honest sockets, maybe beside an attack."""
+    """One window of the honest sockets, maybe beside others, whose CPU `beside` returns."""
     figures = window(
         server,
         "echo",
-        beside=(lambda: attack.watch(chosen.seconds)) if attack else None,
+        beside=beside,
         sockets=load.sockets,
         interval=load.interval,
         depth=IN_FLIGHT if load.interval else 1,

@@ -88,7 +88,7 @@ recv(Socket, Size) ->
 
 init(#{qs := Test} = Req, {Compress, Counters}) ->
     Options = #{max_frame_size => 65536, max_frame_rate => infinity, idle_timeout => infinity,
-                active_n => 10, compress => Compress, counters => Counters},
+                compress => Compress, counters => Counters},
     {hornbeam_websocket, Req, list_to_pid(binary_to_list(Test)), Options}.
 
 websocket_init(Test) ->

@@ -181,8 +181,10 @@ def test_cancel_that_comes_with_its_call_leaves_nothing_behind(beam):
     beam.send_bytes(
         msgpack.packb([CODES["call"], 0, *args]) + msgpack.packb([CODES["cancel"], 0, 2])
     )
-    call(beam, 3, "running")
-    assert result(beam, 3) == 1  # itself
+    call(beam, 3, "add_slowly", 1, 2)
+    assert result(beam, 3) == 3  # behind it in the loop
+    call(beam, 4, "running")
+    assert result(beam, 4) == 1  # itself
 
 
 def test_result_of_a_cancelled_thread_is_dropped(beam):

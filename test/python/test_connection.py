@@ -3,8 +3,10 @@
 import struct
 
 import pytest
+from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import (
     CHUNK,
+    MUCH,
     OPENING_CREDIT,
     Account,
     Allowance,
@@ -124,3 +126,51 @@ def test_allowance_gives_back_exactly_what_was_consumed(sizes, window, messages)
     assert given_messages + allowance.messages == len(sizes)
     assert allowance.bytes < max(window // 2, 1)
     assert allowance.messages < max(messages // 2, 1)
+
+
+def on_stream(number, size=3):
+    return wire.encode_send_bytes(number, b"x" * size)
+
+
+def test_who_has_little_to_say_passes_who_has_much():
+    made = connection(100 * CHUNK)
+    for _ in range(20):
+        made.send(on_stream(1, MUCH // 4))
+    made.send(on_stream(200))
+    made.send(on_stream(70_000))
+    streams = [wire.stream_of(frame) for frame in frames(everything(made))]
+    # So much keeps its order; of what waits behind it others come first.
+    assert streams[:7] == [1, 1, 1, 1, 1, 200, 70_000]
+    assert streams.count(1) == 20
+
+
+def test_op_passes_what_others_have_to_say_and_not_its_own_stream():
+    made = connection(100 * CHUNK)
+    for number in (1, 2, 1, 2, 1, 2, 1, 2):
+        made.send(on_stream(number, MUCH // 2))
+    made.send_op(b"of 3", 3)
+    made.send_op(b"of 1", 1)
+    made.send_op(b"of 3 again", 3)
+    found = frames(everything(made))
+    said = [frame if frame[:2] == b"of" else wire.stream_of(frame) for frame in found]
+    assert said.index(b"of 3") < said.index(b"of 1") < said.index(b"of 3 again")
+    assert said.index(b"of 3") == 2  # behind what keeps its order
+    assert 1 not in said[said.index(b"of 1") :]
+    assert made.idle
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, MUCH // 2)), max_size=40), st.data())
+def test_each_stream_keeps_its_order_however_much_waits(messages, data):
+    made = connection(1 << 40)
+    sent, written = [], b""
+    for count, (stream, size) in enumerate(messages):
+        sent.append(wire.encode_send_bytes(stream, b"%d:" % count + b"x" * size))
+        made.send(sent[-1])
+        if data.draw(st.booleans()):
+            written += made.take()
+    found = frames(written + everything(made))
+    assert sorted(found) == sorted(sent)
+    for stream in range(6):
+        of_stream = [frame for frame in sent if wire.stream_of(frame) == stream]
+        assert [frame for frame in found if wire.stream_of(frame) == stream] == of_stream
+    assert made.idle

@@ -9,12 +9,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from hornbeam_erlang._worker import wire
+from hornbeam_erlang._worker.fair import FairQueue
 
 # What may be written before `start` has told the real window: enough for `hello`.
 OPENING_CREDIT = 65_536
 
 # One write is at most about this long, so that joining frames does not double a backlog.
 CHUNK = 262_144
+
+# Past so many bytes that wait, streams take turns: what one turn of the loop may read and answer.
+MUCH = 1_048_576
 
 
 class Account:
@@ -63,12 +67,15 @@ class Allowance:
 class Connection:
     """The worker's end of the two pipes."""
 
-    __slots__ = ("_frames", "_ops", "_unpacker", "credit")
+    __slots__ = ("_fair", "_frames", "_ops", "_size", "_unpacker", "credit")
 
     def __init__(self) -> None:
         self._unpacker = wire.unpacker()
+        # What waits in its order, and its bytes; past `MUCH`, more waits by streams.
         self._frames: deque[bytes] = deque()
-        self._ops: list[bytes] = []
+        self._size = 0
+        self._fair = FairQueue()
+        self._ops: deque[tuple[int | None, bytes]] = deque()
         self.credit = OPENING_CREDIT
 
     def receive(self, data: bytes | memoryview) -> Iterable[list[Any]]:
@@ -82,21 +89,26 @@ class Connection:
 
     def send(self, message: bytes) -> None:
         """Queue a message for the BEAM."""
-        self._frames.append(message)
+        if self._size < MUCH and not self._fair:
+            self._frames.append(message)
+            self._size += len(message)
+        else:
+            self._fair.put(wire.stream_of(message), message)
 
-    def send_op(self, message: bytes) -> None:
-        """Queue an op, which passes the others when these wait for credit."""
-        self._ops.append(message)
+    def send_op(self, message: bytes, stream: int | None = None) -> None:
+        """Queue an op, which passes the others when these wait for credit, and those of other
+        streams than its own when much waits."""
+        self._ops.append((stream, message))
 
     @property
     def idle(self) -> bool:
         """Tell whether nothing waits to be written."""
-        return not self._frames and not self._ops
+        return not self._frames and not self._fair and not self._ops
 
     @property
     def writable(self) -> bool:
         """Tell whether something waits that may be written now."""
-        return bool(self._ops) or (bool(self._frames) and self.credit > 0)
+        return bool(self._ops) or (self.credit > 0 and bool(self._frames or self._fair))
 
     def take(self) -> bytes:
         """Return the bytes to write next, which are paid for now; empty if none may be."""
@@ -112,11 +124,32 @@ class Connection:
             chunk.append(frame)
             size += length
             credit -= length + 4
-        if self._ops and (credit <= 0 or not frames):
-            for frame in self._ops:
+        self._size -= size
+        if self._fair:
+            credit = self._take_fairly(chunk, size, credit)
+        if self._ops and (credit <= 0 or not (frames or self._fair)):
+            for _, frame in self._ops:
                 chunk.append(len(frame).to_bytes(4, "big"))
                 chunk.append(frame)
                 credit -= len(frame) + 4
             self._ops.clear()
         self.credit = credit
         return b"".join(chunk)
+
+    def _take_fairly(self, chunk: list[bytes], size: int, credit: int) -> int:
+        """Add ops that may pass, then what waits by streams; return the credit that is left."""
+        fair, ops = self._fair, self._ops
+        while ops and not self._frames and (stream := ops[0][0]) is not None:
+            if fair.holds(stream):
+                break
+            _, frame = ops.popleft()
+            chunk.append(len(frame).to_bytes(4, "big"))
+            chunk.append(frame)
+            credit -= len(frame) + 4
+        while fair and credit > 0 and size < CHUNK:
+            frame = fair.pop()
+            chunk.append(len(frame).to_bytes(4, "big"))
+            chunk.append(frame)
+            size += len(frame)
+            credit -= len(frame) + 4
+        return credit

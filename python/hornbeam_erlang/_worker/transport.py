@@ -122,8 +122,8 @@ class Transport:
             self._call_soon(self._flush)
 
     def answer(self, message: bytes) -> None:
-        """Send a message past those that wait for credit; the BEAM waits for it."""
-        self._connection.send_op(message)
+        """Send a message about the worker past those that wait; the BEAM waits for it."""
+        self._connection.send_op(message, 0)
         self._schedule_flush()
 
     def _schedule_flush(self) -> None:
@@ -369,8 +369,8 @@ class Transport:
     def _call_here(self, op: int, args: Sequence[Any], seconds: float) -> Any:
         if self._busy:
             raise RuntimeError("a finalizer called Erlang in the middle of another message")
-        ref, message = self._encode(op, args)
-        self._connection.send_op(message)
+        ref, stream, message = self._encode(op, args)
+        self._connection.send_op(message, stream)
         self._blocking[ref] = None
         spin_until = self._spin.until(op)
         try:
@@ -383,10 +383,10 @@ class Transport:
         return _ops.result(status, value)
 
     async def _call_in_loop(self, op: int, args: Sequence[Any], seconds: float) -> Any:
-        ref, message = self._encode(op, args)
+        ref, stream, message = self._encode(op, args)
         waiter: asyncio.Future[Message] = self._loop.create_future()
         self._waiting[ref] = waiter
-        self._send_op(message)
+        self._send_op(message, stream)
         try:
             reply = await _within(seconds, op, waiter)
             return _ops.result(reply[3], reply[4])
@@ -397,28 +397,29 @@ class Transport:
         self, op: int, args: Sequence[Any]
     ) -> tuple[int, concurrent.futures.Future[Message]]:
         """Let the loop's thread send an op of this thread."""
-        ref, message = self._encode(op, args)
+        ref, stream, message = self._encode(op, args)
         waiter: concurrent.futures.Future[Message] = concurrent.futures.Future()
         self._waiting[ref] = waiter
         try:
-            self._loop.call_soon_threadsafe(self._send_op, message)
+            self._loop.call_soon_threadsafe(self._send_op, message, stream)
         except RuntimeError:  # the loop has been closed
             del self._waiting[ref]
             raise _stopped() from None
         return ref, waiter
 
-    def _encode(self, op: int, args: Sequence[Any]) -> tuple[int, bytes]:
-        ref = next(self._refs)
-        message = wire.encode_op(self.caller(), ref, op, args)
+    def _encode(self, op: int, args: Sequence[Any]) -> tuple[int, int, bytes]:
+        """Return an op's number, its stream, and its bytes."""
+        ref, stream = next(self._refs), self.caller()
+        message = wire.encode_op(stream, ref, op, args)
         if len(message) > wire.MAX_MESSAGE:
             raise ValueError(
                 f"{wire.OPS.get(op, op)} with {len(message)} bytes; "
                 f"at most {wire.MAX_MESSAGE} can travel at once"
             )
-        return ref, message
+        return ref, stream, message
 
-    def _send_op(self, message: bytes) -> None:
-        self._connection.send_op(message)
+    def _send_op(self, message: bytes, stream: int) -> None:
+        self._connection.send_op(message, stream)
         self._flush()
 
     def reply(self, message: Message) -> None:

@@ -210,6 +210,14 @@ def _check_field(row: Message, name: str, kind: str, value: Any) -> None:
         raise ProtocolError(f"{name} of {row.name} is not a {kind}: {type(value).__name__}")
 
 
+def stream_of(message: bytes) -> int:
+    """Return the stream of an encoded message, in front of which stand the array and the code."""
+    first = message[2]
+    if first < 0x80:
+        return first
+    return int.from_bytes(message[3 : 3 + (1 << (first - 0xCC))], "big")
+
+
 def decode_scope(fields: list[Any]) -> Scope:
     """Return the scope of a stream; raises `ProtocolError` if it is not one."""
     try:

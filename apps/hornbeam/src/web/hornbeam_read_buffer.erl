@@ -1,10 +1,14 @@
-%% How much a TCP socket reads at once: little while it is quiet, more while reads are full.
+%% How much a TCP socket reads at once, and how often before it asks.
 %%
-%% The emulator keeps such a buffer for each socket that waits for something, and the memory of an
-%% idle connection was mostly that. The socket of a TLS connection has the largest from the start.
+%% Little at once while it is quiet, more while reads are full: the emulator keeps such a buffer
+%% for each socket that waits for something, and the memory of an idle connection was mostly that.
+%% The socket of a TLS connection has the largest from the start.
+%%
+%% What was read waits in the mailbox, whatever the app wants, and before all that comes later. So
+%% the larger the reads, the fewer of them.
 -module(hornbeam_read_buffer).
 
--export([least/0, most/0, new/1, read/2, quiet/1, widen/1]).
+-export([least/0, most/0, most_reads/0, new/1, reads/1, read/3, quiet/1, widen/1]).
 -export_type([buffer/0]).
 
 -record(buffer, {
@@ -17,6 +21,16 @@
 -define(LEAST, 1024).
 -define(MOST, 65536).
 -define(STEP, 4).
+%% Of TLS one record comes at a time (RFC 8446, section 5.1).
+-define(RECORD, 16384).
+
+%% The emulator moves a socket that has been read ten times or so to a pollset that needs no system
+%% call for each read, and back when it has to ask: at 8 reads a small message cost a tenth more
+%% than at 24, and beyond that nothing is gained.
+-define(READS, 24).
+
+%% What may be read before it asks (bytes): with less, messages of 16 KiB cost more.
+-define(AHEAD, 524288).
 
 %% In a process's dictionary: the socket that it has widened.
 -define(WIDE, {?MODULE, wide}).
@@ -29,16 +43,27 @@ least() -> ?LEAST.
 -spec most() -> pos_integer().
 most() -> ?MOST.
 
+%% @doc The most reads before it asks.
+-spec most_reads() -> pos_integer().
+most_reads() -> ?READS.
+
 %% @doc The buffer of a new connection.
 -spec new(hornbeam_connection:socket()) -> buffer().
 new({ranch_tcp, _} = Socket) -> #buffer{socket = Socket, size = ?LEAST};
 new(Socket) -> #buffer{socket = Socket, size = ?MOST}.
 
-%% @doc So many bytes came in one read: a full buffer is made larger.
--spec read(non_neg_integer(), buffer()) -> buffer().
-read(Bytes, #buffer{size = Size} = Buffer) when Bytes >= Size, Size < ?MOST ->
-    set(min(Size * ?STEP, ?MOST), Buffer);
-read(_Bytes, Buffer) ->
+%% @doc How many reads there may be before it asks.
+-spec reads(buffer()) -> pos_integer().
+reads(#buffer{socket = {ranch_tcp, _}, size = Size}) -> min(?READS, ?AHEAD div Size);
+reads(_Buffer) -> min(?READS, ?AHEAD div ?RECORD).
+
+%% @doc So many bytes came in one read: a full buffer is made larger, and if the socket goes on
+%% (`IsActive') that has fewer reads before it.
+-spec read(non_neg_integer(), IsActive :: boolean(), buffer()) -> buffer().
+read(Bytes, IsActive, #buffer{size = Size} = Buffer) when Bytes >= Size, Size < ?MOST ->
+    Larger = Buffer#buffer{size = min(Size * ?STEP, ?MOST)},
+    set_options([{active, reads(Larger) - reads(Buffer)} || IsActive], Larger);
+read(_Bytes, _IsActive, Buffer) ->
     Buffer.
 
 %% @doc The connection is quiet.
@@ -56,7 +81,10 @@ widen(Socket) ->
         _ -> _ = set(?MOST, new(Socket)), ok
     end.
 
+set(Size, Buffer) ->
+    set_options([], Buffer#buffer{size = Size}).
+
 %% That it failed is told by a message of the socket.
-set(Size, #buffer{socket = {Transport, Socket}} = Buffer) ->
-    _ = Transport:setopts(Socket, [{buffer, Size}]),
-    Buffer#buffer{size = Size}.
+set_options(More, #buffer{socket = {Transport, Socket}, size = Size} = Buffer) ->
+    _ = Transport:setopts(Socket, [{buffer, Size} | More]),
+    Buffer.

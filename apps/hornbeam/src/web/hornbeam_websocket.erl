@@ -19,7 +19,6 @@
     max_frame_size := pos_integer(),
     max_frame_rate := hornbeam_websocket_frames:rate(),
     idle_timeout := timeout(),
-    active_n := pos_integer(),
     compress := boolean(),
     counters := hornbeam_counters:ref()
 }.
@@ -172,14 +171,13 @@ informed(Result, Connection) ->
 %% What fails here comes as a message of the socket's.
 listen_if_active(#connection{active = false}) ->
     ok;
-listen_if_active(Connection) ->
-    #connection{transport = Transport, socket = Socket, options = #{active_n := N}} = Connection,
-    _ = Transport:setopts(Socket, [{active, N}]),
+listen_if_active(#connection{transport = Transport, socket = Socket, buffer = Buffer}) ->
+    _ = Transport:setopts(Socket, [{active, hornbeam_read_buffer:reads(Buffer)}]),
     ok.
 
 read(Data, #connection{frames = Frames, buffer = Buffer, active = Active} = Connection) ->
     taken(Connection#connection{frames = hornbeam_websocket_frames:feed(Data, not Active, Frames),
-                                buffer = hornbeam_read_buffer:read(byte_size(Data), Buffer),
+                                buffer = hornbeam_read_buffer:read(byte_size(Data), Active, Buffer),
                                 heard = now_ms()}).
 
 %% The end of what the client says comes after all that it said.

@@ -16,12 +16,6 @@
     {hornbeam_websocket, cowboy_req:req(), #socket{}, hornbeam_websocket:options()}
     | {cowboy_websocket, cowboy_req:req(), #socket{}, cowboy_websocket:opts()}.
 
-%% So many reads (of at most 64 KiB) the socket does before it asks: what has come by then waits in
-%% our mailbox, whatever the app wants. The emulator moves a socket that has been read ten times or
-%% so to a pollset that needs no system call for each read, and back when it has to ask: at 8 reads
-%% a message cost a tenth more than at 24, and beyond that nothing is gained.
--define(READS, 24).
-
 %% @doc Ask the app, and answer the client with what it says.
 -spec begin_with(cowboy_req:req(), hornbeam_mounts:mount()) ->
     {ok, cowboy_req:req(), hornbeam_mounts:mount()} | upgrade().
@@ -157,7 +151,7 @@ engine(#{version := Version, socket := Socket}, #{options := Options}) ->
 hornbeam_options(#{options := Options, counters := Counters}) ->
     #{websocket_max_frame_size := Max, websocket_max_frame_rate := Rate,
       websocket_compress := Compress, websocket_timeout := Timeout} = Options,
-    #{max_frame_size => Max, max_frame_rate => Rate, compress => Compress, active_n => ?READS,
+    #{max_frame_size => Max, max_frame_rate => Rate, compress => Compress,
       idle_timeout => Timeout, counters => Counters}.
 
 %% Over HTTP/2 a WebSocket is a stream and stays in its request process.
@@ -169,6 +163,6 @@ http2(_Req) -> undefined.
 
 cowboy_options(Version, #{websocket_max_frame_size := Max} = Options) ->
     %% Python's decoder checks the text (and answers 1007): cheaper than Cowlib's check.
-    #{max_frame_size => Max, validate_utf8 => false, active_n => ?READS,
+    #{max_frame_size => Max, validate_utf8 => false, active_n => hornbeam_read_buffer:most_reads(),
       compress => Version =:= 'HTTP/1.1' andalso maps:get(websocket_compress, Options),
       idle_timeout => maps:get(websocket_timeout, Options)}.

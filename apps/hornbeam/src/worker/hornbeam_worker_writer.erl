@@ -1,8 +1,10 @@
 %% The process that writes to one worker's port.
 %%
 %% Everybody who has something for the worker sends it here; what waits in the mailbox is put
-%% into one write. It may be suspended by a full pipe, which is why the process that routes the
-%% worker's answers is another one. It is linked to that one and lives as long.
+%% into one write. When that is much, streams take turns (hornbeam_fair_queue), so that one client
+%% who sends much does not keep all others. It may be suspended by a full pipe, which is why the
+%% process that routes the worker's answers is another one. It is linked to that one and lives as
+%% long.
 -module(hornbeam_worker_writer).
 
 -include("../wire/hornbeam_wire.hrl").
@@ -10,9 +12,18 @@
 -export([start_link/3, write/2, reply/2, messages/1]).
 -export([init/3]).
 
-%% One write carries at most this many messages, so that a long mailbox does not become one
-%% enormous binary.
+-record(writer, {
+    port :: port(),
+    ops :: hornbeam_worker_ops:ops(),
+    counts :: hornbeam_stream:counts(),
+    %% empty but while more waits than one write takes
+    waiting = hornbeam_fair_queue:new() :: hornbeam_fair_queue:queue()
+}).
+
+%% Messages that are taken out of the mailbox at once, and the bytes of one write (about), which are
+%% what Python reads at once: of more than that, streams take turns.
 -define(BATCH, 1024).
+-define(CHUNK, 1048576).
 
 %% @doc Start a writer for a port. It counts the ops that it has answered, and the messages of
 %% WebSockets' clients that pass.
@@ -21,7 +32,8 @@ start_link(Port, Ops, Counts) ->
     proc_lib:spawn_opt(?MODULE, init, [Port, Ops, Counts],
                        [link, {message_queue_data, off_heap}]).
 
-%% @doc Put messages into the worker's pipe, in the order of this caller's calls. Never waits.
+%% @doc Put messages into the worker's pipe: those of one stream in the order of this caller's
+%% calls. Never waits.
 -spec write(pid(), iodata()) -> ok.
 write(Writer, Messages) ->
     Writer ! {write, Messages},
@@ -36,27 +48,71 @@ reply(Writer, Reply) ->
 %% @private
 -spec init(port(), hornbeam_worker_ops:ops(), hornbeam_stream:counts()) -> no_return().
 init(Port, Ops, Counts) ->
-    receive
-        {write, Messages} -> write_all(drain([Messages], 0, ?BATCH), Port, Ops, Counts);
-        {reply, Reply} -> write_all(drain([Reply], 1, ?BATCH), Port, Ops, Counts)
-    end.
+    loop(#writer{port = Port, ops = Ops, counts = Counts}).
 
-write_all({Messages, Replies}, Port, Ops, Counts) ->
-    %% False means that the port is closed: the link or the port's owner tells us.
-    _ = hornbeam_worker_port:write(Port, Messages),
-    _ = [hornbeam_worker_ops:answered(Replies, Ops) || Replies > 0],
-    hornbeam_stream:received(messages(Messages), Counts),
-    init(Port, Ops, Counts).
+loop(#writer{waiting = Waiting} = Writer) ->
+    case hornbeam_fair_queue:is_empty(Waiting) of
+        true ->
+            receive
+                {write, Messages} -> taken(drain([Messages], 0, ?BATCH), Writer);
+                {reply, Reply} -> taken(drain([Reply], 1, ?BATCH), Writer)
+            end;
+        false ->
+            taken(drain([], 0, ?BATCH), Writer)
+    end.
 
 drain(Messages, Replies, 0) ->
     {Messages, Replies};
 drain(Messages, Replies, Left) ->
     receive
-        {write, More} -> drain([Messages | More], Replies, Left - 1);
-        {reply, Reply} -> drain([Messages | Reply], Replies + 1, Left - 1)
+        {write, More} -> drain([More | Messages], Replies, Left - 1);
+        {reply, Reply} -> drain([Reply | Messages], Replies + 1, Left - 1)
     after 0 ->
         {Messages, Replies}
     end.
+
+taken({Newest, Replies}, #writer{counts = Counts, ops = Ops} = Writer0) ->
+    Messages = lists:reverse(Newest),
+    Writer = write_some(Messages, Writer0),
+    _ = [hornbeam_worker_ops:answered(Replies, Ops) || Replies > 0],
+    hornbeam_stream:received(lists:sum([messages(Op) || Op <- Messages]), Counts),
+    loop(Writer).
+
+write_some(Messages, #writer{port = Port, waiting = Waiting0} = Writer) ->
+    case hornbeam_fair_queue:is_empty(Waiting0) andalso iolist_size(Messages) =< ?CHUNK of
+        true ->
+            to_port(Port, Messages),
+            Writer;
+        false ->
+            {First, Waiting1} = sorted(Messages, Waiting0),
+            {Next, Waiting} = hornbeam_fair_queue:take(?CHUNK, Waiting1),
+            to_port(Port, [First | Next]),
+            Writer#writer{waiting = Waiting}
+    end.
+
+%% False means that the port is closed: the link or the port's owner tells us.
+to_port(Port, Messages) ->
+    _ = hornbeam_worker_port:write(Port, Messages),
+    ok.
+
+sorted(Messages, Waiting) ->
+    {First, Left} = lists:foldl(fun sort/2, {[], Waiting}, Messages),
+    {lists:reverse(First), Left}.
+
+sort([Head | _] = Op, Sorted) when is_binary(Head) ->
+    sort(hornbeam_wire:route(Head), Op, Sorted);
+sort(Op, Sorted) when is_binary(Op) ->
+    sort(hornbeam_wire:route(Op), Op, Sorted);
+sort([Op | Ops], Sorted) ->
+    sort(Ops, sort(Op, Sorted));
+sort([], Sorted) ->
+    Sorted.
+
+%% Somebody waits for a reply. What is published comes after the stream that is to have it.
+sort({Code, _Stream}, Op, {First, Waiting}) when Code =:= ?REPLY; Code =:= ?REOPEN_WEBSOCKET ->
+    {[Op | First], Waiting};
+sort({_Code, Stream}, Op, {First, Waiting}) ->
+    {First, hornbeam_fair_queue:put(Stream, Op, Waiting)}.
 
 %% @doc How many of these ops are messages of WebSockets' clients. An op is a list that begins
 %% with its head, several are a list of those; what is inside an op is not looked at.
