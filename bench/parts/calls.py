@@ -6,12 +6,20 @@ from typing import Any
 
 from harness import report, rounds
 from harness.rounds import Times
-from servers.calls import ERLPORT, Calls, ErlPortCalls, HornbeamAsyncCalls, HornbeamCalls
+from servers.calls import (
+    ERLPORT,
+    BareCalls,
+    Calls,
+    ErlPortCalls,
+    HornbeamAsyncCalls,
+    HornbeamCalls,
+)
 
 SERVERS: dict[str, type[Calls]] = {
     "erlport": ErlPortCalls,
     "hornbeam": HornbeamCalls,
     "hornbeam-async": HornbeamAsyncCalls,
+    "bare": BareCalls,
 }
 TIMES = Times(rounds=3, warmup=0.3, seconds=2.0)
 WORKERS = 1

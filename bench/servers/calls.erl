@@ -1,12 +1,12 @@
-%% Calls from Erlang into one Python process, by Hornbeam or by ErlPort: both carriers are
-%% worked by the same processes of this file, in nodes of their own. Started by
+%% Calls from Erlang into one Python process, by Hornbeam, by ErlPort, or by the least that can do
+%% it: all carriers are worked by the same processes of this file, in nodes of their own. Started by
 %% servers/calls.py, which reads the port from its output and then asks for windows: a line of
 %% `BYTES CALLERS SECONDS` is answered by a line of JSON.
 %%
 %% Each caller calls, waits, compares what came back with what it sent, and calls again.
 -module(calls).
 
--export([hornbeam/2, erlport/2]).
+-export([hornbeam/2, erlport/2, bare/2]).
 
 -type carrier() :: fun((binary()) -> term()).
 %% Calls a Python function with a binary and returns what it returned, or raises.
@@ -28,6 +28,51 @@ hornbeam(Module, Function) ->
 erlport(Python, Path) ->
     {ok, Instance} = python:start([{python, Python}, {python_path, Path}]),
     serve(fun(Bytes) -> python:call(Instance, calls, echo, [Bytes]) end).
+
+%% @doc Start a Python that runs a script, and work it by a process that has a port and a map of who
+%% waits. It puts what waits in its mailbox into one write.
+-spec bare(Python :: string(), Script :: string()) -> no_return().
+bare(Python, Script) ->
+    Server = spawn_opt(fun() ->
+        Port = open_port({spawn_executable, Python},
+                         [{args, [Script]}, nouse_stdio, binary, stream]),
+        carry(Port, 0, #{}, <<>>)
+    end, [{message_queue_data, off_heap}]),
+    serve(fun(Bytes) -> bare_call(Server, Bytes) end).
+
+bare_call(Server, Bytes) ->
+    Ref = make_ref(),
+    Server ! {call, self(), Ref, iolist_to_binary(hornbeam_msgpack:encode([Bytes]))},
+    receive {Ref, Result} -> Result end.
+
+carry(Port, Last, Waiting, Rest) ->
+    receive
+        {call, _, _, _} = Call ->
+            {Ops, Last1, Waiting1} = carried(Call, [], Last, Waiting),
+            true = port_command(Port, Ops),
+            carry(Port, Last1, Waiting1, Rest);
+        {Port, {data, Data}} ->
+            {Rest1, Waiting1} = answered(<<Rest/binary, Data/binary>>, Waiting),
+            carry(Port, Last, Waiting1, Rest1)
+    end.
+
+carried({call, Caller, Ref, Args}, Ops0, Last, Waiting0) ->
+    Number = Last + 1,
+    Waiting = Waiting0#{Number => {Caller, Ref}},
+    Ops = [[hornbeam_msgpack:array(2), hornbeam_msgpack:uint(Number), Args] | Ops0],
+    receive
+        {call, _, _, _} = Call -> carried(Call, Ops, Number, Waiting)
+    after 0 ->
+        {lists:reverse(Ops), Number, Waiting}
+    end.
+
+answered(<<Size:32, Message:Size/binary, Rest/binary>>, Waiting) ->
+    {ok, [Number, Result]} = hornbeam_msgpack:decode_all(Message),
+    {{Caller, Ref}, Left} = maps:take(Number, Waiting),
+    Caller ! {Ref, Result},
+    answered(Rest, Left);
+answered(Rest, Waiting) ->
+    {Rest, Waiting}.
 
 -spec serve(carrier()) -> no_return().
 serve(Call) ->

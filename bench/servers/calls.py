@@ -1,4 +1,4 @@
-"""Nodes that call one Python process from Erlang, by Hornbeam or by ErlPort (calls.erl)."""
+"""Nodes that call one Python process from Erlang, by Hornbeam, by ErlPort or bare (calls.erl)."""
 
 import json
 import os
@@ -51,6 +51,17 @@ class HornbeamAsyncCalls(HornbeamCalls):
     """The same, with a function that is a coroutine."""
 
     FUNCTION: ClassVar[str] = "calls, echo_async"
+
+
+class BareCalls(Calls):
+    """No rival: the least that a call by a pipe and msgpack can cost."""
+
+    def command(self) -> list[str]:
+        script = BENCH / "apps/bare_calls.py"
+        return erlang.erl(f'calls:bare("{python.PYTHON}", "{script}").', self.perf)
+
+    def versions(self) -> dict[str, str]:
+        return erlang.versions() | python.versions("msgpack")
 
 
 class ErlPortCalls(Calls):
