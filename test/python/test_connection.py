@@ -6,7 +6,6 @@ import pytest
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import (
     CHUNK,
-    MUCH,
     OPENING_CREDIT,
     Account,
     Allowance,
@@ -135,32 +134,61 @@ def on_stream(number, size=3):
 def test_who_has_little_to_say_passes_who_has_much():
     made = connection(100 * CHUNK)
     for _ in range(20):
-        made.send(on_stream(1, MUCH // 4))
+        made.send(on_stream(1, CHUNK // 4))
+    made.take_turns()
     made.send(on_stream(200))
     made.send(on_stream(70_000))
     streams = [wire.stream_of(frame) for frame in frames(everything(made))]
-    # So much keeps its order; of what waits behind it others come first.
-    assert streams[:7] == [1, 1, 1, 1, 1, 200, 70_000]
-    assert streams.count(1) == 20
+    assert streams == [1, 200, 70_000] + 19 * [1]
+
+
+def test_until_the_pipe_is_full_and_when_nothing_waits_any_more_all_keeps_its_order():
+    made = connection(100 * CHUNK)
+    sent = [on_stream(number % 3 + 1, CHUNK // 2) for number in range(12)]
+    for message in sent:
+        made.send(message)
+    assert frames(everything(made)) == sent
+    made.take_turns()
+    assert made.take() == b""
+    for message in sent:
+        made.send(message)
+    assert frames(everything(made)) == sent
+    made.send(on_stream(1))
+    made.take_turns()
+    assert frames(made.take()) == [on_stream(1)]
+    for message in sent:
+        made.send(message)
+    assert frames(everything(made)) == sent
 
 
 def test_op_passes_what_others_have_to_say_and_not_its_own_stream():
     made = connection(100 * CHUNK)
     for number in (1, 2, 1, 2, 1, 2, 1, 2):
-        made.send(on_stream(number, MUCH // 2))
+        made.send(on_stream(number, CHUNK // 2))
+    made.take_turns()
     made.send_op(b"of 3", 3)
     made.send_op(b"of 1", 1)
     made.send_op(b"of 3 again", 3)
     found = frames(everything(made))
     said = [frame if frame[:2] == b"of" else wire.stream_of(frame) for frame in found]
-    assert said.index(b"of 3") < said.index(b"of 1") < said.index(b"of 3 again")
-    assert said.index(b"of 3") == 2  # behind what keeps its order
+    assert said[0] == b"of 3"
+    assert said.index(b"of 1") < said.index(b"of 3 again")
     assert 1 not in said[said.index(b"of 1") :]
+    assert 2 in said[: said.index(b"of 1")]
     assert made.idle
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, MUCH // 2)), max_size=40), st.data())
-def test_each_stream_keeps_its_order_however_much_waits(messages, data):
+def test_op_of_nobody_known_comes_last():
+    made = connection(100 * CHUNK)
+    made.send(on_stream(1, CHUNK))
+    made.send(on_stream(1, CHUNK))
+    made.take_turns()
+    made.send_op(b"op")
+    assert [frame[:2] for frame in frames(everything(made))][-1] == b"op"
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, CHUNK // 2)), max_size=40), st.data())
+def test_each_stream_keeps_its_order_whenever_the_pipe_is_full(messages, data):
     made = connection(1 << 40)
     sent, written = [], b""
     for count, (stream, size) in enumerate(messages):
@@ -168,6 +196,8 @@ def test_each_stream_keeps_its_order_however_much_waits(messages, data):
         made.send(sent[-1])
         if data.draw(st.booleans()):
             written += made.take()
+        if data.draw(st.booleans()):
+            made.take_turns()
     found = frames(written + everything(made))
     assert sorted(found) == sorted(sent)
     for stream in range(6):

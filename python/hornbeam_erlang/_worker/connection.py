@@ -17,9 +17,6 @@ OPENING_CREDIT = 65_536
 # One write is at most about this long, so that joining frames does not double a backlog.
 CHUNK = 262_144
 
-# Past so many bytes that wait, streams take turns: what one turn of the loop may read and answer.
-MUCH = 1_048_576
-
 
 class Account:
     """What one stream may still send: bytes and messages, both spent, both refilled."""
@@ -67,14 +64,14 @@ class Allowance:
 class Connection:
     """The worker's end of the two pipes."""
 
-    __slots__ = ("_fair", "_frames", "_ops", "_size", "_unpacker", "credit")
+    __slots__ = ("_fair", "_frames", "_in_turns", "_ops", "_unpacker", "credit")
 
     def __init__(self) -> None:
         self._unpacker = wire.unpacker()
-        # What waits in its order, and its bytes; past `MUCH`, more waits by streams.
+        # What waits in its order or, while the pipe is full, by streams.
         self._frames: deque[bytes] = deque()
-        self._size = 0
         self._fair = FairQueue()
+        self._in_turns = False
         self._ops: deque[tuple[int | None, bytes]] = deque()
         self.credit = OPENING_CREDIT
 
@@ -89,15 +86,21 @@ class Connection:
 
     def send(self, message: bytes) -> None:
         """Queue a message for the BEAM."""
-        if self._size < MUCH and not self._fair:
-            self._frames.append(message)
-            self._size += len(message)
-        else:
+        if self._in_turns:
             self._fair.put(wire.stream_of(message), message)
+        else:
+            self._frames.append(message)
+
+    def take_turns(self) -> None:
+        """Let streams take turns until nothing waits: the pipe is full."""
+        for message in self._frames:
+            self._fair.put(wire.stream_of(message), message)
+        self._frames.clear()
+        self._in_turns = True
 
     def send_op(self, message: bytes, stream: int | None = None) -> None:
         """Queue an op, which passes the others when these wait for credit, and those of other
-        streams than its own when much waits."""
+        streams than its own when streams take turns."""
         self._ops.append((stream, message))
 
     @property
@@ -113,6 +116,7 @@ class Connection:
     def take(self) -> bytes:
         """Return the bytes to write next, which are paid for now; empty if none may be."""
         if self.idle:
+            self._in_turns = False
             return b""
         frames, credit = self._frames, self.credit
         chunk: list[bytes] = []
@@ -124,9 +128,9 @@ class Connection:
             chunk.append(frame)
             size += length
             credit -= length + 4
-        self._size -= size
-        if self._fair:
-            credit = self._take_fairly(chunk, size, credit)
+        if self._in_turns:
+            credit = self._take_fairly(chunk, credit)
+            self._in_turns = bool(self._fair)
         if self._ops and (credit <= 0 or not (frames or self._fair)):
             for _, frame in self._ops:
                 chunk.append(len(frame).to_bytes(4, "big"))
@@ -136,10 +140,11 @@ class Connection:
         self.credit = credit
         return b"".join(chunk)
 
-    def _take_fairly(self, chunk: list[bytes], size: int, credit: int) -> int:
+    def _take_fairly(self, chunk: list[bytes], credit: int) -> int:
         """Add ops that may pass, then what waits by streams; return the credit that is left."""
         fair, ops = self._fair, self._ops
-        while ops and not self._frames and (stream := ops[0][0]) is not None:
+        size = 0
+        while ops and (stream := ops[0][0]) is not None:
             if fair.holds(stream):
                 break
             _, frame = ops.popleft()

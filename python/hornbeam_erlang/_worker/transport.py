@@ -204,6 +204,7 @@ class Transport:
                 written = _write(data)
                 if written < len(data):
                     self._unwritten = memoryview(data)[written:]
+                    self._connection.take_turns()
                     return False
                 if self._unwritten is None and written < CHUNK and not self._logs:
                     break  # there was no more to take
