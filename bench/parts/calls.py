@@ -21,7 +21,7 @@ SERVERS: dict[str, type[Calls]] = {
     "hornbeam-async": HornbeamAsyncCalls,
     "bare": BareCalls,
 }
-TIMES = Times(rounds=3, warmup=0.3, seconds=2.0)
+TIMES = Times(rounds=3, warmup=0.3, seconds=1.5)
 WORKERS = 1
 
 

@@ -18,7 +18,7 @@ from parts.drown import MIB, SERVERS, honest
 from servers.process import Server
 
 WORKERS = 1
-TIMES = Times(rounds=2, warmup=1.0, seconds=4.0)
+TIMES = Times(rounds=2, warmup=0.5, seconds=3.0)
 PANELS = (
     Panel("p50 ms quiet", lambda w: w["quiet"]["p50_us"], 1e-3),
     Panel("p50 ms beside downloads", lambda w: w["p50_us"], 1e-3),
