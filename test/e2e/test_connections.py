@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -54,10 +55,12 @@ async def test_subscriptions_and_what_was_forwarded_are_listed(server, key):
 
 
 async def test_a_filter_is_a_map_or_a_fun(server):
-    async with connect(f"{server.ws}/numbers") as one, connect(f"{server.ws}/lazy") as other:
-        for ws in (one, one, other):
-            await ws.send("x")
-            await ws.recv()
+    async with AsyncExitStack() as stack:
+        for path, messages in (("numbers", 2), ("lazy", 1)):
+            ws = await stack.enter_async_context(connect(f"{server.ws}/{path}"))
+            for _ in range(messages):  # by its answer a connection is listed
+                await ws.send("x")
+                await ws.recv()
         ids = [listed["id"] for listed in connections(server)]
         assert len(ids) == 2 and ids == sorted(ids)
         assert [c["id"] for c in connections(server, '#{path => <<"/lazy">>}')] == ids[1:]
