@@ -10,6 +10,7 @@
 all() ->
     [a_stream_of_which_nothing_waits_comes_first, streams_with_much_to_say_take_turns,
      a_long_message_takes_from_the_turns_to_come,
+     who_has_had_turns_to_come_waits_for_them_also_when_it_had_nothing_more_to_say,
      many_with_little_to_say_do_not_keep_one_with_much_for_ever, as_many_bytes_as_asked_for,
      each_stream_keeps_its_order].
 
@@ -31,6 +32,13 @@ a_long_message_takes_from_the_turns_to_come(_Config) ->
     Short = {2, [<<"2">>, big()]},
     Queue = queue([Long, Short, Long, Short, Short, Short, Short]),
     ?assertEqual(<<"1222212">>, iolist_to_binary([Name || [Name, _] <- all(Queue)])).
+
+who_has_had_turns_to_come_waits_for_them_also_when_it_had_nothing_more_to_say(_Config) ->
+    Long = binary:copy(big(), 4),
+    Queue = queue([{1, Long} | [{2, big()} || _ <- lists:seq(1, 4)]]),
+    {First, Left} = hornbeam_fair_queue:take(6 * ?QUANTUM, Queue),
+    ?assertEqual([Long, big(), big()], First),
+    ?assertEqual([big(), big(), <<"more">>], all(hornbeam_fair_queue:put(1, <<"more">>, Left))).
 
 many_with_little_to_say_do_not_keep_one_with_much_for_ever(_Config) ->
     Small = [{Stream, <<"small">>} || Stream <- lists:seq(2, 5)],

@@ -42,6 +42,16 @@ def test_a_long_message_takes_from_the_turns_to_come():
     assert b"".join(message[:1] for message in popped(queue)) == b"1222212"
 
 
+def test_who_has_had_turns_to_come_waits_for_them_also_when_it_had_nothing_more_to_say():
+    queue = FairQueue()
+    queue.put(1, BIG * 4)
+    for _ in range(4):
+        queue.put(2, BIG)
+    assert [len(queue.pop()), len(queue.pop()), len(queue.pop())] == [len(BIG) * 4] + 2 * [len(BIG)]
+    queue.put(1, b"more")
+    assert popped(queue) == [BIG, BIG, b"more"]
+
+
 def test_many_with_little_to_say_do_not_keep_one_with_much_for_ever():
     queue = FairQueue()
     for _ in range(3):

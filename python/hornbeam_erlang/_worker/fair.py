@@ -72,7 +72,7 @@ class FairQueue:
     def _end_turn(self, flow: _Flow) -> None:
         was_fresh = bool(self._fresh)
         (self._fresh or self._others).popleft()
-        if flow.messages or was_fresh:
+        if was_fresh or flow.messages or flow.left <= 0:
             flow.left = min(flow.left + QUANTUM, QUANTUM)
             self._others.append(flow)
         else:
