@@ -5,7 +5,6 @@ Two windows: quiet, and beside clients that read a response without end as fast 
 
 import argparse
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from harness import report, rounds
@@ -14,7 +13,7 @@ from harness.load import LoadError
 from harness.panel import Panel
 from harness.probe import Watch
 from harness.rounds import Times
-from parts.drown import MIB, SERVERS, honest
+from parts.drown import MIB, SERVERS, honest, millis
 from servers.process import Server
 
 WORKERS = 1
@@ -105,13 +104,9 @@ def _row(load: str, server: str, cell: list[dict[str, Any]]) -> str:
         w |= {"times": w["p50_us"] / w["quiet"]["p50_us"], "mb": rate}
         w |= {"cpu_mb": 1e3 * w["server_cores"] / rate}
     return report.row(
-        *(load, server, _millis(quiet, "p50_us"), _millis(quiet, "p99_us")),
-        *(_millis(good, "p50_us"), _millis(good, "p99_us"), report.spread(good, "times", 1)),
+        *(load, server, millis(quiet, "p50_us"), millis(quiet, "p99_us")),
+        *(millis(good, "p50_us"), millis(good, "p99_us"), report.spread(good, "times", 1)),
         *(report.spread(good, "mb", 0), report.middle(good, "server_cores", 2)),
         *(report.middle(good, "cpu_mb", 2), report.middle(good, "hostile_cores", 2)),
         *(f"{above / MIB:.0f}", errors),
     )
-
-
-def _millis(windows: list[dict[str, Any]], key: str) -> str:
-    return f"{median(w[key] for w in windows) / 1e3:.2f}"

@@ -178,9 +178,9 @@ def _row(load: str, server: str, cell: list[dict[str, Any]]) -> str:
         return report.row(load, server, *[""] * 18, errors)
     quiet, onset, settled = ([w[phase] for w in good] for phase in ("quiet", "onset", "settled"))
     return report.row(
-        *(load, server, _millis(quiet, "p50_us"), _millis(quiet, "p99_us")),
-        *(_millis(onset, "p50_us"), _millis(onset, "p99_us"), _times(good, "onset", "p99_us")),
-        *(_millis(settled, "p50_us"), _millis(settled, "p99_us")),
+        *(load, server, millis(quiet, "p50_us"), millis(quiet, "p99_us")),
+        *(millis(onset, "p50_us"), millis(onset, "p99_us"), _times(good, "onset", "p99_us")),
+        *(millis(settled, "p50_us"), millis(settled, "p99_us")),
         *(_times(good, "settled", "p50_us"), _times(good, "settled", "p99_us")),
         *(_memory(good, "Python"), _memory(good, "BEAM")),
         *(_peak(good, "beam_total", MIB), _peak(good, "mailbox", 1)),
@@ -189,7 +189,7 @@ def _row(load: str, server: str, cell: list[dict[str, Any]]) -> str:
     )
 
 
-def _millis(windows: list[dict[str, Any]], key: str) -> str:
+def millis(windows: list[dict[str, Any]], key: str) -> str:
     return f"{median(w[key] for w in windows) / 1e3:.2f}"
 
 

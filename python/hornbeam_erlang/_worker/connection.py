@@ -122,6 +122,7 @@ class Connection:
         chunk: list[bytes] = []
         size = 0
         while frames and credit > 0 and size < CHUNK:
+            # `_add` is written out: this runs once for each message.
             frame = frames.popleft()
             length = len(frame)
             chunk.append(length.to_bytes(4, "big"))
@@ -133,9 +134,7 @@ class Connection:
             self._in_turns = bool(self._fair)
         if self._ops and (credit <= 0 or not (frames or self._fair)):
             for _, frame in self._ops:
-                chunk.append(len(frame).to_bytes(4, "big"))
-                chunk.append(frame)
-                credit -= len(frame) + 4
+                credit -= _add(frame, chunk)
             self._ops.clear()
         self.credit = credit
         return b"".join(chunk)
@@ -147,14 +146,16 @@ class Connection:
         while ops and (stream := ops[0][0]) is not None:
             if fair.holds(stream):
                 break
-            _, frame = ops.popleft()
-            chunk.append(len(frame).to_bytes(4, "big"))
-            chunk.append(frame)
-            credit -= len(frame) + 4
+            credit -= _add(ops.popleft()[1], chunk)
         while fair and credit > 0 and size < CHUNK:
-            frame = fair.pop()
-            chunk.append(len(frame).to_bytes(4, "big"))
-            chunk.append(frame)
-            size += len(frame)
-            credit -= len(frame) + 4
+            paid = _add(fair.pop(), chunk)
+            size += paid
+            credit -= paid
         return credit
+
+
+def _add(frame: bytes, chunk: list[bytes]) -> int:
+    """Put a frame and its length into a write; return the bytes that are paid for both."""
+    chunk.append(len(frame).to_bytes(4, "big"))
+    chunk.append(frame)
+    return len(frame) + 4

@@ -62,7 +62,8 @@ reads(_Buffer) -> min(?READS, ?AHEAD div ?RECORD).
 -spec read(non_neg_integer(), IsActive :: boolean(), buffer()) -> buffer().
 read(Bytes, IsActive, #buffer{size = Size} = Buffer) when Bytes >= Size, Size < ?MOST ->
     Larger = Buffer#buffer{size = min(Size * ?STEP, ?MOST)},
-    set_options([{active, reads(Larger) - reads(Buffer)} || IsActive], Larger);
+    Fewer = reads(Buffer) - reads(Larger),
+    set_options([{active, -Fewer} || IsActive, Fewer > 0], Larger);
 read(_Bytes, _IsActive, Buffer) ->
     Buffer.
 
