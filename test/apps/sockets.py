@@ -133,6 +133,17 @@ async def farewell(scope, receive, send):
     note(scope, await receive())
 
 
+async def answers_when_released(scope, receive, send):
+    """Answer each message once the test lets it; note how it ended."""
+    await accept(send)
+    await receive()
+    while (event := await receive())["type"] == "websocket.receive":
+        note(scope, event["text"])
+        await released(scope)
+        await say(send, f"to {event['text']}")
+    note(scope, event)
+
+
 async def prints_its_end(scope, receive, send):
     await accept(send)
     await say(send, (await receive())["type"])

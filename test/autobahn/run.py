@@ -5,7 +5,7 @@
     test/autobahn/run.py --cases '1.*' '6.4.*' --engines hornbeam --messages 1000
 
 The performance cases (9.7, 9.8, 12, 13) send `--messages` messages each; the suite's own number
-is 1000. Ends with 1 when a case fails.
+is 1000. Ends with 1 when a case fails or is passed in a way that the suite calls not strict.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from suite import identity, load  # noqa: E402
 LIMIT = 300.0
 """Seconds after which a case has failed."""
 
-KNOWN = {("cowboy", "7.5.1")}
-"""Cowboy is told not to check text, and then checks the reason of a close no more."""
+KNOWN = {"3.2", "3.3", "3.4", "4.1.3", "4.1.4", "4.1.5", "4.2.3", "4.2.4", "4.2.5", "5.15"}
+"""Not strict on Cowboy's engine: it closes at a wrong frame at once, and asks no handler. So an app
+in another process cannot have answered the message before it."""
 
 
 async def run(case: type, host: str, port: int) -> tuple[str, str, str]:
@@ -52,8 +53,8 @@ async def run_all(cases: list[type], engine: str, host: str, port: int) -> bool:
     for case in cases:
         behaviour, closing, seen = await run(case, host, port)
         category = identity(case).partition(".")[0]
-        if behaviour == "FAILED" and (engine, identity(case)) in KNOWN:
-            behaviour = "FAILED AS KNOWN"
+        if (behaviour, engine) == ("NON-STRICT", "cowboy") and identity(case) in KNOWN:
+            behaviour = "NON-STRICT AS KNOWN"
         counts.setdefault(category, Counter())[behaviour] += 1
         if behaviour not in ("OK", "INFORMATIONAL") or closing not in ("OK", "INFORMATIONAL"):
             print(
@@ -61,7 +62,7 @@ async def run_all(cases: list[type], engine: str, host: str, port: int) -> bool:
             )
     for category, count in counts.items():
         print(f"{engine:10}category {category:3}", dict(count), flush=True)
-    return not any(count["FAILED"] for count in counts.values())
+    return not any(count["FAILED"] + count["NON-STRICT"] for count in counts.values())
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from clients import BINARY, TEXT, RawHTTP, RawWebSocket
 from harness import DEADLINE, alive, eventually
 
 ACCEPT, SEND_TEXT, CLOSE, START, BODY, CREDIT, OP, RESULT = 38, 39, 41, 36, 37, 9, 44, 46
+FLUSHED = 50
 
 SPLIT = b"a\r\nset-cookie: stolen=1\r\n\r\n<script>"
 
@@ -61,6 +62,7 @@ def cut_off(server, since: int, reason: str) -> None:
         pytest.param([[ACCEPT, None, []]], "out_of_order", id="accepts again"),
         pytest.param([[START, 200, [], b"", True]], "out_of_order", id="responds"),
         pytest.param([[CLOSE, 1000, b""], [SEND_TEXT, b"x"]], "out_of_order", id="after close"),
+        pytest.param([[FLUSHED]], "out_of_order", id="flushed without having been asked"),
         pytest.param([[CLOSE, 99, b""]], "bad_close", id="an absurd close code"),
         pytest.param([[CLOSE, 1000, b"x" * 124]], "bad_close", id="a reason that does not fit"),
         pytest.param([[CREDIT, 1 << 40, 1]], "unearned_credit", id="credit for nothing"),

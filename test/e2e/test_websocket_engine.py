@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import zlib
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from clients import (
     frame,
     journal,
     push_until_stuck,
+    release,
 )
 from harness import eventually
 from terms import Atom
@@ -126,6 +130,77 @@ def test_a_bad_compressed_frame_is_1002(server, key, data):
         ws.send(data)
         assert ws.read_close()[0] == 1002
         assert journal(server, key)[0]["code"] == 1002
+
+
+# Wrong frames
+
+
+WRONG = {
+    "reserved bit": (frame(TEXT, b"x", rsv=2), 1002),
+    "opcode": (frame(3, b"x"), 1002),
+    "too long": (frame(TEXT, bytes(200 * 1024)), 1009),
+    "close that is not UTF-8": (frame(CLOSE, b"\x03\xe8\xff"), 1007),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_came_before_a_wrong_frame_is_answered_before_the_close(serve, key, kind, resume):
+    server = serve(APP, websocket_max_frame_size=100 * 1024, websocket_resume=resume)
+    wrong, code = WRONG[kind]
+    with RawWebSocket(server, f"/answers_when_released?{key}") as ws:
+        ws.send(b"".join(frame(TEXT, str(n).encode()) for n in range(50)) + wrong)
+        assert journal(server, key) == ["0"]
+        release(server, key)
+        assert [ws.read_message() for _ in range(50)] == [f"to {n}".encode() for n in range(50)]
+        assert ws.read_close() == (code, "")
+    notes = journal(server, key, 51)
+    assert notes[-1] == {"type": "websocket.disconnect", "code": code, "reason": ""}
+
+
+def test_nothing_behind_a_wrong_frame_is_heard(server, key):
+    with RawWebSocket(server, f"/answers_when_released?{key}") as ws:
+        ws.send(frame(TEXT, b"a") + frame(3, b"x") + frame(TEXT, b"b") + frame(PING, b""))
+        release(server, key)
+        assert ws.read() == (TEXT, b"to a")
+        assert ws.read_close() == (1002, "")
+    assert [
+        note if isinstance(note, str) else note["code"] for note in journal(server, key, 2)
+    ] == [
+        "a",
+        1002,
+    ]
+
+
+def test_an_app_that_does_not_answer_is_not_waited_for_long(server, key):
+    with RawWebSocket(server, f"/answers_when_released?{key}") as ws:
+        ws.send(frame(TEXT, b"a") + frame(3, b"x"))
+        assert ws.read_close() == (1002, "")
+    release(server, key)
+
+
+def test_an_app_whose_process_ends_before_its_answer_is_not_waited_for(serve, key):
+    server = serve(APP, websocket_resume=True, fresh=True)
+    with RawWebSocket(server, f"/answers_when_released?{key}") as ws:
+        ws.send(frame(TEXT, b"a") + frame(3, b"x"))
+        assert journal(server, key) == ["a"]
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        assert ws.read_close() == (1002, "")
+
+
+@pytest.mark.parametrize("fragments", [True, False], ids=["fragments", "pieces"])
+def test_text_that_comes_slowly_is_refused_before_it_is_whole(server, key, fragments):
+    with RawWebSocket(server, f"/farewell?{key}") as ws:
+        if fragments:
+            ws.frame(TEXT, "grün".encode(), fin=False)
+            again = frame(CONTINUATION, b"\xf4\x90", fin=False)
+        else:
+            message = frame(TEXT, "grün".encode() + b"\xf4\x90 and more")
+            ws.send(message[:-10])
+            again = message[-10:-9]
+        time.sleep(0.2)
+        ws.send(again)
+        assert ws.read_close() == (1007, "")
 
 
 # Closing

@@ -7,6 +7,11 @@
 -export([
     good_frames_are_read_whole_and_byte_by_byte/1,
     bad_frames_are_found_whole_and_byte_by_byte/1,
+    text_that_comes_slowly_is_refused_with_its_first_wrong_byte/1,
+    text_may_be_cut_within_a_character/1,
+    utf8_holds_its_properties/1,
+    a_frame_in_many_pieces_takes_no_more_memory_than_it_has_bytes/1,
+    a_frame_in_pieces_counts_as_one/1,
     a_mask_is_taken_off_every_size/1,
     a_message_of_exactly_the_limit_is_taken_and_one_byte_more_is_not/1,
     a_length_beyond_the_limit_is_refused_by_its_header/1,
@@ -70,6 +75,69 @@ bad() ->
         {<<16#82, 16#fe, 125:16, ?MASK:32, (large(125))/binary>>, badframe},
         {<<16#82, 16#ff, 126:64, ?MASK:32, (large(126))/binary>>, badframe},
         {<<16#82, 16#ff, 1:1, 0:63, ?MASK:32>>, badframe}].
+
+%% "κόσμε", and behind it a character beyond the last one there is: wrong with its second byte.
+-define(RIGHT, 16#ce, 16#ba, 16#e1, 16#bd, 16#b9, 16#cf, 16#83, 16#ce, 16#bc, 16#ce, 16#b5).
+
+text_that_comes_slowly_is_refused_with_its_first_wrong_byte(_Config) ->
+    Wrong = <<?RIGHT, 16#f4, 16#90, 16#80, 16#80, "edited">>,
+    Cut = byte_size(frame(1, <<>>)) + 12,
+    <<Begun:Cut/binary, Second, Rest/binary>> = frame(1, Wrong),
+    InAFrame = no_frame(Begun, frames(?LIMIT)),
+    InFragments = no_frame(part(1, <<?RIGHT, 16#f4>>), frames(?LIMIT)),
+    Right = no_frame(part(1, <<?RIGHT, 16#f4>>), frames(?LIMIT)),
+    InBytes = no_frame(Begun, frames(?LIMIT)),
+    Binary = no_frame(part(2, <<255>>), frames(?LIMIT)),
+    %% The rest comes at once: the app's decoder will see it.
+    ?assertMatch({{text, Wrong}, _}, next(<<Second, Rest/binary>>, no_frame(<<>>, InAFrame))),
+    ?assertMatch({more, _}, next(<<Second>>, InAFrame)),
+    timer:sleep(110),
+    ?assertEqual({error, badencoding}, next(<<Second>>, InAFrame)),
+    ?assertEqual({error, badencoding}, next(part(0, <<16#90>>), InFragments)),
+    ?assertEqual({error, badencoding}, next(<<Second, 16#80>>, no_frame(<<>>, InBytes))),
+    <<Piece:(Cut - 11)/binary, _/binary>> = part(0, <<16#90, 16#80>>),
+    ?assertEqual({error, badencoding}, next(Piece, InFragments)),
+    Better = no_frame(part(0, <<16#8f>>), Right),
+    ?assertEqual({error, badencoding}, next(part(0, <<"a">>), Better)),
+    Text = <<?RIGHT, 16#f4, 16#8f, 16#bf, 16#bf>>,
+    ?assertMatch({{text, Text}, _},
+                 next(frame(0, <<16#bf>>), no_frame(part(0, <<16#bf>>), Better))),
+    ?assertMatch({{binary, <<255, 254, 253>>}, _},
+                 next(frame(0, <<253>>), no_frame(part(0, <<254>>), Binary))).
+
+text_may_be_cut_within_a_character(_Config) ->
+    Text = <<"κόσμε 漢字 🜚 \x{d7ff}\x{e000}\x{10ffff}"/utf8>>,
+    Cuts = [begin
+                <<Front:Cut/binary, Back/binary>> = Text,
+                [part(1, Front), part(0, <<>>), frame(9, <<"p">>), frame(0, Back)]
+            end || Cut <- lists:seq(0, byte_size(Text))],
+    [?assertEqual({[{ping, <<"p">>}, {text, Text}], more}, read(Chop, Cut))
+     || Chop <- [whole, bytes], Cut <- Cuts],
+    ?assertEqual({[{text, Text}], more}, read(bytes, frame(1, Text))).
+
+utf8_holds_its_properties(_Config) ->
+    [?assert(hornbeam_properties:hold(Property))
+     || Property <- hornbeam_properties:of_module(prop_hornbeam_utf8)].
+
+a_frame_in_many_pieces_takes_no_more_memory_than_it_has_bytes(_Config) ->
+    Size = 100000,
+    Text = binary:copy(<<"ab">>, Size div 2),
+    <<Begun:(Size div 2)/binary, Rest/binary>> = frame(1, Text),
+    Before = memory(),
+    Frames = bytewise(Begun, frames(Size)),
+    ?assert(memory() - Before < Size),
+    ?assertMatch({{text, Text}, _}, next(Rest, Frames)).
+
+bytewise(Bytes, Frames) ->
+    lists:foldl(fun(Byte, Before) -> no_frame(<<Byte>>, Before) end, Frames,
+                binary_to_list(Bytes)).
+
+a_frame_in_pieces_counts_as_one(_Config) ->
+    Two = iolist_to_binary([frame(1, <<"abc">>), frame(2, <<"def">>)]),
+    ?assertEqual({[{text, <<"abc">>}, {binary, <<"def">>}], more},
+                 read_all(Two, bytes, hornbeam_websocket_frames:new(?LIMIT, 2, #{}))),
+    ?assertEqual({[{text, <<"abc">>}], badrate},
+                 read_all(Two, bytes, hornbeam_websocket_frames:new(?LIMIT, 1, #{}))).
 
 a_mask_is_taken_off_every_size(_Config) ->
     Sizes = lists:seq(0, 200) ++ [16383, 16384, 16385, 32768, 65535, 65536, 100001],

@@ -109,14 +109,17 @@ owners_are_listed_by_kind(_Config) ->
 
 %% What may be said, and after it what may not: one table for the three tests.
 orders() ->
-    [{websocket, [], [send_text, send_bytes, part, last_part]},
+    [{websocket, [], [send_text, send_bytes, part, last_part, flushed]},
      {websocket, [accept], [accept, start, whole, part, last_part]},
      {websocket, [accept, send_text, credit, send_bytes], [accept]},
-     {websocket, [accept, close], [accept, send_text, send_bytes, close, start]},
+     {websocket, [accept, send_text, flushed, send_text, send_bytes, credit],
+      [flushed, accept, start]},
+     {websocket, [accept, flushed, close], [send_text, flushed, close]},
+     {websocket, [accept, close], [accept, send_text, send_bytes, close, start, flushed]},
      {websocket, [close, credit], [accept, send_text, close, start]},
-     {websocket, [start, part], [accept, send_text, close, start]},
+     {websocket, [start, part], [accept, send_text, close, start, flushed]},
      {websocket, [start, last_part], [part, last_part, close]},
-     {http, [], [accept, send_text, send_bytes, close, part, last_part]},
+     {http, [], [accept, send_text, send_bytes, close, part, last_part, flushed]},
      {http, [credit, start, part, credit], [start, whole, accept, send_text, close]},
      {http, [start, part, last_part, credit], [start, part, last_part]},
      {http, [whole], [start, part, last_part, close]}].
@@ -299,6 +302,7 @@ fields(send_text) -> [hornbeam_msgpack:bytes(<<"text">>)];
 fields(send_bytes) -> fields(send_text);
 fields(close) -> [1000, hornbeam_msgpack:bytes(<<>>)];
 fields(credit) -> [1, 1];
+fields(flushed) -> [];
 fields(start) -> [200, [], hornbeam_msgpack:bytes(<<>>), true];
 fields(whole) -> [200, [], hornbeam_msgpack:bytes(<<>>), false];
 fields(part) -> [hornbeam_msgpack:bytes(<<"part">>), true];

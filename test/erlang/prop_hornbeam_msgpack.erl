@@ -8,8 +8,7 @@
     prop_a_cut_term_is_truncated/0,
     prop_what_follows_is_left/0,
     prop_a_changed_byte_is_a_term_or_an_error/0,
-    prop_any_bytes_are_a_term_or_an_error/0,
-    prop_utf8_is_what_the_bit_syntax_says/0
+    prop_any_bytes_are_a_term_or_an_error/0
 ]).
 -export([wire_term/0, changed/1]).
 
@@ -35,16 +34,6 @@ prop_a_changed_byte_is_a_term_or_an_error() ->
 
 prop_any_bytes_are_a_term_or_an_error() ->
     ?FORALL(Bytes, binary(), decodes_or_errs(Bytes)).
-
-prop_utf8_is_what_the_bit_syntax_says() ->
-    ?FORALL(
-        Bytes,
-        oneof([binary(), text(), ?LET(Text, text(), changed(<<Text/binary, "x">>))]),
-        hornbeam_msgpack:is_utf8(Bytes) =:= valid(Bytes)
-    ).
-
-valid(<<_/utf8, Rest/binary>>) -> valid(Rest);
-valid(Rest) -> Rest =:= <<>>.
 
 decodes_or_errs(Bytes) ->
     case hornbeam_msgpack:decode(Bytes) of

@@ -125,7 +125,8 @@ python() ->
             {46, 0, {result, R, S, V}, [R, S, V]}
         ),
         ?LET({R, V}, {uint(), binary()}, {47, 0, {item, R, V}, [R, bytes(V)]}),
-        ?LET(Id, stream(), {49, Id, {moved, Id}, []})
+        ?LET(Id, stream(), {49, Id, {moved, Id}, []}),
+        ?LET(Id, stream(), {50, Id, {flushed, Id}, []})
     ]).
 
 few_terms() ->
@@ -187,6 +188,7 @@ beam_message() ->
         ?LET({R, N}, {uint(), uint()}, {hornbeam_wire:more(R, N), [14, 0, R, N]}),
         ?LET(R, uint(), {hornbeam_wire:cancel(R), [15, 0, R]}),
         ?LET(Id, stream(), {hornbeam_wire:move(Id), [17, Id]}),
+        ?LET(Id, stream(), {hornbeam_wire:flush(Id), [19, Id]}),
         ?LET(
             {Id, {Scope, Array}, A, R, T},
             {stream(), scope(), uint(), text(), list(text())},

@@ -41,6 +41,7 @@ CODES = {
     "heartbeat": 16,
     "move": 17,
     "reopen_websocket": 18,
+    "flush": 19,
     "hello": 33,
     "ready": 34,
     "failed": 35,
@@ -57,6 +58,7 @@ CODES = {
     "result": 46,
     "item": 47,
     "moved": 49,
+    "flushed": 50,
 }
 NAMES = {code: name for name, code in CODES.items()}
 

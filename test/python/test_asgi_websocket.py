@@ -495,6 +495,65 @@ def test_credit_goes_back_when_half_of_the_bytes_are_taken():
     with_open_websocket(scenario, window=(1000, 10))
 
 
+# Flush
+
+
+def test_flushed_is_said_when_the_app_has_taken_all_and_asks_for_more():
+    async def scenario(websocket, sent):
+        websocket.receive_text(b"a")
+        websocket.receive_text(b"b")
+        websocket.flush()
+        assert [(await websocket.receive())["text"] for _ in range(2)] == ["a", "b"]
+        await websocket.send(text("the answer"))
+        assert sent.names() == ["send_text"]
+        waiting = asyncio.create_task(websocket.receive())
+        await settle()
+        assert sent.messages() == [("flushed", 1)]
+        websocket.receive_text(b"c")
+        assert (await waiting)["text"] == "c"
+
+    with_open_websocket(scenario)
+
+
+def test_an_app_that_waits_for_a_message_has_flushed_already():
+    async def scenario(websocket, sent):
+        waiting = asyncio.create_task(websocket.receive())
+        await settle()
+        websocket.flush()
+        await settle()
+        assert sent.messages() == [("flushed", 1)]
+        websocket.disconnect(1002, b"")
+        assert (await waiting)["type"] == "websocket.disconnect"
+
+    with_open_websocket(scenario)
+
+
+@pytest.mark.parametrize("end", ["close", "disconnect", "move", "refuse"])
+def test_nothing_is_flushed_after_the_end(end):
+    async def scenario(websocket, sent):
+        websocket.receive_text(b"a")
+        websocket.flush()
+        match end:
+            case "close":
+                await websocket.send(CLOSE)
+            case "disconnect":
+                websocket.disconnect(1006, b"")
+            case "move":
+                websocket.move()
+            case "refuse":
+                websocket.receive_text(b"\xff")
+        waiting = asyncio.create_task(websocket.receive())
+        await settle()
+        if not waiting.done() or (await waiting)["type"] != "websocket.disconnect":
+            waiting = asyncio.create_task(websocket.receive())
+        websocket.flush()
+        await settle()
+        assert "flushed" not in sent.names()
+        waiting.cancel()
+
+    with_open_websocket(scenario)
+
+
 # Scope
 
 

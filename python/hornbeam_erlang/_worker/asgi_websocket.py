@@ -29,6 +29,9 @@ from hornbeam_erlang._worker.stream import FREE, Shared, Stream
 from hornbeam_erlang._worker.wire import Scope
 from hornbeam_erlang.exceptions import ClientDisconnected
 
+# In the place of an event: the app has taken all before it and asks for more.
+_FLUSH: Event = {}
+
 # What an app hears that has to give its client away ("service restart" in IANA's registry).
 MOVED = 1012
 
@@ -122,6 +125,12 @@ class WebSocket(Stream):
         self.disconnect(MOVED, b"")
         self.write(wire.encode_moved(self.number))
 
+    def flush(self) -> None:
+        """Say so once the app has taken what has come until now and asks for more."""
+        if self._disconnect is None:
+            self._events.append((_FLUSH, FREE))
+            self._wake_readers()
+
     def _refuse_text(self) -> None:
         """Close with 1007: the client's text is not UTF-8 (RFC 6455, 8.1)."""
         if self._state is State.OPEN:
@@ -142,20 +151,28 @@ class WebSocket(Stream):
     # For the app
 
     async def receive(self) -> Event:
-        while not self._has_event():
-            if self._disconnect is not None:
-                return dict(self._disconnect)
-            if self.mailbox is not None and self._is_polled(sys._getframe(1)):
-                # Whoever waits for the message itself goes first.
-                await asyncio.sleep(0)
-                if not self._has_event() and self._disconnect is None and self._ring():
-                    return {"type": "hornbeam.pubsub"}
-                continue
-            await self._wait_for_event()
-        event, size = self._next_event()
+        while True:
+            while not self._has_event():
+                if self._disconnect is not None:
+                    return dict(self._disconnect)
+                if self.mailbox is not None and self._is_polled(sys._getframe(1)):
+                    # Whoever waits for the message itself goes first.
+                    await asyncio.sleep(0)
+                    if not self._has_event() and self._disconnect is None and self._ring():
+                        return {"type": "hornbeam.pubsub"}
+                    continue
+                await self._wait_for_event()
+            event, size = self._next_event()
+            if event is not _FLUSH:
+                break
+            self._say_flushed()
         if size != FREE and self.allowance.consume(size) and self._state is _OPEN:
             self._give_credit()
         return event
+
+    def _say_flushed(self) -> None:
+        if self._state is State.OPEN:
+            self.write(wire.encode_flushed(self.number))
 
     def open_mailbox(self, mailbox: Mailbox) -> None:
         super().open_mailbox(mailbox)

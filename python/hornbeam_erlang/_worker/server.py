@@ -62,6 +62,7 @@ class Server:
             wire.REQUEST_BODY: self._request_body,
             wire.DISCONNECT: self._disconnect,
             wire.MOVE: self._move,
+            wire.FLUSH: self._flush,
             wire.ACCEPTED: self._accepted,
             wire.REPLY: transport.reply,
             wire.STOP: self._stop,
@@ -119,6 +120,10 @@ class Server:
         if (stream := self._streams.get(message[1])) is not None:
             self._topics.leave(message[1])
             stream.move()
+
+    def _flush(self, message: Message) -> None:
+        if (stream := self._streams.get(message[1])) is not None:
+            stream.flush()
 
     def _accepted(self, message: Message) -> None:
         if (stream := self._streams.get(message[1])) is not None:

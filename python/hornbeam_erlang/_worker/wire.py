@@ -36,6 +36,7 @@ CANCEL = 15
 HEARTBEAT = 16
 MOVE = 17
 REOPEN_WEBSOCKET = 18
+FLUSH = 19
 HELLO = 33
 READY = 34
 FAILED = 35
@@ -52,6 +53,7 @@ STOPPED = 45
 RESULT = 46
 ITEM = 47
 MOVED = 49
+FLUSHED = 50
 
 
 class Message(NamedTuple):
@@ -97,6 +99,7 @@ MESSAGES = (
         "beam",
         "scope: array, attempt: uint, reason: str, topics: array",
     ),
+    _row(FLUSH, "flush", "beam"),
     _row(HELLO, "hello", "python", "version: uint, about: map"),
     _row(READY, "ready", "python", "about: map"),
     _row(FAILED, "failed", "python", "stage: str, class: str, message: str, traceback: str"),
@@ -118,6 +121,7 @@ MESSAGES = (
     _row(RESULT, "result", "python", "ref: uint, status: uint, value: any"),
     _row(ITEM, "item", "python", "ref: uint, value: packed"),
     _row(MOVED, "moved", "python"),
+    _row(FLUSHED, "flushed", "python"),
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
@@ -304,3 +308,7 @@ def encode_item(ref: int, value: bytes) -> bytes:
 
 def encode_moved(stream: int) -> bytes:
     return _pack((MOVED, stream))
+
+
+def encode_flushed(stream: int) -> bytes:
+    return _pack((FLUSHED, stream))

@@ -118,7 +118,7 @@ scalar(prefix, Token, Name) -> key_of(Token, Name, 0).
 
 %% Copied, so that what is kept does not keep all that was read with it.
 utf8(Text, Name) ->
-    case hornbeam_msgpack:is_utf8(Text) of
+    case hornbeam_utf8:is_valid(Text) of
         true -> binary:copy(Text);
         false -> wrong(value_error, [atom_to_binary(Name), " is not UTF-8"])
     end.

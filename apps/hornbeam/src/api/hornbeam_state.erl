@@ -122,7 +122,7 @@ items(Prefix) ->
 
 %% @doc Whether a term may be a key.
 -spec is_key(term()) -> boolean().
-is_key(Key) when is_binary(Key) -> hornbeam_msgpack:is_utf8(Key);
+is_key(Key) when is_binary(Key) -> hornbeam_utf8:is_valid(Key);
 is_key({bytes, Bytes}) -> is_binary(Bytes);
 is_key(Key) when is_tuple(Key) -> lists:all(fun is_key/1, tuple_to_list(Key));
 is_key(Key) -> is_integer(Key).

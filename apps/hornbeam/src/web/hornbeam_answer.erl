@@ -58,7 +58,7 @@ is_close_code(Code) ->
 %% @doc Whether a close frame may have this reason.
 -spec is_close_reason(binary()) -> boolean().
 is_close_reason(Reason) ->
-    byte_size(Reason) =< ?MAX_REASON andalso hornbeam_msgpack:is_utf8(Reason).
+    byte_size(Reason) =< ?MAX_REASON andalso hornbeam_utf8:is_valid(Reason).
 
 ok_if(true, _Fault) -> ok;
 ok_if(false, Fault) -> {error, Fault}.

@@ -7,7 +7,8 @@
 %% A turn handles all frames of one read, or one message of the mailbox, and ends with one write.
 %% Frames are taken as the handler wants them: while it has said `{active, false}' they stay
 %% bytes. The handler has checked the handshake. How the bytes read stands in
-%% hornbeam_websocket_frames; what a message means is the handler's.
+%% hornbeam_websocket_frames; what a message means is the handler's. A wrong frame is given to it as
+%% `{failed, Fault}', after which it has to say a close.
 -module(hornbeam_websocket).
 -behaviour(cowboy_sub_protocol).
 
@@ -19,8 +20,7 @@
     max_frame_size := pos_integer(),
     max_frame_rate := hornbeam_websocket_frames:rate(),
     idle_timeout := timeout(),
-    compress := boolean(),
-    counters := hornbeam_counters:ref()
+    compress := boolean()
 }.
 -type commands() :: [cow_ws:frame()
                      | {finished, hornbeam_frame:frame()}
@@ -209,16 +209,10 @@ handled(Frame, Connection) ->
 handle(Frame, #connection{state = State} = Connection) ->
     call(websocket_handle, [Frame, State], Connection).
 
+%% Nothing more is read. The handler closes, now or when it has said what it has to say.
 -spec failed(hornbeam_websocket_frames:fault(), #connection{}) -> no_return().
-failed(badrate, #connection{options = #{counters := Counters}} = Connection) ->
-    hornbeam_counters:add(too_fast, Counters),
-    close({close, 1008, <<"too many frames">>}, {error, badrate}, Connection);
 failed(Fault, Connection) ->
-    close({close, fault_code(Fault), <<>>}, {error, Fault}, Connection).
-
-fault_code(badframe) -> 1002;
-fault_code(badencoding) -> 1007;
-fault_code(badsize) -> 1009.
+    taken(handle({failed, Fault}, command({active, false}, Connection))).
 
 %% Who pings and does not read gets one answer, to the last ping, once it reads (RFC 6455, 5.5.3).
 %% A pong for each would fill the socket until we were stuck in a write.

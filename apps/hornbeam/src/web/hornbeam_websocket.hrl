@@ -8,8 +8,10 @@
     | {pausing, Why :: binary()}
     | {waiting, Why :: binary(), Ref :: reference()}
     | {spread, Why :: binary(), hornbeam_stream:handle()}
-    | reopening.
-%% `Why': what became of the worker before, as docs/wire.md has it.
+    | reopening
+    | failing.
+%% `Why': what became of the worker before, as docs/wire.md has it. What is failing gets the app's
+%% answers to what came before the client's wrong frame, then the close that is noted.
 
 -type about() :: {Path :: binary(), Peer :: {binary(), inet:port_number()} | undefined,
                   Opened :: integer()}.

@@ -2,11 +2,14 @@
 %%
 %% Bytes are given with `feed/3', frames are taken one by one with `next/1': who does not take
 %% leaves them as bytes. So nothing is inflated, and nothing grows, before somebody wants it. A
-%% message comes whole, its fragments joined and inflated. No process and no socket here. Text is
-%% not looked at: the app's decoder does that.
+%% message comes whole, its fragments joined and inflated. No process and no socket here.
 %%
-%% What one client can cost: twice `max_size' for a frame that comes in pieces, twice that for
-%% fragments, and never more than one step of zlib beyond `max_size' for what is inflated.
+%% Text is not looked at: the app's decoder does that. But if it is still coming after a while, each
+%% further piece is, so that who sends something else need not be heard to the end. What is
+%% compressed is left to the decoder.
+%%
+%% What one client can cost: twice `max_size' for a message, the same again for a compressed frame
+%% that comes in pieces, and never more than one step of zlib beyond `max_size' of what is inflated.
 -module(hornbeam_websocket_frames).
 
 -export([new/3, feed/3, next/1]).
@@ -18,15 +21,26 @@
 -type rate() :: pos_integer() | infinity.
 -type fault() :: badframe | badencoding | badsize | badrate.
 
+%% A frame of a message, uncompressed, of which bytes are missing; the mask begins with those.
+-record(coming, {
+    type :: text | binary | fragment,
+    state :: cow_ws:frag_state(),
+    mask :: non_neg_integer(),
+    missing :: pos_integer()
+}).
+
 -record(frames, {
     max_size :: pos_integer(),
     extensions :: cow_ws:extensions(),
     buffer = <<>> :: binary(),
     %% how long the buffer must be before there is something new in it
     need = 2 :: pos_integer(),
-    %% what cow_ws knows of the message whose fragments are coming, and what they make
+    %% what cow_ws knows of the message whose fragments are coming
     frag_state = undefined :: cow_ws:frag_state(),
+    %% what has come of a message that is not whole yet, and of the frame of it that is coming
     message = <<>> :: binary(),
+    coming = none :: none | #coming{},
+    text = new :: new | {since, Ms :: integer()} | {looked_at, hornbeam_utf8:rest()},
     rate :: rate(),
     %% thousandths of a frame that may still come, and since when (ms)
     allowance :: integer(),
@@ -34,6 +48,9 @@
 }).
 
 -opaque frames() :: #frames{}.
+
+%% Text that has been coming for so long (ms) is looked at.
+-define(PATIENCE, 100).
 
 %% What a frame costs of the allowance.
 -define(FRAME, 1000).
@@ -58,14 +75,15 @@ new(MaxSize, Rate, Extensions) ->
 %% A second's frames may come at once. Those that piled up because we did not read are not held
 %% against their sender.
 -spec feed(binary(), Paused :: boolean(), frames()) -> frames().
-feed(Data, _Paused, #frames{buffer = <<>>, rate = infinity} = Frames) ->
-    Frames#frames{buffer = Data};
 feed(Data, _Paused, #frames{buffer = Buffer, rate = infinity} = Frames) ->
-    Frames#frames{buffer = <<Buffer/binary, Data/binary>>};
+    Frames#frames{buffer = behind(Buffer, Data)};
 feed(Data, Paused, #frames{buffer = Buffer} = Frames) ->
     Now = erlang:monotonic_time(millisecond),
-    Frames#frames{buffer = <<Buffer/binary, Data/binary>>, since = Now,
+    Frames#frames{buffer = behind(Buffer, Data), since = Now,
                   allowance = allowance(Now, Paused, Frames)}.
+
+behind(<<>>, Data) -> Data;
+behind(Buffer, Data) -> <<Buffer/binary, Data/binary>>.
 
 allowance(Now, Paused, #frames{rate = Rate, allowance = Left, since = Since}) ->
     Grown = Left + (Now - Since) * Rate,
@@ -76,6 +94,10 @@ allowance(Now, Paused, #frames{rate = Rate, allowance = Left, since = Since}) ->
 
 %% @doc Take the next frame; an error is the end.
 -spec next(frames()) -> {frame(), frames()} | {more, frames()} | {error, fault()}.
+next(#frames{coming = #coming{}, buffer = <<>>} = Frames) ->
+    {more, Frames};
+next(#frames{coming = #coming{} = Coming, buffer = Buffer} = Frames) ->
+    goes_on(Coming, Buffer, Frames);
 next(#frames{buffer = Buffer, need = Need} = Frames) when byte_size(Buffer) < Need ->
     {more, Frames};
 next(#frames{buffer = Buffer, extensions = Extensions, frag_state = State} = Frames) ->
@@ -104,13 +126,53 @@ sized(Type, State, Compressed, Length, Mask, Rest, Frames) ->
     case is_too_long(Type, Compressed, Length, byte_size(Message), MaxSize) of
         true ->
             {error, badsize};
-        false when byte_size(Rest) < Length ->
-            {more, Frames#frames{need = byte_size(Buffer) - byte_size(Rest) + Length}};
-        false ->
+        false when byte_size(Rest) >= Length ->
             <<Payload:Length/binary, Behind/binary>> = Rest,
             counted(Type, State, Compressed, unmask(Payload, Mask),
-                    Frames#frames{buffer = Behind, need = 2})
+                    Frames#frames{buffer = Behind, need = 2});
+        false when Compressed; Type =:= ping; Type =:= pong; Type =:= close ->
+            {more, Frames#frames{need = byte_size(Buffer) - byte_size(Rest) + Length}};
+        false ->
+            Coming = #coming{type = Type, state = State, mask = Mask, missing = Length},
+            goes_on(Coming, Rest, Frames#frames{need = 2})
     end.
+
+%% Bytes of a frame that is not whole go where the message is made.
+goes_on(#coming{missing = Missing} = Coming, Bytes, Frames) when byte_size(Bytes) < Missing ->
+    #coming{type = Type, state = State, mask = Mask} = Coming,
+    Piece = unmask(Bytes, Mask),
+    More = Coming#coming{missing = Missing - byte_size(Bytes),
+                         mask = turned(byte_size(Bytes), Mask)},
+    grown(is_text(Type, State), Piece, Frames#frames{buffer = <<>>, coming = More});
+goes_on(#coming{type = Type, state = State, mask = Mask, missing = Missing}, Bytes, Frames) ->
+    <<Last:Missing/binary, Behind/binary>> = Bytes,
+    counted(Type, State, false, unmask(Last, Mask),
+            Frames#frames{buffer = Behind, coming = none}).
+
+grown(IsText, Piece, #frames{message = Message, text = Text} = Frames) ->
+    case looked_at(IsText, Piece, Message, Text) of
+        error -> {error, badencoding};
+        Looked -> {more, Frames#frames{message = <<Message/binary, Piece/binary>>, text = Looked}}
+    end.
+
+%% The next piece of a message, behind what is there of it.
+looked_at(false, _Piece, _Message, Text) ->
+    Text;
+looked_at(true, _Piece, _Message, new) ->
+    {since, erlang:monotonic_time(millisecond)};
+looked_at(true, Piece, Message, {since, Since} = Text) ->
+    case erlang:monotonic_time(millisecond) - Since < ?PATIENCE of
+        true -> Text;
+        false -> looked_at(hornbeam_utf8:more(<<Message/binary, Piece/binary>>, <<>>))
+    end;
+looked_at(true, Piece, _Message, {looked_at, Rest}) ->
+    looked_at(hornbeam_utf8:more(Piece, Rest)).
+
+looked_at({ok, Rest}) -> {looked_at, Rest};
+looked_at(error) -> error.
+
+is_text(fragment, {_, Type, _}) -> Type =:= text;
+is_text(Type, _State) -> Type =:= text.
 
 is_too_long(Control, _, _Length, _Before, _Max)
         when Control =:= close; Control =:= ping; Control =:= pong ->
@@ -130,25 +192,36 @@ whole(close, _State, _Compressed, Payload, Frames) ->
     close(Payload, Frames);
 whole(Control, _State, _Compressed, Payload, Frames) when Control =:= ping; Control =:= pong ->
     {{Control, Payload}, Frames};
-whole(fragment, {nofin, _, _} = State, Compressed, Payload, Frames) ->
-    joined(Compressed, Payload, Frames, fun(Message) ->
-        next(Frames#frames{message = Message, frag_state = State})
-    end);
+whole(fragment, {nofin, Type, _} = State, false, Payload, Frames) ->
+    #frames{message = Message, text = Text} = Frames,
+    case looked_at(Type =:= text, Payload, Message, Text) of
+        error -> {error, badencoding};
+        Looked -> fragment(State, false, Payload, Frames#frames{text = Looked})
+    end;
+whole(fragment, {nofin, _, _} = State, true, Payload, Frames) ->
+    fragment(State, true, Payload, Frames);
 whole(fragment, {fin, Type, _}, Compressed, Payload, Frames) ->
     message(Type, Compressed, Payload, Frames);
-whole(Type, undefined, false, Payload, Frames) ->
+whole(Type, undefined, false, Payload, #frames{message = <<>>} = Frames) ->
     {{Type, Payload}, Frames};
+whole(Type, undefined, false, Payload, Frames) ->
+    message(Type, false, Payload, Frames);
 whole(Type, undefined, true, Payload, Frames) ->
     message(Type, true, Payload, Frames).
+
+fragment(State, Compressed, Payload, Frames) ->
+    joined(Compressed, Payload, Frames, fun(Message) ->
+        next(Frames#frames{message = Message, frag_state = State})
+    end).
 
 message(Type, true, Payload, #frames{extensions = Extensions} = Frames) ->
     joined(true, <<Payload/binary, ?DEFLATE_TAIL>>, Frames, fun(Message) ->
         forget(Extensions),
-        {{Type, Message}, Frames#frames{message = <<>>, frag_state = undefined}}
+        {{Type, Message}, Frames#frames{message = <<>>, frag_state = undefined, text = new}}
     end);
 message(Type, false, Payload, Frames) ->
     joined(false, Payload, Frames, fun(Message) ->
-        {{Type, Message}, Frames#frames{message = <<>>, frag_state = undefined}}
+        {{Type, Message}, Frames#frames{message = <<>>, frag_state = undefined, text = new}}
     end).
 
 joined(false, Payload, #frames{message = Message}, Then) ->
@@ -167,25 +240,31 @@ forget(#{}) -> ok.
 inflate(Zlib, Data, Message, Max) ->
     try zlib:safeInflate(Zlib, Data) of
         {More, Inflated} when More =:= continue; More =:= finished ->
-            grown(More, Zlib, <<Message/binary, (iolist_to_binary(Inflated))/binary>>, Max);
+            inflated(More, Zlib, <<Message/binary, (iolist_to_binary(Inflated))/binary>>, Max);
         {need_dictionary, _, _} ->
             {error, badframe}
     catch
         error:_ -> {error, badframe}
     end.
 
-grown(_More, _Zlib, Message, Max) when byte_size(Message) > Max -> {error, badsize};
-grown(finished, _Zlib, Message, _Max) -> {ok, Message};
-grown(continue, Zlib, Message, Max) -> inflate(Zlib, [], Message, Max).
+inflated(_More, _Zlib, Message, Max) when byte_size(Message) > Max -> {error, badsize};
+inflated(finished, _Zlib, Message, _Max) -> {ok, Message};
+inflated(continue, Zlib, Message, Max) -> inflate(Zlib, [], Message, Max).
 
 close(<<>>, Frames) ->
     {close, Frames};
 close(<<Code:16, Reason/binary>>, Frames) ->
-    case {hornbeam_answer:is_close_code(Code), hornbeam_msgpack:is_utf8(Reason)} of
+    case {hornbeam_answer:is_close_code(Code), hornbeam_utf8:is_valid(Reason)} of
         {false, _} -> {error, badframe};
         {true, false} -> {error, badencoding};
         {true, true} -> {{close, Code, Reason}, Frames}
     end.
+
+%% The mask of what follows so many bytes.
+turned(Bytes, Mask) ->
+    Turn = Bytes rem 4,
+    <<_:Turn/binary, Turned:32, _/binary>> = <<Mask:32, Mask:32>>,
+    Turned.
 
 unmask(<<Data:?STRETCH/binary, Rest/binary>>, Mask) when Rest =/= <<>> ->
     Stretch = mask(?STRETCH, Mask),

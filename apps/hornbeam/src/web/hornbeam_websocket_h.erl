@@ -27,6 +27,9 @@
 -define(SLOW, 65536).
 -define(LOOK_AGAIN, 20).
 
+%% How long the app may take for what came before a wrong frame (ms).
+-define(LAST_ANSWERS, 1000).
+
 %% @doc Have a connection closed with 1001, because the server stops; whoever waits for the app's
 %% first answer gets a 503.
 -spec go_away(hornbeam_stream:owner()) -> ok.
@@ -74,6 +77,8 @@ websocket_handle({text, Data}, Socket) ->
     received(text, Data, Socket);
 websocket_handle({binary, Data}, Socket) ->
     received(binary, Data, Socket);
+websocket_handle({failed, Fault}, Socket) ->
+    failed(Fault, Socket);
 websocket_handle(_PingOrPong, Socket) ->
     {[], Socket}.
 
@@ -101,6 +106,27 @@ paused_if_spent(#socket{credit = {Bytes, Messages}} = Socket, BytesBefore, Messa
     {[{active, false}, {set_options, #{idle_timeout => infinity}}], Socket};
 paused_if_spent(Socket, _BytesBefore, _MessagesBefore) ->
     {[], Socket}.
+
+%% Who is too fast is not waited for.
+failed(badrate, #socket{mount = #{counters := Counters}} = Socket) ->
+    hornbeam_counters:add(too_fast, Counters),
+    close(1008, <<"too many frames">>, [], Socket);
+failed(Fault, #socket{phase = open, came = {Messages, _}, stream = Stream} = Socket)
+        when Messages > 0 ->
+    hornbeam_stream:flush(Stream),
+    _ = erlang:send_after(?LAST_ANSWERS, self(), answers_are_late),
+    {[{set_options, #{idle_timeout => infinity}}],
+     Socket#socket{phase = failing, closed = {fault_code(Fault), <<>>}}};
+failed(Fault, Socket) ->
+    close(fault_code(Fault), <<>>, [], Socket).
+
+fault_code(badframe) -> 1002;
+fault_code(badencoding) -> 1007;
+fault_code(badsize) -> 1009.
+
+%% The app has said what it had to say, or cannot any more.
+close_failing(Commands, #socket{phase = failing, closed = {Code, Reason}} = Socket) ->
+    close(Code, Reason, Commands, Socket).
 
 %% @private
 -spec websocket_info(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}
@@ -132,6 +158,10 @@ websocket_info(watch_end, #socket{http2 = Http2} = Socket) ->
     {[], Socket};
 websocket_info(client_ended, Socket) ->
     ended(is_spent(Socket), Socket);
+websocket_info(answers_are_late, #socket{phase = failing} = Socket) ->
+    close_failing([], Socket);
+websocket_info({'DOWN', Worker, _, _, _}, #socket{worker = Worker, phase = failing} = Socket) ->
+    close_failing([], Socket);
 websocket_info({'DOWN', Worker, process, _, Reason}, #socket{worker = Worker} = Socket) ->
     stepped(hornbeam_websocket_resume:lost(Reason, Socket), Socket);
 websocket_info({retiring, Number, Why}, #socket{number = Number, phase = open} = Socket) ->
@@ -250,8 +280,12 @@ said({ok, Refusal}, _Frame, Commands, #socket{phase = reopening} = Socket)
     {closed, close(1008, <<"the app does not go on">>, Commands, Socket)};
 said({ok, {moved, _}}, _Frame, Commands, #socket{phase = {moving, _}} = Socket) ->
     {open, Commands, hornbeam_websocket_resume:moved(Socket)};
+said({ok, {flushed, _}}, _Frame, Commands, #socket{phase = failing} = Socket) ->
+    {closed, close_failing(Commands, Socket)};
 said({ok, {close, _, Code, Reason}}, _Frame, Commands, Socket) ->
     {closed, close(Code, Reason, Commands, Socket)};
+said({ok, {ended, _, _, _, _}}, _Frame, Commands, #socket{phase = failing} = Socket) ->
+    {closed, close_failing(Commands, Socket)};
 said({ok, {ended, _, undefined, _, _}}, _Frame, Commands, Socket) ->
     {closed, close(1000, <<>>, Commands, Socket)};
 said({ok, {ended, _, _Class, _, _}}, _Frame, Commands, Socket) ->
@@ -343,6 +377,7 @@ description(#socket{about = {Path, Peer, Opened}, came = {MessagesIn, BytesIn}} 
       resume => hornbeam_websocket_resume:describe(Socket)}.
 
 state(open) -> open;
+state(failing) -> open;
 state(_Phase) -> resuming.
 
 %% The end.
@@ -379,9 +414,8 @@ linger(_Reason, _Http2) -> ok.
 how_it_ended({remote, Code, Text}, _Socket) -> {Code, Text};
 how_it_ended(remote, _Socket) -> {1005, <<>>};
 how_it_ended(_Reason, #socket{closed = {Code, Text}}) -> {Code, Text};
-how_it_ended({error, badframe}, _Socket) -> {1002, <<>>};
-how_it_ended({error, badencoding}, _Socket) -> {1007, <<>>};
-how_it_ended({error, badrate}, _Socket) -> {1008, <<>>};
-how_it_ended({error, badsize}, _Socket) -> {1009, <<>>};
+how_it_ended({error, Fault}, _Socket)
+        when Fault =:= badframe; Fault =:= badencoding; Fault =:= badsize ->
+    {fault_code(Fault), <<>>};
 how_it_ended({crash, _, _}, _Socket) -> {1011, <<>>};
 how_it_ended(_Reason, _Socket) -> {1006, <<>>}.

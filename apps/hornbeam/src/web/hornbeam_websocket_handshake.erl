@@ -148,11 +148,11 @@ engine(#{version := Version, socket := Socket}, #{options := Options}) ->
     hornbeam_read_buffer:widen(Socket),
     {cowboy_websocket, cowboy_options(Version, Options)}.
 
-hornbeam_options(#{options := Options, counters := Counters}) ->
+hornbeam_options(#{options := Options}) ->
     #{websocket_max_frame_size := Max, websocket_max_frame_rate := Rate,
       websocket_compress := Compress, websocket_timeout := Timeout} = Options,
     #{max_frame_size => Max, max_frame_rate => Rate, compress => Compress,
-      idle_timeout => Timeout, counters => Counters}.
+      idle_timeout => Timeout}.
 
 %% Over HTTP/2 a WebSocket is a stream and stays in its request process.
 connection(#{version := 'HTTP/2'}) -> self();
@@ -162,7 +162,6 @@ http2(#{version := 'HTTP/2'} = Req) -> maps:with([pid, streamid], Req);
 http2(_Req) -> undefined.
 
 cowboy_options(Version, #{websocket_max_frame_size := Max} = Options) ->
-    %% Python's decoder checks the text (and answers 1007): cheaper than Cowlib's check.
-    #{max_frame_size => Max, validate_utf8 => false, active_n => hornbeam_read_buffer:most_reads(),
+    #{max_frame_size => Max, active_n => hornbeam_read_buffer:most_reads(),
       compress => Version =:= 'HTTP/1.1' andalso maps:get(websocket_compress, Options),
       idle_timeout => maps:get(websocket_timeout, Options)}.

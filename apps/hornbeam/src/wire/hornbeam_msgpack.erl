@@ -24,7 +24,7 @@
 %% and keep it alive: copy what is kept for long.
 -module(hornbeam_msgpack).
 
--export([encode/1, decode/1, decode_all/1, bytes/1, is_utf8/1, is_small/1]).
+-export([encode/1, decode/1, decode_all/1, bytes/1, is_small/1]).
 -export([nil/0, bool/1, uint/1, int/1, str/1, bin/1, array/1, map/1]).
 -export_type([bytes/0, reason/0]).
 
@@ -107,16 +107,11 @@ decode_all(Binary) ->
 bytes(Binary) when is_binary(Binary) ->
     [?BYTES | Binary].
 
-%% @doc Tells whether a binary is UTF-8.
--spec is_utf8(binary()) -> boolean().
-is_utf8(Binary) ->
-    unicode:characters_to_binary(Binary) =:= Binary.
-
 %%% Encoding
 
 -spec pack(term(), Depth :: non_neg_integer(), ReversedPath :: [term()]) -> iodata().
 pack(Binary, _, _) when is_binary(Binary) ->
-    case is_utf8(Binary) of
+    case hornbeam_utf8:is_valid(Binary) of
         true -> str(Binary);
         false -> bin(Binary)
     end;
@@ -363,7 +358,7 @@ take(N, Binary) ->
 -spec text(non_neg_integer(), binary()) -> {binary(), binary()}.
 text(N, Binary) ->
     {Text, _} = Taken = take(N, Binary),
-    is_utf8(Text) orelse bad(invalid_utf8),
+    hornbeam_utf8:is_valid(Text) orelse bad(invalid_utf8),
     Taken.
 
 %% An element takes a byte at least: more elements than bytes need not be tried.

@@ -31,6 +31,7 @@
     cancel/1,
     heartbeat/1,
     move/1,
+    flush/1,
     reopen_websocket/5,
     pack_rest/1
 ]).
@@ -101,6 +102,7 @@
     | {result, Ref :: ref(), Status :: non_neg_integer(), Value :: term()}
     | {item, Ref :: ref(), Value :: binary()}
     | {moved, stream()}
+    | {flushed, stream()}
     | {heartbeat, Number :: non_neg_integer()}.
 
 -type name() :: atom().
@@ -175,6 +177,11 @@ reopen_websocket(Stream, Scope, Attempt, Reason, Topics) ->
 -spec move(stream()) -> iodata().
 move(Stream) ->
     head(2, ?MOVE, Stream).
+
+%% @doc Asks to be told when the app has taken what came before and asks for more.
+-spec flush(stream()) -> iodata().
+flush(Stream) ->
+    head(2, ?FLUSH, Stream).
 
 %% @doc Continues an HTTP request's body.
 -spec request_body(stream(), Body :: iodata(), More :: boolean()) -> iodata().
@@ -324,7 +331,7 @@ address({Host, Port}) ->
 %% once meant by them.
 -spec text(binary()) -> iodata().
 text(Binary) ->
-    case hornbeam_msgpack:is_utf8(Binary) of
+    case hornbeam_utf8:is_valid(Binary) of
         true -> hornbeam_msgpack:str(Binary);
         false -> hornbeam_msgpack:str(<<<<Byte/utf8>> || <<Byte>> <= Binary>>)
     end.
@@ -435,6 +442,7 @@ layout(?STOPPED) -> {stopped, worker, []};
 layout(?RESULT) -> {result, worker, [uint, uint, any]};
 layout(?ITEM) -> {item, worker, [uint, bin]};
 layout(?MOVED) -> {moved, stream, []};
+layout(?FLUSHED) -> {flushed, stream, []};
 layout(_) -> undefined.
 
 -spec decode(layout() | undefined, integer(), byte(), binary()) ->

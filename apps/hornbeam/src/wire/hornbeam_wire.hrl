@@ -20,6 +20,7 @@
 -define(CANCEL, 15).
 -define(MOVE, 17).
 -define(REOPEN_WEBSOCKET, 18).
+-define(FLUSH, 19).
 
 %% both ways
 -define(CREDIT, 9).
@@ -42,3 +43,4 @@
 -define(RESULT, 46).
 -define(ITEM, 47).
 -define(MOVED, 49).
+-define(FLUSHED, 50).

@@ -8,7 +8,7 @@
 -export([take/3, reserve/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
--export([open/3, open/4, open_part/4, reopen/2, move/1, hand_over/2, bind/1, take_over/2]).
+-export([open/3, open/4, open_part/4, reopen/2, move/1, flush/1, hand_over/2, bind/1, take_over/2]).
 -export([closed/1, abandon/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
 -export([window/0, is_within_window/1, is_due/2, credit/3, take_credit/1]).
@@ -253,6 +253,12 @@ reopen(#handle{worker = Worker, adoption = {Api, Events}} = Handle, Op) ->
 -spec move(stream()) -> ok.
 move(#stream{number = Number} = Stream) ->
     write(Stream, hornbeam_wire:move(Number)).
+
+%% @doc Have the owner told when the app has taken all that was written and asks for more; that is
+%% told once in the life of a stream.
+-spec flush(stream()) -> ok.
+flush(#stream{number = Number} = Stream) ->
+    write(Stream, hornbeam_wire:flush(Number)).
 
 %% @doc Give a stream to another owner. What Python says meanwhile waits until that one calls
 %% {@link bind/1} or {@link take_over/2}. The calling process gets `{handed_over, Number}', and no

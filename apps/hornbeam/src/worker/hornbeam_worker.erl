@@ -406,7 +406,8 @@ all_lost({Gone, Streams}, Data) ->
 
 route({Code, Number}, Frame, _State, #data{streams = Streams0} = Data)
         when Number > 0, Code >= ?RESPONSE_START, Code =< ?CLOSE;
-             Number > 0, Code =:= ?CREDIT ->
+             Number > 0, Code =:= ?CREDIT;
+             Number > 0, Code =:= ?FLUSHED ->
     case hornbeam_worker_streams:deliver(Number, Code, Frame, Streams0) of
         {ok, Streams} -> {ok, Data#data{streams = Streams}};
         {error, Reason} -> {error, {Reason, Number}}

@@ -9,8 +9,9 @@
 %%
 %%   http       asked ──response_start──▶ responding ──the last part──▶ said
 %%   websocket  asked ──accept──▶ accepted ──close──▶ said
-%%                └──close──▶ said      └ or a response, as above, in place of accept;
-%%                                        and moved, at any time, after which all is said
+%%                └──close──▶ said      ├ or a response, as above, in place of accept;
+%%                                      ├ flushed, once it is accepted, after which it is flushed
+%%                                      └ moved, at any time, after which all is said
 %%
 %% A stream that Python has given away (moved/3) is gone for this worker. An entry is removed when
 %% the app has ended the stream, after which it says nothing. Whatever
@@ -46,7 +47,7 @@
     owner :: owner()
 }).
 
--type phase() :: asked | responding | accepted | said.
+-type phase() :: asked | responding | accepted | flushed | said.
 
 -type fault() :: no_such_stream | stream_is_over | out_of_order | overspent.
 %% Why the app may not say what it said.
@@ -208,9 +209,13 @@ next(_Kind, Phase, ?CREDIT, _Frame) -> Phase;
 next(websocket, _Phase, ?MOVED, _Frame) -> said;
 next(websocket, accepted, ?SEND_TEXT, _Frame) -> accepted;
 next(websocket, accepted, ?SEND_BYTES, _Frame) -> accepted;
+next(websocket, accepted, ?FLUSHED, _Frame) -> flushed;
+next(websocket, flushed, ?SEND_TEXT, _Frame) -> flushed;
+next(websocket, flushed, ?SEND_BYTES, _Frame) -> flushed;
 next(websocket, accepted, ?CLOSE, _Frame) -> said;
-next(websocket, asked, ?ACCEPT, _Frame) -> accepted;
+next(websocket, flushed, ?CLOSE, _Frame) -> said;
 next(websocket, asked, ?CLOSE, _Frame) -> said;
+next(websocket, asked, ?ACCEPT, _Frame) -> accepted;
 next(_Kind, asked, ?RESPONSE_START, Frame) -> after_part(Frame);
 next(_Kind, responding, ?RESPONSE_BODY, Frame) -> after_part(Frame);
 next(_Kind, _Phase, _Code, _Frame) -> out_of_order.
