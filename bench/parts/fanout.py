@@ -8,7 +8,7 @@ from harness import report, rounds
 from harness.load import window
 from harness.panel import CPU, RATE, Panel
 from harness.rounds import Times
-from servers.cowboy import CowboyFanout
+from servers.cowboy import BareFanout, CowboyFanout
 from servers.daphne import DaphneChannels
 from servers.hornbeam import HornbeamFanout
 from servers.process import Server
@@ -19,6 +19,7 @@ SERVERS: dict[str, type[Server]] = {
     "daphne-channels": DaphneChannels,
     "hornbeam-messages": HornbeamFanout,
     "hornbeam-forward": HornbeamFanout,
+    "bare-forward": BareFanout,
     "cowboy-pg": CowboyFanout,
 }
 # Where a server's subscribers connect: Hornbeam's two lanes are two paths of one app.

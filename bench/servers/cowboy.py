@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from servers import erlang
-from servers.process import Server
+from servers import erlang, python
+from servers.process import BENCH, Server
 
 
 class Cowboy(Server):
@@ -24,6 +24,22 @@ class CowboyFanout(Cowboy):
     """Cowboy whose connections are members of a pg group."""
 
     START: ClassVar[str] = "cowboy_fanout:start()."
+
+
+class BareFanout(Server):
+    """The engine and the outboxes of Hornbeam, and a Python that knows nothing."""
+
+    READY: ClassVar[str] = "listening on"
+
+    def command(self) -> list[str]:
+        script = BENCH / "apps/bare_publish.py"
+        return erlang.erl(f'bare_fanout:start("{python.PYTHON}", "{script}").', self.perf)
+
+    def environment(self) -> dict[str, str]:
+        return erlang.environment()
+
+    def versions(self) -> dict[str, str]:
+        return erlang.versions("hornbeam", "cowboy") | python.versions()
 
 
 class CowboyHello(Cowboy):

@@ -1,0 +1,100 @@
+%% The floor of what is forwarded: connections of Hornbeam's WebSocket engine as members of one pg
+%% group. What is on its way to each is counted in its outbox, so that a client which does not read
+%% cannot fill the node, and each text is published when a Python that only reads and writes has
+%% sent it back. No worker, no topics, no limits but the outbox's, no account of what was written
+%% to whom. Started by servers/cowboy.py, which reads the port from its output.
+-module(bare_fanout).
+-behaviour(cowboy_websocket).
+
+-export([start/2]).
+-export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
+
+-type role() :: subscribe | {publish, Python :: string(), Script :: string()}.
+-type state() :: role() | {publish, port()}
+               | {subscribe, Frames :: non_neg_integer(), Bytes :: non_neg_integer()}.
+
+%% The outbox of each connection.
+-define(OUTBOXES, bare_fanout_outboxes).
+
+%% The outbox's limits, and after how many frames they are counted as written.
+-define(LIMITS, {1024, 1048576}).
+-define(SETTLED, 32).
+
+%% @doc Serve on a free port of the loopback and print it.
+-spec start(Python :: string(), Script :: string()) -> ok.
+start(Python, Script) ->
+    {ok, _} = application:ensure_all_started(cowboy),
+    {ok, _} = pg:start(?MODULE),
+    _ = spawn(fun() ->
+        ok = hornbeam_outbox:new_table(),
+        ?OUTBOXES = ets:new(?OUTBOXES, [named_table, public, {read_concurrency, true}]),
+        ok = listen([{"/subscribe", ?MODULE, subscribe},
+                     {"/publish", ?MODULE, {publish, Python, Script}}]),
+        receive never -> ok end
+    end),
+    ok.
+
+listen(Paths) ->
+    Transport = #{
+        socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}, {nodelay, true}, {buffer, 65536}],
+        max_connections => infinity
+    },
+    Protocol = #{env => #{dispatch => cowboy_router:compile([{'_', Paths}])}},
+    {ok, _} = cowboy:start_clear(?MODULE, Transport, Protocol),
+    io:format("listening on 127.0.0.1:~b~n", [ranch:get_port(?MODULE)]).
+
+%% @private
+-spec init(cowboy_req:req(), role()) ->
+    {hornbeam_websocket, cowboy_req:req(), role(), hornbeam_websocket:options()}.
+init(Request, Role) ->
+    Options = #{max_frame_size => 16777216, max_frame_rate => infinity, compress => false,
+                idle_timeout => infinity},
+    {hornbeam_websocket, Request, Role, Options}.
+
+%% @private
+-spec websocket_init(role()) -> {hornbeam_websocket:commands(), state()}.
+websocket_init(subscribe) ->
+    true = ets:insert(?OUTBOXES, {self(), hornbeam_outbox:new(self(), ?LIMITS)}),
+    ok = pg:join(?MODULE, subscribers, self()),
+    {[{text, <<"subscribed">>}], {subscribe, 0, 0}};
+websocket_init({publish, Python, Script}) ->
+    Port = open_port({spawn_executable, Python},
+                     [{args, [Script]}, nouse_stdio, binary, {packet, 4}]),
+    {[], {publish, Port}}.
+
+%% @private
+-spec websocket_handle(term(), state()) -> {hornbeam_websocket:commands(), state()}.
+websocket_handle({text, Text}, {publish, Port} = State) ->
+    true = port_command(Port, Text),
+    {[], State};
+websocket_handle(_Frame, State) ->
+    {[], State}.
+
+%% @private
+-spec websocket_info(term(), state()) -> {hornbeam_websocket:commands(), state()}.
+websocket_info({forward, Outbox, Frame}, {subscribe, Frames, Bytes}) ->
+    {[{finished, Frame}],
+     settled(Outbox, Frames + 1, Bytes + hornbeam_frame:payload_size(Frame))};
+websocket_info({Port, {data, Text}}, {publish, Port} = State) ->
+    Frame = hornbeam_frame:new(text, Text),
+    lists:foreach(fun(Pid) -> push(ets:lookup(?OUTBOXES, Pid), Frame) end,
+                  pg:get_members(?MODULE, subscribers)),
+    {[], State};
+websocket_info(_Other, State) ->
+    {[], State}.
+
+push([{_, Outbox}], Frame) ->
+    0 = hornbeam_outbox:push(Outbox, Frame, drop_oldest).
+
+%% Counted one frame too early: this one is written when the callback has returned.
+settled(Outbox, ?SETTLED, Bytes) ->
+    [] = hornbeam_outbox:written(Outbox, ?SETTLED, Bytes),
+    {subscribe, 0, 0};
+settled(_Outbox, Frames, Bytes) ->
+    {subscribe, Frames, Bytes}.
+
+%% @private
+-spec terminate(term(), cowboy_req:req(), state()) -> ok.
+terminate(_Reason, _Request, _State) ->
+    true = ets:delete(?OUTBOXES, self()),
+    ok.
