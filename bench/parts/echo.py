@@ -7,7 +7,7 @@ from typing import Any
 from harness import comparison, report, rounds
 from harness.load import window
 from harness.rounds import Times
-from servers.cowboy import Cowboy
+from servers.cowboy import Cowboy, Engine
 from servers.daphne import Daphne
 from servers.hornbeam import Hornbeam
 from servers.process import Server
@@ -21,9 +21,10 @@ SERVERS: dict[str, type[Server]] = {
     "hypercorn": Hypercorn,
     "daphne": Daphne,
     "hornbeam": Hornbeam,
+    "engine": Engine,
     "cowboy": Cowboy,
 }
-TIMES = Times(rounds=3, warmup=0.3, seconds=1.5)
+TIMES = Times(rounds=3, warmup=0.3, seconds=1.2)
 WORKERS = 1
 LOADS = "64x1x16,64x1x1024,64x1x16384,64x8x16,64x8x1024,1x1x16,1x1x1024"
 

@@ -24,7 +24,7 @@ SERVERS: dict[str, type[Server]] = {
 }
 # Where a server's subscribers connect: Hornbeam's two lanes are two paths of one app.
 PATHS = {"hornbeam-messages": "/messages", "hornbeam-forward": "/forward"}
-TIMES = Times(rounds=3, warmup=0.5, seconds=2.0)
+TIMES = Times(rounds=3, warmup=0.5, seconds=1.6)
 PANELS = (RATE, CPU, Panel("p50 ms", "p50_us", 1e-3))
 WORKERS = 2
 

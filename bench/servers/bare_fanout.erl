@@ -67,6 +67,8 @@ websocket_init({publish, Python, Script}) ->
 websocket_handle({text, Text}, {publish, Port} = State) ->
     true = port_command(Port, Text),
     {[], State};
+websocket_handle({failed, _Fault}, State) ->
+    {[{close, 1002, <<>>}], State};
 websocket_handle(_Frame, State) ->
     {[], State}.
 

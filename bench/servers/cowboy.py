@@ -1,4 +1,4 @@
-"""Cowboy alone: the same front end with no Python behind it, so the least one can pay."""
+"""Floors: the front end, Cowboy's alone or ours, with no app behind it: the least one can pay."""
 
 from typing import ClassVar
 
@@ -24,6 +24,15 @@ class CowboyFanout(Cowboy):
     """Cowboy whose connections are members of a pg group."""
 
     START: ClassVar[str] = "cowboy_fanout:start()."
+
+
+class Engine(Cowboy):
+    """Hornbeam's own WebSocket engine, which echoes by itself."""
+
+    START: ClassVar[str] = "engine_echo:start()."
+
+    def versions(self) -> dict[str, str]:
+        return erlang.versions("hornbeam", "cowboy", "cowlib")
 
 
 class BareFanout(Server):
