@@ -25,16 +25,20 @@ Window = dict[str, Any]
 
 HORNBEAM = "#c8511b"
 _REST = "#7a8797"
+_GREEN = "#3d9a6a"
 _COLORS = (
     ("hornbeam", HORNBEAM),
     ("uvicorn", "#2f6db3"),
-    ("cowboy", "#3d9a6a"),
+    ("cowboy", _GREEN),
     ("redis", "#4a4a4a"),
     ("granian", "#8d6bb8"),
     ("gunicorn", "#b8963b"),
     ("hypercorn", "#5aa9b8"),
     ("daphne", "#b35a84"),
 )
+# Those behind which there is no app: the least that is possible.
+_FLOORS = ("engine", "bare", "cowboy", "pipe", "node")
+_FLOOR = "a floor: no app"
 _BAR = 0.27  # inches that a bar takes
 _STYLES = ("o-", "s-", "^-", "d-")
 _SHADES = (1.0, 0.62, 0.42)  # of servers of one color
@@ -121,7 +125,7 @@ def summary(path: Path, groups: Mapping[str, Sequence[Dots]], about: dict[str, A
         rows += [title, *group]
     figure, axes = pyplot.subplots(figsize=(10, 1.4 + 0.3 * len(rows)), layout="constrained")
     servers = list(dict.fromkeys(s for group in groups.values() for d in group for s in d.ratios))
-    families = list(dict.fromkeys(_family(server) for server in servers))
+    families = list(dict.fromkeys(_named(server) for server in servers))
     for place, row in enumerate(rows):
         if isinstance(row, str):
             axes.axhspan(place - 0.5, place + 0.5, color="0.93", linewidth=0)
@@ -193,6 +197,11 @@ def _family(server: str) -> str:
     return server.partition("-")[0]
 
 
+def _named(server: str) -> str:
+    """What a server is called among all."""
+    return _FLOOR if _family(server) in _FLOORS else _family(server)
+
+
 def _color(server: str) -> str:
     return next((color for name, color in _COLORS if server.startswith(name)), _REST)
 
@@ -214,7 +223,10 @@ def _lighter(color: str, shade: float) -> tuple[float, ...]:
 
 
 def _mark(server: str) -> dict[str, Any]:
-    """How a server is marked among all: Hornbeam stands out."""
+    """How a server is marked among all: Hornbeam stands out, and floors are lines."""
+    if _named(server) == _FLOOR or server == _FLOOR:
+        return {"marker": "|", "markersize": 11, "markeredgewidth": 2, "color": _GREEN,
+                "linestyle": "none", "zorder": 1}  # fmt: skip
     ours = server.startswith("hornbeam")
     return {
         "marker": "D" if ours else "o",
