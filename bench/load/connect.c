@@ -105,8 +105,11 @@ static void read_upgrade(struct life *l)
         fail("life %d: a message to nobody", l->number);
     if (!length && in->length == in->room)
         fail("life %d: a response that does not end", l->number);
-    if (!length)
+    if (!length) {
+        /* Its end, or more, may have come since we were told, which we are told but once. */
+        read_upgrade(l);
         return;
+    }
     in->length = 0;
     write_message(l);
 }
