@@ -30,7 +30,7 @@ SERVERS: dict[str, type[Server]] = {
     "hypercorn": Hypercorn,
     "cowboy": CowboyHello,  # no rival and no app: the least that our front end can cost
 }
-TIMES = Times(rounds=3, warmup=0.3, seconds=1.5)
+TIMES = Times(rounds=3, warmup=0.3, seconds=1.2)
 WORKERS = 1
 
 

@@ -429,13 +429,22 @@ class Story(RuleBasedStateMachine):
             self.say_to(peer, TEXT, "fence")
             peer.due["e"][-1].fragile = peer.due["e"][-1].may_be_lost = False
         eventually(lambda: all(peer.is_served() for peer in self.peers), 60)
-        eventually(self.is_complete)
+        self.wait_until_complete()
         for peer in self.peers:
             peer.due = {kind: [] for kind in peer.due}
             peer.moving, peer.spent = False, (0, 0)
         self.look_up()
         counted = sum(peer.counted for peer in self.peers)
         eventually(lambda: self.value() == counted)
+
+    def wait_until_complete(self) -> None:
+        try:
+            eventually(self.is_complete)
+        except TimeoutError:
+            raise AssertionError(
+                f"{self.workers} workers should be ready, but there are {self.server.workers()}; "
+                f"the log ends:\n{self.node.log[-4000:]}"
+            ) from None
 
     def is_complete(self) -> bool:
         """Tell whether as many workers are ready as should be, and none is on its way out."""
