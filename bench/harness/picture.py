@@ -224,7 +224,7 @@ def _lighter(color: str, shade: float) -> tuple[float, ...]:
 
 def _mark(server: str) -> dict[str, Any]:
     """How a server is marked among all: Hornbeam stands out, and floors are lines."""
-    if _named(server) == _FLOOR or server == _FLOOR:
+    if _named(server) == _FLOOR:
         return {"marker": "|", "markersize": 11, "markeredgewidth": 2, "color": _GREEN,
                 "linestyle": "none", "zorder": 1}  # fmt: skip
     ours = server.startswith("hornbeam")

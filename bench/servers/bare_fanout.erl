@@ -23,25 +23,15 @@
 %% @doc Serve on a free port of the loopback and print it.
 -spec start(Python :: string(), Script :: string()) -> ok.
 start(Python, Script) ->
-    {ok, _} = application:ensure_all_started(cowboy),
     {ok, _} = pg:start(?MODULE),
     _ = spawn(fun() ->
         ok = hornbeam_outbox:new_table(),
         ?OUTBOXES = ets:new(?OUTBOXES, [named_table, public, {read_concurrency, true}]),
-        ok = listen([{"/subscribe", ?MODULE, subscribe},
-                     {"/publish", ?MODULE, {publish, Python, Script}}]),
+        ok = floor:listen(?MODULE, [{"/subscribe", ?MODULE, subscribe},
+                                    {"/publish", ?MODULE, {publish, Python, Script}}], #{}),
         receive never -> ok end
     end),
     ok.
-
-listen(Paths) ->
-    Transport = #{
-        socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}, {nodelay, true}, {buffer, 65536}],
-        max_connections => infinity
-    },
-    Protocol = #{env => #{dispatch => cowboy_router:compile([{'_', Paths}])}},
-    {ok, _} = cowboy:start_clear(?MODULE, Transport, Protocol),
-    io:format("listening on 127.0.0.1:~b~n", [ranch:get_port(?MODULE)]).
 
 %% @private
 -spec init(cowboy_req:req(), role()) ->

@@ -7,7 +7,7 @@ from servers.process import BENCH, Server
 
 
 class Cowboy(Server):
-    START: ClassVar[str] = "cowboy_echo:start()."
+    START: ClassVar[str] = "echo_floor:start(cowboy_websocket)."
     READY: ClassVar[str] = "listening on"
 
     def command(self) -> list[str]:
@@ -29,23 +29,18 @@ class CowboyFanout(Cowboy):
 class Engine(Cowboy):
     """Hornbeam's own WebSocket engine, which echoes by itself."""
 
-    START: ClassVar[str] = "engine_echo:start()."
+    START: ClassVar[str] = "echo_floor:start(hornbeam_websocket)."
 
     def versions(self) -> dict[str, str]:
         return erlang.versions("hornbeam", "cowboy", "cowlib")
 
 
-class BareFanout(Server):
+class BareFanout(Cowboy):
     """The engine and the outboxes of Hornbeam, and a Python that knows nothing."""
-
-    READY: ClassVar[str] = "listening on"
 
     def command(self) -> list[str]:
         script = BENCH / "apps/bare_publish.py"
         return erlang.erl(f'bare_fanout:start("{python.PYTHON}", "{script}").', self.perf)
-
-    def environment(self) -> dict[str, str]:
-        return erlang.environment()
 
     def versions(self) -> dict[str, str]:
         return erlang.versions("hornbeam", "cowboy") | python.versions()

@@ -16,20 +16,10 @@
 %% @doc Serve on a free port of the loopback and print it.
 -spec start() -> ok.
 start() ->
-    {ok, _} = application:ensure_all_started(cowboy),
     {ok, _} = pg:start(?MODULE),
-    Transport = #{
-        socket_opts => [{ip, {127, 0, 0, 1}}, {port, 0}, {nodelay, true}, {buffer, 65536}],
-        max_connections => infinity
-    },
-    Paths = [{"/subscribe/[:topic]", ?MODULE, subscribe}, {"/publish", ?MODULE, publish},
-             {"/publish/each", ?MODULE, publish_to_each}],
-    Protocol = #{
-        env => #{dispatch => cowboy_router:compile([{'_', Paths}])},
-        active_n => 100
-    },
-    {ok, _} = cowboy:start_clear(?MODULE, Transport, Protocol),
-    io:format("listening on 127.0.0.1:~b~n", [ranch:get_port(?MODULE)]).
+    floor:listen(?MODULE, [{"/subscribe/[:topic]", ?MODULE, subscribe},
+                           {"/publish", ?MODULE, publish},
+                           {"/publish/each", ?MODULE, publish_to_each}], #{active_n => 100}).
 
 %% @private
 -spec init(cowboy_req:req(), role()) -> {cowboy_websocket, cowboy_req:req(), role(), map()}.
