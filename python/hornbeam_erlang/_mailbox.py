@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from hornbeam_erlang._values import unpack
@@ -65,6 +66,7 @@ class Mailbox:
         "_max_bytes",
         "_max_messages",
         "_messages",
+        "_reader",
         "_size",
         "_waiters",
         "bell",
@@ -83,6 +85,8 @@ class Mailbox:
         self._size = 0
         self._lock = threading.Lock()
         self._waiters: list[Callable[[], None]] = []
+        # Who waits in the home's thread: it is given its message there, or None to look again.
+        self._reader: asyncio.Future[Published | None] | None = None
         self._closed = False
         self.dropped = 0
         self.topics: set[str] = set()
@@ -97,16 +101,39 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, message: Published) -> None:
-        """Add a message and wake all who wait."""
+    def put(self, message: Published, at_home: bool = False) -> None:
+        """Give a message to who waits; `at_home` tells whether this is the home's thread."""
+        # The hot path: while one waits there nothing is kept, so nobody is passed.
+        if at_home and (reader := self._reader) is not None:
+            self._reader = None
+            if not reader.done():
+                reader.set_result(message)
+                return
         with self._lock:
             if self._closed:
                 return
-            self._messages.append(message)
-            self._size += len(message.packed)
-            self._shorten()
-            self.rung = False
-            waiters, self._waiters = self._waiters, []
+            waiters = self._keep(message, self._messages.append)
+        self._wake(waiters)
+
+    def _keep(
+        self, message: Published, add: Callable[[Published], None]
+    ) -> list[Callable[[], None]]:
+        """Let a message wait to be read; return who has to be told."""
+        add(message)
+        self._size += len(message.packed)
+        self._shorten()
+        self.rung = False
+        return self._all_waiters()
+
+    def _all_waiters(self) -> list[Callable[[], None]]:
+        """Take out all who wait; whoever does wakes them."""
+        waiters, self._waiters = self._waiters, []
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            waiters.append(partial(_answer_soon, reader))
+        return waiters
+
+    def _wake(self, waiters: list[Callable[[], None]]) -> None:
         for wake in waiters:
             wake()
         if self.bell is not None and self.polled:
@@ -153,11 +180,12 @@ class Mailbox:
         """Take nothing more; those who wait are woken, and what is there can still be read."""
         with self._lock:
             self._closed = True
-            waiters, self._waiters = self._waiters, []
+            waiters = self._all_waiters()
         for wake in waiters:
             wake()
 
-    # Those who wait: each looks again when woken, so that a message is lost on nobody.
+    # Those who wait: each looks again when woken, so that a message is lost on nobody. Only who
+    # waits in the home's thread is given its message, and puts it back if it is cancelled.
 
     def receive(self, seconds: float | None) -> Published:
         """Block until there is a message; raises `TimeoutError`."""
@@ -176,54 +204,73 @@ class Mailbox:
     async def receive_async(self) -> Published:
         """Wait for a message; in any loop."""
         while True:
-            alarm = _Alarm(self._home)
-            if (message := self._next_or_wait(alarm)) is not None:
+            if self._home is None or self._home.thread != threading.get_ident() or self._reader:
+                message = await self._receive_elsewhere()
+            else:
+                message = await self._receive_at_home(self._home.loop)
+            if message is not None:
                 return message
-            try:
-                await alarm.future
-            except BaseException:  # who was woken is not among the waiters any more
-                self._forget(alarm)
-                raise
+
+    async def _receive_at_home(self, loop: asyncio.AbstractEventLoop) -> Published | None:
+        with self._lock:
+            if (message := self._next_for_waiter()) is not None:
+                return message
+            reader: asyncio.Future[Published | None] = loop.create_future()
+            self._reader = reader
+        try:
+            return await reader
+        except BaseException:
+            self._put_back(reader)
+            raise
+
+    def _put_back(self, reader: asyncio.Future[Published | None]) -> None:
+        """Undo a wait; a message that was given to it is again the next one."""
+        if self._reader is reader:
+            self._reader = None
+        elif reader.done() and not reader.cancelled() and (message := reader.result()) is not None:
+            with self._lock:
+                waiters = self._keep(message, self._messages.appendleft)
+            self._wake(waiters)
+
+    async def _receive_elsewhere(self) -> Published | None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wake = partial(_answer_soon, woken)
+        if (message := self._next_or_wait(wake)) is not None:
+            return message
+        try:
+            await woken
+        except BaseException:  # who was woken is not among the waiters any more
+            self._forget(wake)
+            raise
+        return None
 
     def _next_or_wait(self, wake: Callable[[], None]) -> Published | None:
         with self._lock:
-            self.polled.clear()
-            if (message := self._next()) is not None:
-                return message
-            if self._closed:
-                raise ClientDisconnected("the connection that subscribed is over")
-            self._waiters.append(wake)
-            return None
+            if (message := self._next_for_waiter()) is None:
+                self._waiters.append(wake)
+            return message
+
+    def _next_for_waiter(self) -> Published | None:
+        """Return the next message, or None; raises `ClientDisconnected` when none will come."""
+        self.polled.clear()
+        if (message := self._next()) is None and self._closed:
+            raise ClientDisconnected("the connection that subscribed is over")
+        return message
 
     def _forget(self, wake: Callable[[], None]) -> None:
         with self._lock, contextlib.suppress(ValueError):
             self._waiters.remove(wake)
 
 
-class _Alarm:
-    """Wakes one coroutine, from its own thread or from another."""
+def _answer_soon(future: asyncio.Future[Any]) -> None:
+    """Let who waits look again, from any thread."""
+    with contextlib.suppress(RuntimeError):  # its loop has been closed
+        future.get_loop().call_soon_threadsafe(_answer, future)
 
-    __slots__ = ("_loop", "_thread", "future")
 
-    def __init__(self, home: Home | None) -> None:
-        self._thread = threading.get_ident()
-        # Before Python 3.12 asking for the running loop is a system call.
-        if home is not None and home.thread == self._thread:
-            self._loop = home.loop
-        else:
-            self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self._loop.create_future()
-
-    def __call__(self) -> None:
-        if threading.get_ident() == self._thread:
-            self._set()
-        else:
-            with contextlib.suppress(RuntimeError):  # its loop has been closed
-                self._loop.call_soon_threadsafe(self._set)
-
-    def _set(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+def _answer(future: asyncio.Future[Any]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Topics:
@@ -281,8 +328,9 @@ class Topics:
         """Put a message into the mailboxes of all who subscribe; return how many they are."""
         subscribers = list(self._topics.get(topic, ()))
         message = Published(topic, packed)
+        at_home = self.home is not None and self.home.thread == threading.get_ident()
         for mailbox in subscribers:
-            mailbox.put(message)
+            mailbox.put(message, at_home)
         return len(subscribers)
 
     def leave(self, number: int) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections import deque
 
 import pytest
-from hornbeam_erlang._mailbox import Mailbox, Published, Topics
+from hornbeam_erlang._mailbox import Home, Mailbox, Published, Topics
 from hornbeam_erlang._values import pack
 from hornbeam_erlang.exceptions import ClientDisconnected
 from hypothesis import given
@@ -110,42 +110,113 @@ def test_thread_waits_no_longer_than_it_is_told():
         Mailbox(1, 1).receive(0.01)
 
 
-def test_coroutine_that_is_cancelled_takes_no_message_with_it():
+def home():
+    """Return the running thread and loop as those in which nearly all wait."""
+    return Home(threading.get_ident(), asyncio.get_running_loop())
+
+
+async def waiting(mailbox, readers=1):
+    """Return tasks that wait for a message, in the order in which they began to."""
+    tasks = [asyncio.create_task(mailbox.receive_async()) for _ in range(readers)]
+    await asyncio.sleep(0)
+    return tasks
+
+
+@pytest.mark.parametrize("at_home", [False, True])
+def test_coroutine_that_is_cancelled_takes_no_message_with_it(at_home):
     async def main():
-        mailbox = Mailbox(10, 10)
-        waiting = asyncio.create_task(mailbox.receive_async())
-        await asyncio.sleep(0)
-        mailbox.put(message(5))
-        waiting.cancel()
+        mailbox = Mailbox(10, 100, home() if at_home else None)
+        [reader] = await waiting(mailbox)
+        mailbox.put(message(5), at_home)
+        mailbox.put(message(6), at_home)
+        reader.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
+            await reader
+        return [(await mailbox.receive_async()).value for _ in range(2)]
+
+    assert asyncio.run(main()) == [5, 6]
+
+
+@pytest.mark.parametrize("at_home", [False, True])
+def test_message_of_who_is_cancelled_goes_to_the_next_who_waits(at_home):
+    async def main():
+        mailbox = Mailbox(10, 100, home() if at_home else None)
+        [first] = await waiting(mailbox)
+        # It begins to wait when the message is the first's, which does not know its end yet.
+        second = asyncio.create_task(mailbox.receive_async())
+        mailbox.put(message(5), at_home)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return (await asyncio.wait_for(second, DEADLINE)).value
+
+    assert asyncio.run(main()) == 5
+
+
+@pytest.mark.parametrize("at_home", [False, True])
+def test_who_was_cancelled_while_it_waited_gets_nothing(at_home):
+    async def main():
+        mailbox = Mailbox(10, 100, home() if at_home else None)
+        [reader] = await waiting(mailbox)
+        reader.cancel()
+        mailbox.put(message(5), at_home)
+        with pytest.raises(asyncio.CancelledError):
+            await reader
         return (await mailbox.receive_async()).value
 
     assert asyncio.run(main()) == 5
 
 
-def test_coroutine_is_woken_from_another_thread():
+@pytest.mark.parametrize("at_home", [False, True])
+def test_coroutines_that_wait_get_one_message_each(at_home):
     async def main():
-        mailbox = Mailbox(10, 10)
-        waiting = asyncio.create_task(mailbox.receive_async())
-        await asyncio.sleep(0)
+        mailbox = Mailbox(10, 100, home() if at_home else None)
+        readers = await waiting(mailbox, 3)
+        for number in range(3):
+            mailbox.put(message(number), at_home)
+        got = await asyncio.wait_for(asyncio.gather(*readers), DEADLINE)
+        return sorted(one.value for one in got)
+
+    assert asyncio.run(main()) == [0, 1, 2]
+
+
+def test_what_another_thread_has_put_comes_before_what_comes_at_home_later():
+    async def main():
+        mailbox = Mailbox(10, 100, home())
+        [reader] = await waiting(mailbox)
+        thread = threading.Thread(target=mailbox.put, args=(message(1),))
+        thread.start()
+        thread.join(DEADLINE)
+        mailbox.put(message(2), at_home=True)
+        return [(await reader).value, (await mailbox.receive_async()).value]
+
+    assert asyncio.run(main()) == [1, 2]
+
+
+@pytest.mark.parametrize("at_home", [False, True])
+def test_coroutine_is_woken_from_another_thread(at_home):
+    async def main():
+        mailbox = Mailbox(10, 10, home() if at_home else None)
+        [reader] = await waiting(mailbox)
         await asyncio.to_thread(mailbox.put, message(5))
-        return (await asyncio.wait_for(waiting, DEADLINE)).value
+        return (await asyncio.wait_for(reader, DEADLINE)).value
 
     assert asyncio.run(main()) == 5
 
 
-def test_end_of_the_connection_wakes_all_who_wait():
+@pytest.mark.parametrize("at_home", [False, True])
+def test_end_of_the_connection_wakes_all_who_wait(at_home):
     async def main():
         topics = Topics(10, 10)
+        topics.home = home() if at_home else None
         topics.subscribe(1, "t")
         mailbox = topics.mailbox(1)
         in_thread = asyncio.create_task(asyncio.to_thread(mailbox.receive, DEADLINE))
-        waiting = asyncio.create_task(mailbox.receive_async())
-        while len(mailbox._waiters) < 2:
+        readers = await waiting(mailbox, 2)
+        while len(mailbox._waiters) < (2 if at_home else 3):
             await asyncio.sleep(0)
         topics.forget(1)
-        for task in (in_thread, waiting):
+        for task in (in_thread, *readers):
             with pytest.raises(ClientDisconnected):
                 await asyncio.wait_for(task, DEADLINE)
 
