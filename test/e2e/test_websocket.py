@@ -247,6 +247,15 @@ async def test_tasks_that_send_at_once_keep_their_order(server):
         assert [int(n) for name, n, _ in heard if name == str(voice)] == list(range(200))
 
 
+@pytest.mark.parametrize("compress", [False, True])
+async def test_empty_messages_arrive_between_others(serve, compress):
+    server = serve("sockets:application", websocket_compress=compress)
+    async with connect(f"{server.ws}/echo") as ws:
+        for message in ("", "text", "", b"", b"bytes", b"", "text"):
+            await ws.send(message)
+            assert await ws.recv() == message
+
+
 async def test_a_thousand_messages_in_flight_keep_their_order(server):
     async with connect(f"{server.ws}/echo") as ws:
         sending = asyncio.create_task(send_all(ws, map(str, range(1000))))

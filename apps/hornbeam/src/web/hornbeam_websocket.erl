@@ -333,8 +333,11 @@ say(Frame, #connection{said = Said} = Connection) ->
 encoded({finished, Frame}, #connection{extensions = Extensions})
         when map_size(Extensions) =:= 0 ->
     Frame;
-encoded({finished, Frame}, #connection{extensions = Extensions}) ->
-    cow_ws:frame(hornbeam_frame:read(Frame), Extensions);
+encoded({finished, Frame}, Connection) ->
+    encoded(hornbeam_frame:read(Frame), Connection);
+encoded({_, <<>>} = Empty, _Connection) ->
+    %% Of what is empty zlib makes nothing, which no client can read (RFC 7692, 7.2.3.6).
+    cow_ws:frame(Empty, #{});
 encoded(Frame, #connection{extensions = Extensions}) ->
     cow_ws:frame(Frame, Extensions).
 

@@ -245,7 +245,8 @@ fetched([], Outbox, Socket) ->
 fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
     Size = lists:sum([hornbeam_frame:payload_size(Frame) || Frame <- Frames]),
     Counted = Socket#socket{went = more(length(Frames), Size, Went)},
-    {[command(Frame, Socket) || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)}.
+    Newest = lists:reverse([command(Frame, Socket) || Frame <- Frames]),
+    {in_order(Newest, [], Socket), settle_soon(Outbox, 0, 0, idle, Counted)}.
 
 %% All that the app and others have said by now goes out together.
 drain(Frame, Commands, Left, Socket0) ->
@@ -255,7 +256,7 @@ drain(Frame, Commands, Left, Socket0) ->
     end.
 
 drain_next(Commands, 0, Socket) ->
-    {lists:reverse(Commands), Socket};
+    {in_order(Commands, [], Socket), Socket};
 drain_next(Commands, Left, #socket{number = Number} = Socket) ->
     receive
         {stream, Number, Frame} ->
@@ -264,8 +265,18 @@ drain_next(Commands, Left, #socket{number = Number} = Socket) ->
             drain_next([command(Frame, Socket) | Commands], Left - 1,
                        forwarded(Outbox, Frame, Socket))
     after 0 ->
-        {lists:reverse(Commands), Socket}
+        {in_order(Commands, [], Socket), Socket}
     end.
+
+%% Commands, of which the newest comes first, in front of others. Cowboy would compress what is empty
+%% to nothing, which no client can read (RFC 7692, 7.2.3.6).
+in_order(Commands, Others, #socket{engine = cowboy_websocket}) ->
+    lists:foldl(fun
+        ({_, <<>>} = Empty, After) -> [{deflate, false}, Empty, {deflate, true} | After];
+        (Command, After) -> [Command | After]
+    end, Others, Commands);
+in_order(Commands, Others, _Socket) ->
+    lists:reverse(Commands, Others).
 
 said({ok, {send_text, _, Text}}, _Frame, Commands, Socket) ->
     {open, [{text, Text} | Commands], spent(byte_size(Text), Socket)};
@@ -358,7 +369,7 @@ read_on(#socket{http2 = Ref}) ->
     hornbeam_http2_stream:tell_when_ended(Ref).
 
 close(Code, Reason, Commands, Socket) ->
-    {lists:reverse(Commands, [{close, Code, Reason}]), Socket#socket{closed = {Code, Reason}}}.
+    {in_order(Commands, [{close, Code, Reason}], Socket), Socket#socket{closed = {Code, Reason}}}.
 
 %% For whoever asks.
 
