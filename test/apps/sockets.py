@@ -7,6 +7,9 @@ import json
 
 from gallery import gallery, note, note_count, released
 
+# Who is told the same, by the query that they came with.
+_CROWDS: dict[bytes, list] = {}
+
 
 async def accept(send, **fields):
     await send({"type": "websocket.accept", **fields})
@@ -205,6 +208,21 @@ async def chorus(scope, receive, send):
     await accept(send)
     await asyncio.gather(*map(voice, range(10)))
     await receive()
+
+
+async def told_alike(scope, receive, send):
+    """Tell all who came by the same query the same things, when one of them says so."""
+    crowd = _CROWDS.setdefault(scope["query_string"], [])
+    crowd.append(send)
+    await accept(send)
+    async for event in messages(receive):
+        for said in (event["text"], "", event["text"].encode(), "more: " * 20_000):
+            kind = "bytes" if isinstance(said, bytes) else "text"
+            for tell in crowd:
+                await tell({"type": "websocket.send", kind: said})
+        for number, tell in enumerate(crowd):
+            await say(tell, str(number))
+    crowd.remove(send)
 
 
 async def hoses(scope, receive, send):

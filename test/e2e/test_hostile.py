@@ -9,7 +9,7 @@ from clients import BINARY, TEXT, RawHTTP, RawWebSocket
 from harness import DEADLINE, alive, eventually
 
 ACCEPT, SEND_TEXT, CLOSE, START, BODY, CREDIT, OP, RESULT = 38, 39, 41, 36, 37, 9, 44, 46
-FLUSHED = 50
+FLUSHED, MULTICAST_TEXT, MULTICAST_BYTES = 50, 51, 52
 
 SPLIT = b"a\r\nset-cookie: stolen=1\r\n\r\n<script>"
 
@@ -94,6 +94,30 @@ def test_a_worker_that_overspends_its_credit_is_cut_off(server):
     ws.frame(BINARY, said(number, *[[SEND_TEXT, b"x"]] * 20_000))
     eventually(lambda: not alive(pid))
     cut_off(server, since, "overspent")
+    assert echoes(other)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        pytest.param(lambda own: [[own, 1 << 40], b"x"], "no_such_stream", id="to nobody"),
+        pytest.param(lambda own: [[own, 0], b"x"], "bad_field", id="to the worker"),
+        pytest.param(lambda own: [[own, -1], b"x"], "bad_field", id="to a negative number"),
+        pytest.param(lambda own: [[own] * 65_536, b"x"], "bad_field", id="to too many"),
+        pytest.param(lambda own: [[own] * 1000, b"x"], "overspent", id="without credit"),
+        pytest.param(lambda own: [own, b"x"], "bad_field", id="to no array"),
+        pytest.param(lambda own: [[own], "x"], "bad_field", id="of no bytes"),
+        pytest.param(lambda own: [[own]], "field_count", id="of nothing"),
+    ],
+)
+@pytest.mark.parametrize("code", [MULTICAST_TEXT, MULTICAST_BYTES], ids=["text", "bytes"])
+def test_a_worker_whose_multicast_breaks_a_rule_is_cut_off(server, code, fields, reason):
+    since = len(server.node.log)
+    ws, (pid, number) = open_on(server, "/speaks", lambda pid: True)
+    other, _ = open_on(server, "/who", lambda wanted: wanted != pid)
+    ws.frame(BINARY, said(0, [code, *fields(number)]))
+    eventually(lambda: not alive(pid))
+    cut_off(server, since, reason)
     assert echoes(other)
 
 

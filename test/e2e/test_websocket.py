@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import functools
 import json
 import socket
@@ -254,6 +255,22 @@ async def test_empty_messages_arrive_between_others(serve, compress):
         for message in ("", "text", "", b"", b"bytes", b"", "text"):
             await ws.send(message)
             assert await ws.recv() == message
+
+
+@pytest.mark.parametrize("compress", [False, True])
+async def test_what_many_are_told_alike_reaches_each(serve, compress, key):
+    server = serve("sockets:application", websocket_compress=compress)
+    async with contextlib.AsyncExitStack() as stack:
+        crowd = [
+            await stack.enter_async_context(connect(f"{server.ws}/told_alike?{key}"))
+            for _ in range(5)
+        ]
+        for turn in range(3):
+            await crowd[turn].send(f"turn {turn}")
+            for number, ws in enumerate(crowd):
+                said = [await ws.recv() for _ in range(5)]
+                text = f"turn {turn}"
+                assert said == [text, "", text.encode(), "more: " * 20_000, str(number)]
 
 
 async def test_a_thousand_messages_in_flight_keep_their_order(server):

@@ -28,7 +28,9 @@
 ]).
 -define(ABOUT_THE_WORKER, [
     start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item,
-    heartbeat
+    heartbeat,
+    multicast_text,
+    multicast_bytes
 ]).
 
 all() ->
@@ -256,6 +258,8 @@ samples(_, headers) ->
     Pair = fun(Name, Value) -> [bytes(Name), bytes(Value)] end,
     Headers = [{<<"a">>, <<"1">>}, {<<"a">>, <<255>>}],
     [{[], []}, {[Pair(Name, Value) || {Name, Value} <- Headers], Headers}];
+samples(_, streams) ->
+    same([[], [1, 300, 1], lists:seq(1, 65535)]);
 samples(_, {marked, Type}) ->
     [{bytes(Value), Value} || {_, Value} <- samples(bin, Type)];
 samples(_, term) ->
@@ -266,12 +270,13 @@ samples(Name, Optional) ->
 
 same(Values) -> [{Value, Value} || Value <- Values].
 
-%% From Python, bytes are marked before they are packed, and the arrays that are headers are
-%% told from others by their name.
+%% From Python, bytes are marked before they are packed, and the arrays that are headers or numbers
+%% of streams are told from others by their name.
 python_fields(Fields) ->
     [python_field(Field) || Field <- Fields].
 
 python_field({<<"headers">>, <<"array">>}) -> {<<"headers">>, headers};
+python_field({<<"streams">>, <<"array">>}) -> {<<"streams">>, streams};
 python_field({Name, <<"bin">>}) -> {Name, {marked, <<"bin">>}};
 python_field({Name, <<"packed">>}) -> {Name, {marked, <<"bin">>}};
 python_field({Name, <<"any">>}) -> {Name, term};
@@ -284,6 +289,7 @@ wrong(<<"str?">>) -> wrong(<<"str">>) -- [undefined];
 wrong(<<"map">>) -> [1, undefined, [], <<>>];
 wrong(<<"array">>) -> [1, undefined, #{}, <<>>, {}];
 wrong(headers) -> wrong(<<"array">>) ++ [[1], [[]], [[bytes(<<>>)]], [[bytes(<<>>), <<"str">>]]];
+wrong(streams) -> wrong(<<"array">>) ++ [[0], [1, -1], [<<"1">>], [[]], lists:seq(1, 65536)];
 wrong({marked, <<"bin">>}) -> [1, undefined, <<"text">>, [], #{}];
 wrong(term) -> [].
 

@@ -7,6 +7,7 @@
 
 all() ->
     [frames_reach_the_owner, frames_wait_while_a_stream_moves,
+     a_multicast_reaches_each_owner_in_its_order, a_multicast_keeps_the_rules_of_each_stream,
      an_end_while_moving_is_seen_after_the_bind, the_death_of_an_owner_is_told_once,
      after_its_end_a_stream_says_nothing, nothing_is_said_between_an_end_and_the_bind,
      a_stream_that_never_was_is_an_error, owners_are_listed_by_kind,
@@ -36,6 +37,58 @@ frames_wait_while_a_stream_moves(_Config) ->
     Bound = hornbeam_worker_streams:bind(1, self(), Two),
     {ok, _} = say(close, Bound),
     ?assertEqual([send_text, send_bytes, close], received(1)).
+
+a_multicast_reaches_each_owner_in_its_order(_Config) ->
+    Frame = hornbeam_frame:new(text, <<"to all">>),
+    All = fun(Numbers, Streams) ->
+        {ok, After} = hornbeam_worker_streams:multicast(Numbers, code(send_text), Frame, Streams),
+        After
+    end,
+    Moving = hornbeam_worker_streams:hand_over(2, self(), three_accepted()),
+    Gone = hornbeam_worker_streams:closed(3, Moving),
+    {ok, Said} = say(send_bytes, All([1, 2, 3, 1, 2], Gone)),
+    ?assertEqual([{1, accept}, {2, accept}, {3, accept}, {1, Frame}, {1, Frame}, {1, send_bytes}],
+                 all_received()),
+    {ok, Ended} = hornbeam_worker_streams:ended(2, frame(ended), Said),
+    _ = hornbeam_worker_streams:bind(2, self(), Ended),
+    ?assertEqual([{2, Frame}, {2, Frame}, {2, ended}], all_received()).
+
+a_multicast_keeps_the_rules_of_each_stream(_Config) ->
+    Frame = hornbeam_frame:new(binary, <<"to all">>),
+    All = fun(Numbers, Streams) ->
+        hornbeam_worker_streams:multicast(Numbers, code(send_bytes), Frame, Streams)
+    end,
+    Three = three_accepted(),
+    ?assertEqual({ok, Three}, All([], Three)),
+    ?assertEqual({error, {no_such_stream, 4}}, All([1, 2, 4, 3], Three)),
+    {ok, Closed} = say(close, Three),
+    ?assertEqual({error, {out_of_order, 1}}, All([3, 2, 1], Closed)),
+    {ok, Over} = ended(Three),
+    ?assertEqual({error, {stream_is_over, 1}}, All([2, 1], Over)),
+    Asked = hornbeam_worker_streams:open(http, 4, self(), Three),
+    ?assertEqual({error, {out_of_order, 4}}, All([4], Asked)),
+    {_, Messages} = hornbeam_stream:window(),
+    {ok, Spent} = All(lists:duplicate(Messages, 2), three_accepted()),
+    ?assertEqual({error, {overspent, 2}}, All([1, 2], Spent)).
+
+three_accepted() ->
+    lists:foldl(fun(Number, Before) ->
+        Opened = hornbeam_worker_streams:open(websocket, Number, self(), Before),
+        {ok, Accepted} = hornbeam_worker_streams:deliver(Number, code(accept), frame(accept),
+                                                         Opened),
+        Accepted
+    end, hornbeam_worker_streams:new(), [1, 2, 3]).
+
+all_received() ->
+    receive
+        {stream, Number, Frame} ->
+            {ok, Message} = hornbeam_wire:decode(Frame),
+            [{Number, element(1, Message)} | all_received()];
+        {multicast, Number, Frame} ->
+            [{Number, Frame} | all_received()]
+    after 0 ->
+        []
+    end.
 
 an_end_while_moving_is_seen_after_the_bind(_Config) ->
     Moving = hornbeam_worker_streams:hand_over(1, self(), opened()),

@@ -126,8 +126,15 @@ python() ->
         ),
         ?LET({R, V}, {uint(), binary()}, {47, 0, {item, R, V}, [R, bytes(V)]}),
         ?LET(Id, stream(), {49, Id, {moved, Id}, []}),
-        ?LET(Id, stream(), {50, Id, {flushed, Id}, []})
+        ?LET(Id, stream(), {50, Id, {flushed, Id}, []}),
+        ?LET({Ids, B}, {streams(), sized_binary()},
+             {51, 0, {multicast_text, Ids, B}, [Ids, bytes(B)]}),
+        ?LET({Ids, B}, {streams(), sized_binary()},
+             {52, 0, {multicast_bytes, Ids, B}, [Ids, bytes(B)]})
     ]).
+
+streams() ->
+    oneof([list(stream()), ?LET(N, range(14, 18), vector(N, stream()))]).
 
 few_terms() ->
     ?LET(N, range(0, 4), vector(N, prop_hornbeam_msgpack:wire_term())).

@@ -59,8 +59,16 @@ CODES = {
     "item": 47,
     "moved": 49,
     "flushed": 50,
+    "multicast_text": 51,
+    "multicast_bytes": 52,
 }
 NAMES = {code: name for name, code in CODES.items()}
+
+# Their encoders take no stream.
+ABOUT_THE_WORKER = (
+    *("hello", "ready", "failed", "log", "stopped", "result", "item", "heartbeat"),
+    *("multicast_text", "multicast_bytes"),
+)
 
 CONFIG = {
     "app": "echo:app",
@@ -236,6 +244,10 @@ class Beam:
         if NAMES[code] == "log":
             level, logger, text = fields
             self.logs.append((level, logger, text))
+        elif NAMES[code] in ("multicast_text", "multicast_bytes"):
+            streams, payload = fields
+            name = NAMES[code].replace("multicast", "send")
+            self._messages += [(name, stream, payload) for stream in streams]
         elif self.node is None or not self._answer(data):
             self._messages.append((NAMES[code], stream, *fields))
 

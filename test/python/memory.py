@@ -20,6 +20,9 @@ class Sent:
         self._data: list[bytes] = []
         self.write = self._data.append
 
+    def write_payload(self, code: int, stream: int, payload: bytes) -> None:
+        self.write(msgpack.packb((code, stream, payload)))
+
     def messages(self) -> list[Message]:
         """Return everything written since the last call, as (name, stream, field, …)."""
         decoded = [msgpack.unpackb(data) for data in self._data]
@@ -41,7 +44,7 @@ def with_websocket(
 ) -> None:
     async def main() -> None:
         sent = Sent()
-        shared = Shared(asyncio.get_running_loop(), sent.write, window)
+        shared = Shared(asyncio.get_running_loop(), sent.write, sent.write_payload, window)
         await asyncio.wait_for(scenario(WebSocket(1, shared), sent), 20)
 
     asyncio.run(main())
@@ -72,7 +75,7 @@ def with_http(
 ) -> None:
     async def main() -> None:
         sent = Sent()
-        shared = Shared(asyncio.get_running_loop(), sent.write, window)
+        shared = Shared(asyncio.get_running_loop(), sent.write, sent.write_payload, window)
         await asyncio.wait_for(scenario(Http(1, shared, method, body, more), sent), 20)
 
     asyncio.run(main())

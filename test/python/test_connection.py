@@ -3,9 +3,12 @@
 import struct
 
 import pytest
+from hornbeam_erlang._values import unpack
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import (
     CHUNK,
+    MULTICAST_PAYLOAD,
+    MULTICAST_STREAMS,
     OPENING_CREDIT,
     Account,
     Allowance,
@@ -159,6 +162,93 @@ def test_until_the_pipe_is_full_and_when_nothing_waits_any_more_all_keeps_its_or
     for message in sent:
         made.send(message)
     assert frames(everything(made)) == sent
+
+
+def expanded(made):
+    """Return what is written as (code, stream, payload), as if each stream were told by itself."""
+    single = {multicast: send for send, multicast in wire.MULTICAST.items()}
+    told = []
+    for frame in frames(everything(made)):
+        code, stream, *fields = unpack(frame)
+        if code in single:
+            told += [(single[code], number, fields[1]) for number in fields[0]]
+        else:
+            told.append((code, stream, *fields))
+    return told
+
+
+payloads = st.tuples(
+    st.sampled_from([wire.SEND_TEXT, wire.SEND_BYTES]),
+    st.integers(1, 300),
+    st.sampled_from([b"", b"same", b"other", b"x" * CHUNK]),
+)
+
+
+@given(st.lists(st.tuples(payloads, st.booleans()), max_size=30), st.data())
+def test_who_is_told_the_same_is_told_in_the_same_order(sent, data):
+    made = connection(1 << 40)
+    told, due = [], []
+    for payload, is_followed in sent:
+        made.send_payload(*payload)
+        due.append(payload)
+        if is_followed:
+            made.send(wire.encode_flushed(payload[1]))
+            due.append((wire.FLUSHED, payload[1]))
+        if data.draw(st.booleans()):
+            told += expanded(made)
+    assert told + expanded(made) == due
+    assert made.idle
+
+
+@given(st.lists(payloads, max_size=30), st.integers(0, 30))
+def test_each_stream_is_told_in_its_order_while_the_pipe_is_full(sent, full_at):
+    made = connection(1 << 40)
+    for count, payload in enumerate(sent):
+        if count == full_at:
+            made.take_turns()
+        made.send_payload(*payload)
+    told = expanded(made)
+    for stream in {stream for _, stream, _ in sent}:
+        of_stream = [payload for payload in sent if payload[1] == stream]
+        assert [payload for payload in told if payload[1] == stream] == of_stream
+
+
+@pytest.mark.parametrize(
+    ("messages", "due"),
+    [
+        ([(39, 1, b"a"), (39, 2, b"a"), (39, 1, b"a")], [[51, 0, [1, 2, 1], b"a"]]),
+        ([(40, 1, b"a"), (40, 2, b"a")], [[52, 0, [1, 2], b"a"]]),
+        ([(39, 1, b"a"), (40, 2, b"a")], [[39, 1, b"a"], [40, 2, b"a"]]),
+        ([(39, 1, b"a"), (39, 1, b"a")], [[39, 1, b"a"], [39, 1, b"a"]]),
+        (
+            [(39, 1, b"a"), (39, 2, b"a"), (39, 2, b"a")],
+            [[51, 0, [1, 2], b"a"], [39, 2, b"a"]],
+        ),
+        ([(39, 1, b"a"), (39, 2, b"b")], [[39, 1, b"a"], [39, 2, b"b"]]),
+        (
+            [(39, 1, b"a"), (39, 2, b"a"), (40, 3, b"a")],
+            [[51, 0, [1, 2], b"a"], [40, 3, b"a"]],
+        ),
+    ],
+)
+def test_what_several_are_told_at_once_travels_once(messages, due):
+    made = connection(1 << 20)
+    for message in messages:
+        made.send_payload(*message)
+    assert [unpack(frame) for frame in frames(everything(made))] == due
+
+
+def test_no_multicast_is_longer_than_the_beam_reads():
+    made = connection(1 << 30)
+    for stream in range(1, MULTICAST_STREAMS + 3):
+        made.send_payload(wire.SEND_TEXT, stream, b"a")
+    long = bytes(MULTICAST_PAYLOAD + 1)
+    for stream in (1, 2):
+        made.send_payload(wire.SEND_BYTES, stream, long)
+    written = [unpack(frame) for frame in frames(everything(made))]
+    codes = [wire.MULTICAST_TEXT, wire.MULTICAST_TEXT, wire.SEND_BYTES, wire.SEND_BYTES]
+    assert [message[0] for message in written] == codes
+    assert list(map(len, (written[0][2], written[1][2]))) == [MULTICAST_STREAMS, 2]
 
 
 def test_op_passes_what_others_have_to_say_and_not_its_own_stream():

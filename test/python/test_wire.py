@@ -5,6 +5,7 @@ from collections import OrderedDict, namedtuple
 
 import msgpack
 import pytest
+from beam import ABOUT_THE_WORKER
 from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import Connection
@@ -46,9 +47,6 @@ FIELDS = {
     "array": st.lists(st.binary()),
     "any": values,
 }
-ABOUT_THE_WORKER = (
-    "hello", "ready", "failed", "log", "stopped", "result", "item", "heartbeat"
-)  # fmt: skip
 FROM_BEAM = [row for row in wire.MESSAGES if row.sender in ("beam", "both")]
 FROM_PYTHON = [row for row in wire.MESSAGES if row.sender in ("python", "both")]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beam import ABOUT_THE_WORKER
 from hornbeam_erlang import _ops
 from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang._worker import wire
@@ -35,7 +36,6 @@ WRONG: dict[str, list[Any]] = {
     "array": [1, None, {}, "text", b"text"],
     "any": [],
 }
-ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped", "result", "item", "heartbeat")
 # Where Python's own words stand in the way of the document's.
 PARAMETERS = {"class_": "class", "size": "bytes", "data": "bytes"}
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 import pytest
+from beam import ABOUT_THE_WORKER
 from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang.exceptions import ProtocolError
@@ -80,7 +81,6 @@ ALL = list(read_vectors())
 FROM_BEAM = [param for param in ALL if param.values[0].sender == "beam"]
 FROM_PYTHON = [param for param in ALL if param.values[0].sender == "python"]
 CODES = {row.name: row.code for row in wire.MESSAGES}
-ABOUT_THE_WORKER = ("hello", "ready", "failed", "log", "stopped", "result", "item", "heartbeat")
 
 
 def message_of(vector: Vector) -> list[Any]:

@@ -75,11 +75,12 @@ def _subprotocols(headers: list[list[bytes]]) -> list[str]:
 class WebSocket(Stream):
     """One WebSocket: the `receive` and `send` of its app."""
 
-    __slots__ = ("_accepted", "_disconnect", "_response", "_state")
+    __slots__ = ("_accepted", "_disconnect", "_response", "_state", "_write_payload")
 
     def __init__(self, number: int, shared: Shared) -> None:
         size, messages = shared.window
         super().__init__(number, shared, Allowance(size, 1 if shared.resume else messages))
+        self._write_payload = shared.write_payload
         self._state = State.CONNECTING
         self._events.append(({"type": "websocket.connect"}, FREE))
         # Whether the accept became an open WebSocket, while somebody waits for that.
@@ -192,12 +193,11 @@ class WebSocket(Stream):
             return
         text = event.get("text")
         data = event.get("bytes")
-        # The hot path, written out: what `_encode` and `pay` do, without their calls.
+        # The hot path, written out: what `_payload` and `pay` do, without their calls.
         if data is None and type(text) is str:
-            data = text.encode()
-            message = wire.encode_send_text(self.number, data)
+            code, data = wire.SEND_TEXT, text.encode()
         else:
-            data, message = self._encode(text, data)
+            code, data = _payload(text, data)
         if len(data) > MAX_PAYLOAD:
             raise ValueError(f"a message is at most {MAX_PAYLOAD} bytes long, not {len(data)}")
         account = self.account
@@ -212,21 +212,7 @@ class WebSocket(Stream):
         else:
             self._check_order(event, State.OPEN, State.ACCEPTING)
             await self.pay(len(data))
-        self.write(message)
-
-    def _encode(self, text: Any, data: Any) -> tuple[bytes, bytes]:
-        """Return payload and message of what is not a plain str."""
-        if (text is None) is (data is None):
-            raise ValueError(
-                "websocket.send has one of text and bytes; the other is None or absent"
-            )
-        if data is not None:
-            payload = check_bytes("bytes", data)
-            return payload, wire.encode_send_bytes(self.number, payload)
-        if not isinstance(text, str):
-            raise TypeError(f"text is a str, not {type(text).__name__}")
-        payload = text.encode()
-        return payload, wire.encode_send_text(self.number, payload)
+        self._write_payload(code, self.number, data)
 
     async def _send_other(self, event: Event) -> None:
         match event["type"]:
@@ -313,6 +299,17 @@ class WebSocket(Stream):
         if self._state is not State.GONE:
             self._change(State.CLOSED)
         return undone
+
+
+def _payload(text: Any, data: Any) -> tuple[int, bytes]:
+    """Return code and payload of what is not a plain str."""
+    if (text is None) is (data is None):
+        raise ValueError("websocket.send has one of text and bytes; the other is None or absent")
+    if data is not None:
+        return wire.SEND_BYTES, check_bytes("bytes", data)
+    if not isinstance(text, str):
+        raise TypeError(f"text is a str, not {type(text).__name__}")
+    return wire.SEND_TEXT, text.encode()
 
 
 def _check_close(code: Any, reason: Any) -> tuple[int, bytes]:

@@ -17,6 +17,14 @@ OPENING_CREDIT = 65_536
 # One write is at most about this long, so that joining frames does not double a backlog.
 CHUNK = 262_144
 
+# What messages for several clients may be together: no more streams than the BEAM reads, and a
+# payload that leaves room for their numbers.
+MULTICAST_STREAMS = 65_535
+MULTICAST_PAYLOAD = wire.MAX_MESSAGE // 2
+
+# What is packed when it is written: the code, the stream or the list of streams, the payload.
+Payload = tuple[int, Any, bytes]
+
 
 class Account:
     """What one stream may still send: bytes and messages, both spent, both refilled."""
@@ -69,7 +77,7 @@ class Connection:
     def __init__(self) -> None:
         self._unpacker = wire.unpacker()
         # What waits in its order or, while the pipe is full, by streams.
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[bytes | Payload] = deque()
         self._fair = FairQueue()
         self._in_turns = False
         self._ops: deque[tuple[int | None, bytes]] = deque()
@@ -91,12 +99,45 @@ class Connection:
         else:
             self._frames.append(message)
 
+    def send_payload(self, code: int, stream: int, payload: bytes) -> None:
+        """Queue a text or binary for a client; what others are told just before travels once."""
+        if self._in_turns:
+            self._fair.put(stream, wire.SENDING[code](stream, payload))
+        elif not self._frames or not self._joins(self._frames[-1], code, stream, payload):
+            self._frames.append((code, stream, payload))
+
+    def _joins(self, last: bytes | Payload, code: int, stream: int, payload: bytes) -> bool:
+        """Let a payload travel with the last message, if it is the same."""
+        if isinstance(last, bytes) or last[2] != payload:
+            return False
+        last_code, to, _ = last
+        if last_code == code and to != stream and len(payload) <= MULTICAST_PAYLOAD:
+            self._frames[-1] = (wire.MULTICAST[code], [to, stream], payload)
+            return True
+        if last_code == wire.MULTICAST[code] and to[-1] != stream and len(to) < MULTICAST_STREAMS:
+            to.append(stream)
+            return True
+        return False
+
     def take_turns(self) -> None:
         """Let streams take turns until nothing waits: the pipe is full."""
         for message in self._frames:
-            self._fair.put(wire.stream_of(message), message)
+            if isinstance(message, bytes):
+                self._fair.put(wire.stream_of(message), message)
+            else:
+                self._part(message)
         self._frames.clear()
         self._in_turns = True
+
+    def _part(self, message: Payload) -> None:
+        """Let each stream that a payload is for have it in its own turn."""
+        code, to, payload = message
+        if code in wire.MULTICAST:
+            self._fair.put(to, wire.SENDING[code](to, payload))
+            return
+        single = wire.SEND_TEXT if code == wire.MULTICAST_TEXT else wire.SEND_BYTES
+        for stream in to:
+            self._fair.put(stream, wire.SENDING[single](stream, payload))
 
     def send_op(self, message: bytes, stream: int | None = None) -> None:
         """Queue an op, which passes the others when these wait for credit, and those of other
@@ -124,6 +165,9 @@ class Connection:
         while frames and credit > 0 and size < CHUNK:
             # `_add` is written out: this runs once for each message.
             frame = frames.popleft()
+            if isinstance(frame, tuple):
+                code, to, payload = frame
+                frame = wire.SENDING[code](to, payload)
             length = len(frame)
             chunk.append(length.to_bytes(4, "big"))
             chunk.append(frame)

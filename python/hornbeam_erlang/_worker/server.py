@@ -46,7 +46,9 @@ class Server:
         self._transport = transport
         self._write = transport.write
         self._loop = loop
-        self._shared = Shared(loop, transport.write, config.stream_window, config.resume)
+        self._shared = Shared(
+            loop, transport.write, transport.write_payload, config.stream_window, config.resume
+        )
         self._root_path = config.root_path
         self._streams: dict[int, Any] = {}
         self._topics = carrier.topics

@@ -23,6 +23,7 @@ class Shared(NamedTuple):
 
     loop: asyncio.AbstractEventLoop
     write: Callable[[bytes], None]
+    write_payload: Callable[[int, int, bytes], None]
     window: tuple[int, int]
     # Whether a WebSocket may go on with another worker: then each message is acknowledged.
     resume: bool = False

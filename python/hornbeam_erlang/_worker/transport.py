@@ -121,6 +121,13 @@ class Transport:
             self._flush_scheduled = True
             self._call_soon(self._flush)
 
+    def write_payload(self, code: int, stream: int, payload: bytes) -> None:
+        """Send a text or binary for a client in the same way."""
+        self._connection.send_payload(code, stream, payload)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._call_soon(self._flush)
+
     def answer(self, message: bytes) -> None:
         """Send a message about the worker past those that wait; the BEAM waits for it."""
         self._connection.send_op(message, 0)

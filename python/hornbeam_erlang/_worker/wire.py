@@ -54,6 +54,8 @@ RESULT = 46
 ITEM = 47
 MOVED = 49
 FLUSHED = 50
+MULTICAST_TEXT = 51
+MULTICAST_BYTES = 52
 
 
 class Message(NamedTuple):
@@ -122,6 +124,8 @@ MESSAGES = (
     _row(ITEM, "item", "python", "ref: uint, value: packed"),
     _row(MOVED, "moved", "python"),
     _row(FLUSHED, "flushed", "python"),
+    _row(MULTICAST_TEXT, "multicast_text", "python", "streams: array, text: bin"),
+    _row(MULTICAST_BYTES, "multicast_bytes", "python", "streams: array, bytes: bin"),
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
@@ -268,6 +272,24 @@ def encode_send_text(stream: int, text: bytes) -> bytes:
 
 def encode_send_bytes(stream: int, data: bytes) -> bytes:
     return _pack((SEND_BYTES, stream, data))
+
+
+def encode_multicast_text(streams: list[int], text: bytes) -> bytes:
+    return _pack((MULTICAST_TEXT, 0, streams, text))
+
+
+def encode_multicast_bytes(streams: list[int], data: bytes) -> bytes:
+    return _pack((MULTICAST_BYTES, 0, streams, data))
+
+
+# What carries a payload to the client of a stream, or to those of several.
+SENDING: dict[int, Callable[[Any, bytes], bytes]] = {
+    SEND_TEXT: encode_send_text,
+    SEND_BYTES: encode_send_bytes,
+    MULTICAST_TEXT: encode_multicast_text,
+    MULTICAST_BYTES: encode_multicast_bytes,
+}
+MULTICAST = {SEND_TEXT: MULTICAST_TEXT, SEND_BYTES: MULTICAST_BYTES}
 
 
 def encode_close(stream: int, code: int, reason: bytes) -> bytes:

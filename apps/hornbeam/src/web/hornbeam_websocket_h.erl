@@ -133,6 +133,8 @@ close_failing(Commands, #socket{phase = failing, closed = {Code, Reason}} = Sock
                                          | {cowboy_websocket:commands(), #socket{}, hibernate}.
 websocket_info({stream, Number, Frame}, #socket{number = Number} = Socket) ->
     drain(Frame, [], ?DRAIN, Socket);
+websocket_info({multicast, Number, Frame}, #socket{number = Number} = Socket) ->
+    multicast(Frame, [], ?DRAIN, Socket);
 websocket_info({forward, Outbox, Frame}, Socket) ->
     drain_next([command(Frame, Socket)], ?DRAIN - 1, forwarded(Outbox, Frame, Socket));
 websocket_info({overflow, _Outbox}, #socket{mount = #{counters := Counters}} = Socket) ->
@@ -261,12 +263,19 @@ drain_next(Commands, Left, #socket{number = Number} = Socket) ->
     receive
         {stream, Number, Frame} ->
             drain(Frame, Commands, Left, Socket);
+        {multicast, Number, Frame} ->
+            multicast(Frame, Commands, Left, Socket);
         {forward, Outbox, Frame} ->
             drain_next([command(Frame, Socket) | Commands], Left - 1,
                        forwarded(Outbox, Frame, Socket))
     after 0 ->
         {in_order(Commands, [], Socket), Socket}
     end.
+
+%% What the app has told others at once too.
+multicast(Frame, Commands, Left, Socket) ->
+    Size = hornbeam_frame:payload_size(Frame),
+    drain_next([command(Frame, Socket) | Commands], Left - 1, spent(Size, Socket)).
 
 %% Commands, of which the newest comes first, in front of others. Cowboy would compress what is empty
 %% to nothing, which no client can read (RFC 7692, 7.2.3.6).

@@ -103,6 +103,8 @@
     | {item, Ref :: ref(), Value :: binary()}
     | {moved, stream()}
     | {flushed, stream()}
+    | {multicast_text, Streams :: [stream()], Text :: binary()}
+    | {multicast_bytes, Streams :: [stream()], Bytes :: binary()}
     | {heartbeat, Number :: non_neg_integer()}.
 
 -type name() :: atom().
@@ -415,12 +417,14 @@ payload(_, Name, _) -> {error, {bad_field, Name, bin}}.
 %% What may be as long as an app likes.
 -define(HAS_PAYLOAD(Code),
     (Code =:= ?RESPONSE_START orelse Code =:= ?RESPONSE_BODY orelse Code =:= ?OP orelse
-        Code =:= ?RESULT orelse Code =:= ?ITEM)
+        Code =:= ?RESULT orelse Code =:= ?ITEM orelse Code =:= ?MULTICAST_TEXT orelse
+        Code =:= ?MULTICAST_BYTES)
 ).
 
 %% All others. `worker' messages are about the worker: their stream is 0 and is left out;
 %% `stream' messages have a stream; `both' may have either.
--type type() :: uint | bool | str | optional_str | bin | map | headers | any | rest.
+-type type() ::
+    uint | bool | str | optional_str | bin | map | headers | streams | any | rest.
 -type layout() :: {name(), worker | stream | both, [type()]}.
 
 -spec layout(byte()) -> layout() | undefined.
@@ -443,6 +447,8 @@ layout(?RESULT) -> {result, worker, [uint, uint, any]};
 layout(?ITEM) -> {item, worker, [uint, bin]};
 layout(?MOVED) -> {moved, stream, []};
 layout(?FLUSHED) -> {flushed, stream, []};
+layout(?MULTICAST_TEXT) -> {multicast_text, worker, [streams, bin]};
+layout(?MULTICAST_BYTES) -> {multicast_bytes, worker, [streams, bin]};
 layout(_) -> undefined.
 
 -spec decode(layout() | undefined, integer(), byte(), binary()) ->
@@ -493,6 +499,8 @@ field(map, <<Tag, _/binary>> = Binary) when Tag =:= 16#de; Tag =:= 16#df -> valu
 field(headers, <<2#1001:4, N:4, Rest/binary>>) -> headers(N, Rest, []);
 field(headers, <<16#dc, N:16, Rest/binary>>) -> headers(N, Rest, []);
 field(headers, <<16#dd, N:32, Rest/binary>>) -> headers(N, Rest, []);
+field(streams, <<2#1001:4, N:4, Rest/binary>>) -> streams(N, Rest, []);
+field(streams, <<16#dc, N:16, Rest/binary>>) -> streams(N, Rest, []);
 field(any, Binary) -> value(Binary);
 field(rest, Binary) -> {Binary, <<>>};
 field(_, _) -> error.
@@ -519,6 +527,16 @@ headers(_, _, _) ->
     {headers(), Rest :: binary()} | error.
 header(N, Name, {Value, Rest}, Done) -> headers(N - 1, Rest, [{Name, Value} | Done]);
 header(_, _, error, _) -> error.
+
+%% Of these there are 65 535 at most.
+-spec streams(non_neg_integer(), binary(), [stream()]) -> {[stream()], Rest :: binary()} | error.
+streams(0, Rest, Done) ->
+    {lists:reverse(Done), Rest};
+streams(N, Binary, Done) ->
+    case field(uint, Binary) of
+        {Stream, Rest} when Stream > 0 -> streams(N - 1, Rest, [Stream | Done]);
+        _ -> error
+    end.
 
 %% @doc Decodes the arguments of an op.
 -spec args(Args :: binary()) -> {ok, [term()]} | {error, hornbeam_msgpack:reason() | not_an_array}.

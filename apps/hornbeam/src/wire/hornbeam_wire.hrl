@@ -44,3 +44,5 @@
 -define(ITEM, 47).
 -define(MOVED, 49).
 -define(FLUSHED, 50).
+-define(MULTICAST_TEXT, 51).
+-define(MULTICAST_BYTES, 52).

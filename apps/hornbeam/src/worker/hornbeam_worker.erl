@@ -424,6 +424,8 @@ route({?OP, Number}, Frame, _State, #data{streams = Streams} = Data) ->
         true -> decoded(fun answer/2, hornbeam_wire:decode(Frame), Data);
         false -> {error, {no_such_stream, Number}}
     end;
+route({Code, 0}, Frame, _State, Data) when Code =:= ?MULTICAST_TEXT; Code =:= ?MULTICAST_BYTES ->
+    decoded(fun multicast/2, hornbeam_wire:decode(Frame), Data);
 route({_Code, 0}, Frame, State, Data) ->
     decoded(fun(Message, D) -> about_itself(State, Message, D) end,
             hornbeam_wire:decode(Frame), Data);
@@ -432,6 +434,17 @@ route(_, _Frame, _State, _Data) ->
 
 decoded(Fun, {ok, Message}, Data) -> Fun(Message, Data);
 decoded(_Fun, {error, Reason}, _Data) -> {error, Reason}.
+
+multicast({multicast_text, Numbers, Text}, Data) ->
+    multicast(Numbers, ?SEND_TEXT, hornbeam_frame:new(text, Text), Data);
+multicast({multicast_bytes, Numbers, Bytes}, Data) ->
+    multicast(Numbers, ?SEND_BYTES, hornbeam_frame:new(binary, Bytes), Data).
+
+multicast(Numbers, Code, Frame, #data{streams = Streams0} = Data) ->
+    case hornbeam_worker_streams:multicast(Numbers, Code, Frame, Streams0) of
+        {ok, Streams} -> {ok, Data#data{streams = Streams}};
+        {error, _} = Error -> Error
+    end.
 
 about_itself(starting, {hello, Version, About}, #data{about = undefined} = Data) ->
     hello(hornbeam_wire:version(), Version, Data#data{about = known(About)});

@@ -28,12 +28,12 @@
 
 -export([new/0, new/1, parts/1, open/4, open/6, hand_over/3, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandoned/2, closed/2]).
--export([deliver/4, moved/3, ended/3, settle/1]).
+-export([deliver/4, multicast/4, moved/3, ended/3, settle/1]).
 -export([owners/2, sockets/1, client/2, with_client/2, is_known/2]).
 -export_type([streams/0, client/0, fault/0]).
 
 -type owner() :: {open, hornbeam_stream:owner(), reference() | unwatched}
-               | {moving, hornbeam_stream:owner(), reference(), Waiting :: [binary()],
+               | {moving, hornbeam_stream:owner(), reference(), Waiting :: [message()],
                   Ended :: boolean()}
                | gone.
 -record(entry, {
@@ -46,6 +46,10 @@
     account :: hornbeam_account:account(),
     owner :: owner()
 }).
+
+-type message() :: {stream, pos_integer(), Frame :: binary()}
+                 | {multicast, pos_integer(), hornbeam_frame:frame()}.
+%% What an owner gets: a frame of the wire, or one of a WebSocket.
 
 -type phase() :: asked | responding | accepted | flushed | said.
 
@@ -130,7 +134,8 @@ take_over(Number, Owner, Streams) ->
 moved_to(Owner, Accepted, Number, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {moving, Owner, Ref, Waiting, Ended}} = Entry ->
-            lists:foreach(fun(Frame) -> send(Owner, Number, Frame) end, lists:reverse(Waiting)),
+            lists:foreach(fun(Message) -> hornbeam_stream:tell(Owner, Message) end,
+                          lists:reverse(Waiting)),
             Bound = Entry#entry{accepted = Accepted, owner = {open, Owner, Ref}},
             bound(Ended, Number, Bound, Streams);
         #entry{owner = {open, Owner, _}} = Entry ->
@@ -192,16 +197,31 @@ gone(Number, #entry{owner = Owner} = Entry, Streams) ->
 -spec deliver(pos_integer(), Code :: byte(), Frame :: binary(), streams()) ->
     {ok, streams()} | {error, fault()}.
 deliver(Number, Code, Frame, Streams) ->
+    say({stream, Number, Frame}, Code, Streams).
+
+%% @doc Send one frame of a WebSocket to the owners of several streams, on which it is the same as a
+%% message with `Code'. Those before one that is at fault get it.
+-spec multicast([pos_integer()], Code :: byte(), hornbeam_frame:frame(), streams()) ->
+    {ok, streams()} | {error, {fault(), pos_integer()}}.
+multicast([], _Code, _Frame, Streams) ->
+    {ok, Streams};
+multicast([Number | Numbers], Code, Frame, Streams) ->
+    case say({multicast, Number, Frame}, Code, Streams) of
+        {ok, Said} -> multicast(Numbers, Code, Frame, Said);
+        {error, Fault} -> {error, {Fault, Number}}
+    end.
+
+say({_, Number, _} = Message, Code, Streams) ->
     case entry(Number, Streams) of
         none -> over(Number, Streams);
         #entry{owner = {moving, _, _, _, true}} -> {error, stream_is_over};
-        Entry -> deliver(Number, Code, Frame, Entry, Streams)
+        Entry -> say(Message, Code, Entry, Streams)
     end.
 
-deliver(Number, Code, Frame, #entry{kind = Kind, phase = Phase} = Entry, Streams) ->
+say({_, _, Frame} = Message, Code, #entry{kind = Kind, phase = Phase} = Entry, Streams) ->
     case next(Kind, Phase, Code, Frame) of
         out_of_order -> {error, out_of_order};
-        Next -> paid(hornbeam_account:pay(Code, Frame, Entry#entry.account), Number, Frame,
+        Next -> paid(hornbeam_account:pay(Code, Frame, Entry#entry.account), Message,
                      in_phase(Next, Entry), Entry, Streams)
     end.
 
@@ -230,10 +250,10 @@ after_part(Frame) ->
 in_phase(Phase, #entry{phase = Phase} = Entry) -> Entry;
 in_phase(Phase, Entry) -> Entry#entry{phase = Phase}.
 
-paid(overspent, _Number, _Frame, _Entry, _Before, _Streams) ->
+paid(overspent, _Message, _Entry, _Before, _Streams) ->
     {error, overspent};
-paid(ok, Number, Frame, Entry, Before, Streams) ->
-    Said = said_to_owner(Number, Frame, Entry, Before),
+paid(ok, {_, Number, _} = Message, Entry, Before, Streams) ->
+    Said = said_to_owner(Message, Entry, Before),
     {ok, put_changed(Number, Said, Before, served_if_said(Number, Said, Before, Streams))}.
 
 served_if_said(_Number, _Entry, #entry{phase = said}, Streams) -> Streams;
@@ -246,17 +266,17 @@ served_if_said(Number, #entry{phase = said, owner = {open, {_, _}, _}}, Streams)
 served_if_said(_Number, _Entry, Streams) ->
     Streams.
 
-%% A frame goes to the owner or waits for the next one.
-said_to_owner(_Number, _Frame, #entry{owner = gone} = Entry, _Before) ->
+%% A message goes to the owner or waits for the next one.
+said_to_owner(_Message, #entry{owner = gone} = Entry, _Before) ->
     Entry;
-said_to_owner(_Number, _Frame, #entry{owner = Owner} = Entry, #entry{phase = said})
+said_to_owner(_Message, #entry{owner = Owner} = Entry, #entry{phase = said})
         when is_tuple(element(2, Owner)) ->
     Entry;
-said_to_owner(Number, Frame, #entry{owner = {open, Owner, _}} = Entry, _Before) ->
-    send(Owner, Number, Frame),
+said_to_owner(Message, #entry{owner = {open, Owner, _}} = Entry, _Before) ->
+    hornbeam_stream:tell(Owner, Message),
     Entry;
-said_to_owner(_Number, Frame, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _) ->
-    Entry#entry{owner = {moving, Owner, Ref, [Frame | Waiting], false}}.
+said_to_owner(Message, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _Before) ->
+    Entry#entry{owner = {moving, Owner, Ref, [Message | Waiting], false}}.
 
 %% Most messages change nothing.
 put_changed(_Number, Entry, Entry, Streams) -> Streams;
@@ -277,7 +297,8 @@ ended(Number, Frame, Streams) ->
         #entry{owner = {moving, _, _, _, true}} ->
             over(Number, Streams);
         #entry{} = Entry ->
-            {ok, over(Number, said_to_owner(Number, Frame, Entry, Entry), Streams)};
+            Said = said_to_owner({stream, Number, Frame}, Entry, Entry),
+            {ok, over(Number, Said, Streams)};
         none ->
             over(Number, Streams)
     end.
@@ -362,9 +383,6 @@ dismiss(#entry{stands_in = true, client = Client} = Entry) ->
     Entry#entry{stands_in = false};
 dismiss(Entry) ->
     Entry.
-
-send(Owner, Number, Frame) ->
-    hornbeam_stream:tell(Owner, {stream, Number, Frame}).
 
 forget(_Number, gone, _Streams) ->
     ok;
