@@ -11,8 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from hornbeam_erlang._values import unpack
 from hornbeam_erlang.exceptions import ClientDisconnected
@@ -46,11 +46,17 @@ class Published:
         return value
 
 
-class Home(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Home:
     """The thread in which nearly all wait, and the loop that runs in it."""
 
     thread: int
     loop: asyncio.AbstractEventLoop
+
+
+# Who waits for a message: a thread, or a coroutine in some loop.
+Waiter = threading.Event | asyncio.Future[Any]
+W = TypeVar("W", bound=Waiter)
 
 
 class Mailbox:
@@ -84,7 +90,7 @@ class Mailbox:
         self._messages: deque[Published] = deque()
         self._size = 0
         self._lock = threading.Lock()
-        self._waiters: list[Callable[[], None]] = []
+        self._waiters: list[Waiter] = []
         # Who waits in the home's thread: it is given its message there, or None to look again.
         self._reader: asyncio.Future[Published | None] | None = None
         self._closed = False
@@ -113,11 +119,9 @@ class Mailbox:
             if self._closed:
                 return
             waiters = self._keep(message, self._messages.append)
-        self._wake(waiters)
+        self._tell(waiters)
 
-    def _keep(
-        self, message: Published, add: Callable[[Published], None]
-    ) -> list[Callable[[], None]]:
+    def _keep(self, message: Published, add: Callable[[Published], None]) -> list[Waiter]:
         """Let a message wait to be read; return who has to be told."""
         add(message)
         self._size += len(message.packed)
@@ -125,17 +129,17 @@ class Mailbox:
         self.rung = False
         return self._all_waiters()
 
-    def _all_waiters(self) -> list[Callable[[], None]]:
+    def _all_waiters(self) -> list[Waiter]:
         """Take out all who wait; whoever does wakes them."""
         waiters, self._waiters = self._waiters, []
         reader, self._reader = self._reader, None
         if reader is not None:
-            waiters.append(partial(_answer_soon, reader))
+            waiters.append(reader)
         return waiters
 
-    def _wake(self, waiters: list[Callable[[], None]]) -> None:
-        for wake in waiters:
-            wake()
+    def _tell(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            _wake(waiter)
         if self.bell is not None and self.polled:
             self.bell()
 
@@ -181,8 +185,8 @@ class Mailbox:
         with self._lock:
             self._closed = True
             waiters = self._all_waiters()
-        for wake in waiters:
-            wake()
+        for waiter in waiters:
+            _wake(waiter)
 
     # Those who wait: each looks again when woken, so that a message is lost on nobody. Only who
     # waits in the home's thread is given its message, and puts it back if it is cancelled.
@@ -191,81 +195,98 @@ class Mailbox:
         """Block until there is a message; raises `TimeoutError`."""
         end = None if seconds is None else time.monotonic() + seconds
         while True:
-            woken = threading.Event()
-            if (message := self._next_or_wait(woken.set)) is not None:
-                return message
+            found = self._next_or_wait(threading.Event)
+            if isinstance(found, Published):
+                return found
             try:
                 left = None if end is None else max(end - time.monotonic(), 0)
-                if not woken.wait(left):
+                if not found.wait(left):
                     raise TimeoutError(f"no message came within {seconds} s")
             finally:
-                self._forget(woken.set)
+                self._forget(found)
 
     async def receive_async(self) -> Published:
         """Wait for a message; in any loop."""
         while True:
-            if self._home is None or self._home.thread != threading.get_ident() or self._reader:
-                message = await self._receive_elsewhere()
-            else:
-                message = await self._receive_at_home(self._home.loop)
+            found = self.next_or_future()
+            if isinstance(found, Published):
+                return found
+            try:
+                message = await found
+            except BaseException:
+                self.leave(found)
+                raise
             if message is not None:
                 return message
 
-    async def _receive_at_home(self, loop: asyncio.AbstractEventLoop) -> Published | None:
-        with self._lock:
-            if (message := self._next_for_waiter()) is not None:
-                return message
-            reader: asyncio.Future[Published | None] = loop.create_future()
-            self._reader = reader
-        try:
-            return await reader
-        except BaseException:
-            self._put_back(reader)
-            raise
+    def next_or_future(self) -> Published | asyncio.Future[Published | None]:
+        """Return the next message or, if there is none, the future of one for this coroutine.
 
-    def _put_back(self, reader: asyncio.Future[Published | None]) -> None:
+        The future gives the message, or None when this has to be called again. Whoever does not
+        wait for that calls `leave`.
+        """
+        return self._wait_at_home() or self._next_or_wait(_future)
+
+    def _wait_at_home(self) -> asyncio.Future[Published | None] | None:
+        """Let the running coroutine be who is given the next message; None where it cannot be."""
+        home = self._home
+        if (
+            home is None
+            or self._messages
+            or self._closed
+            or self._reader is not None
+            or home.thread != threading.get_ident()
+        ):
+            return None
+        reader: asyncio.Future[Published | None] = home.loop.create_future()
+        self._reader = reader
+        if self.polled:
+            self.polled.clear()
+        # Without the lock: another thread has seen the reader, or is seen here.
+        if not self._messages and not self._closed:
+            return reader
+        self._reader = None
+        return None
+
+    def _next_or_wait(self, make: Callable[[], W]) -> Published | W:
+        """Return the next message or, if there is none, something new that is told of it."""
+        with self._lock:
+            self.polled.clear()
+            if (message := self._next()) is not None:
+                return message
+            if self._closed:
+                raise ClientDisconnected("the connection that subscribed is over")
+            waiter = make()
+            self._waiters.append(waiter)
+            return waiter
+
+    def leave(self, reader: asyncio.Future[Published | None]) -> None:
         """Undo a wait; a message that was given to it is again the next one."""
         if self._reader is reader:
             self._reader = None
-        elif reader.done() and not reader.cancelled() and (message := reader.result()) is not None:
+        elif not reader.done() or reader.cancelled():
+            self._forget(reader)
+        elif (message := reader.result()) is not None:
             with self._lock:
                 waiters = self._keep(message, self._messages.appendleft)
-            self._wake(waiters)
+            self._tell(waiters)
 
-    async def _receive_elsewhere(self) -> Published | None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        wake = partial(_answer_soon, woken)
-        if (message := self._next_or_wait(wake)) is not None:
-            return message
-        try:
-            await woken
-        except BaseException:  # who was woken is not among the waiters any more
-            self._forget(wake)
-            raise
-        return None
-
-    def _next_or_wait(self, wake: Callable[[], None]) -> Published | None:
-        with self._lock:
-            if (message := self._next_for_waiter()) is None:
-                self._waiters.append(wake)
-            return message
-
-    def _next_for_waiter(self) -> Published | None:
-        """Return the next message, or None; raises `ClientDisconnected` when none will come."""
-        self.polled.clear()
-        if (message := self._next()) is None and self._closed:
-            raise ClientDisconnected("the connection that subscribed is over")
-        return message
-
-    def _forget(self, wake: Callable[[], None]) -> None:
-        with self._lock, contextlib.suppress(ValueError):
-            self._waiters.remove(wake)
+    def _forget(self, waiter: Waiter) -> None:
+        with self._lock, contextlib.suppress(ValueError):  # who was woken is not there any more
+            self._waiters.remove(waiter)
 
 
-def _answer_soon(future: asyncio.Future[Any]) -> None:
+def _future() -> asyncio.Future[Published | None]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _wake(waiter: Waiter) -> None:
     """Let who waits look again, from any thread."""
-    with contextlib.suppress(RuntimeError):  # its loop has been closed
-        future.get_loop().call_soon_threadsafe(_answer, future)
+    if isinstance(waiter, threading.Event):
+        waiter.set()
+    else:
+        with contextlib.suppress(RuntimeError):  # its loop has been closed
+            waiter.get_loop().call_soon_threadsafe(_answer, waiter)
 
 
 def _answer(future: asyncio.Future[Any]) -> None:

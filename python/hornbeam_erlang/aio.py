@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from hornbeam_erlang import _bridge, _requests, hooks, pubsub
+from hornbeam_erlang._mailbox import Published
 from hornbeam_erlang._requests import ABSENT
 from hornbeam_erlang._values import Key
 from hornbeam_erlang.exceptions import ClientDisconnected
@@ -262,12 +263,22 @@ async def messages() -> AsyncIterator[tuple[str, Any]]:
     """
     carrier = _bridge.connected()
     mailbox = carrier.topics.mailbox(carrier.caller())
+    # `receive_async` is written out: one coroutine less for each message.
     while True:
         try:
-            message = await mailbox.receive_async()
+            found = mailbox.next_or_future()
         except ClientDisconnected:
             return
-        yield message.topic, message.value
+        if isinstance(found, Published):
+            yield found.topic, found.value
+            continue
+        try:
+            message = await found
+        except BaseException:
+            mailbox.leave(found)
+            raise
+        if message is not None:
+            yield message.topic, message.value
 
 
 async def pubsub_dropped() -> int:

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 
 import pytest
+from hornbeam_erlang import aio, testing
 from hornbeam_erlang._mailbox import Home, Mailbox, Published, Topics
 from hornbeam_erlang._values import pack
 from hornbeam_erlang.exceptions import ClientDisconnected
@@ -135,6 +136,26 @@ def test_coroutine_that_is_cancelled_takes_no_message_with_it(at_home):
         return [(await mailbox.receive_async()).value for _ in range(2)]
 
     assert asyncio.run(main()) == [5, 6]
+
+
+@pytest.mark.parametrize("at_home", [False, True])
+def test_who_iterates_and_is_cancelled_takes_no_message_with_it(at_home):
+    async def first():
+        return await anext(aio.messages())
+
+    async def main():
+        with testing.Beam() as beam, beam.connection():
+            beam.topics.home = home() if at_home else None
+            await aio.subscribe("t")
+            reader = asyncio.create_task(first())
+            await asyncio.sleep(0)
+            assert [await aio.publish("t", value) for value in (5, 6)] == [1, 1]
+            reader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reader
+            return [await asyncio.wait_for(first(), DEADLINE) for _ in range(2)]
+
+    assert asyncio.run(main()) == [("t", 5), ("t", 6)]
 
 
 @pytest.mark.parametrize("at_home", [False, True])
