@@ -277,8 +277,8 @@ multicast(Frame, Commands, Left, Socket) ->
     Size = hornbeam_frame:payload_size(Frame),
     drain_next([command(Frame, Socket) | Commands], Left - 1, spent(Size, Socket)).
 
-%% Commands, of which the newest comes first, in front of others. Cowboy would compress what is empty
-%% to nothing, which no client can read (RFC 7692, 7.2.3.6).
+%% Commands, of which the newest comes first, in front of others. Cowboy would compress what is
+%% empty to nothing, which no client can read (RFC 7692, 7.2.3.6).
 in_order(Commands, Others, #socket{engine = cowboy_websocket}) ->
     lists:foldl(fun
         ({_, <<>>} = Empty, After) -> [{deflate, false}, Empty, {deflate, true} | After];
