@@ -22,8 +22,8 @@ CHUNK = 262_144
 MULTICAST_STREAMS = 65_535
 MULTICAST_PAYLOAD = wire.MAX_MESSAGE // 2
 
-# What is packed when it is written: the code, the stream or the list of streams, the payload.
-Payload = tuple[int, Any, bytes]
+# A message for several clients, packed when it is written: its code, its streams, the payload.
+Multicast = tuple[int, list[int], bytes]
 
 
 class Account:
@@ -72,12 +72,14 @@ class Allowance:
 class Connection:
     """The worker's end of the two pipes."""
 
-    __slots__ = ("_fair", "_frames", "_in_turns", "_ops", "_unpacker", "credit")
+    __slots__ = ("_fair", "_frames", "_in_turns", "_ops", "_payload", "_unpacker", "credit")
 
     def __init__(self) -> None:
         self._unpacker = wire.unpacker()
         # What waits in its order or, while the pipe is full, by streams.
-        self._frames: deque[bytes | Payload] = deque()
+        self._frames: deque[bytes | Multicast] = deque()
+        # The payload of the last of them, while another client may be told the same.
+        self._payload: bytes | None = None
         self._fair = FairQueue()
         self._in_turns = False
         self._ops: deque[tuple[int | None, bytes]] = deque()
@@ -97,27 +99,35 @@ class Connection:
         if self._in_turns:
             self._fair.put(wire.stream_of(message), message)
         else:
+            self._payload = None
             self._frames.append(message)
 
     def send_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Queue a text or binary for a client; what others are told just before travels once."""
         if self._in_turns:
             self._fair.put(stream, wire.SENDING[code](stream, payload))
-        elif not self._frames or not self._joins(self._frames[-1], code, stream, payload):
-            self._frames.append((code, stream, payload))
+        elif payload != self._payload or not self._joins(code, stream, payload):
+            self._payload = payload
+            self._frames.append(wire.SENDING[code](stream, payload))
 
-    def _joins(self, last: bytes | Payload, code: int, stream: int, payload: bytes) -> bool:
-        """Let a payload travel with the last message, if it is the same."""
-        if isinstance(last, bytes) or last[2] != payload:
+    def _joins(self, code: int, stream: int, payload: bytes) -> bool:
+        """Let the last message, whose payload is the same, be for one more client, if it may."""
+        last = self._frames[-1]
+        if isinstance(last, bytes):
+            first = wire.stream_of(last)
+            if last[1] != code or first == stream or len(payload) > MULTICAST_PAYLOAD:
+                return False
+            self._frames[-1] = (wire.MULTICAST[code], [first, stream], payload)
+            return True
+        last_code, streams, _ = last
+        if (
+            last_code != wire.MULTICAST[code]
+            or streams[-1] == stream
+            or len(streams) == MULTICAST_STREAMS
+        ):
             return False
-        last_code, to, _ = last
-        if last_code == code and to != stream and len(payload) <= MULTICAST_PAYLOAD:
-            self._frames[-1] = (wire.MULTICAST[code], [to, stream], payload)
-            return True
-        if last_code == wire.MULTICAST[code] and to[-1] != stream and len(to) < MULTICAST_STREAMS:
-            to.append(stream)
-            return True
-        return False
+        streams.append(stream)
+        return True
 
     def take_turns(self) -> None:
         """Let streams take turns until nothing waits: the pipe is full."""
@@ -127,16 +137,14 @@ class Connection:
             else:
                 self._part(message)
         self._frames.clear()
+        self._payload = None
         self._in_turns = True
 
-    def _part(self, message: Payload) -> None:
-        """Let each stream that a payload is for have it in its own turn."""
-        code, to, payload = message
-        if code in wire.MULTICAST:
-            self._fair.put(to, wire.SENDING[code](to, payload))
-            return
+    def _part(self, message: Multicast) -> None:
+        """Let each stream that a message is for have it in its own turn."""
+        code, streams, payload = message
         single = wire.SEND_TEXT if code == wire.MULTICAST_TEXT else wire.SEND_BYTES
-        for stream in to:
+        for stream in streams:
             self._fair.put(stream, wire.SENDING[single](stream, payload))
 
     def send_op(self, message: bytes, stream: int | None = None) -> None:
@@ -166,13 +174,15 @@ class Connection:
             # `_add` is written out: this runs once for each message.
             frame = frames.popleft()
             if isinstance(frame, tuple):
-                code, to, payload = frame
-                frame = wire.SENDING[code](to, payload)
+                code, streams, payload = frame
+                frame = wire.SENDING[code](streams, payload)
             length = len(frame)
             chunk.append(length.to_bytes(4, "big"))
             chunk.append(frame)
             size += length
             credit -= length + 4
+        if not frames:
+            self._payload = None
         if self._in_turns:
             credit = self._take_fairly(chunk, credit)
             self._in_turns = bool(self._fair)
