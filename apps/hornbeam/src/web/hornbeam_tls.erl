@@ -5,7 +5,7 @@
 %% log prints. It knows neither sockets nor Ranch.
 -module(hornbeam_tls).
 
--export([check/1, load/1, listen_options/1, is_cipher/1]).
+-export([check/1, load/1, listen_options/1]).
 -export_type([identity/0, error/0]).
 
 -type identity() :: fun(() -> [ssl:tls_server_option()]).
@@ -135,7 +135,7 @@ fields(Record) ->
 
 %% @doc What the listening socket is told; each handshake brings the identity.
 -spec listen_options(hornbeam_config:options()) -> [ssl:tls_server_option()].
-listen_options(#{tls_versions := Versions, ciphers := Names}) ->
+listen_options(#{tls_versions := Versions, ciphers := Suites}) ->
     [{versions, Versions},
      %% Ranch asks for a certificate or for this. The certificate comes with each handshake: so
      %% it can change, and the key is in no option of the socket, which supervisors log.
@@ -145,7 +145,7 @@ listen_options(#{tls_versions := Versions, ciphers := Names}) ->
      {log_level, error},
      %% An idle WebSocket then holds 97 KiB and not 149 (ms).
      {hibernate_after, 3000}]
-    ++ renegotiation(Versions) ++ suites(Names, Versions).
+    ++ renegotiation(Versions) ++ suites(Suites, Versions).
 
 %% TLS 1.3 has none, and ssl refuses to be told about it.
 renegotiation(Versions) ->
@@ -154,23 +154,15 @@ renegotiation(Versions) ->
 %% A version of which no suite is named keeps OTP's own list, as with OpenSSL.
 suites([], _Versions) ->
     [];
-suites(Names, Versions) ->
-    [{ciphers, lists:append([of_version(Version, Names) || Version <- Versions])}].
+suites(Suites, Versions) ->
+    [{ciphers, lists:append([of_version(Version, Suites) || Version <- Versions])}].
 
-of_version(Version, Names) ->
+of_version(Version, Suites) ->
     Known = known(Version),
-    case [Suite || Suite <- lists:map(fun suite/1, Names), lists:member(Suite, Known)] of
+    case [Suite || Suite <- Suites, lists:member(Suite, Known)] of
         [] -> [Suite || Suite <- ssl:cipher_suites(default, Version), lists:member(Suite, Known)];
         Named -> Named
     end.
 
 known('tlsv1.3') -> ssl:cipher_suites(exclusive, 'tlsv1.3');
 known('tlsv1.2') -> ssl:cipher_suites(all, 'tlsv1.2').
-
-suite(Name) ->
-    ssl:str_to_suite(binary_to_list(Name)).
-
-%% @doc Whether a cipher suite of this name, OpenSSL's or the RFCs', can be used.
--spec is_cipher(binary()) -> boolean().
-is_cipher(Name) ->
-    lists:member(suite(Name), known('tlsv1.3') ++ known('tlsv1.2')).

@@ -214,14 +214,17 @@ tls_versions([_ | _] = Value) when length(Value) =< 2 ->
 tls_versions(_) ->
     error.
 
-%% @doc A list of names of cipher suites.
+%% @doc A list of cipher suites by their names, OpenSSL's or the RFCs'; comes out as ssl knows them.
 -spec ciphers(term()) -> checked().
 ciphers(Value) when is_list(Value) ->
-    Names = [with_text(Name, fun(Text) -> ok_if(hornbeam_tls:is_cipher(Text), Text) end)
-             || Name <- Value],
-    all_ok(Names, []);
+    all_ok([with_text(Name, fun cipher/1) || Name <- Value], []);
 ciphers(_) ->
     error.
+
+cipher(Name) ->
+    Suite = ssl:str_to_suite(binary_to_list(Name)),
+    Known = ssl:cipher_suites(exclusive, 'tlsv1.3') ++ ssl:cipher_suites(all, 'tlsv1.2'),
+    ok_if(lists:member(Suite, Known), Suite).
 
 with_text(Value, Fun) when is_binary(Value); is_list(Value) ->
     try unicode:characters_to_binary(Value) of
