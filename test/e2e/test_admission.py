@@ -110,6 +110,21 @@ def test_listed_origins_may_connect(serve, origin, status):
     assert handshake(server, f"origin: {origin}").status == status
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("chrome-extension://id", 101),
+        ("chrome-extension://other", 403),
+        ("file://", 101),
+        ("null", 101),
+        ("app://test", 403),
+    ],
+)
+def test_pages_that_are_not_of_the_web_may_be_listed(serve, origin, status):
+    server = serve(SOCKETS, allowed_origins=["chrome-extension://id", "file://", "null"])
+    assert handshake(server, f"origin: {origin}").status == status
+
+
 def test_the_same_host_is_the_one_that_a_trusted_proxy_names(serve):
     server = serve(SOCKETS)
     told = ("origin: https://site.example", "x-forwarded-host: site.example")

@@ -8,7 +8,9 @@
 all() ->
     [a_page_of_the_same_host_may_connect, a_page_of_another_host_may_not,
      what_is_no_browser_may_connect, only_websockets_are_asked_for_their_origin,
-     any_lets_every_page_in, listed_origins_may_connect, listed_hosts_may_be_named,
+     any_lets_every_page_in, listed_origins_may_connect,
+     origins_that_are_not_of_the_web_are_let_in_by_their_own_entry_alone,
+     what_is_no_origin_is_let_in_by_no_entry, listed_hosts_may_be_named,
      a_host_that_is_none_is_refused].
 
 a_page_of_the_same_host_may_connect(_Config) ->
@@ -29,7 +31,9 @@ a_page_of_another_host_may_not(_Config) ->
                            {"null", "site"}, {"", "site"}, {"site", "site"},
                            {"http://site, http://evil", "site"}, {"http://site/", "site"},
                            {"http://evil@site", "site"}, {"http://site#", "site"},
-                           {"file://site", "site"}, {"http://site:0", "site"},
+                           {"file://site", "site"}, {"app://site", "site"},
+                           {"app://site:8000", "site:8000"}, {"ws://site", "site"},
+                           {"file://", "site"}, {"http://site:0", "site"},
                            {"http://site:99999", "site"}, {"http://site\n", "site"},
                            {"http://s\xffte", "site"}]].
 
@@ -60,6 +64,37 @@ listed_origins_may_connect(_Config) ->
                              {"http://site", refused()}, {"null", refused()}]],
     ?assertEqual(ok, origin("http://site", "site", [same_host, "https://app.example"])),
     ?assertEqual(refused(), origin("http://site", "site", [])).
+
+origins_that_are_not_of_the_web_are_let_in_by_their_own_entry_alone(_Config) ->
+    Entries = ["chrome-extension://abcDEF", "file://", "null", "app://.", "app://local:8080",
+               "x+y.z-1://a%20b!$&'()+;=~_", "app://[::1]", "app://*.parts"],
+    Origins = [{"chrome-extension://abcDEF", ["chrome-extension://abcDEF"]},
+               {"CHROME-extension://abcDEF", ["chrome-extension://abcDEF"]},
+               {"chrome-extension://abcdef", []}, {"chrome-extension://abcDEFg", []},
+               {"chrome-extension://abcDEF:80", []}, {"moz-extension://abcDEF", []},
+               {"file://", ["file://"]}, {"file://host", []}, {"null", ["null"]}, {"NULL", []},
+               {"app://.", ["app://."]}, {"app://local:8080", ["app://local:8080"]},
+               {"app://local", []}, {"app://local:80", []}, {"app://[::1]", ["app://[::1]"]},
+               {"x+y.z-1://a%20b!$&'()+;=~_", ["x+y.z-1://a%20b!$&'()+;=~_"]},
+               {"app://a.parts", ["app://*.parts"]}, {"app://parts", []}, {"app://.parts", []}],
+    [?assertEqual({Origin, Matching}, {Origin, [Entry || Entry <- Entries,
+                                                         ok =:= origin(Origin, "local", [Entry])]})
+     || {Origin, Matching} <- Origins],
+    [?assertEqual({Origin, refused()}, {Origin, origin(Origin, "local:8080", Allowed)})
+     || {Origin, _} <- Origins,
+        Allowed <- [same_host, [same_host], ["https://abcDEF", "http://*.parts"]]].
+
+what_is_no_origin_is_let_in_by_no_entry(_Config) ->
+    Entries = [same_host, "file://", "null", "app://a", "app://*.a"],
+    [?assertEqual({Origin, refused()}, {Origin, origin(Origin, "a", Entries)})
+     || Origin <- ["", "://", "://a", "app:", "app:/", "app:a", "app://a/", "app://a,app://a",
+                   "app://a, app://a", "app://a app://a", "app://u@a", "app://a?", "app://a#",
+                   "app://a\n", "null\n", "null null", "null, null", "app://a:", "app://a:0",
+                   "app://a:65536", "app://a:x", "app://a%", "app://a%2", "app://*.a", "app://[a",
+                   "1app://a", "+app://a", "a_p://a", "ap p://a", "app://\xff", "\xff://a",
+                   "file:///", "file:", "ws://a", "wss://a", "http://", "https://"]],
+    ?assertEqual(refused(), origin("app://a:65536", "a", ["app://a:65535"])),
+    ?assertEqual(ok, origin("app://a:65535", "a", ["app://a:65535"])).
 
 listed_hosts_may_be_named(_Config) ->
     Allowed = ["site.example", "*.tenants.example", "[::1]"],

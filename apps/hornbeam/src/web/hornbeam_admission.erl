@@ -59,17 +59,19 @@ is_allowed({ok, Origin}, Host, Allowed) ->
 
 is_origin(same_host, Origin, Host) ->
     is_same_host(Origin, Host);
+is_origin(null, null, _Host) ->
+    true;
 is_origin({Scheme, Pattern, Port}, {Scheme, Name, Port}, _Host) ->
     is_host(Pattern, Name);
 is_origin(_Pattern, _Origin, _Host) ->
     false.
 
-%% A Host without port is that of whichever scheme the client speaks: a proxy that ends TLS may
-%% not say so.
-is_same_host({Scheme, Name, Port}, {ok, Name, undefined}) ->
-    Port =:= hornbeam_origin:default_port(Scheme);
-is_same_host({_Scheme, Name, Port}, {ok, Name, Port}) ->
-    true;
+%% Only a page of the web can come from a host of the web. A Host without port is that of whichever
+%% scheme the client speaks: a proxy that ends TLS may not say so.
+is_same_host({Scheme, Name, Port}, {ok, Name, Named})
+        when Scheme =:= <<"https">>; Scheme =:= <<"http">> ->
+    Port =:= Named orelse
+        (Named =:= undefined andalso Port =:= hornbeam_origin:default_port(Scheme));
 is_same_host(_Origin, _Host) ->
     false.
 
