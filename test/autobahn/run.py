@@ -88,7 +88,7 @@ def serve(cases: list[type], engine: str) -> bool:
         node = Node(Path(folder))
         try:
             server = node.serve(
-                "sockets:application", websocket_engine=Atom(engine), websocket_compress=True
+                "sockets:application", http_engine=Atom(engine), websocket_compress=True
             )
             return asyncio.run(run_all(cases, engine, server.host, server.port))
         finally:

@@ -74,7 +74,7 @@ def seen(server):
             for value in (0, -1, 1.5, "1000", Atom("never"))
         ),
         *(("websocket_max_frame_size", value) for value in (0, -1, "16", 1 << 32, Atom("none"))),
-        *(("websocket_engine", value) for value in ("cowboy", Atom("yaws"), 1)),
+        *(("http_engine", value) for value in ("cowboy", Atom("yaws"), 1)),
         *(("websocket_compress", value) for value in (1, "true", Atom("gzip"))),
         *(("max_connections", value) for value in (0, -1, "10", Atom("all"))),
         *(("worker_connections", value) for value in (0, -1, "10", Atom("all"))),

@@ -176,7 +176,7 @@ def test_clients_that_never_answer_the_close_hold_up_neither_others_nor_the_stop
 
 @pytest.mark.parametrize("kind", ["hornbeam", "cowboy", "tls"])
 def test_a_client_that_does_not_read_does_not_hold_up_the_stop(begin, tls, kind):
-    options = tls if kind == "tls" else {"websocket_engine": Atom(kind)}
+    options = tls if kind == "tls" else {"http_engine": Atom(kind)}
     ending = begin(shutdown_timeout=500, **options)
     stuck = RawWebSocket(ending.server, "/floods")
     pending = "[C || #{unsent := U} = C <- hornbeam:connections(), U > 0]"

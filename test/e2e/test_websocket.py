@@ -50,7 +50,7 @@ over HTTP/2."""
 def serve(reached, way):
     """Serve for clients that come by each of the ways."""
     engine = Atom("cowboy" if way == "cowboy" else "hornbeam")
-    return functools.partial(reached, websocket_engine=engine)
+    return functools.partial(reached, http_engine=engine)
 
 
 @pytest.fixture

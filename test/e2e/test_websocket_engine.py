@@ -282,6 +282,6 @@ def test_a_client_that_pings_and_does_not_read_is_heard_and_costs_little(server,
 
 
 def test_the_engine_of_cowboy_counts_no_frames(shared):
-    error = shared.refused(APP, websocket_engine=Atom("cowboy"), websocket_max_frame_rate=10)
-    assert error.reason == ("bad_option", "websocket_engine", "cowboy")
+    error = shared.refused(APP, http_engine=Atom("cowboy"), websocket_max_frame_rate=10)
+    assert error.reason == ("bad_option", "http_engine", "cowboy")
     assert "websocket_max_frame_rate" in error.sentence

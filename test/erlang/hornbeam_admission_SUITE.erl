@@ -125,5 +125,5 @@ host(Host, Allowed) ->
     check(http, #{<<"host">> => list_to_binary(Host)}, #{allowed_hosts => Allowed}).
 
 check(Type, Headers, Options) ->
-    {ok, Checked} = hornbeam_config:check("app:application", Options),
-    hornbeam_admission:check(Type, #{headers => Headers}, Checked).
+    {ok, #{server := Server, app := App}} = hornbeam_config:check("app:application", Options),
+    hornbeam_admission:check(Type, #{headers => Headers}, Server, App).

@@ -6,7 +6,8 @@
 -compile(export_all).
 
 all() ->
-    [the_guide_lists_every_option_with_its_default, every_option_says_what_it_expects,
+    [the_guide_lists_every_option_with_its_default, the_types_name_every_option,
+     an_option_is_the_servers_or_the_apps, every_option_says_what_it_expects,
      good_values_are_accepted, bad_values_are_refused,
      a_rate_of_frames_needs_the_engine_that_counts_them, unknown_keys_are_refused,
      addresses_are_parsed, nothing_unparsable_becomes_an_address, apps_are_named_module_attribute,
@@ -17,14 +18,18 @@ all() ->
      the_interpreter_is_found_in_the_documented_order].
 
 the_guide_lists_every_option_with_its_default(_Config) ->
-    Defaults = hornbeam_config:defaults(),
-    Rows = guide_rows(),
-    ?assertEqual(lists:sort(maps:keys(Defaults)), lists:sort([Key || {Key, _} <- Rows])),
-    [?assertEqual({Key, documented(maps:get(Key, Defaults), Key)}, {Key, Default})
-     || {Key, Default} <- Rows].
+    [begin
+         Defaults = hornbeam_config:defaults(Whose),
+         Rows = guide_rows(Title),
+         ?assertEqual(lists:sort(maps:keys(Defaults)), lists:sort([Key || {Key, _} <- Rows])),
+         [?assertEqual({Key, documented(maps:get(Key, Defaults), Key)}, {Key, Default})
+          || {Key, Default} <- Rows]
+     end || {Whose, Title} <- [{server, "\n## The server\n"}, {app, "\n## The app\n"}]].
 
-guide_rows() ->
-    {ok, Text} = file:read_file(project_file("docs/guide/configuration.md")),
+guide_rows(Title) ->
+    {ok, Guide} = file:read_file(project_file("docs/guide/configuration.md")),
+    [_, FromTitle] = string:split(Guide, Title),
+    [Text | _] = string:split(FromTitle, "\n## "),
     {match, Rows} = re:run(Text, "^\\| `([a-z0-9_]+)` \\| ([^|]+) \\|",
                            [global, multiline, {capture, all_but_first, binary}]),
     [{binary_to_existing_atom(Key), string:trim(Default)} || [Key, Default] <- Rows].
@@ -33,9 +38,29 @@ documented(_Default, workers) -> <<"schedulers online">>;
 documented("", root_path) -> <<"`\"\"`">>;
 documented(Default, _Key) -> iolist_to_binary(io_lib:format("`~0tp`", [Default])).
 
+the_types_name_every_option(_Config) ->
+    ?assertEqual(lists:sort(maps:keys(hornbeam_config:defaults(server))), fields(server_options)),
+    ?assertEqual(lists:sort([app | maps:keys(hornbeam_config:defaults(app))]),
+                 fields(app_options)).
+
+fields(Type) ->
+    Beam = code:which(hornbeam_config),
+    {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(Beam, [abstract_code]),
+    [Fields] = [Fields || {attribute, _, type, {Name, {type, _, map, Fields}, []}} <- Forms,
+                          Name =:= Type],
+    lists:sort([Key || {type, _, map_field_exact, [{atom, _, Key}, _]} <- Fields]).
+
+an_option_is_the_servers_or_the_apps(_Config) ->
+    {ok, #{server := Server, app := App} = Checked} =
+        hornbeam_config:check("app:application", #{timeout => 7, header_timeout => 8}),
+    ?assertEqual(2, map_size(Checked)),
+    ?assertMatch({#{header_timeout := 8}, #{timeout := 7, app := <<"app:application">>}},
+                 {Server, App}),
+    ?assertEqual(#{}, maps:with(maps:keys(Server), App)).
+
 every_option_says_what_it_expects(_Config) ->
     [?assertNotEqual(hornbeam_config:expected(no_such_option), hornbeam_config:expected(Key))
-     || Key <- maps:keys(hornbeam_config:defaults())].
+     || Whose <- [server, app], Key <- maps:keys(hornbeam_config:defaults(Whose))].
 
 good_values_are_accepted(Config) ->
     Dir = proplists:get_value(priv_dir, Config),
@@ -63,7 +88,7 @@ good_values_are_accepted(Config) ->
             {worker_connections, 1}, {worker_connections, infinity}, {queue_timeout, 1},
             {queue_max, 1},
             {websocket_max_frame_rate, 1}, {websocket_max_frame_rate, infinity},
-            {websocket_engine, cowboy},
+            {http_engine, cowboy},
             {reload, true}, {reload_dirs, Dir}, {reload_dirs, [Dir, Dir]},
             {reload_includes, "*.html"}, {reload_includes, ["*.html", <<"*.ü"/utf8>>]},
             {max_requests, 1}, {max_requests, infinity}, {max_requests_jitter, 0},
@@ -89,7 +114,8 @@ bad_values_are_refused(_Config) ->
            {allowed_origins, ["app://a,b"]}, {allowed_origins, ["app://a/x"]},
            {allowed_origins, ["app://a:65536"]}, {allowed_origins, ["1app://a"]},
            {allowed_origins, ["://a"]}, {allowed_origins, ["app://ä"]},
-           {allowed_origins, ["ws://a.example"]}, {allowed_origins, ["wss://a.example"]}, {allowed_origins, ["https://*"]},
+           {allowed_origins, ["ws://a.example"]}, {allowed_origins, ["wss://a.example"]},
+           {allowed_origins, ["https://*"]},
            {allowed_origins, ["https://a.*.example"]}, {allowed_origins, ["https://a:0"]},
            {allowed_origins, [any]}, {allowed_origins, 7}, {allowed_origins, ["https://a" | b]},
            {allowed_hosts, []}, {allowed_hosts, ["a:80"]}, {allowed_hosts, ["*"]},
@@ -107,7 +133,7 @@ bad_values_are_refused(_Config) ->
            {worker_connections, 0}, {queue_timeout, 0}, {queue_timeout, infinity},
            {queue_max, 0},
            {websocket_max_frame_rate, 0}, {websocket_max_frame_rate, 1.5},
-           {websocket_engine, yaws},
+           {http_engine, yaws},
            {reload, 1}, {reload_dirs, ["/no/such/folder"]}, {reload_dirs, none},
            {reload_includes, [html]}, {reload_includes, html},
            {max_requests, 0}, {max_requests_jitter, -1}, {max_requests_jitter, infinity},
@@ -120,8 +146,9 @@ bad_values_are_refused(_Config) ->
 a_rate_of_frames_needs_the_engine_that_counts_them(_Config) ->
     Rate = #{websocket_max_frame_rate => 10},
     ?assertMatch({ok, _}, check(Rate)),
-    ?assertEqual({error, {bad_option, websocket_engine, cowboy}},
-                 check(Rate#{websocket_engine => cowboy})).
+    ?assertEqual({error, {bad_option, http_engine, cowboy}},
+                 check(Rate#{http_engine => cowboy})).
+
 with_reload_sockets_go_on_unless_it_is_said(_Config) ->
     [?assertMatch({Options, {ok, #{websocket_resume := Resume}}}, {Options, check(Options)})
      || {Options, Resume} <- [{#{}, false}, {#{reload => true}, true},
@@ -153,7 +180,7 @@ apps_are_named_module_attribute(_Config) ->
      || App <- ["app", "app:", ":app", "a b:c", "1a:b", "a:b:c", "a:b()", app, undefined]].
 
 text_may_be_string_or_binary(_Config) ->
-    {ok, #{app := <<"größe:app"/utf8>>, root_path := <<"/ä"/utf8>>}} =
+    {ok, #{app := #{app := <<"größe:app"/utf8>>, root_path := <<"/ä"/utf8>>}}} =
         hornbeam_config:check("größe:app", #{root_path => <<"/ä"/utf8>>}),
     ok.
 
@@ -217,8 +244,12 @@ bind_of(Text) ->
     {ok, #{bind := Bind}} = check(#{bind => Text}),
     Bind.
 
+%% What most cases look at is one option, whosever it is.
 check(Options) ->
-    hornbeam_config:check("app:application", Options).
+    case hornbeam_config:check("app:application", Options) of
+        {ok, #{server := Server, app := App}} -> {ok, maps:merge(Server, App)};
+        {error, _} = Error -> Error
+    end.
 
 project_file(Name) ->
     filename:join(hornbeam_wire_files:root(), Name).

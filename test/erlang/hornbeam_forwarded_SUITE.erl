@@ -55,7 +55,7 @@ ranges_hold_what_is_in_them(_Config) ->
                             {{1, 2, 3, 4}, "::/0", false}]].
 
 is_trusted(Ip, Range) ->
-    {ok, #{forwarded_allow_ips := Trusted}} =
+    {ok, #{server := #{forwarded_allow_ips := Trusted}}} =
         hornbeam_config:check("app:application", #{forwarded_allow_ips => [Range]}),
     Headers = #{<<"x-forwarded-for">> => <<"203.0.113.9">>},
     element(1, resolve(Headers, {Ip, 1}, Trusted)) =:= believed.

@@ -17,13 +17,13 @@ all() ->
 %% Recycling
 
 no_limit_is_ever_reached_by_default(_Config) ->
-    Options = hornbeam_config:defaults(),
+    Options = hornbeam_config:defaults(app),
     ?assertNot(hornbeam_recycling:is_asked_for(Options)),
     ?assertEqual(keep, verdict(facts(1 bsl 64, 1 bsl 64, 1 bsl 64), #{})).
 
 a_worker_has_done_enough_at_its_limit_and_not_before(_Config) ->
     Limits = #{max_requests => 10, worker_max_age => 20, worker_max_rss => 30},
-    ?assert(hornbeam_recycling:is_asked_for(maps:merge(hornbeam_config:defaults(), Limits))),
+    ?assert(hornbeam_recycling:is_asked_for(maps:merge(hornbeam_config:defaults(app), Limits))),
     ?assertEqual(keep, verdict(facts(9, 19, 29), Limits)),
     ?assertEqual({recycle, max_requests}, verdict(facts(10, 19, 29), Limits)),
     ?assertEqual({recycle, worker_max_age}, verdict(facts(9, 20, 29), Limits)),
@@ -47,7 +47,7 @@ verdict(Facts, Options) ->
     verdict(Facts, Options, fun(_) -> 0 end).
 
 verdict(Facts, Options, Draw) ->
-    All = maps:merge(hornbeam_config:defaults(), Options),
+    All = maps:merge(hornbeam_config:defaults(app), Options),
     hornbeam_recycling:verdict(Facts, hornbeam_recycling:limits(All, Draw)).
 
 facts(Requests, Age, Rss) ->

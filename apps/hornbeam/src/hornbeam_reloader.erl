@@ -15,7 +15,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {
-    options :: hornbeam_config:options(),
+    options :: hornbeam_config:app_options(),
     port :: port() | undefined,
     reload = none :: none | {reference(), next()}
 }).
@@ -28,7 +28,7 @@
 -define(PAUSE, 1000).
 
 %% @doc Watch from now on. The error says why that cannot be.
--spec start_link(hornbeam_config:options()) -> gen_server:start_ret().
+-spec start_link(hornbeam_config:app_options()) -> gen_server:start_ret().
 start_link(Options) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
 
@@ -40,7 +40,8 @@ report({error, Reason}) ->
     ?LOG_ERROR("not reloaded: ~ts", [hornbeam:format_error(Reason)], #{domain => [hornbeam]}).
 
 %% @private
--spec init(hornbeam_config:options()) -> {ok, #state{}} | {stop, {shutdown, {reload, binary()}}}.
+-spec init(hornbeam_config:app_options()) ->
+    {ok, #state{}} | {stop, {shutdown, {reload, binary()}}}.
 init(#{startup_timeout := Timeout} = Options) ->
     Port = watch(Options),
     receive

@@ -45,7 +45,7 @@ check_and_start(App, Options) ->
 start_checked({error, _} = Error) ->
     Error;
 start_checked({ok, Checked}) ->
-    case start_parts([fun hornbeam_tls:check/1, fun start_pool/1, fun start_reloader/1,
+    case start_parts([fun check_tls/1, fun start_pool/1, fun start_reloader/1,
                       fun start_listener/1], Checked) of
         ok ->
             ok;
@@ -62,24 +62,28 @@ start_parts([Start | Rest], Checked) ->
         {error, _} = Error -> Error
     end.
 
-start_pool(Checked) ->
+check_tls(#{server := Server}) ->
+    hornbeam_tls:check(Server).
+
+start_pool(#{server := #{shutdown_timeout := Timeout}, app := App}) ->
+    Start = #{name => main, api => hornbeam_api, options => App, stop_timeout => Timeout},
     Spec = #{id => hornbeam_pool_sup,
-             start => {hornbeam_pool_sup, start_link, [main, hornbeam_api, Checked]},
+             start => {hornbeam_pool_sup, start_link, [Start]},
              type => supervisor},
     {ok, _} = supervisor:start_child(?MODULE, Spec),
     hornbeam_pool:await_ready(main).
 
-start_reloader(#{reload := false}) ->
+start_reloader(#{app := #{reload := false}}) ->
     ok;
-start_reloader(Checked) ->
+start_reloader(#{app := App}) ->
     %% Temporary: a server without it is better than none.
-    start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [Checked]},
+    start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [App]},
                  restart => temporary}).
 
-start_listener(Checked) ->
+start_listener(#{server := #{shutdown_timeout := Timeout}} = Checked) ->
     start_part(#{id => hornbeam_listener,
                  start => {hornbeam_listener, start_link, [main, Checked]},
-                 shutdown => maps:get(shutdown_timeout, Checked) + 5000}).
+                 shutdown => Timeout + 5000}).
 
 start_part(Spec) ->
     case supervisor:start_child(?MODULE, Spec) of

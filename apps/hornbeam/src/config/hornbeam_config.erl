@@ -1,49 +1,122 @@
-%% What a server may be told: the table of options.
+%% What a server and the app that it serves may be told: the two tables of options.
 %%
-%% Configuration enters the application here and nowhere else; everything behind receives the
-%% checked map. How a value is checked is told by hornbeam_option.
+%% Configuration enters the application here and nowhere else; everything behind receives a checked
+%% map. A user gives one map of both. How a value is checked is told by hornbeam_option.
 -module(hornbeam_config).
 
--export([check/2, defaults/0, expected/1, python/1]).
--export_type([options/0, bind/0, error/0]).
+-export([check/2, defaults/1, expected/1, python/1]).
+-export_type([checked/0, server_options/0, app_options/0, bind/0, error/0]).
+
+-type checked() :: #{server := server_options(), app := app_options()}.
 
 -type bind() :: hornbeam_option:bind().
--type options() :: #{atom() => term()}.
 -type error() :: {bad_option, Key :: term(), Value :: term()}.
+
+-type limit() :: pos_integer() | infinity.
+-type milliseconds() :: pos_integer().
+-type bytes() :: pos_integer().
+
+%% The door: where it is, who may come in, and how much of anything.
+-type server_options() :: #{
+    bind := bind(),
+    http_engine := hornbeam | cowboy,
+    allowed_hosts := any | [hornbeam_origin:host_pattern()],
+    forwarded_allow_ips := any | [hornbeam_option:peer()],
+    max_connections := limit(),
+    header_timeout := milliseconds(),
+    keepalive_timeout := milliseconds(),
+    shutdown_timeout := milliseconds(),
+    limit_request_line := bytes(),
+    limit_request_fields := pos_integer(),
+    limit_request_field_size := bytes(),
+    limit_request_head := bytes(),
+    certfile := binary() | undefined,
+    keyfile := binary() | undefined,
+    keyfile_password := hornbeam_option:secret() | undefined,
+    cacertfile := binary() | undefined,
+    verify := none | optional | required,
+    tls_versions := [hornbeam_option:tls_version(), ...],
+    ciphers := [ssl:erl_cipher_suite()],
+    http2_max_streams := pos_integer(),
+    http2_max_resets := pos_integer(),
+    http2_max_frames := pos_integer()
+}.
+
+%% What is served: its code, its processes, and what its clients may do there.
+-type app_options() :: #{
+    app := binary(),
+    worker_class := asgi,
+    workers := pos_integer(),
+    worker_connections := limit(),
+    queue_timeout := milliseconds(),
+    queue_max := pos_integer(),
+    max_requests := limit(),
+    max_requests_jitter := non_neg_integer(),
+    worker_max_age := milliseconds() | infinity,
+    worker_max_age_jitter := non_neg_integer(),
+    worker_max_rss := bytes() | infinity,
+    worker_hang_timeout := milliseconds() | infinity,
+    drain_timeout := milliseconds(),
+    startup_timeout := milliseconds(),
+    python := binary() | undefined,
+    venv := binary() | undefined,
+    pythonpath := [binary()],
+    chdir := binary(),
+    env := #{binary() => binary()},
+    reload := boolean(),
+    reload_dirs := [binary()],
+    reload_includes := [binary()],
+    loop := auto | uvloop | asyncio,
+    lifespan := auto | on | off,
+    root_path := binary(),
+    timeout := milliseconds() | infinity,
+    max_body_size := bytes() | infinity,
+    websocket_timeout := milliseconds() | infinity,
+    websocket_ping_interval := milliseconds() | infinity,
+    websocket_max_frame_size := bytes(),
+    websocket_max_frame_rate := limit(),
+    websocket_compress := boolean(),
+    websocket_resume := boolean(),
+    websocket_resume_attempts := pos_integer(),
+    websocket_resume_timeout := milliseconds(),
+    allowed_origins := any | same_host | [same_host | hornbeam_origin:pattern()],
+    on_connect := hornbeam_option:callback() | undefined,
+    on_connect_timeout := milliseconds(),
+    op_timeout := milliseconds(),
+    rpc_allow := [module() | mfa()],
+    pubsub_queue_messages := pos_integer(),
+    pubsub_queue_bytes := bytes(),
+    pubsub_overflow := drop_oldest | close | latest
+}.
 
 %% The longest message on the wire is 128 MiB; the rest of a frame's fields need room in it.
 -define(MAX_MESSAGE, 16#7ff0000).
 
-%% @doc Check the options of `start/2' for an app and fill in the defaults.
+%% @doc Check the options of `start/2' for an app, fill in the defaults, and take apart what the
+%% server is told and what the app.
 %%
 %% Text may be given as string or binary and comes out as binary. The first option that is
 %% unknown or has a value outside its type is returned as the error.
--spec check(App :: term(), Options :: term()) -> {ok, options()} | {error, error()}.
+-spec check(App :: term(), Options :: term()) -> {ok, checked()} | {error, error()}.
 check(App, Options) when is_map(Options) ->
     Given = Options#{app => App},
-    case lists:sort(maps:keys(Given) -- maps:keys(table())) of
-        [] -> check_values(maps:to_list(table()), Given, #{});
+    case lists:sort(maps:keys(Given) -- maps:keys(both_tables())) of
+        [] -> check_both(Given);
         [Unknown | _] -> {error, {bad_option, Unknown, maps:get(Unknown, Given)}}
     end;
 check(_App, Options) ->
     {error, {bad_option, options, Options}}.
 
-check_values([], _Given, #{python := P, venv := V}) when P =/= undefined, V =/= undefined ->
-    {error, {bad_option, venv, V}};
-%% Cowboy does not count frames.
-check_values([], _Given, #{websocket_engine := cowboy, websocket_max_frame_rate := Rate})
-        when Rate =/= infinity ->
-    {error, {bad_option, websocket_engine, cowboy}};
-check_values([], _Given, #{certfile := undefined, keyfile := Key, cacertfile := Ca,
-                           keyfile_password := Password, verify := Verify})
-        when Key =/= undefined; Ca =/= undefined; Password =/= undefined; Verify =/= none ->
-    {error, {bad_option, certfile, undefined}};
-check_values([], _Given, #{cacertfile := Ca, verify := Verify})
-        when (Ca =:= undefined) =/= (Verify =:= none) ->
-    {error, {bad_option, cacertfile, Ca}};
-%% To develop with a page open is what reload is for.
-check_values([], Given, #{reload := true} = Checked) when not is_map_key(websocket_resume, Given) ->
-    {ok, Checked#{websocket_resume := true}};
+check_both(Given) ->
+    case {check_values(server, Given), check_values(app, Given)} of
+        {{ok, Server}, {ok, App}} -> check_fit(Server, with_resume(Given, App));
+        {{ok, _}, {error, _} = Error} -> Error;
+        {{error, _} = Error, _} -> Error
+    end.
+
+check_values(Whose, Given) ->
+    check_values(lists:sort(maps:to_list(table(Whose))), Given, #{}).
+
 check_values([], _Given, Checked) ->
     {ok, Checked};
 check_values([{Key, {Default, Check, _}} | Rest], Given, Checked) ->
@@ -53,24 +126,53 @@ check_values([{Key, {Default, Check, _}} | Rest], Given, Checked) ->
         error -> {error, {bad_option, Key, Value}}
     end.
 
-%% @doc Every option with its default, as it would be written by a user.
--spec defaults() -> #{atom() => term()}.
-defaults() ->
-    maps:map(fun(_Key, {Default, _, _}) -> Default end, maps:remove(app, table())).
+%% To develop with a page open is what reload is for.
+with_resume(Given, #{reload := true} = App) when not is_map_key(websocket_resume, Given) ->
+    App#{websocket_resume := true};
+with_resume(_Given, App) ->
+    App.
+
+check_fit(Server, App) ->
+    case [Misfit || {_, _} = Misfit <- [misfit(Server), misfit(App), misfit(Server, App)]] of
+        [] -> {ok, #{server => Server, app => App}};
+        [{Key, Value} | _] -> {error, {bad_option, Key, Value}}
+    end.
+
+misfit(#{python := Python, venv := Venv}) when Python =/= undefined, Venv =/= undefined ->
+    {venv, Venv};
+misfit(#{certfile := undefined, keyfile := Key, cacertfile := Ca, keyfile_password := Password,
+         verify := Verify})
+        when Key =/= undefined; Ca =/= undefined; Password =/= undefined; Verify =/= none ->
+    {certfile, undefined};
+misfit(#{cacertfile := Ca, verify := Verify}) when (Ca =:= undefined) =/= (Verify =:= none) ->
+    {cacertfile, Ca};
+misfit(_Options) ->
+    none.
+
+%% Cowboy does not count frames.
+misfit(#{http_engine := cowboy}, #{websocket_max_frame_rate := Rate}) when Rate =/= infinity ->
+    {http_engine, cowboy};
+misfit(_Server, _App) ->
+    none.
+
+%% @doc The server's or the app's options with their defaults, as they would be written by a user.
+-spec defaults(server | app) -> #{atom() => term()}.
+defaults(Whose) ->
+    maps:map(fun(_Key, {Default, _, _}) -> Default end, maps:remove(app, table(Whose))).
 
 %% @doc What an option expects, as the end of the sentence "expected …".
 -spec expected(Key :: term()) -> string().
 expected(options) ->
     "a map of options";
 expected(Key) ->
-    case table() of
+    case both_tables() of
         #{Key := {_, _, Expected}} -> Expected;
         #{} -> "one of the options of the configuration guide; this name is unknown"
     end.
 
 %% @doc The interpreter that the workers run: `python', `venv', a `.venv' in the app's folder,
 %% the node's or the release's, else `python3' on the path.
--spec python(options()) -> {ok, file:filename()} | {error, no_python}.
+-spec python(app_options()) -> {ok, file:filename()} | {error, no_python}.
 python(#{python := Python}) when Python =/= undefined ->
     found(os:find_executable(binary_to_list(Python)));
 python(#{venv := Venv}) when Venv =/= undefined ->
@@ -87,78 +189,25 @@ found(false) -> {error, no_python};
 found(Path) -> {ok, filename:absname(Path)}.
 
 %% A row is the default, the check (see hornbeam_option), and what is expected.
-table() ->
-    #{app => {undefined, fun hornbeam_option:app/1,
-              "\"module:attribute\", such as \"chat:application\""},
-      bind => {"127.0.0.1:8000", fun hornbeam_option:bind/1,
+table(server) ->
+    #{bind => {"127.0.0.1:8000", fun hornbeam_option:bind/1,
                "\"ip:port\", \"[ipv6]:port\", \"localhost:port\" or \"unix:path\""},
-      worker_class => {asgi, {one_of, [asgi]}, "asgi (wsgi is not supported yet)"},
-      workers => {erlang:system_info(schedulers_online), positive, "a positive integer"},
-      worker_connections => {infinity, timeout, "a positive integer or infinity"},
-      queue_timeout => {5000, positive, "milliseconds"},
-      queue_max => {1024, positive, "a positive integer"},
-      max_requests => {infinity, timeout, "a positive integer or infinity"},
-      max_requests_jitter => {0, count, "an integer, 0 or more"},
-      worker_max_age => {infinity, timeout, "milliseconds or infinity"},
-      worker_max_age_jitter => {0, count, "milliseconds, 0 or more"},
-      worker_max_rss => {infinity, timeout, "bytes or infinity"},
-      worker_hang_timeout => {30000, timeout, "milliseconds or infinity"},
-      drain_timeout => {30000, positive, "milliseconds"},
-      python => {undefined, fun hornbeam_option:executable/1,
-                 "the path of an executable Python interpreter"},
-      venv => {undefined, fun hornbeam_option:venv/1,
-               "the folder of a virtual environment; python and venv exclude each other"},
-      pythonpath => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
-      reload => {false, {one_of, [true, false]}, "true or false"},
-      reload_dirs => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
-      reload_includes => {[], fun hornbeam_option:texts/1,
-                          "a list of names of files, such as \"*.html\""},
-      chdir => {".", fun hornbeam_option:directory/1, "an existing folder"},
-      env => {#{}, fun hornbeam_option:environment/1,
-              "a map of names to text, for the workers' environment"},
-      lifespan => {auto, {one_of, [auto, on, off]}, "auto, on or off"},
-      root_path => {"", fun hornbeam_option:text/1, "text, such as \"/api\""},
-      timeout => {30000, timeout, "milliseconds or infinity"},
-      startup_timeout => {30000, positive, "milliseconds"},
-      shutdown_timeout => {10000, positive, "milliseconds"},
-      websocket_timeout => {60000, timeout, "milliseconds or infinity"},
-      websocket_max_frame_size =>
-          {16777216, {range, 1, ?MAX_MESSAGE}, "bytes, from 1 to 134152192"},
-      websocket_max_frame_rate => {infinity, timeout, "frames a second or infinity"},
-      websocket_compress => {false, {one_of, [true, false]}, "true or false"},
-      websocket_resume => {false, {one_of, [true, false]}, "true or false"},
-      websocket_resume_attempts => {5, positive, "a positive integer"},
-      websocket_resume_timeout => {60000, positive, "milliseconds"},
-      websocket_ping_interval => {20000, timeout, "milliseconds or infinity"},
-      websocket_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
+      http_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
                            "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "
                            "infinity"},
-      allowed_origins => {same_host, fun hornbeam_option:origins/1,
-                          "same_host, any, or a list of origins, such as \"https://*.example\""},
       allowed_hosts => {any, fun hornbeam_option:hosts/1,
                         "any or a list of host names, such as \"*.example\", without ports"},
       forwarded_allow_ips =>
           {["127.0.0.1", "::1"], fun hornbeam_option:peers/1,
            "any or a list of IP addresses, ranges such as \"10.0.0.0/8\", and \"unix\""},
-      on_connect => {undefined, fun hornbeam_option:callback/1,
-                     "a fun of one argument, or {Module, Function} of an exported one"},
-      on_connect_timeout => {5000, positive, "milliseconds"},
+      max_connections => {infinity, timeout, "a positive integer or infinity"},
       header_timeout => {10000, positive, "milliseconds"},
       keepalive_timeout => {75000, positive, "milliseconds"},
+      shutdown_timeout => {10000, positive, "milliseconds"},
       limit_request_line => {16384, positive, "bytes"},
       limit_request_fields => {100, positive, "a positive integer"},
       limit_request_field_size => {16384, positive, "bytes"},
       limit_request_head => {65536, positive, "bytes"},
-      max_body_size => {infinity, timeout, "bytes or infinity"},
-      max_connections => {infinity, timeout, "a positive integer or infinity"},
-      loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},
-      op_timeout => {5000, positive, "milliseconds"},
-      rpc_allow => {[], fun hornbeam_option:functions/1,
-                    "a list of {Module, Function, Arity} or Module"},
-      pubsub_queue_messages => {1000, positive, "a positive integer"},
-      pubsub_queue_bytes => {1048576, positive, "bytes"},
-      pubsub_overflow => {drop_oldest, {one_of, [drop_oldest, close, latest]},
-                          "drop_oldest, close or latest"},
       certfile =>
           {undefined, fun hornbeam_option:file/1,
            "the path of a PEM file; keyfile, keyfile_password, cacertfile and verify need it"},
@@ -176,5 +225,61 @@ table() ->
       http2_max_streams => {100, {range, 1, 10000}, "a number from 1 to 10000"},
       http2_max_resets => {500, {range, 1, 1000000}, "a number from 1 to 1000000"},
       http2_max_frames => {100000, {range, 1000, 100000000},
-                           "a number from 1000 to 100000000"}}.
+                           "a number from 1000 to 100000000"}};
+table(app) ->
+    #{app => {undefined, fun hornbeam_option:app/1,
+              "\"module:attribute\", such as \"chat:application\""},
+      worker_class => {asgi, {one_of, [asgi]}, "asgi (wsgi is not supported yet)"},
+      workers => {erlang:system_info(schedulers_online), positive, "a positive integer"},
+      worker_connections => {infinity, timeout, "a positive integer or infinity"},
+      queue_timeout => {5000, positive, "milliseconds"},
+      queue_max => {1024, positive, "a positive integer"},
+      max_requests => {infinity, timeout, "a positive integer or infinity"},
+      max_requests_jitter => {0, count, "an integer, 0 or more"},
+      worker_max_age => {infinity, timeout, "milliseconds or infinity"},
+      worker_max_age_jitter => {0, count, "milliseconds, 0 or more"},
+      worker_max_rss => {infinity, timeout, "bytes or infinity"},
+      worker_hang_timeout => {30000, timeout, "milliseconds or infinity"},
+      drain_timeout => {30000, positive, "milliseconds"},
+      startup_timeout => {30000, positive, "milliseconds"},
+      python => {undefined, fun hornbeam_option:executable/1,
+                 "the path of an executable Python interpreter"},
+      venv => {undefined, fun hornbeam_option:venv/1,
+               "the folder of a virtual environment; python and venv exclude each other"},
+      pythonpath => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
+      chdir => {".", fun hornbeam_option:directory/1, "an existing folder"},
+      env => {#{}, fun hornbeam_option:environment/1,
+              "a map of names to text, for the workers' environment"},
+      reload => {false, {one_of, [true, false]}, "true or false"},
+      reload_dirs => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
+      reload_includes => {[], fun hornbeam_option:texts/1,
+                          "a list of names of files, such as \"*.html\""},
+      loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},
+      lifespan => {auto, {one_of, [auto, on, off]}, "auto, on or off"},
+      root_path => {"", fun hornbeam_option:text/1, "text, such as \"/api\""},
+      timeout => {30000, timeout, "milliseconds or infinity"},
+      max_body_size => {infinity, timeout, "bytes or infinity"},
+      websocket_timeout => {60000, timeout, "milliseconds or infinity"},
+      websocket_ping_interval => {20000, timeout, "milliseconds or infinity"},
+      websocket_max_frame_size =>
+          {16777216, {range, 1, ?MAX_MESSAGE}, "bytes, from 1 to 134152192"},
+      websocket_max_frame_rate => {infinity, timeout, "frames a second or infinity"},
+      websocket_compress => {false, {one_of, [true, false]}, "true or false"},
+      websocket_resume => {false, {one_of, [true, false]}, "true or false"},
+      websocket_resume_attempts => {5, positive, "a positive integer"},
+      websocket_resume_timeout => {60000, positive, "milliseconds"},
+      allowed_origins => {same_host, fun hornbeam_option:origins/1,
+                          "same_host, any, or a list of origins, such as \"https://*.example\""},
+      on_connect => {undefined, fun hornbeam_option:callback/1,
+                     "a fun of one argument, or {Module, Function} of an exported one"},
+      on_connect_timeout => {5000, positive, "milliseconds"},
+      op_timeout => {5000, positive, "milliseconds"},
+      rpc_allow => {[], fun hornbeam_option:functions/1,
+                    "a list of {Module, Function, Arity} or Module"},
+      pubsub_queue_messages => {1000, positive, "a positive integer"},
+      pubsub_queue_bytes => {1048576, positive, "bytes"},
+      pubsub_overflow => {drop_oldest, {one_of, [drop_oldest, close, latest]},
+                          "drop_oldest, close or latest"}}.
 
+both_tables() ->
+    maps:merge(table(server), table(app)).

@@ -7,7 +7,7 @@
 -export([check/2, app/1, bind/1, executable/1, venv/1, venv_python/1, directory/1, directories/1,
          environment/1, functions/1, text/1, texts/1, file/1, secret/1, tls_versions/1, ciphers/1,
          origins/1, hosts/1, peers/1, callback/1]).
--export_type([check/0, checked/0, bind/0]).
+-export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0]).
 
 -type check() ::
     positive
@@ -20,6 +20,11 @@
 
 -type checked() :: {ok, term()} | error.
 -type bind() :: {inet:ip_address(), inet:port_number()} | {local, binary()}.
+-type peer() :: {inet:ip_address(), Bits :: 0..128} | unix.
+-type tls_version() :: 'tlsv1.2' | 'tlsv1.3'.
+-type callback() :: fun((map()) -> term()) | {module(), Function :: atom()}.
+-type secret() :: fun(() -> string()).
+%% No log prints what a fun returns.
 
 %% @doc Check a value; a good one comes out in the form that the server uses.
 -spec check(check(), term()) -> checked().

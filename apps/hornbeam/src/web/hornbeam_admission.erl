@@ -4,15 +4,16 @@
 %% Origin header tells whose page it is. A handshake without one comes from no browser.
 -module(hornbeam_admission).
 
--export([check/3, host/1]).
+-export([check/4, host/1]).
 -export_type([type/0, refusal/0]).
 
 -type type() :: http | websocket.
 -type refusal() :: bad_host | unknown_host | foreign_origin.
 
 %% @doc Whether a request may come in, by the options `allowed_hosts' and `allowed_origins'.
--spec check(type(), cowboy_req:req(), hornbeam_config:options()) -> ok | {refuse, refusal()}.
-check(Type, #{headers := Headers}, #{allowed_hosts := Hosts, allowed_origins := Origins}) ->
+-spec check(type(), cowboy_req:req(), hornbeam_config:server_options(),
+            hornbeam_config:app_options()) -> ok | {refuse, refusal()}.
+check(Type, #{headers := Headers}, #{allowed_hosts := Hosts}, #{allowed_origins := Origins}) ->
     Host = named_host(Headers),
     case check_host(Host, Hosts) of
         ok when Type =:= websocket -> check_origin(Headers, Host, Origins);

@@ -119,7 +119,7 @@ protocol({ranch_tcp, _Socket}) ->
 begin_protocol(http2, Parent, Ref, Socket, Options) ->
     go_on(cowboy_http2, Parent, Ref, Socket, #{}, Options);
 begin_protocol(http1, Parent, Ref, Socket, #{mount := Mount} = Options) ->
-    #{options := #{header_timeout := Timeout} = Limits, counters := Counters} = Mount,
+    #{server := #{header_timeout := Timeout} = Limits, counters := Counters} = Mount,
     case read_head(Socket, <<>>, Limits, now_ms() + Timeout) of
         {ok, Bytes, Fields} -> greeted(Bytes, Fields, Parent, Ref, Socket, Options);
         {fault, Fault} -> turn_away(Fault, Socket, Options);

@@ -98,8 +98,8 @@ watch(Socket, Turn, #door{watched = Table}) ->
 
 %% @private
 -spec init(hornbeam_mounts:mount()) -> {ok, #state{}}.
-init(#{pool := Pool, options := Options, counters := Counters}) ->
-    #{max_connections := Max, keepalive_timeout := Keepalive, header_timeout := Header} = Options,
+init(#{pool := Pool, server := Server, counters := Counters}) ->
+    #{max_connections := Max, keepalive_timeout := Keepalive, header_timeout := Header} = Server,
     Table = ets:new(?MODULE, [public, {keypos, #watched.connection}, {write_concurrency, true}]),
     Door = #door{keeper = self(), counts = atomics:new(2, []), watched = Table, max = Max},
     State = #state{door = Door, pool = Pool, keepalive_timeout = Keepalive, header_timeout = Header,

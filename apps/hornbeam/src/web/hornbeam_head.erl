@@ -25,7 +25,7 @@
 
 %% @doc Look for the whole head in the first bytes of a connection. With a head come the bytes
 %% without the empty lines before it, and the fields in their order.
--spec read(binary(), hornbeam_config:options()) ->
+-spec read(binary(), hornbeam_config:server_options()) ->
     {more, binary()} | {ok, binary(), fields()} | {fault, fault()}.
 read(<<"\r\n", Bytes/binary>>, Options) ->
     read(Bytes, Options);
@@ -95,7 +95,7 @@ has_one_length([], [Encoding]) -> cowboy_bstr:to_lower(Encoding) =:= <<"chunked"
 has_one_length(_Lengths, _Encodings) -> false.
 
 %% @doc What is wrong with a request that Cowboy has parsed.
--spec fault(cowboy_req:req(), hornbeam_config:options()) -> none | fault().
+-spec fault(cowboy_req:req(), hornbeam_config:server_options()) -> none | fault().
 fault(#{path := Path, qs := Query} = Req, Options) ->
     Size = fields_size(Req, Options),
     case Size =/= bad andalso is_sure(Req) andalso is_clean(Path) andalso is_clean(Query) of

@@ -78,7 +78,7 @@ next_init(StreamId, Req, Opts, State) ->
     {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
     {Commands, State#state{next = Next}}.
 
-is_let_in(#{options := #{http2_max_resets := Max}}) ->
+is_let_in(#{server := #{http2_max_resets := Max}}) ->
     {Cancelled, _Since} = cancelled(),
     Cancelled < Max.
 

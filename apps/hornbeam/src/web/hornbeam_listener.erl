@@ -39,9 +39,9 @@
 -define(HTTP2_WINDOW, 65535).
 
 %% @doc Listen, and serve with a pool's workers.
--spec start_link(hornbeam_pool:name(), hornbeam_config:options()) -> gen_server:start_ret().
-start_link(Pool, Options) ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, {Pool, Options}, []).
+-spec start_link(hornbeam_pool:name(), hornbeam_config:checked()) -> gen_server:start_ret().
+start_link(Pool, Checked) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, {Pool, Checked}, []).
 
 %% @doc Where the server listens, and what the web room has counted; empty when it does not.
 -spec info() -> #{address => term(), sockets => non_neg_integer(),
@@ -63,11 +63,11 @@ reload_certificate() ->
     end.
 
 %% @private
--spec init({hornbeam_pool:name(), hornbeam_config:options()}) ->
+-spec init({hornbeam_pool:name(), hornbeam_config:checked()}) ->
     {ok, #state{}} | {stop, {shutdown, {listen, term()}}}.
-init({Pool, #{bind := Bind} = Options}) ->
+init({Pool, #{server := #{bind := Bind}} = Checked}) ->
     process_flag(trap_exit, true),
-    Mount = hornbeam_mounts:new(Pool, Options),
+    Mount = hornbeam_mounts:new(Pool, Checked),
     {ok, Door} = hornbeam_doorkeeper:start_link(Mount),
     %% A listener process that was killed leaves Cowboy's listener behind.
     hornbeam_connection:stop_listener(?REF),
@@ -76,7 +76,7 @@ init({Pool, #{bind := Bind} = Options}) ->
         {error, Reason} -> {stop, {shutdown, {listen, posix(Reason)}}}
     end.
 
-listen(nothing, #{options := Options} = Mount, Door) ->
+listen(nothing, #{server := Options} = Mount, Door) ->
     case hornbeam_tls:load(Options) of
         {error, _} = Error -> Error;
         none -> start_listener(tcp_transport(Options), none, Mount, Door);
@@ -119,7 +119,7 @@ socket({Ip, Port}) -> [{ip, Ip}, {port, Port}].
 %% Cowboy's versions differ in their defaults: every limit is set, and what a version does not
 %% know it leaves alone. Cowboy's own limits are for what has no end yet; of what is whole
 %% hornbeam_head knows exactly whether it is too large.
-http1(#{options := Options} = Mount, Door) ->
+http1(#{server := Options} = Mount, Door) ->
     #{limit_request_line := Line, limit_request_fields := Fields,
       limit_request_field_size := Field} = Options,
     maps:merge(both(Mount, Door), #{
@@ -139,7 +139,7 @@ http1(#{options := Options} = Mount, Door) ->
       max_header_value_length => Field + ?LINE_END,
       max_request_line_length => Line + ?LINE_END}).
 
-http2(#{options := Options} = Mount, Door) ->
+http2(#{server := Options} = Mount, Door) ->
     #{http2_max_streams := Streams, http2_max_resets := Resets, http2_max_frames := Frames,
       header_timeout := HeaderTimeout, limit_request_fields := Fields,
       limit_request_head := Head} = Options,
@@ -224,7 +224,7 @@ handle_call(info, _From, #state{bind = Bind, mount = Mount, door = Door} = State
 handle_call(reload_certificate, _From, #state{mount = Mount, door = Door} = State) ->
     {reply, reloaded(Mount, Door), State}.
 
-reloaded(#{options := Options} = Mount, Door) ->
+reloaded(#{server := Options} = Mount, Door) ->
     case hornbeam_tls:load(Options) of
         {ok, Identity} -> hornbeam_connection:set_options(?REF, connection(Identity, Mount, Door));
         none -> {error, no_tls};
@@ -248,7 +248,7 @@ handle_info(_Stray, State) ->
 
 %% @private
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{options := Options} = Mount}) ->
+terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{server := Options} = Mount}) ->
     #{shutdown_timeout := Timeout} = Options,
     Address = address(Bind),
     _ = ranch:suspend_listener(?REF),

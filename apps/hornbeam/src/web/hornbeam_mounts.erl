@@ -8,15 +8,16 @@
 -export_type([mount/0]).
 
 -type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
-                   options := hornbeam_config:options(), listener := pid(),
+                   options := hornbeam_config:app_options(),
+                   server := hornbeam_config:server_options(), listener := pid(),
                    shut := atomics:atomics_ref()}.
 %% `shut': 1 from the moment on at which no new connection is taken.
 
 %% @doc What the handlers of a pool's app need to know; the caller is the listener.
--spec new(hornbeam_pool:name(), hornbeam_config:options()) -> mount().
-new(Pool, Options) ->
-    #{pool => Pool, counters => hornbeam_counters:new(), options => Options, listener => self(),
-      shut => atomics:new(1, [])}.
+-spec new(hornbeam_pool:name(), hornbeam_config:checked()) -> mount().
+new(Pool, #{server := Server, app := Options}) ->
+    #{pool => Pool, counters => hornbeam_counters:new(), options => Options, server => Server,
+      listener => self(), shut => atomics:new(1, [])}.
 
 %% @private
 -spec execute(Req, Env) -> {ok, Req, Env} | {stop, Req}
@@ -29,13 +30,13 @@ execute(Req, #{mount := Mount} = Env) ->
 
 %% @doc Room for a new stream, if there is some now; see {@link hornbeam_pool:reserve/2}.
 -spec reserve(mount()) -> {ok, hornbeam_stream:handle()} | none.
-reserve(#{pool := Pool, options := #{max_connections := Max}}) ->
+reserve(#{pool := Pool, server := #{max_connections := Max}}) ->
     hornbeam_pool:reserve(Pool, Max).
 
 %% @doc A place on a worker for a new stream, waited for when none is free; when none came free,
 %% that is counted.
 -spec checkout(mount()) -> {ok, hornbeam_stream:handle()} | unavailable.
-checkout(#{pool := Pool, counters := Counters, options := #{max_connections := Max}}) ->
+checkout(#{pool := Pool, counters := Counters, server := #{max_connections := Max}}) ->
     case hornbeam_pool:checkout(Pool, Max) of
         {ok, Handle} ->
             {ok, Handle};

@@ -25,11 +25,11 @@ execute(Req0, #{mount := Mount, handler := Handler} = Env) ->
 -spec admit(http | websocket, Req, hornbeam_mounts:mount()) ->
     {ok, none | believed | ignored, Req} | {refuse, 400 | 403, Sentence :: binary()}
     when Req :: cowboy_req:req().
-admit(Type, Req0, #{options := #{forwarded_allow_ips := Trusted} = Options} = Mount) ->
-    #{counters := Counters} = Mount,
+admit(Type, Req0, #{server := #{forwarded_allow_ips := Trusted} = Server} = Mount) ->
+    #{options := Options, counters := Counters} = Mount,
     {Told, Req} = hornbeam_forwarded:resolve(with_host(Req0), Trusted),
     _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
-    case hornbeam_admission:check(Type, Req, Options) of
+    case hornbeam_admission:check(Type, Req, Server, Options) of
         ok ->
             {ok, Told, Req};
         {refuse, Refusal} ->

@@ -25,12 +25,12 @@
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
 init(StreamId, Req0, #{env := Env, connection := #{socket := Socket} = Connection} = Opts) ->
-    #{mount := #{options := Options} = Mount, door := Door} = Env,
+    #{mount := #{options := Options, server := Server} = Mount, door := Door} = Env,
     Req = hornbeam_connection:details(StreamId, Req0, Opts),
     State = #state{next = none, mount = Mount, door = Door, socket = Socket,
                    turn = turn(Req, Connection), left = maps:get(max_body_size, Options)},
     case began(StreamId, State) of
-        go -> judged(hornbeam_head:fault(Req, Options), StreamId, Req, Opts, State);
+        go -> judged(hornbeam_head:fault(Req, Server), StreamId, Req, Opts, State);
         too_late -> {[], State#state{turn = none}}
     end.
 

@@ -16,7 +16,7 @@
 -define(CHECKED_TEXT, <<"the key belongs to the certificate">>).
 
 %% @doc Whether the files that the options name are good.
--spec check(hornbeam_config:options()) -> ok | {error, {listen, error()}}.
+-spec check(hornbeam_config:server_options()) -> ok | {error, {listen, error()}}.
 check(Options) ->
     case load(Options) of
         {error, Reason} -> {error, {listen, Reason}};
@@ -24,7 +24,7 @@ check(Options) ->
     end.
 
 %% @doc Read and check the files; `none' when the options ask for no TLS.
--spec load(hornbeam_config:options()) -> {ok, identity()} | none | {error, error()}.
+-spec load(hornbeam_config:server_options()) -> {ok, identity()} | none | {error, error()}.
 load(#{certfile := undefined}) ->
     none;
 load(Options) ->
@@ -134,7 +134,7 @@ fields(Record) ->
     [Field || Field <- tuple_to_list(Record), is_tuple(Field)].
 
 %% @doc What the listening socket is told; each handshake brings the identity.
--spec listen_options(hornbeam_config:options()) -> [ssl:tls_server_option()].
+-spec listen_options(hornbeam_config:server_options()) -> [ssl:tls_server_option()].
 listen_options(#{tls_versions := Versions, ciphers := Suites}) ->
     [{versions, Versions},
      %% Ranch asks for a certificate or for this. The certificate comes with each handshake: so

@@ -142,7 +142,7 @@ accepted(Req, Socket) ->
     {Engine, Req, Socket#socket{worker = undefined, engine = Engine}, Options}.
 
 %% Over HTTP/2 it is always Cowboy's.
-engine(#{version := 'HTTP/1.1'}, #{options := #{websocket_engine := hornbeam}} = Mount) ->
+engine(#{version := 'HTTP/1.1'}, #{server := #{http_engine := hornbeam}} = Mount) ->
     {hornbeam_websocket, hornbeam_options(Mount)};
 engine(#{version := Version, socket := Socket}, #{options := Options}) ->
     hornbeam_read_buffer:widen(Socket),

@@ -8,9 +8,13 @@
 -export([reserve/2, checkout/2, wait/1, forget/2, pick/1, find/2, owners/2, load/1]).
 -export([process_down/2, waiters/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/1, names/1]).
--export_type([name/0]).
+-export_type([name/0, start/0]).
 
 -type name() :: atom().
+
+-type start() :: #{name := name(), api := module(), options := hornbeam_config:app_options(),
+                   stop_timeout := pos_integer()}.
+%% `stop_timeout': what a worker that is to end has for that (ms).
 
 %% @doc The process of a pool.
 -spec lookup(name()) -> {ok, pid()} | error.
@@ -34,7 +38,7 @@ await_ready(Name) ->
     gen_server:call(Pool, await_ready, infinity).
 
 %% @doc The checked options that the pool runs with.
--spec options(pid()) -> hornbeam_config:options().
+-spec options(pid()) -> hornbeam_config:app_options().
 options(Pool) ->
     gen_server:call(Pool, options).
 

@@ -16,7 +16,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/4]).
+-export([start_link/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([reload_error/0]).
 
@@ -47,7 +47,8 @@
     sup :: pid(),
     workers_sup :: pid() | undefined,
     api :: module(),
-    options :: hornbeam_config:options(),
+    options :: hornbeam_config:app_options(),
+    stop_timeout :: pos_integer(),
     python :: file:filename() | undefined,
     phase = starting :: starting | serving | {failed, hornbeam_worker_failure:explained()},
     %% who waits for the end of the start
@@ -65,23 +66,23 @@
 %% How often it is looked who has done enough (ms).
 -define(CHECK, 500).
 
-%% Past shutdown_timeout (ms) a worker has been killed and is only waited for.
+%% Past its time to stop (ms) a worker has been killed and is only waited for.
 -define(STOP_SLACK, 2000).
 
 %% @doc Start the process that keeps the workers of a pool, under the pool's supervisor.
--spec start_link(hornbeam_pool:name(), Sup :: pid(), Api :: module(),
-                 hornbeam_config:options()) -> gen_server:start_ret().
-start_link(Name, Sup, Api, Options) ->
-    gen_server:start_link(?MODULE, {Name, Sup, Api, Options}, []).
+-spec start_link(Sup :: pid(), hornbeam_pool:start()) -> gen_server:start_ret().
+start_link(Sup, Start) ->
+    gen_server:start_link(?MODULE, {Sup, Start}, []).
 
 %% @private
--spec init({hornbeam_pool:name(), pid(), module(), hornbeam_config:options()}) ->
-    {ok, #state{}, {continue, start}}.
-init({Name, Sup, Api, #{queue_max := Max, queue_timeout := Timeout} = Options}) ->
+-spec init({pid(), hornbeam_pool:start()}) -> {ok, #state{}, {continue, start}}.
+init({Sup, #{name := Name, api := Api, options := Options, stop_timeout := StopTimeout}}) ->
     process_flag(trap_exit, true),
+    #{queue_max := Max, queue_timeout := Timeout} = Options,
     Waiting = atomics:new(1, []),
     ok = hornbeam_pool_row:write(Name, self(), Waiting),
-    {ok, #state{name = Name, sup = Sup, api = Api, options = Options, next_round = now_ms(),
+    {ok, #state{name = Name, sup = Sup, api = Api, options = Options, stop_timeout = StopTimeout,
+                next_round = now_ms(),
                 queue = hornbeam_pool_queue:new(Max, Timeout, Waiting)},
      {continue, start}}.
 
@@ -417,7 +418,7 @@ end_round(#state{round = {Round, _}} = State0) ->
     lists:foldl(fun restart/2, State, [Place || Place <- all_places(State),
                                                 not is_taken(Place, State)]).
 
-stop_worker(Pid, #state{workers = Workers, options = #{shutdown_timeout := Timeout}} = State) ->
+stop_worker(Pid, #state{workers = Workers, stop_timeout = Timeout} = State) ->
     case Workers of
         #{Pid := Worker} ->
             hornbeam_worker:stop(Pid, Timeout),
@@ -431,8 +432,8 @@ retire_place(Place, Reason, #state{workers = Workers} = State) ->
                 [Pid || {Pid, #worker{place = P, role = serving}} <- maps:to_list(Workers),
                         P =:= Place]).
 
-retire(Pid, Reason, #state{workers = Workers, options = Options} = State) ->
-    #{drain_timeout := Drain, shutdown_timeout := Stop} = Options,
+retire(Pid, Reason, #state{workers = Workers, stop_timeout = Stop} = State) ->
+    #state{options = #{drain_timeout := Drain}} = State,
     #{Pid := #worker{place = Place} = Worker} = Workers,
     ?LOG_NOTICE(#{what => worker_retires, pool => State#state.name, worker => Place,
                   because => Reason}, #{domain => [hornbeam]}),
@@ -526,10 +527,10 @@ now_ms() -> erlang:monotonic_time(millisecond).
 %% Drain: nobody finds the workers any more, they end in their own time, and that is bounded.
 %% @private
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{name = Name, workers = Workers, options = Options, queue = Queue}) ->
+terminate(_Reason, #state{name = Name, workers = Workers, queue = Queue} = State) ->
     ok = hornbeam_pool_row:erase(Name),
     _ = hornbeam_pool_queue:abandon(Queue),
-    #{shutdown_timeout := Timeout} = Options,
+    #state{stop_timeout = Timeout} = State,
     Pids = maps:keys(Workers),
     Refs = [erlang:monitor(process, Pid) || Pid <- Pids],
     lists:foreach(fun(Pid) -> hornbeam_worker:stop(Pid, Timeout) end, Pids),

@@ -3,26 +3,24 @@
 -module(hornbeam_pool_sup).
 -behaviour(supervisor).
 
--export([start_link/3]).
+-export([start_link/1]).
 -export([init/1]).
 
--spec start_link(hornbeam_pool:name(), module(), hornbeam_config:options()) ->
-    {ok, pid()} | {error, term()}.
-start_link(Name, Api, Options) ->
-    case supervisor:start_link(?MODULE, {Name, Api, Options}) of
+-spec start_link(hornbeam_pool:start()) -> {ok, pid()} | {error, term()}.
+start_link(Start) ->
+    case supervisor:start_link(?MODULE, Start) of
         {ok, Pid} -> {ok, Pid};
         ignore -> {error, ignore};
         {error, Reason} -> {error, Reason}
     end.
 
 %% @private
--spec init({hornbeam_pool:name(), module(), hornbeam_config:options()}) ->
-    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init({Name, Api, #{shutdown_timeout := Timeout} = Options}) ->
+-spec init(hornbeam_pool:start()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init(#{stop_timeout := Timeout} = Start) ->
     Workers = #{id => hornbeam_worker_sup,
                 start => {hornbeam_worker_sup, start_link, []},
                 type => supervisor},
     Pool = #{id => hornbeam_pool_keeper,
-             start => {hornbeam_pool_keeper, start_link, [Name, self(), Api, Options]},
+             start => {hornbeam_pool_keeper, start_link, [self(), Start]},
              shutdown => Timeout + 5000},
     {ok, {#{strategy => one_for_all, intensity => 3, period => 10}, [Workers, Pool]}}.

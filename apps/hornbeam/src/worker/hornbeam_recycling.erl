@@ -22,8 +22,8 @@
 -define(FAR_TOO_LARGE, 2).
 
 %% @doc The limits of one worker; `Draw' gives a number from 0 to its argument.
--spec limits(hornbeam_config:options(), Draw :: fun((non_neg_integer()) -> non_neg_integer())) ->
-    limits().
+-spec limits(hornbeam_config:app_options(),
+             Draw :: fun((non_neg_integer()) -> non_neg_integer())) -> limits().
 limits(Options, Draw) ->
     #{max_requests := Requests, max_requests_jitter := RequestsJitter, worker_max_age := Age,
       worker_max_age_jitter := AgeJitter, worker_max_rss := Rss} = Options,
@@ -34,7 +34,7 @@ drawn(infinity, _Jitter, _Draw) -> infinity;
 drawn(Limit, Jitter, Draw) -> Limit + Draw(Jitter).
 
 %% @doc Whether the options set any limit.
--spec is_asked_for(hornbeam_config:options()) -> boolean().
+-spec is_asked_for(hornbeam_config:app_options()) -> boolean().
 is_asked_for(#{max_requests := Requests, worker_max_age := Age, worker_max_rss := Rss}) ->
     [Requests, Age, Rss] =/= [infinity, infinity, infinity].
 

@@ -33,7 +33,7 @@
 -export_type([start/0, retirement/0]).
 
 -type start() :: #{pool := pid(), name := binary(), python := file:filename(),
-                   api := module(), options := hornbeam_config:options()}.
+                   api := module(), options := hornbeam_config:app_options()}.
 
 -type retirement() :: recycled | reloaded | shrunk.
 %% Why a worker is given up in an orderly way: it has done enough, the code was loaded anew, fewer

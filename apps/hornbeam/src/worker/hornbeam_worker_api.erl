@@ -13,7 +13,7 @@
     writer := pid(),
     events := hornbeam_worker_events:events(),
     is_crowded := boolean(),
-    options := hornbeam_config:options()
+    options := hornbeam_config:app_options()
 }.
 %% Who asks: the stream (0: none), and the number that its reply must carry. `client' is the
 %% process that lives as long as the client's side of the stream: `open' when frames sent to it go

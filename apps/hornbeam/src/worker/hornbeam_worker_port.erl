@@ -14,14 +14,14 @@
 
 %% @doc Start `Python' (an absolute path) with the worker's module, in folder `chdir' and with
 %% the variables of `env'. Fails with a posix reason when the file cannot be executed.
--spec open(file:filename(), hornbeam_config:options()) -> {ok, port()} | {error, term()}.
+-spec open(file:filename(), hornbeam_config:app_options()) -> {ok, port()} | {error, term()}.
 open(Python, Options) ->
     run(Python, ["-m", "hornbeam_erlang._worker"], Options,
         [nouse_stdio, stream, eof, {busy_limits_port, ?BUSY_LIMITS}]).
 
 %% @doc Start the process that watches files in the same place: its owner gets the lines that it
 %% writes as `{Port, {data, {eol, Line}}}'. It ends when the port is closed.
--spec watch(file:filename(), [unicode:chardata()], hornbeam_config:options()) ->
+-spec watch(file:filename(), [unicode:chardata()], hornbeam_config:app_options()) ->
     {ok, port()} | {error, term()}.
 watch(Python, Arguments, Options) ->
     run(Python, ["-m", "hornbeam_erlang._watch" | Arguments], Options, [{line, ?LONGEST_LINE}]).
