@@ -7,6 +7,7 @@ serves.
 import json
 import subprocess
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -93,5 +94,6 @@ class Attack:
 
     def _say(self) -> None:
         assert self._process.stdin
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # whoever waits for its word hears why it died
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
