@@ -29,9 +29,11 @@ def window(
 
     `beside` is called while the generator works; what it returns is in "beside". `after` is
     called when it has worked and its connections are still open; what it returns is in "after".
-    What the generator tells after its window is among the figures. Raises LoadError when it
-    gives up.
+    What the generator tells after its window is among the figures. To a server that shows a
+    certificate it speaks TLS. Raises LoadError when it gives up.
     """
+    if server.certificate:
+        options |= {"tls": str(server.certificate.chain)}
     process = subprocess.Popen(
         [str(BENCH / "_build" / generator), f"--port={server.port}"]
         + [f"--{name}={value}" for name, value in options.items()],

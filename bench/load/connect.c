@@ -1,22 +1,21 @@
 /* Lives of WebSockets: connect, upgrade, one message that comes back, close, and again; a fixed
  * number of lives is in progress at once, and the next begins where one has ended.
  *
- *   CONNECTING → UPGRADING → ECHOING → CLOSING → CLOSED ─┬→ CONNECTING
- *                                                        └→ OVER, when the time is
+ *   CONNECTING → ASKING → UPGRADING → ECHOING → CLOSING → CLOSED ─┬→ CONNECTING
+ *                                                                 └→ OVER, when the time is
  *
  * A life ends well when the server has answered Close 1000 with the same and has then ended the
  * connection, as RFC 6455 (section 7.1.1) wants it; so the server waits out TIME_WAIT and no
- * port of ours is spent. All else is an error. Latency runs from just before `connect` to just
- * after the end was read.
+ * port of ours is spent. All else is an error. Over TLS lives are counted whose end came without a
+ * close_notify. Latency runs from just before `connect` to just after the end was read.
  *
  * Knows nothing of servers or CPU of others; that is the harness's side (see load.h). */
 #include <errno.h>
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "histogram.h"
 #include "load.h"
@@ -25,7 +24,7 @@
 
 #define SILENCE_MS 5000
 
-enum stage { CONNECTING, UPGRADING, ECHOING, CLOSING, CLOSED, OVER, STAGES };
+enum stage { CONNECTING, ASKING, UPGRADING, ECHOING, CLOSING, CLOSED, OVER, STAGES };
 
 struct options {
     const char *host;
@@ -51,7 +50,8 @@ static char request[512];
 static size_t request_size;
 static uint8_t *frame;
 static const uint8_t mask[4] = {0x5c, 0xa3, 0x17, 0xe9};
-static int poller, in_progress;
+static int poller, in_progress, tls;
+static uint64_t cut; /* lives whose end TLS did not know of */
 static uint64_t end_at;
 
 static int source_of(const struct life *l)
@@ -65,19 +65,26 @@ static void begin(struct life *l)
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = l};
     l->began = now_ns();
     l->in.length = 0;
-    l->in.fd = tcp_begin(opt.host, opt.port, source_of(l));
+    connection_begin(&l->in.to, opt.host, opt.port, source_of(l));
     l->stage = CONNECTING;
-    if (epoll_ctl(poller, EPOLL_CTL_ADD, l->in.fd, &event) < 0)
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, l->in.to.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
+}
+
+static void shake_hands(struct life *l)
+{
+    if (connection_is_ready(&l->in.to))
+        l->stage = ASKING;
 }
 
 static void write_request(struct life *l)
 {
-    ssize_t done = send(l->in.fd, request, request_size, MSG_NOSIGNAL);
+    ssize_t done = connection_send(&l->in.to, request, request_size);
     if (done < 0 && errno == EAGAIN)
         return;
     if (done != (ssize_t)request_size)
-        fail("life %d: cannot send the handshake: %s", l->number, strerror(errno));
+        fail("life %d: cannot send the handshake: %s", l->number,
+             connection_fault(&l->in.to, done));
     l->stage = UPGRADING;
 }
 
@@ -85,20 +92,20 @@ static void write_message(struct life *l)
 {
     size_t size = message_frame_size(&text);
     message_stamp_frame(&text, frame, mask, l->number, l->count);
-    if (send(l->in.fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
-        fail("life %d: cannot send: %s", l->number, strerror(errno));
+    ssize_t done = connection_send(&l->in.to, frame, size);
+    if (done != (ssize_t)size)
+        fail("life %d: cannot send: %s", l->number, connection_fault(&l->in.to, done));
     l->stage = ECHOING;
 }
 
 static void read_upgrade(struct life *l)
 {
     struct inbox *in = &l->in;
-    ssize_t got = recv(in->fd, in->bytes + in->length, in->room - in->length, 0);
+    ssize_t got = connection_receive(&in->to, in->bytes + in->length, in->room - in->length);
     if (got < 0 && errno == EAGAIN)
         return;
     if (got <= 0)
-        fail("life %d: the handshake broke off: %s", l->number,
-             got ? strerror(errno) : "end of file");
+        fail("life %d: the handshake broke off: %s", l->number, connection_fault(&in->to, got));
     in->length += (size_t)got;
     size_t length = websocket_read_response((const char *)in->bytes, in->length);
     if (length && length != in->length)
@@ -132,12 +139,12 @@ static void accept_frame(void *owner, const struct frame_head *head, const uint8
     else if (head->opcode == FRAME_CLOSE)
         accept_close(l, head, payload);
     else if (head->opcode == FRAME_PING)
-        websocket_pong(l->in.fd, payload, head->size);
+        websocket_pong(&l->in.to, payload, head->size);
     else if (l->stage == CLOSING)
         fail("life %d: a second echo", l->number);
     else {
         message_check(&text, l->number, l->number, l->count, head, payload);
-        websocket_close(l->in.fd);
+        websocket_close(&l->in.to);
         l->stage = CLOSING;
     }
 }
@@ -150,13 +157,15 @@ static void read_frames(struct life *l)
 static void read_end(struct life *l)
 {
     uint8_t byte;
-    ssize_t got = recv(l->in.fd, &byte, 1, 0);
+    ssize_t got = connection_receive(&l->in.to, &byte, 1);
     uint64_t now = now_ns();
     if (got < 0 && errno == EAGAIN)
         return;
     if (got)
-        fail("life %d: not an end but %s", l->number, got < 0 ? strerror(errno) : "a byte");
-    close(l->in.fd);
+        fail("life %d: not an end but %s", l->number,
+             got < 0 ? connection_fault(&l->in.to, got) : "a byte");
+    cut += l->in.to.tls && !l->in.to.parted;
+    connection_close(&l->in.to);
     histogram_add(&latencies, now - l->began);
     l->count++;
     l->stage = OVER;
@@ -175,8 +184,9 @@ static void stay_over(struct life *l)
 static void go_on(struct life *l)
 {
     static void (*const act[STAGES])(struct life *) = {
-        [CONNECTING] = write_request, [UPGRADING] = read_upgrade, [ECHOING] = read_frames,
-        [CLOSING] = read_frames,      [CLOSED] = read_end,        [OVER] = stay_over};
+        [CONNECTING] = shake_hands, [ASKING] = write_request, [UPGRADING] = read_upgrade,
+        [ECHOING] = read_frames,    [CLOSING] = read_frames,  [CLOSED] = read_end,
+        [OVER] = stay_over};
     enum stage before;
     do {
         before = l->stage;
@@ -219,6 +229,7 @@ static void prepare(void)
 static void measure(void)
 {
     memset(&latencies, 0, sizeof latencies);
+    cut = 0;
     uint64_t cpu = own_cpu_ns(), start = now_ns();
     live_for(opt.seconds);
     uint64_t elapsed = now_ns() - start;
@@ -229,7 +240,8 @@ static void read_options(int count, char **words)
 {
     static const struct option names[] = {
         {"host", 1, 0, 'h'}, {"port", 1, 0, 'p'},   {"lives", 1, 0, 'l'},  {"sources", 1, 0, 'S'},
-        {"size", 1, 0, 'z'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {0, 0, 0, 0}};
+        {"size", 1, 0, 'z'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'},
+        {"tls", 1, 0, 'T'},  {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -239,8 +251,9 @@ static void read_options(int count, char **words)
         case 'z': opt.size = (size_t)atol(optarg); break;
         case 'w': opt.warmup = atof(optarg); break;
         case 't': opt.seconds = atof(optarg); break;
+        case 'T': connection_trust(optarg), tls = 1; break;
         default: fail("usage: connect --port P [--host H] [--lives N] [--sources N] "
-                      "[--size BYTES] [--warmup SECONDS] [--seconds SECONDS]");
+                      "[--size BYTES] [--warmup SECONDS] [--seconds SECONDS] [--tls CERTIFICATE]");
         }
     if (opt.lives < 1 || opt.sources < 1 || opt.sources > 254 || opt.port < 1)
         fail("needs a port, a life and 1 to 254 sources");
@@ -254,5 +267,7 @@ int main(int count, char **words)
     live_for(opt.warmup);
     tell_and_wait("ready");
     measure();
+    if (tls)
+        printf("{\"without_close_notify\": %llu}\n", (unsigned long long)cut);
     return 0;
 }

@@ -14,8 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "connection.h"
 #include "load.h"
-#include "websocket.h"
 
 #define READ 262144
 #define LINE 4096

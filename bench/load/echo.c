@@ -11,13 +11,11 @@
  *
  * Knows nothing of servers or CPU of others; that is the harness's side (see load.h). */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -59,7 +57,7 @@ static int poller;
 static void watch(struct client *c)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
-    if (epoll_ctl(poller, EPOLL_CTL_ADD, c->in.fd, &event) < 0)
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, c->in.to.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
@@ -71,10 +69,10 @@ static void flush(struct client *c)
         size_t all = (size_t)(c->made * frame_size - c->written);
         size_t first = all < ring_size - from ? all : (size_t)(ring_size - from);
         struct iovec parts[2] = {{c->ring + from, first}, {c->ring, all - first}};
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = all > first ? 2 : 1};
-        ssize_t done = sendmsg(c->in.fd, &message, MSG_NOSIGNAL);
+        ssize_t done = connection_send_parts(&c->in.to, parts, all > first ? 2 : 1);
         if (done < 0 && errno != EAGAIN)
-            fail("socket %d: cannot send: %s", c->number, strerror(errno));
+            fail("socket %d: cannot send: %s", c->number,
+                 connection_fault(&c->in.to, done));
         if (done < 0)
             return;
         c->written += (uint64_t)done;
@@ -119,7 +117,7 @@ static void accept_frame(void *owner, const struct frame_head *frame, const uint
         fail("socket %d: the server closed with code %d", c->number,
              websocket_close_code(frame, payload));
     else if (frame->opcode == FRAME_PING && whole)
-        websocket_pong(c->in.fd, payload, frame->size);
+        websocket_pong(&c->in.to, payload, frame->size);
     else if (frame->opcode < FRAME_CLOSE)
         accept_reply(c, frame, payload, now);
 }
@@ -220,14 +218,14 @@ static void open_client(struct client *c, int number)
         message_write_frame(&text, c->ring + (size_t)slot * frame_size, c->mask);
     c->in.room = frame_size * (size_t)opt.depth + 4096;
     c->in.bytes = allocate(c->in.room);
-    c->in.fd = tcp_connect(opt.host, opt.port, 0);
-    websocket_ask(c->in.fd, opt.host, opt.port, "/");
+    connection_open(&c->in.to, opt.host, opt.port, 0);
+    websocket_ask(&c->in.to, opt.host, opt.port, "/");
 }
 
 static void finish_opening(struct client *c)
 {
-    websocket_await_upgrade(c->in.fd);
-    fcntl(c->in.fd, F_SETFL, O_NONBLOCK);
+    websocket_await_upgrade(&c->in.to);
+    connection_wait(&c->in.to, 0);
     watch(c);
 }
 
@@ -255,11 +253,11 @@ static void close_clients(void)
 {
     for (int at = 0; at < opt.sockets; at = block_end(at)) {
         for (int i = at; i < block_end(at); i++) {
-            fcntl(clients[i].in.fd, F_SETFL, 0);
-            websocket_close(clients[i].in.fd);
+            connection_wait(&clients[i].in.to, 1);
+            websocket_close(&clients[i].in.to);
         }
         for (int i = at; i < block_end(at); i++)
-            websocket_await_end(clients[i].in.fd);
+            websocket_await_end(&clients[i].in.to);
     }
 }
 
@@ -277,7 +275,7 @@ static void read_options(int count, char **words)
     static const struct option names[] = {
         {"host", 1, 0, 'h'}, {"port", 1, 0, 'p'},   {"sockets", 1, 0, 's'}, {"depth", 1, 0, 'd'},
         {"size", 1, 0, 'z'}, {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'},
-        {"interval", 1, 0, 'i'}, {"silence", 1, 0, 'q'}, {0, 0, 0, 0}};
+        {"interval", 1, 0, 'i'}, {"silence", 1, 0, 'q'}, {"tls", 1, 0, 'T'}, {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -289,9 +287,10 @@ static void read_options(int count, char **words)
         case 't': opt.seconds = atof(optarg); break;
         case 'i': opt.interval = atof(optarg); break;
         case 'q': opt.silence = atoi(optarg); break;
+        case 'T': connection_trust(optarg); break;
         default: fail("usage: echo --port P [--host H] [--sockets N] [--depth N] [--size BYTES] "
                       "[--warmup SECONDS] [--seconds SECONDS] [--interval MILLISECONDS] "
-                      "[--silence MILLISECONDS]");
+                      "[--silence MILLISECONDS] [--tls CERTIFICATE]");
         }
     if (opt.sockets < 1 || opt.depth < 1 || opt.port < 1)
         fail("needs a port, a socket and a depth of 1 at least");

@@ -17,7 +17,6 @@
  *
  * Knows nothing of servers or CPU of others; that is the harness's side (see load.h). */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,17 +81,17 @@ static void begin_opening(struct subscriber *s, const char *path)
 {
     s->in.room = (text.size + 16) * (size_t)(opt.depth + 1) + 4096;
     s->in.bytes = allocate(s->in.room);
-    s->in.fd = tcp_connect(opt.host, opt.port, s->slow ? SLOW_BUFFER : 0);
-    websocket_ask(s->in.fd, opt.host, opt.port, path);
+    connection_open(&s->in.to, opt.host, opt.port, s->slow ? SLOW_BUFFER : 0);
+    websocket_ask(&s->in.to, opt.host, opt.port, path);
 }
 
 /* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
 static void finish_opening(struct subscriber *s)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = s};
-    websocket_await_upgrade(s->in.fd);
-    fcntl(s->in.fd, F_SETFL, O_NONBLOCK);
-    if (epoll_ctl(poller, EPOLL_CTL_ADD, s->in.fd, &event) < 0)
+    websocket_await_upgrade(&s->in.to);
+    connection_wait(&s->in.to, 0);
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, s->in.to.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
@@ -103,7 +102,7 @@ static void publish(void)
     message_stamp_frame(&text, frame, mask, (int)(published % (uint64_t)topics()), published);
     slots[published % (uint64_t)opt.depth] = (struct slot){now_ns(), missing};
     published++;
-    if (send(publisher.in.fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
+    if (connection_send(&publisher.in.to, frame, size) != (ssize_t)size)
         fail("cannot publish: %s", strerror(errno));
 }
 
@@ -156,7 +155,7 @@ static void accept_frame(void *owner, const struct frame_head *head, const uint8
         fail("socket %d: the server closed with code %d", s->number,
              websocket_close_code(head, payload));
     else if (head->opcode == FRAME_PING)
-        websocket_pong(s->in.fd, payload, head->size);
+        websocket_pong(&s->in.to, payload, head->size);
     else if (head->opcode == FRAME_PONG)
         return;
     else if (s == &publisher)
@@ -172,7 +171,7 @@ static void accept_frame(void *owner, const struct frame_head *head, const uint8
 static int has_hung_up(const struct subscriber *s)
 {
     uint8_t byte;
-    ssize_t got = recv(s->in.fd, &byte, 1, MSG_PEEK);
+    ssize_t got = recv(s->in.to.fd, &byte, 1, MSG_PEEK);
     return got == 0 || (got < 0 && errno != EAGAIN);
 }
 
@@ -247,7 +246,7 @@ static int is_slow(int number)
 static void slow_down(struct subscriber *s)
 {
     s->in.most = (size_t)(opt.rate / SLOW_TURNS);
-    if (epoll_ctl(poller, EPOLL_CTL_DEL, s->in.fd, NULL) < 0)
+    if (epoll_ctl(poller, EPOLL_CTL_DEL, s->in.to.fd, NULL) < 0)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
@@ -294,23 +293,23 @@ static void open_sockets(void)
 
 static void begin_closing(struct subscriber *s)
 {
-    fcntl(s->in.fd, F_SETFL, 0);
+    connection_wait(&s->in.to, 1);
     if (s->gone)
-        websocket_reset(s->in.fd);
+        connection_reset(&s->in.to);
     else
-        websocket_close(s->in.fd);
+        websocket_close(&s->in.to);
 }
 
 static void close_sockets(void)
 {
     begin_closing(&publisher);
-    websocket_await_end(publisher.in.fd);
+    websocket_await_end(&publisher.in.to);
     for (int at = 0; at < opt.sockets; at = block_end(at)) {
         for (int i = at; i < block_end(at); i++)
             begin_closing(&subscribers[i]);
         for (int i = at; i < block_end(at); i++)
             if (!subscribers[i].gone)
-                websocket_await_end(subscribers[i].in.fd);
+                websocket_await_end(&subscribers[i].in.to);
     }
 }
 

@@ -59,9 +59,13 @@ static int is_writer(const struct client *c)
 
 static int connect_websocket(const struct client *c)
 {
+    struct connection to;
     char path[32];
     snprintf(path, sizeof path, "/%s", names[c->kind]);
-    return websocket_connect(opt.host, opt.port, path, 0);
+    connection_open(&to, opt.host, opt.port, 0);
+    websocket_ask(&to, opt.host, opt.port, path);
+    websocket_await_upgrade(&to);
+    return to.fd;
 }
 
 static int connect_http(const struct client *c)

@@ -12,19 +12,17 @@
  * Knows nothing of servers or CPU of others; that is the harness's side (see load.h). */
 #define _GNU_SOURCE /* memmem */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
+#include "connection.h"
 #include "histogram.h"
 #include "load.h"
 #include "message.h"
-#include "websocket.h"
 
 #define SILENCE_MS 5000
 #define HEAD_ROOM 4096
@@ -39,7 +37,8 @@ struct options {
 };
 
 struct client {
-    int number, fd;
+    int number;
+    struct connection to;
     uint64_t made, replied; /* requests */
     uint64_t *sent_at;      /* depth times */
     char *out;              /* what is made and not written yet */
@@ -105,9 +104,9 @@ static size_t render_expected(const struct client *c, uint64_t count)
 static void flush(struct client *c)
 {
     while (c->out_length) {
-        ssize_t done = send(c->fd, c->out, c->out_length, MSG_NOSIGNAL);
+        ssize_t done = connection_send(&c->to, c->out, c->out_length);
         if (done < 0 && errno != EAGAIN)
-            fail("connection %d: cannot send: %s", c->number, strerror(errno));
+            fail("connection %d: cannot send: %s", c->number, connection_fault(&c->to, done));
         if (done < 0)
             return;
         c->out_length -= (size_t)done;
@@ -245,13 +244,12 @@ static size_t take_response(struct client *c, const char *in, size_t available, 
 static int receive(struct client *c)
 {
     size_t room = in_room - c->in_length, at = 0, taken;
-    ssize_t got = recv(c->fd, c->in + c->in_length, room, 0);
+    ssize_t got = connection_receive(&c->to, c->in + c->in_length, room);
     uint64_t now = now_ns();
     if (got < 0 && errno == EAGAIN)
         return 0;
     if (got <= 0)
-        fail("connection %d: the server hung up: %s", c->number,
-             got ? strerror(errno) : "end of file");
+        fail("connection %d: the server hung up: %s", c->number, connection_fault(&c->to, got));
     c->in_length += (size_t)got;
     c->in[c->in_length] = 0;
     while (at < c->in_length && (taken = take_response(c, c->in + at, c->in_length - at, now)))
@@ -305,9 +303,9 @@ static void open_client(struct client *c, int number)
     c->sent_at = allocate(sizeof(uint64_t) * (size_t)opt.depth);
     c->out = allocate(out_room);
     c->in = allocate(in_room + 1); /* and a 0, so that a head ends as a string does */
-    c->fd = tcp_connect(opt.host, opt.port, 0);
-    fcntl(c->fd, F_SETFL, O_NONBLOCK);
-    if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event) < 0)
+    connection_open(&c->to, opt.host, opt.port, 0);
+    connection_wait(&c->to, 0);
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, c->to.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
 }
 
@@ -353,7 +351,7 @@ static void read_options(int count, char **words)
     static const struct option names[] = {
         {"host", 1, 0, 'h'},  {"port", 1, 0, 'p'},   {"path", 1, 0, 'P'},    {"expect", 1, 0, 'e'},
         {"size", 1, 0, 'z'},  {"sockets", 1, 0, 's'}, {"depth", 1, 0, 'd'},
-        {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {0, 0, 0, 0}};
+        {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {"tls", 1, 0, 'T'},   {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -365,8 +363,10 @@ static void read_options(int count, char **words)
         case 'd': opt.depth = atoi(optarg); break;
         case 'w': opt.warmup = atof(optarg); break;
         case 't': opt.seconds = atof(optarg); break;
+        case 'T': connection_trust(optarg); break;
         default: fail("usage: http --port P [--host H] [--path PATH] [--expect BODY | --size BYTES] "
-                      "[--sockets N] [--depth N] [--warmup SECONDS] [--seconds SECONDS]");
+                      "[--sockets N] [--depth N] [--warmup SECONDS] [--seconds SECONDS] "
+                      "[--tls CERTIFICATE]");
         }
     if (opt.sockets < 1 || opt.depth < 1 || opt.port < 1)
         fail("needs a port, a connection and a depth of 1 at least");

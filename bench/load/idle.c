@@ -8,7 +8,6 @@
  *
  * Knows nothing of servers or memory of others; that is the harness's side (see load.h). */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
@@ -57,7 +56,7 @@ static void accept_frame(void *owner, const struct frame_head *head, const uint8
         fail("socket %d: the server closed with code %d", c->number,
              websocket_close_code(head, payload));
     else if (head->opcode == FRAME_PING)
-        websocket_pong(c->in.fd, payload, head->size);
+        websocket_pong(&c->in.to, payload, head->size);
     else if (c->received == c->sent)
         fail("socket %d: a message while it is idle", c->number);
     else {
@@ -84,15 +83,15 @@ static void ask(struct client *c)
     c->in.room = opt.size + 256;
     c->in.bytes = allocate(c->in.room);
     c->began = now_ns();
-    c->in.fd = tcp_begin(opt.host, opt.port, 1 + c->number / SOURCE_PORTS);
-    fcntl(c->in.fd, F_SETFL, 0);
-    websocket_ask(c->in.fd, opt.host, opt.port, "/");
+    connection_begin(&c->in.to, opt.host, opt.port, 1 + c->number / SOURCE_PORTS);
+    connection_wait(&c->in.to, 1);
+    websocket_ask(&c->in.to, opt.host, opt.port, "/");
 }
 
 static void await_upgrade(struct client *c)
 {
-    websocket_await_upgrade(c->in.fd);
-    fcntl(c->in.fd, F_SETFL, O_NONBLOCK);
+    websocket_await_upgrade(&c->in.to);
+    connection_wait(&c->in.to, 0);
     histogram_add(&latencies, now_ns() - c->began);
 }
 
@@ -100,13 +99,13 @@ static void say(struct client *c)
 {
     size_t size = message_frame_size(&text);
     message_stamp_frame(&text, frame, mask, c->number, c->sent++);
-    if (send(c->in.fd, frame, size, MSG_NOSIGNAL) != (ssize_t)size)
+    if (connection_send(&c->in.to, frame, size) != (ssize_t)size)
         fail("socket %d: cannot send: %s", c->number, strerror(errno));
 }
 
 static void await_echo(struct client *c)
 {
-    struct pollfd arrival = {.fd = c->in.fd, .events = POLLIN};
+    struct pollfd arrival = {.fd = c->in.to.fd, .events = POLLIN};
     while (c->received < c->sent) {
         if (poll(&arrival, 1, SILENCE_MS) == 0)
             fail("socket %d: no echo within %d ms", c->number, SILENCE_MS);
@@ -116,13 +115,13 @@ static void await_echo(struct client *c)
 
 static void take_leave(struct client *c)
 {
-    websocket_close(c->in.fd);
-    fcntl(c->in.fd, F_SETFL, 0);
+    websocket_close(&c->in.to);
+    connection_wait(&c->in.to, 1);
 }
 
 static void await_end(struct client *c)
 {
-    websocket_await_end(c->in.fd);
+    websocket_await_end(&c->in.to);
 }
 
 static int watch_all(void)
@@ -133,7 +132,7 @@ static int watch_all(void)
         fail("epoll_ctl: %s", strerror(errno));
     for (int i = 0; i < opt.sockets; i++) {
         event.data.ptr = &clients[i];
-        if (epoll_ctl(poller, EPOLL_CTL_ADD, clients[i].in.fd, &event) < 0)
+        if (epoll_ctl(poller, EPOLL_CTL_ADD, clients[i].in.to.fd, &event) < 0)
             fail("epoll_ctl: %s", strerror(errno));
     }
     return poller;

@@ -1,15 +1,11 @@
 #define _GNU_SOURCE /* memmem */
 #include "websocket.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include "load.h"
 
@@ -17,70 +13,19 @@
 #define KEY "dGhlIHNhbXBsZSBub25jZQ=="
 #define ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
-/* Connections from one address: the kernel has some 28 000 ports for each, and those of
- * connections that are closed stay taken for a while. */
-#define FROM_ONE_ADDRESS 8192
-
 static const uint8_t no_mask[4] = {0, 0, 0, 0};
 
-static struct sockaddr_in address_of(const char *host, int port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
-        fail("%s is not an IPv4 address", host);
-    return address;
-}
-
-/* The port is chosen when the other side is known, so that each source has all ports for it. */
-static void bind_source(int fd, int source)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    int on = 1;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + (in_addr_t)source);
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
-        fail("cannot bind to 127.0.0.%d: %s", source, strerror(errno));
-}
-
-int tcp_connect(const char *host, int port, int buffer)
-{
-    static int count;
-    struct sockaddr_in address = address_of(host, port);
-    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    if (fd >= 0 && ntohl(address.sin_addr.s_addr) == INADDR_LOOPBACK)
-        bind_source(fd, 1 + count++ / FROM_ONE_ADDRESS);
-    if (buffer) /* before the handshake, which tells the window */
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
-        fail("cannot connect to %s:%d: %s", host, port, strerror(errno));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return fd;
-}
-
-int tcp_begin(const char *host, int port, int source)
-{
-    struct sockaddr_in address = address_of(host, port);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
-    if (fd >= 0 && source)
-        bind_source(fd, source);
-    if (fd < 0 || (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 &&
-                   errno != EINPROGRESS))
-        fail("cannot connect to %s:%d: %s", host, port, strerror(errno));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return fd;
-}
-
-static void receive_within(int fd, int seconds)
+static void receive_within(const struct connection *c, int seconds)
 {
     struct timeval limit = {.tv_sec = seconds};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 }
 
 /* Byte by byte, so that nothing after the response's empty line is taken. */
-static void read_response(int fd, char *response, size_t room)
+static void read_response(struct connection *c, char *response, size_t room)
 {
     size_t length = 0;
-    while (length + 1 < room && recv(fd, response + length, 1, 0) == 1) {
+    while (length + 1 < room && connection_receive(c, response + length, 1) == 1) {
         response[++length] = 0;
         if (length >= 4 && memcmp(response + length - 4, "\r\n\r\n", 4) == 0)
             return;
@@ -109,29 +54,21 @@ size_t websocket_read_response(const char *in, size_t available)
     return length;
 }
 
-void websocket_ask(int fd, const char *host, int port, const char *path)
+void websocket_ask(struct connection *c, const char *host, int port, const char *path)
 {
     char request[512];
     size_t length = websocket_write_request(request, sizeof request, host, port, path);
-    if (send(fd, request, length, MSG_NOSIGNAL) != (ssize_t)length)
+    if (connection_send(c, request, length) != (ssize_t)length)
         fail("cannot send the handshake: %s", strerror(errno));
 }
 
-void websocket_await_upgrade(int fd)
+void websocket_await_upgrade(struct connection *c)
 {
     char response[4096] = "";
-    receive_within(fd, 10);
-    read_response(fd, response, sizeof response);
-    receive_within(fd, 0);
+    receive_within(c, 10);
+    read_response(c, response, sizeof response);
+    receive_within(c, 0);
     websocket_read_response(response, strlen(response));
-}
-
-int websocket_connect(const char *host, int port, const char *path, int buffer)
-{
-    int fd = tcp_connect(host, port, buffer);
-    websocket_ask(fd, host, port, path);
-    websocket_await_upgrade(fd);
-    return fd;
 }
 
 size_t websocket_write_head(uint8_t *out, int opcode, size_t size, const uint8_t mask[4])
@@ -174,12 +111,12 @@ int websocket_receive(struct inbox *in, frame_handler handle, void *owner)
     size_t room = in->room - in->length, at = 0;
     if (in->most && in->most < room)
         room = in->most;
-    ssize_t got = recv(in->fd, in->bytes + in->length, room, 0);
+    ssize_t got = connection_receive(&in->to, in->bytes + in->length, room);
     uint64_t now = now_ns();
     if (got < 0 && errno == EAGAIN)
         return 0;
     if (got <= 0)
-        fail("the server hung up: %s", got ? strerror(errno) : "end of file");
+        fail("the server hung up: %s", connection_fault(&in->to, got));
     size_t length = in->length + (size_t)got;
     struct frame_head frame;
     while (read_head(in->bytes + at, length - at, &frame)) {
@@ -196,12 +133,12 @@ int websocket_receive(struct inbox *in, frame_handler handle, void *owner)
     return (size_t)got == room;
 }
 
-void websocket_pong(int fd, const uint8_t *payload, size_t size)
+void websocket_pong(struct connection *c, const uint8_t *payload, size_t size)
 {
     uint8_t frame[CLIENT_HEAD_MAX + 125];
     size_t head = websocket_write_head(frame, FRAME_PONG, size, no_mask);
     memcpy(frame + head, payload, size);
-    if (send(fd, frame, head + size, MSG_NOSIGNAL) < 0)
+    if (connection_send(c, frame, head + size) < 0)
         fail("cannot send a pong: %s", strerror(errno));
 }
 
@@ -210,33 +147,20 @@ int websocket_close_code(const struct frame_head *frame, const uint8_t *payload)
     return frame->size < 2 ? 1005 : payload[0] << 8 | payload[1];
 }
 
-void websocket_close(int fd)
+void websocket_close(struct connection *c)
 {
     uint8_t frame[CLIENT_HEAD_MAX + 2];
     size_t head = websocket_write_head(frame, FRAME_CLOSE, 2, no_mask);
     frame[head] = 1000 >> 8;
     frame[head + 1] = 1000 & 0xff;
-    send(fd, frame, head + 2, MSG_NOSIGNAL);
+    connection_send(c, frame, head + 2);
 }
 
-void websocket_disconnect(int fd)
-{
-    websocket_close(fd);
-    websocket_await_end(fd);
-}
-
-void websocket_await_end(int fd)
+void websocket_await_end(struct connection *c)
 {
     uint8_t rest[4096];
-    receive_within(fd, 1);
-    while (recv(fd, rest, sizeof rest, 0) > 0)
+    receive_within(c, 1);
+    while (connection_receive(c, rest, sizeof rest) > 0)
         ;
-    close(fd);
-}
-
-void websocket_reset(int fd)
-{
-    struct linger now = {.l_onoff = 1};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-    close(fd);
+    connection_close(c);
 }

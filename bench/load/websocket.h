@@ -1,4 +1,4 @@
-/* A WebSocket client's bytes (RFC 6455): connect and upgrade, write a masked frame, read
+/* A WebSocket client's bytes (RFC 6455): upgrade a connection, write a masked frame, read
  * a server's frames. Offers no extension, so nothing is ever compressed.
  * Knows nothing of what the messages mean or of how they are timed. */
 #ifndef WEBSOCKET_H
@@ -6,6 +6,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "connection.h"
 
 enum { FRAME_TEXT = 0x1, FRAME_BINARY = 0x2, FRAME_CLOSE = 0x8, FRAME_PING = 0x9, FRAME_PONG = 0xA };
 
@@ -20,7 +22,7 @@ struct frame_head {
 
 /* What a socket has received and nobody has read yet, from the start of `bytes`. */
 struct inbox {
-    int fd;
+    struct connection to;
     uint8_t *bytes;
     size_t length, room;
     size_t most; /* bytes to take at a time, 0: all that there is room for */
@@ -30,20 +32,10 @@ struct inbox {
 typedef void (*frame_handler)(void *owner, const struct frame_head *, const uint8_t *payload,
                               uint64_t now);
 
-/* A blocking TCP connection to host:port with TCP_NODELAY, from an address of the loopback that
- * has ports left; `buffer` bytes to receive into, 0: as the kernel likes. */
-int tcp_connect(const char *host, int port, int buffer);
-
-/* Begin such a connection without waiting for it, from 127.0.0.SOURCE; 0: as the kernel likes. */
-int tcp_begin(const char *host, int port, int source);
-
-/* The same as tcp_connect, upgraded at this path. */
-int websocket_connect(const char *host, int port, const char *path, int buffer);
-
-/* Both halves of an upgrade on a blocking connection, apart so that many can ask before the first
+/* Both halves of an upgrade on a connection that waits, apart so that many can ask before the first
  * of them waits. */
-void websocket_ask(int fd, const char *host, int port, const char *path);
-void websocket_await_upgrade(int fd);
+void websocket_ask(struct connection *c, const char *host, int port, const char *path);
+void websocket_await_upgrade(struct connection *c);
 
 /* Write the request of an upgrade; returns its length. */
 size_t websocket_write_request(char *out, size_t room, const char *host, int port,
@@ -63,19 +55,15 @@ size_t websocket_write_head(uint8_t *out, int opcode, size_t size, const uint8_t
 void websocket_mask(uint8_t *out, const void *in, size_t size, size_t at, const uint8_t mask[4]);
 
 /* Answer a ping. */
-void websocket_pong(int fd, const uint8_t *payload, size_t size);
+void websocket_pong(struct connection *c, const uint8_t *payload, size_t size);
 
 /* The code of a Close frame, 1005 where it has none. */
 int websocket_close_code(const struct frame_head *frame, const uint8_t *payload);
 
 /* Send Close 1000. */
-void websocket_close(int fd);
+void websocket_close(struct connection *c);
 
-/* End a connection without a word. */
-void websocket_reset(int fd);
-
-/* Send Close 1000 and wait, for a second at most, until the server hangs up; or the wait alone. */
-void websocket_disconnect(int fd);
-void websocket_await_end(int fd);
+/* Wait, for a second at most, until the server hangs up. */
+void websocket_await_end(struct connection *c);
 
 #endif

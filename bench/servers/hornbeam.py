@@ -32,7 +32,13 @@ class Hornbeam(Server):
     LISTENING: ClassVar[str] = r"listening on 127\.0\.0\.1:(\d+)"
 
     def command(self) -> list[str]:
-        return erlang.erl(start(self.APP, self.workers, self.OPTIONS) + _SAY_PORT, self.perf)
+        options = self.OPTIONS + self._tls()
+        return erlang.erl(start(self.APP, self.workers, options) + _SAY_PORT, self.perf)
+
+    def _tls(self) -> str:
+        if not (tls := self.certificate):
+            return ""
+        return f', certfile => "{tls.chain}", keyfile => "{tls.key}"'
 
     def environment(self) -> dict[str, str]:
         return erlang.environment()

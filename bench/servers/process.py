@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from harness.cpu import Process, processes, tree
+from servers.certificate import Certificate
 
 BENCH = Path(__file__).resolve().parent.parent
 PROJECT = BENCH.parent
@@ -39,9 +40,12 @@ class Server(ABC):
     host = "127.0.0.1"
     port = 0
 
-    def __init__(self, workers: int = 1, perf: bool = False) -> None:
+    def __init__(
+        self, workers: int = 1, perf: bool = False, certificate: Certificate | None = None
+    ) -> None:
         self.workers = workers
         self.perf = perf  # make the generated code's names known to perf
+        self.certificate = certificate  # for who speaks TLS: what to show
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -54,6 +58,12 @@ class Server(ABC):
     def environment(self) -> dict[str, str]:
         """What the command finds in its environment beside our own."""
         return {}
+
+    def tls_options(self, chain: str, key: str) -> list[str]:
+        """These two options of the command line with their files, where TLS is to be spoken."""
+        if not (tls := self.certificate):
+            return []
+        return [chain, str(tls.chain), key, str(tls.key)]
 
     @property
     def ready_count(self) -> int:

@@ -15,6 +15,7 @@ class Granian(Server):
             *(str(python.VENV / "bin/granian"), "--interface", "asgi", self.APP),
             *("--host", self.host, "--port", str(free_port())),
             *("--workers", str(self.workers), "--loop", "uvloop"),
+            *self.tls_options("--ssl-certificate", "--ssl-keyfile"),
         ]
 
     @property
@@ -33,6 +34,7 @@ class Hypercorn(Server):
         return [
             *(str(python.VENV / "bin/hypercorn"), self.APP, "--bind", f"{self.host}:{free_port()}"),
             *("--workers", str(self.workers), "--worker-class", "uvloop"),
+            *self.tls_options("--certfile", "--keyfile"),
         ]
 
     def versions(self) -> dict[str, str]:
@@ -50,6 +52,7 @@ class Gunicorn(Server):
             *(str(python.VENV / "bin/gunicorn"), self.APP, "--worker-class", "asgi"),
             "--no-control-socket",  # it would lie in the home folder
             *("--bind", f"{self.host}:{free_port()}", "--workers", str(self.workers)),
+            *self.tls_options("--certfile", "--keyfile"),
         ]
 
     @property

@@ -15,13 +15,14 @@ print("engine", engine.__name__)
 class Uvicorn(Server):
     APP: ClassVar[str] = "echo:application"
     READY: ClassVar[str] = "Application startup complete"
-    LISTENING: ClassVar[str] = r"running on http://127\.0\.0\.1:(\d+)"
+    LISTENING: ClassVar[str] = r"running on https?://127\.0\.0\.1:(\d+)"
 
     def command(self) -> list[str]:
         return [
             *(str(python.PYTHON), "-m", "uvicorn", self.APP),
             *("--host", self.host, "--port", "0", "--workers", str(self.workers)),
             *("--ws-per-message-deflate", "false"),
+            *self.tls_options("--ssl-certfile", "--ssl-keyfile"),
         ]
 
     @property

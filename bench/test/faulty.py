@@ -2,14 +2,17 @@
 
 from conftest import BENCH
 
+from servers.certificate import Certificate
 from servers.uvicorn import Uvicorn
 
 
 class Faulty(Uvicorn):
     """An app of this folder, such as "wrong_echo", that finds its fault in its environment."""
 
-    def __init__(self, app: str, fault: str, **more: str) -> None:
-        super().__init__()
+    def __init__(
+        self, app: str, fault: str, certificate: Certificate | None = None, **more: str
+    ) -> None:
+        super().__init__(certificate=certificate)
         self.APP = f"{app}:application"  # type: ignore[misc]
         self.variables = {"FAULT": fault, "PYTHONPATH": str(BENCH / "apps")} | more
 

@@ -1,13 +1,20 @@
-"""A server that is nothing but bytes: what no ASGI app can get wrong is said here by hand."""
+"""A server that is nothing but bytes: what no ASGI app can get wrong is said here by hand.
+
+With a certificate it says the same over TLS, which it ends with a close_notify unless it hangs up
+before or is told to leave it out.
+"""
 
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
 from types import TracebackType
 from typing import Self
+
+from servers.certificate import Certificate
 
 Talk = Callable[[socket.socket], None]
 
@@ -21,8 +28,12 @@ TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 class Raw:
     """Lets a function talk on each connection, in a thread of its own; then hangs up."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(
+        self, talk: Talk, certificate: Certificate | None = None, notifies: bool = True
+    ) -> None:
         self._talk = talk
+        self._notifies = notifies
+        self.certificate = certificate
         self.pids = [os.getpid()]
 
     def __enter__(self) -> Self:
@@ -48,7 +59,19 @@ class Raw:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError, EOFError):  # the load may hang up
-            self._talk(connection)
+            if self.certificate:
+                self._serve_tls(connection, self.certificate)
+            else:
+                self._talk(connection)
+
+    def _serve_tls(self, connection: socket.socket, shown: Certificate) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(shown.chain, shown.key)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with context.wrap_socket(connection, server_side=True) as secured:
+            self._talk(secured)
+            if self._notifies and secured.fileno() >= 0:
+                secured.unwrap()
 
 
 def read_request(connection: socket.socket) -> bytes:
@@ -61,9 +84,12 @@ def read_request(connection: socket.socket) -> bytes:
 
 def read(connection: socket.socket, count: int) -> bytes:
     """So many bytes, or EOFError."""
-    data = connection.recv(count, socket.MSG_WAITALL)
-    if len(data) < count:
-        raise EOFError
+    data = b""
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise EOFError
+        data += more
     return data
 
 

@@ -7,6 +7,7 @@ import raw
 from faulty import Faulty
 
 from harness.load import LoadError, window
+from servers.certificate import Certificate
 
 FAULTS = {
     "refused": "the handshake was refused: HTTP/1.1 403",
@@ -92,18 +93,27 @@ def for_ever(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_wrong_life_is_an_error(fault: str) -> None:
-    with raw.Raw(wrong(fault)) as server, pytest.raises(LoadError, match=FAULTS[fault]):
+def test_a_wrong_life_is_an_error(fault: str, shown: Certificate | None) -> None:
+    with raw.Raw(wrong(fault), shown) as server, pytest.raises(LoadError, match=FAULTS[fault]):
         window(server, "connect", **LOAD)
 
 
 @pytest.mark.parametrize("sources", [1, 3])
-def test_right_lives_are_counted_and_paid_for(sources: int) -> None:
-    with Faulty("wrong_echo", "none") as server:
+def test_right_lives_are_counted_and_paid_for(sources: int, shown: Certificate | None) -> None:
+    with Faulty("wrong_echo", "none", shown) as server:
         figures = window(server, "connect", sources=sources, **LOAD)
     assert figures["messages"] > 20
     assert figures["cpu_us"] > 0
     assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["max_us"] * 1.02
+
+
+@pytest.mark.parametrize("notifies", [True, False])
+def test_ends_that_tls_does_not_know_of_are_counted(
+    notifies: bool, certificate: Certificate
+) -> None:
+    with raw.Raw(wrong("none"), certificate, notifies) as server:
+        figures = window(server, "connect", **LOAD)
+    assert figures["without_close_notify"] == (0 if notifies else figures["messages"])
 
 
 def test_lives_come_from_as_many_addresses_as_are_asked_for() -> None:

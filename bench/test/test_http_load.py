@@ -8,6 +8,7 @@ import raw
 from faulty import Faulty
 
 from harness.load import LoadError, window
+from servers.certificate import Certificate
 
 LOAD: dict[str, str | float] = {
     "path": "/items/#",
@@ -106,30 +107,46 @@ def byte_by_byte(framing: str) -> raw.Talk:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_wrong_response_is_an_error(fault: str) -> None:
-    with raw.Raw(wrong_once(fault)) as server, pytest.raises(LoadError, match=FAULTS[fault]):
+def test_a_wrong_response_is_an_error(fault: str, shown: Certificate | None) -> None:
+    with raw.Raw(wrong_once(fault), shown) as server, pytest.raises(LoadError, match=FAULTS[fault]):
         window(server, "http", **LOAD)
 
 
 @pytest.mark.parametrize("framing", ["whole", "chunked"])
-def test_a_right_response_may_come_byte_by_byte(framing: str) -> None:
-    with raw.Raw(byte_by_byte(framing)) as server:
+def test_a_right_response_may_come_byte_by_byte(framing: str, shown: Certificate | None) -> None:
+    with raw.Raw(byte_by_byte(framing), shown) as server:
         figures = window(server, "http", **LOAD)
     assert figures["messages"] > 10
 
 
-def test_right_responses_are_counted_and_paid_for() -> None:
-    with Faulty("wrong_http", "none") as server:
+def test_right_responses_are_counted_and_paid_for(shown: Certificate | None) -> None:
+    with Faulty("wrong_http", "none", shown) as server:
         figures = window(server, "http", **LOAD)
     assert figures["messages"] > 100
     assert figures["cpu_us"] > 0
     assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["max_us"] * 1.02
 
 
-def test_requests_in_a_row_are_answered_in_their_order() -> None:
-    with Faulty("wrong_http", "none") as server:
+def test_requests_in_a_row_are_answered_in_their_order(shown: Certificate | None) -> None:
+    with Faulty("wrong_http", "none", shown) as server:
         figures = window(server, "http", **LOAD | {"depth": 4})
     assert figures["messages"] > 100
+
+
+@pytest.mark.parametrize("order", ["right", "wrong"])
+def test_so_many_requests_are_on_their_way_and_their_order_counts(order: str) -> None:
+    def talk(connection: socket.socket) -> None:
+        due = bodies(connection)
+        while True:
+            four = [whole(next(due)) for _ in range(4)]
+            connection.sendall(b"".join(four if order == "right" else reversed(four)))
+
+    with raw.Raw(talk) as server:
+        if order == "right":
+            assert window(server, "http", **LOAD | {"depth": 4})["messages"] > 100
+            return
+        with pytest.raises(LoadError, match=r"expected [0-9]+ bytes: .*, got"):
+            window(server, "http", **LOAD | {"depth": 4})
 
 
 @pytest.mark.parametrize("fault", ["none", "changed"])
