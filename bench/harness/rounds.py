@@ -61,6 +61,28 @@ def run(
     return about, windows
 
 
+def run_by_app(
+    chosen: Namespace,
+    workers: int,
+    serving: Callable[[str], Mapping[str, Server]],
+    loads: Mapping[Load, str],
+    measure: Callable[[Server, Load], Figures],
+) -> tuple[Figures, list[Figures]]:
+    """The same for loads that want different apps, each on servers of its own."""
+    about: Figures = {}
+    windows = []
+    for app in dict.fromkeys(loads.values()):
+        servers = serving(app)
+        mine = [load for load in loads if loads[load] == app]
+        about, measured = run(
+            *(chosen, workers, servers, mine),
+            lambda name, load, servers=servers: measure(servers[name], load),
+        )
+        places = [list(loads).index(load) for load in mine]
+        windows += [w | {"order": [places[w["order"][0]], w["order"][1]]} for w in measured]
+    return about, windows
+
+
 def _round(
     number: int,
     servers: Mapping[str, Server],

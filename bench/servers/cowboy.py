@@ -1,4 +1,4 @@
-"""Floors: the front end, Cowboy's alone or ours, with no app behind it: the least one can pay."""
+"""Floors: a front end, Cowboy's, ours or next to none, with no app behind it: the least to pay."""
 
 from typing import ClassVar
 
@@ -50,3 +50,12 @@ class CowboyHello(Cowboy):
     """Cowboy that answers what the apps of the HTTP requests answer."""
 
     START: ClassVar[str] = "cowboy_hello:start()."
+
+
+class BareHello(Cowboy):
+    """The same from a process that has no more than `erlang:decode_packet/3`."""
+
+    START: ClassVar[str] = "bare_hello:start()."
+
+    def versions(self) -> dict[str, str]:
+        return erlang.versions()
