@@ -18,6 +18,7 @@ from parts import (
     ops,
     outlive,
     slow,
+    tls,
 )
 
 PARTS = {
@@ -25,6 +26,7 @@ PARTS = {
     "echo2": echo2,
     "http": http,
     "connect": connect,
+    "tls": tls,
     "ops": ops,
     "fanout": fanout,
     "calls": calls,
