@@ -1,5 +1,5 @@
-%% A floor of HTTP: Cowboy alone, with no app behind it. Started by servers/cowboy.py, which reads the
-%% port from its output.
+%% A floor of HTTP: Cowboy alone, with no app behind it. Started by servers/cowboy.py, which reads
+%% the port from its output.
 -module(cowboy_hello).
 -behaviour(cowboy_handler).
 

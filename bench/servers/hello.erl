@@ -1,4 +1,4 @@
-%% What the apps hello.py and items.py answer, for the floors of the HTTP requests, which have no app.
+%% What the apps hello.py and items.py answer, for the floors of the HTTP requests.
 -module(hello).
 
 -export([answer/3]).
