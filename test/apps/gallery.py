@@ -23,7 +23,7 @@ def gallery(handlers: dict[str, Any]):
     async def application(scope, receive, send):
         if scope["type"] == "lifespan":
             raise NotImplementedError("no lifespan here")
-        name = scope["path"].split("/")[1]
+        name = scope["path"].removeprefix("/").split("/")[0]
         handler = {"journal": journal, "release": release}.get(name) or handlers[name]
         await handler(scope, receive, send)
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from consoles import Console
 from harness import DEADLINE, Node, Server, StartError
+from http1 import Wire
 from http2 import Bridge
 from identities import Authority, Identity
 
@@ -172,6 +173,34 @@ class Bridged(Server):
         if alpn != "http/1.1":
             return super().connect(timeout, alpn)
         return socket.create_connection(("127.0.0.1", self.bridge), timeout)
+
+
+@pytest.fixture(params=["first", "later"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Say which request of its connection is tried."""
+    return request.param
+
+
+@pytest.fixture(params=["whole", "bytewise"])
+def pace(request: pytest.FixtureRequest) -> str:
+    """Say whether a request is sent at once or byte by byte."""
+    return request.param
+
+
+@pytest.fixture
+def wire(server: Server, place: str) -> Iterator[Wire]:
+    """Open a connection to the module's server, on which the next request has its place."""
+    with Wire(server) as opened:
+        if place == "later":
+            assert opened.in_step()
+        yield opened
+
+
+@pytest.fixture
+def paced(wire: Wire, pace: str) -> Wire:
+    """Give a wire that sends at either pace."""
+    wire.bytewise = pace == "bytewise"
+    return wire
 
 
 @pytest.fixture
