@@ -23,7 +23,7 @@ run_e2e() {
 }
 run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE; }
 run_fuzz_worker() { run_python test/python/test_fuzz.py; }
-run_fuzz_node() { rebar3 compile && run_python test/e2e/test_fuzz.py; }
+run_fuzz_node() { rebar3 compile && run_python test/e2e/test_fuzz.py test/e2e/test_differential.py; }
 run_python() { .venv/bin/python -m pytest -c python/pyproject.toml --rootdir . --tb=short "$@"; }
 
 # The number before (or, in Common Test's words, after) a word in a suite's closing line.

@@ -11,10 +11,10 @@ import json
 from gallery import gallery, note, read_body, released, respond
 
 
-async def seen(scope, receive, send):
-    """Tell the whole request, bytes as Latin-1."""
+async def told(scope, receive) -> bytes:
+    """Say all that a request was, as JSON; bytes are Latin-1."""
     body = await read_body(receive)
-    told = {
+    all_of_it = {
         "method": scope["method"],
         "path": scope["path"],
         "raw_path": scope["raw_path"].decode("latin-1"),
@@ -24,8 +24,19 @@ async def seen(scope, receive, send):
         "headers": [[part.decode("latin-1") for part in header] for header in scope["headers"]],
         "body": body.decode("latin-1"),
     }
-    answer = json.dumps(told).encode()
+    return json.dumps(all_of_it).encode()
+
+
+async def seen(scope, receive, send):
+    """Answer with the request."""
+    answer = await told(scope, receive)
     await respond(send, answer, headers=[(b"content-length", b"%d" % len(answer))])
+
+
+async def seen_in_a_field(scope, receive, send):
+    """Answer with the request in a header, so that HEAD is answered like the others."""
+    headers = [(b"x-seen", await told(scope, receive)), (b"content-length", b"0")]
+    await respond(send, b"", headers=headers)
 
 
 async def says(scope, receive, send):
@@ -104,8 +115,16 @@ async def breaks(scope, receive, send):
 
 
 class Handlers(dict):
+    """Handlers by name, and one for all other names."""
+
+    def __init__(self, handlers, other):
+        super().__init__(handlers)
+        self.other = other
+
     def __missing__(self, name):
-        return seen
+        return self.other
 
 
-application = gallery(Handlers(globals()))
+application = gallery(Handlers(globals(), seen))
+
+telling = gallery(Handlers({}, seen_in_a_field))
