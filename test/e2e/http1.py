@@ -32,6 +32,10 @@ ONE_BY_ONE = 600
 """So many bytes are sent each for itself where a test asks for that; then the rest."""
 
 
+GONE = (ConnectionError, ssl.SSLError)
+"""What is raised where the other side takes no more."""
+
+
 class Incomplete(EOFError):
     """The connection ended before the response did."""
 
@@ -158,9 +162,8 @@ class Wire:
 
     def refused(self, data: bytes, *statuses: int) -> Response:
         """Send what must be refused, with more behind it: one response, `close`, and the end."""
-        # What follows may meet a connection that the server no longer lingers on.
         self.send(data)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(*GONE):  # refused by its first bytes, and the lingering is over
             self.send(SMUGGLED)
         response = self.read()
         assert response.status in statuses, response
@@ -284,7 +287,7 @@ def is_date(value: bytes) -> bool:
 
 
 def still_sending(wire: Wire, size: int) -> None:
-    """Send so much more, in parts; raise ConnectionError if the server does not take it."""
+    """Send so much more, in parts; raise one of `GONE` if the server does not take it."""
     wire.socket.settimeout(DEADLINE)
     part = bytes(16384)
     for _ in range(size // len(part)):
