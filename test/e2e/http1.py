@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import pytest
 from harness import DEADLINE, Server
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -87,6 +88,16 @@ def says(
         "ends": ends,
     }
     return "/says?" + json.dumps(wanted).encode().hex()
+
+
+def fields_of(seen: dict[str, Any], name: str) -> list[str]:
+    """Return the values of a field that mirrors:seen has seen."""
+    return [value for key, value in seen["headers"] if key == name]
+
+
+def table(name: str, cases: dict[str, Any]) -> pytest.MarkDecorator:
+    """Make a test of each case, by its name."""
+    return pytest.mark.parametrize(name, cases.values(), ids=cases.keys())
 
 
 @dataclass

@@ -13,7 +13,18 @@ import time
 
 import pytest
 from clients import handshake_headers, journal, quiet, release
-from http1 import GONE, SMUGGLED, Wire, chunked, post, request, says, still_sending
+from http1 import (
+    GONE,
+    SMUGGLED,
+    Wire,
+    chunked,
+    fields_of,
+    post,
+    request,
+    says,
+    still_sending,
+    table,
+)
 
 WAYS = ["plain", "tls"]
 
@@ -46,10 +57,6 @@ def digest_of(data: bytes) -> str:
 def in_chunks(data: bytes, size: int) -> bytes:
     parts = [data[at : at + size] for at in range(0, len(data), size)]
     return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-
-
-def fields_of(seen: dict, *names: str) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in seen["headers"] if name in names]
 
 
 # Uploads
@@ -399,9 +406,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("bad", "status"), BAD.values(), ids=BAD.keys())
-def test_good_requests_are_answered_before_a_bad_one_behind_them(wire, bad, status):
+@table("case", BAD)
+def test_good_requests_are_answered_before_a_bad_one_behind_them(wire, case):
     """Then the refusal, whole, and the end; what stands behind it is not read."""
+    bad, status = case
     kinds = [numbered(number) for number in range(10)]
     wire.send(b"".join(data for data, _ in kinds) + bad + SMUGGLED)
     assert [number_of(wire.read(method)) for _, method in kinds] == list(range(10))

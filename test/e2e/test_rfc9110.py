@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from clients import handshake_headers, journal, quiet, release
-from http1 import SMUGGLED, Wire, is_date, post, request, says
+from http1 import SMUGGLED, Wire, fields_of, is_date, post, request, says, table
 
 WAYS = ["plain", "tls"]
 
@@ -41,15 +41,6 @@ def serve(reached):
 @pytest.fixture
 def server(serve):
     return serve(APP)
-
-
-def table(name: str, cases: dict):
-    """Make a test of each case, by its name."""
-    return pytest.mark.parametrize(name, cases.values(), ids=cases.keys())
-
-
-def fields_of(seen: dict, name: str) -> list[str]:
-    return [value for key, value in seen["headers"] if key == name]
 
 
 # 2.5 Protocol version

@@ -30,10 +30,12 @@ from http1 import (
     Incomplete,
     Wire,
     chunked,
+    fields_of,
     post,
     request,
     says,
     still_sending,
+    table,
 )
 
 WAYS = ["plain", "tls"]
@@ -51,15 +53,6 @@ def serve(reached):
 @pytest.fixture
 def server(serve):
     return serve(APP)
-
-
-def table(name: str, cases: dict):
-    """Make a test of each case, by its name."""
-    return pytest.mark.parametrize(name, cases.values(), ids=cases.keys())
-
-
-def fields_of(seen: dict, name: str) -> list[str]:
-    return [value for key, value in seen["headers"] if key == name]
 
 
 # 2.2 Message parsing
