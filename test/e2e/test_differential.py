@@ -297,6 +297,11 @@ EXTENSION = re.compile(
 )
 
 
+def odd_extension(it: Difference) -> bool:
+    """Say whether what is behind some chunk's size does not follow the grammar."""
+    return not all(map(EXTENSION.fullmatch, AFTER_SIZE.findall(it.data)))
+
+
 def in_a_form(request: Request) -> object:
     """Say whether the target has one of the forms that it may have (RFC 9112, 3.2)."""
     if absolute := re.fullmatch(rb"(?i:https?)://([^/?#:][^/?#]*)([/?].*)?", request.target):
@@ -341,8 +346,7 @@ RULES = [
     Rule("llhttp h11", "stricter",
          lambda it: not all(map(only_tokens, all_of(it, b"connection"))),
          "options of a connection are tokens (RFC 9110, 7.6.1)"),
-    Rule("llhttp h11", "stricter",
-         lambda it: not all(map(EXTENSION.fullmatch, re.findall(AFTER_SIZE, it.data))),
+    Rule("llhttp h11", "stricter", odd_extension,
          "what is behind a chunk's size must at least look like an extension (RFC 9112, 7.1.1)"),
     Rule("h11", "stricter", raw(rb"(?i)\n[0-9a-f]+[ \t]+\r\n"),
          "no white space ends a chunk's size"),
@@ -355,9 +359,10 @@ RULES = [
          "white space behind a value is no part of it (RFC 9112, 5.1)"),
     Rule("llhttp h11", "laxer", raw(rb"(?i)\n[0-9a-f]+[ \t]+;"),
          "white space before an extension is allowed, if bad (RFC 9112, 7.1.1)"),
-    Rule("llhttp", "laxer", raw(rb"(?i)\n[0-9a-f]+[ \t]*;"),
-         "extensions are not looked into but for controls"),
-    Rule("llhttp h11", "laxer", raw(rb"(?i)\n(content-length|transfer-encoding):"),
+    Rule("llhttp", "laxer", raw(rb"(?i)\n[0-9a-f]+;([^\r\n]*[ \t])"), "and in it"),
+    Rule("llhttp", "laxer", odd_extension, "extensions are not looked into but for controls"),
+    Rule("llhttp h11", "laxer",
+         raw(rb"(?i)\n0+([ \t;][^\r]*)?\r\n([^\r]+\r\n)*(content-length|transfer-encoding):"),
          "trailers are dropped, whatever they are (RFC 9112, 7.1.2)"),
     Rule("h11", "laxer", raw(rb"\A\r\n|\r\n\r\n\r\n"), "empty lines before a request are skipped"),
     Rule("h11", "laxer", lambda it: behind(it).startswith(b"\r\n"), "and behind a body"),
@@ -467,21 +472,27 @@ ODD_TRAILERS = [
     b"x\r\n", b"x : 1\r\n", b"x: 1\n", b" x: 1\r\n", b"x: \x00\r\n", b": 1\r\n", b"x: 1\r\n 2\r\n",
     b"x(: 1\r\n", b"\xff: 1\r\n", b"x: a\rb\r\n", b"transfer-encoding: x\r\n",
 ]  # fmt: skip
+FRAMINGS = ["none", "length", "coding"]
 BYTES = [bytes([byte]) for byte in b'\r\n \t\x00:;,="/?#@[]()09afxX\x0b\x0c\x7f\x80\xff']
 
 
+AREAS = ["line", "end", "host", "field", "connection", "length", "coding", "chunk", "extension",
+         "trailer", "everything", "nothing", "nothing"]  # fmt: skip
+
+
 class Grammar:
-    """Writes requests; `oddity` says how often it breaks a rule."""
+    """Writes requests that break the rules of one area, or a few of all, or none."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        self.oddity = chance.choice([0.0, 0.02, 0.02, 0.1])
+        self.area = chance.choice(AREAS)
 
-    def pick(self, usual: list[bytes], odd: list[bytes]) -> bytes:
-        return self.chance.choice(odd if self.odd() else usual)
+    def odd(self, area: str) -> bool:
+        likelihood = {area: 0.5, "everything": 0.1}.get(self.area, 0)
+        return self.chance.random() < likelihood
 
-    def odd(self) -> bool:
-        return self.chance.random() < self.oddity
+    def pick(self, area: str, usual: list[bytes], odd: list[bytes]) -> bytes:
+        return self.chance.choice(odd if self.odd(area) else usual)
 
     def maybe(self, likelihood: float) -> bool:
         return self.chance.random() < likelihood
@@ -491,89 +502,112 @@ class Grammar:
         body = self.chance.choice([b"", b"hello", b"0\r\n\r\n", MARKER, self.binary()])
         fields = [self.field() for _ in range(self.chance.choice([0, 0, 1, 2, 5]))]
         fields.append(self.host())
-        match self.chance.randrange(3):
-            case 0:
+        match self.framing():
+            case "none":
                 body = b""
-            case 1:
+            case "length":
                 fields += self.lengths(body)
-            case 2:
+            case "coding":
                 fields += self.codings()
                 body = self.chunks(body)
         self.chance.shuffle(fields)
         return self.start() + b"".join(fields) + self.end() + body
+
+    def framing(self) -> str:
+        """Choose what the area can be seen in."""
+        if self.area in ("chunk", "extension", "trailer", "coding"):
+            return "coding"
+        return "length" if self.area == "length" else self.chance.choice(FRAMINGS)
 
     def binary(self) -> bytes:
         """Make a body of bytes that no rule looks for."""
         return bytes(self.chance.choices([*range(0x21, 0x7F), *range(0x80, 0x100)], k=300))
 
     def start(self) -> bytes:
-        empty = self.chance.choice([b"\r\n", b"\r\n\r\n", b"\n", b" \r\n"]) if self.odd() else b""
-        space = [b" "]
+        odd_empty = self.odd("line") and self.maybe(0.3)
+        empty = self.chance.choice([b"\r\n", b"\r\n\r\n", b"\n", b" \r\n"]) if odd_empty else b""
         version = b"HTTP/1.0" if self.maybe(0.1) else b"HTTP/1.1"
-        return b"".join([
-            empty, self.pick(METHODS, ODD_METHODS), self.pick(space, SPACES),
-            self.pick(TARGETS, ODD_TARGETS), self.pick(space, SPACES),
-            self.pick([version], ODD_VERSIONS), self.end(),
-        ])  # fmt: skip
+        parts = [
+            self.chance.choice(METHODS), b" ", self.chance.choice(TARGETS), b" ", version
+        ]  # fmt: skip
+        if self.odd("line"):
+            at = self.chance.randrange(5)
+            odd = [ODD_METHODS, SPACES, ODD_TARGETS, SPACES, ODD_VERSIONS]
+            parts[at] = self.chance.choice(odd[at])
+        return empty + b"".join(parts) + self.end()
 
     def end(self) -> bytes:
-        return self.pick([b"\r\n"], ENDS)
+        if self.area == "end" and self.maybe(0.15):
+            return self.chance.choice(ENDS)
+        return b"\r\n"
 
     def host(self) -> bytes:
-        line = self.line(b"Host", self.pick(HOSTS, ODD_HOSTS))
-        if not self.odd():
+        line = self.line("host", b"Host", self.pick("host", HOSTS, ODD_HOSTS))
+        if not (self.odd("host") and self.maybe(0.3)):
             return line
-        return self.chance.choice([b"", line + line, line + self.line(b"host", b"other")])
+        return self.chance.choice([b"", line + line, line + b"host: other\r\n"])
 
-    def line(self, name: bytes, value: bytes) -> bytes:
+    def line(self, area: str, name: bytes, value: bytes) -> bytes:
         if self.maybe(0.2):
             name = self.chance.choice([name.upper(), name.lower(), name.title()])
         before = self.chance.choice([b" ", b" ", b"", b"\t", b"  "])
         after = self.chance.choice([b"", b"", b"", b" ", b"\t"])
-        colon = self.pick([b":"], [b" :", b"\t:", b"", b"=", b"::", b":\r\n "])
+        odd = self.odd(area) and self.maybe(0.2)
+        colon = self.chance.choice([b" :", b"\t:", b"", b"=", b"::", b":\r\n "]) if odd else b":"
         return name + colon + before + value + after + self.end()
 
     def field(self) -> bytes:
-        if self.maybe(0.3):
-            return self.line(b"Connection", self.pick(CONNECTIONS, ODD_CONNECTIONS))
-        return self.line(self.pick(NAMES, ODD_NAMES), self.pick(VALUES, ODD_VALUES))
+        if self.area == "connection" or self.maybe(0.2):
+            value = self.pick("connection", CONNECTIONS, ODD_CONNECTIONS)
+            return self.line("connection", b"Connection", value)
+        name = self.pick("field", NAMES, ODD_NAMES)
+        return self.line("field", name, self.pick("field", VALUES, ODD_VALUES))
 
     def lengths(self, body: bytes) -> list[bytes]:
-        lines = [self.line(b"Content-Length", self.pick([b"%d" % len(body)], ODD_LENGTHS))]
-        if self.odd():
-            lines.append(
-                self.line(b"Content-Length", self.chance.choice([b"%d" % len(body), b"0"]))
-            )
-        if self.odd():
+        right = b"%d" % len(body)
+        odd = ODD_LENGTHS + [
+            it % len(body) for it in (b"+%d", b"0x%x", b"-%d", b"0%d", b"%d,", b"%d;")
+        ]
+        lines = [self.line("length", b"Content-Length", self.pick("length", [right], odd))]
+        if self.odd("length") and self.maybe(0.4):
+            more = [right, b"0", b"5"]
+            lines.append(self.line("length", b"Content-Length", self.chance.choice(more)))
+        if self.odd("length") and self.maybe(0.2):
             lines += self.codings()
         return lines
 
     def codings(self) -> list[bytes]:
-        lines = [self.line(b"Transfer-Encoding", self.pick([b"chunked"], ODD_CODINGS))]
-        if self.odd():
-            lines.append(
-                self.line(b"Transfer-Encoding", self.chance.choice([b"chunked", *ODD_CODINGS]))
-            )
-        if self.odd():
-            lines.append(self.line(b"Content-Length", b"5"))
+        usual = [b"chunked", b"chunked", b"chunked", b"Chunked", b"CHUNKED"]
+        value = self.pick("coding", usual, ODD_CODINGS)
+        lines = [self.line("coding", b"Transfer-Encoding", value)]
+        if self.odd("coding") and self.maybe(0.4):
+            more = self.chance.choice([b"chunked", *ODD_CODINGS])
+            lines.append(self.line("coding", b"Transfer-Encoding", more))
+        if self.odd("coding") and self.maybe(0.3):
+            lines.append(self.line("coding", b"Content-Length", b"5"))
         return lines
 
     def chunks(self, body: bytes) -> bytes:
         written = []
         while body:
-            size = self.chance.choice([1, 5, 16, len(body)])
+            size = self.chance.choice([1, 5, 16, len(body), len(body)])
             written.append(self.chunk(body[:size]))
             body = body[size:]
-        last = self.pick([b"0", b"00"], [b"", b"0x0", b"-0", b"0" * 17])
-        trailers = self.pick([b"", b"", *TRAILERS], ODD_TRAILERS)
+        last = self.pick("chunk", [b"0", b"00"], [b"", b"0x0", b"-0", b"0" * 17, b"0 ", b"+0"])
+        trailers = self.pick("trailer", [b"", b"", *TRAILERS], ODD_TRAILERS)
         return b"".join(written) + last + self.extension() + self.end() + trailers + self.end()
 
     def chunk(self, part: bytes) -> bytes:
         size = self.chance.choice([b"%x", b"%X", b"0%x"]) % len(part)
-        return self.pick([size], ODD_SIZES) + self.extension() + self.end() + part + self.end()
+        odd = [*ODD_SIZES, *(it % size for it in (b"+%s", b"0x%s", b" %s", b"%s ", b"%sg", b"%s,"))]
+        behind = self.chance.choice([b"", b"\n", b"\r", b"x\r\n"]) if self.odd_end() else self.end()
+        return self.pick("chunk", [size], odd) + self.extension() + self.end() + part + behind
+
+    def odd_end(self) -> bool:
+        return self.odd("chunk") and self.maybe(0.2)
 
     def extension(self) -> bytes:
-        return self.pick([b"", b"", b"", *EXTENSIONS], ODD_EXTENSIONS)
+        return self.pick("extension", [b"", b"", b"", b"", *EXTENSIONS], ODD_EXTENSIONS)
 
 
 def mutated(chance: random.Random, data: bytes) -> bytes:
