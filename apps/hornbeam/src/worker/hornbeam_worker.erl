@@ -11,7 +11,8 @@
 %% sends the rest on, undecoded, to the process that owns the stream. It never waits for the port
 %% (a full pipe would stop the routing): the linked writer writes, but for the replies to quick ops,
 %% which this process tries itself. When it ends, for any
-%% reason, the Python process is dead and whoever monitors it learns why:
+%% reason, the Python process is dead, what that has started ends (hornbeam_worker_port:guard/1),
+%% and whoever monitors it learns why:
 %% `{shutdown, Why}' with stopped, hung, failed, {exited, Status}, {broke_the_wire, _} or
 %% {too_large, Bytes}.
 %%
@@ -44,6 +45,8 @@
     port :: port(),
     %% undefined once it has exited
     os_pid :: pos_integer() | undefined,
+    %% ends what it has started
+    guard :: port() | none,
     %% its end is known in two parts that come in any order: how it exited, and that all it
     %% wrote has been read
     exit = running :: running | {status, non_neg_integer()},
@@ -166,7 +169,8 @@ new(Port, #{pool := Pool, options := #{worker_hang_timeout := HangTimeout}} = St
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     Events = hornbeam_worker_events:new(Writer),
     Parts = hornbeam_worker_parts:new(Pool),
-    #data{start = Start, port = Port, os_pid = hornbeam_worker_port:os_pid(Port),
+    OsPid = hornbeam_worker_port:os_pid(Port),
+    #data{start = Start, port = Port, os_pid = OsPid, guard = hornbeam_worker_port:guard(OsPid),
           writer = Writer, handle = handle(Writer, Counts, Parts, Events, Start), events = Events,
           ops = Ops, log = hornbeam_worker_log:new(now_ms()),
           pulse = hornbeam_worker_pulse:new(HangTimeout),
@@ -282,6 +286,8 @@ in_any_state({timeout, ending}, over, State, Data) ->
     gone(State, Data);
 in_any_state(info, {'EXIT', Port, _Reason}, State, #data{port = Port} = Data) ->
     gone(State, Data);
+in_any_state(info, {'EXIT', Guard, _Reason}, _State, #data{guard = Guard} = Data) ->
+    {keep_state, Data#data{guard = none}};
 in_any_state(info, {'EXIT', _Writer, Reason}, _State, Data) ->
     {stop, Reason, Data};
 in_any_state(cast, {stop, Timeout}, _State, Data) ->
@@ -689,7 +695,8 @@ close_sockets(#data{streams = Streams}) ->
 next_beat(#data{pulse = Pulse}) ->
     {{timeout, beat}, hornbeam_worker_pulse:interval(Pulse), beat}.
 
-beat(#data{pulse = Pulse0} = Data) ->
+beat(#data{pulse = Pulse0} = Unguarded) ->
+    Data = guarded(Unguarded),
     case hornbeam_worker_pulse:beat(now_ms(), Pulse0) of
         {send, Number, Pulse} ->
             write(hornbeam_wire:heartbeat(Number), Data),
@@ -700,6 +707,12 @@ beat(#data{pulse = Pulse0} = Data) ->
         {hung, Silent} ->
             hung(Silent, Data)
     end.
+
+%% Somebody may have killed it.
+guarded(#data{guard = none, os_pid = OsPid} = Data) ->
+    Data#data{guard = hornbeam_worker_port:guard(OsPid)};
+guarded(Data) ->
+    Data.
 
 now_ms() -> erlang:monotonic_time(millisecond).
 

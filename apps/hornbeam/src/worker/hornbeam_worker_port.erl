@@ -2,12 +2,34 @@
 %%
 %% The only `open_port' of the application. Of a worker, descriptors 3 and 4 carry the wire
 %% (docs/wire.md); standard input, output and error stay the node's own.
+%%
+%% The emulator makes what it starts the leader of a session and a group of its own, in which all
+%% is that it starts in turn, unless that leaves it on purpose. A guard ends the group.
 -module(hornbeam_worker_port).
 
--export([open/2, watch/3, os_pid/1, read/1, write/2, try_write/2]).
+-export([open/2, guard/1, watch/3, os_pid/1, read/1, write/2, try_write/2]).
 
 %% Queue sizes at which the port suspends and resumes whoever writes to it.
 -define(BUSY_LIMITS, {262144, 1048576}).
+
+%% Waits for the end of its input, which is that of the port's owner or of the node, and kills the
+%% group, also when its leader is dead. As long as a group has a process its number is given to no
+%% other; that of an empty one may be, and then its leader began at another time.
+-define(GUARD, "
+exec 2>/dev/null
+trap '' HUP INT TERM
+begun() {
+    begun=
+    read -r stat </proc/$1/stat || return
+    set -- ${stat##*) }
+    begun=${20}
+}
+begun $1
+first=$begun
+while read -r _; do :; done
+begun $1
+if [ -z \"$begun\" ] || [ \"$begun\" = \"$first\" ]; then kill -9 -$1; fi
+").
 
 %% The longest line (bytes) of the watcher is well below this.
 -define(LONGEST_LINE, 8192).
@@ -18,6 +40,20 @@
 open(Python, Options) ->
     run(Python, ["-m", "hornbeam_erlang._worker"], Options,
         [nouse_stdio, stream, eof, {busy_limits_port, ?BUSY_LIMITS}]).
+
+%% @doc Start the guard of a process that {@link open/2} has started: once the port is closed,
+%% because the calling process has ended or the whole node, it kills that process and all of its
+%% group. It is linked to the caller; `none' where there is no shell.
+-spec guard(OsPid :: pos_integer() | undefined) -> port() | none.
+guard(undefined) ->
+    none;
+guard(OsPid) ->
+    Arguments = ["-c", ?GUARD, "hornbeam-guard", integer_to_list(OsPid)],
+    try
+        open_port({spawn_executable, "/bin/sh"}, [{args, Arguments}, {cd, "/"}])
+    catch
+        error:_Posix -> none
+    end.
 
 %% @doc Start the process that watches files in the same place: its owner gets the lines that it
 %% writes as `{Port, {data, {eol, Line}}}'. It ends when the port is closed.
