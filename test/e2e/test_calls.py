@@ -194,7 +194,8 @@ def test_a_worker_may_be_chosen(functions):
         options = f"#{{worker => {text(worker['name'])}}}"
         assert erlang(functions, f"call(os, getpid, [], {options})") == ("ok", worker["os_pid"])
     assert erlang(functions, 'call(os, getpid, [], #{worker => <<"nobody">>})')[0] == "error"
-    chosen = {erlang(functions, "call(os, getpid, [], #{pool => main})")[1] for _ in range(10)}
+    pool = '#{pool => <<"/">>}'
+    chosen = {erlang(functions, f"call(os, getpid, [], {pool})")[1] for _ in range(10)}
     assert chosen <= {worker["os_pid"] for worker in workers}
 
 

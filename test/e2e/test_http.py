@@ -421,7 +421,7 @@ def test_a_request_hears_of_its_worker_however_that_ends(serve, key, reason, beg
         response = raw.head() if begun else None
         if not begun:
             journal(server, key)
-        server.node.eval(f"[exit(Pid, {reason}) || Pid <- maps:keys(hornbeam_pool:names(main))]")
+        server.node.eval(f"[exit(Pid, {reason}) || Pid <- maps:keys(hornbeam_pool:names())]")
         if response is None:
             assert raw.response().status == 502
         else:

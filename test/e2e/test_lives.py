@@ -386,7 +386,7 @@ OWNER = """
 Scope = #{http_version => <<"1.1">>, scheme => <<"ws">>, method => <<"GET">>,
           raw_path => <<"/echo">>, query_string => <<>>, headers => [], client => undefined,
           server => undefined, connect => undefined},
-{ok, Handle} = hornbeam_pool:checkout(main, infinity),
+{ok, Handle} = hornbeam_pool:checkout(<<"/">>, infinity),
 Stream = hornbeam_stream:open(Handle, websocket, fun(N) -> hornbeam_wire:open_websocket(N, Scope)
                                                  end),
 Number = hornbeam_stream:number(Stream),

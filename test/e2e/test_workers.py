@@ -119,7 +119,7 @@ def test_a_client_that_leaves_the_queue_costs_no_place(one_at_a_time):
 WAIT = """
 Me = self(),
 Fun = fun() ->
-    Ref = hornbeam_pool:wait(main),
+    Ref = hornbeam_pool:wait(<<"/">>),
     {use}
 end,
 {{_, Monitor}} = spawn_monitor(fun() -> Me ! {{did, Fun()}} end),
@@ -134,7 +134,7 @@ receive {{'DOWN', Monitor, process, _, _}} -> Answer end
         pytest.param(
             "receive {hornbeam_pool, Ref, {ok, _}} -> given end", id="the holder of a place dies"
         ),
-        pytest.param("hornbeam_pool:forget(main, Ref), given", id="it is forgotten"),
+        pytest.param('hornbeam_pool:forget(<<"/">>, Ref), given', id="it is forgotten"),
         pytest.param(
             "receive {hornbeam_pool, Ref, {ok, H}} -> hornbeam_stream:give_back(H), given end",
             id="it is given back",
@@ -154,7 +154,7 @@ def test_nobody_waits_for_a_pool_that_has_died(one_at_a_time):
         eventually(lambda: streams(server) == 1)
         with held(server, "b") as second:
             eventually(lambda: waiting(server) == 1)
-            server.node.eval("{ok, Pool} = hornbeam_pool:lookup(main), exit(Pool, kill)")
+            server.node.eval('{ok, Pool} = hornbeam_pool:lookup(<<"/">>), exit(Pool, kill)')
             assert second.response().status == 503
         assert first.response().status == 502
     eventually(lambda: server.info().get("streams") == 0)
@@ -162,3 +162,56 @@ def test_nobody_waits_for_a_pool_that_has_died(one_at_a_time):
         eventually(lambda: streams(server) == 1)
         open_gate(server, "c")
         assert third.response().status == 200
+
+
+# More than one pool
+
+SECOND_POOL = """
+Start = #{name => <<"/second">>, api => hornbeam_api, stop_timeout => 1000,
+          options => hornbeam_pool:options(<<"/">>)},
+{ok, _} = supervisor:start_child(hornbeam_sup, #{
+    id => {hornbeam_pool_sup, <<"/second">>}, type => supervisor,
+    start => {hornbeam_pool_sup, start_link, [Start]}}),
+hornbeam_pool:await_ready(<<"/second">>)
+"""
+
+
+@pytest.fixture
+def two_pools(serve):
+    server = serve("functions:application", fresh=True)
+    assert server.node.eval(SECOND_POOL) == "ok"
+    return server
+
+
+def pids_by_pool(server):
+    return {worker["pool"]: worker["os_pid"] for worker in server.workers()}
+
+
+def test_info_lists_the_workers_of_all_pools_and_adds_up_the_rest(two_pools):
+    app = "functions:application"
+    info = two_pools.info()
+    assert info["apps"] == {"/": app, "/second": app}
+    assert set(pids_by_pool(two_pools)) == {"/", "/second"}
+    assert (info["streams"], info["waiting"], info["restarts"], info["ended"]) == (0, 0, 0, {})
+
+
+def test_a_call_among_several_pools_must_say_which(two_pools):
+    eval_ = two_pools.node.eval
+    assert eval_("hornbeam:call(os, getpid, [])") == ("error", "several_apps")
+    assert eval_("hornbeam:cast(os, getpid, [])") == ("error", "several_apps")
+    assert eval_(f"hornbeam:stacks({text('worker-1')})") == ("error", "several_apps")
+    assert eval_("hornbeam:set_workers(2)") == ("error", "several_apps")
+    for pool, pid in pids_by_pool(two_pools).items():
+        for more in ("", ', worker => <<"worker-1">>'):
+            options = f"#{{pool => {text(pool)}{more}}}"
+            assert eval_(f"hornbeam:call(os, getpid, [], {options})") == ("ok", pid)
+
+
+def test_a_reload_and_a_stop_are_for_all_pools(two_pools):
+    before = pids_by_pool(two_pools)
+    assert two_pools.node.eval("hornbeam:reload()") == "ok"
+    eventually(lambda: len(two_pools.workers()) == 2)
+    assert not set(before.values()) & set(pids_by_pool(two_pools).values())
+    two_pools.stop()
+    assert two_pools.node.eval("hornbeam:info()") == {}
+    assert not two_pools.node.python_pids()

@@ -67,18 +67,18 @@ stop() ->
 
 %% @doc What is served now; empty when nothing is.
 %%
-%% `address', `app', `streams' (conversations with the app now), `sockets' (clients' open
-%% connections, also those that say nothing), `waiting' (requests that wait for a worker); since the
-%% start `restarts', `ended' (how many workers ended, by the reason) and
-%% `counters'; since the node's start `pubsub_losses' (see {@link hornbeam_pubsub:losses/0}).
-%% `workers', for each: `name', `os_pid', `state' (starting, ready, retiring, draining),
-%% `streams', `requests' and `messages' that it was given, `rss' (bytes), `seconds' since its
-%% start, `latency' (ms that its event loop took to answer the last heartbeat), `slow' (whether the
-%% answer to one is late now), and of its place `restarts' and `last_end', why the worker before it
-%% ended.
+%% `address', `apps' (by the paths that they are served at), `streams' (conversations with them
+%% now), `sockets' (clients' open connections, also those that say nothing), `waiting' (requests
+%% that wait for a worker); since the start `restarts', `ended' (how many workers ended, by the
+%% reason) and `counters'; since the node's start `pubsub_losses' (see
+%% {@link hornbeam_pubsub:losses/0}). `workers', for each: `pool' (its app's path), `name',
+%% `os_pid', `state' (starting, ready, retiring, draining), `streams', `requests' and `messages'
+%% that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that its event loop
+%% took to answer the last heartbeat), `slow' (whether the answer to one is late now), and of its
+%% place `restarts' and `last_end', why the worker before it ended.
 -spec info() -> #{atom() => term()}.
 info() ->
-    with_losses(maps:merge(hornbeam_pool:info(main), hornbeam_listener:info())).
+    with_losses(maps:merge(hornbeam_pool:info(), hornbeam_listener:info())).
 
 with_losses(Served) when map_size(Served) =:= 0 -> Served;
 with_losses(Served) -> Served#{pubsub_losses => hornbeam_pubsub:losses()}.
@@ -102,7 +102,7 @@ connections() ->
 connections(Filter) when is_map(Filter) ->
     connections(fun(Connection) -> maps:merge(Connection, Filter) =:= Connection end);
 connections(Filter) when is_function(Filter, 1) ->
-    Names = hornbeam_pool:names(main),
+    Names = hornbeam_pool:names(),
     [Connection || Described <- hornbeam_connections:describe(),
                    Connection <- [named(Described, Names)], Filter(Connection)].
 
@@ -131,14 +131,29 @@ reload_certificate() ->
 %% Python traceback. A SIGHUP to the node does the same.
 -spec reload() -> ok | {error, reload_error()}.
 reload() ->
-    hornbeam_pool:reload(main).
+    case hornbeam_pool:all() of
+        [] -> {error, not_serving};
+        Pools -> reload(Pools)
+    end.
+
+reload([]) ->
+    ok;
+reload([Pool | Pools]) ->
+    case hornbeam_pool:reload(Pool) of
+        ok -> reload(Pools);
+        {error, _} = Error -> Error
+    end.
 
 %% @doc Run so many workers from now on. New ones are started at once; those that are too many
 %% finish what they run and end. Lasts until {@link stop/0}.
 -spec set_workers(Workers :: pos_integer()) ->
-    ok | {error, not_serving | reloading | hornbeam_config:error()}.
+    ok | {error, not_serving | several_apps | reloading | hornbeam_config:error()}.
 set_workers(Workers) when is_integer(Workers), Workers > 0 ->
-    hornbeam_pool:set_workers(main, Workers);
+    case hornbeam_pool:all() of
+        [Pool] -> hornbeam_pool:set_workers(Pool, Workers);
+        [] -> {error, not_serving};
+        [_ | _] -> {error, several_apps}
+    end;
 set_workers(Workers) ->
     {error, {bad_option, workers, Workers}}.
 
@@ -152,7 +167,8 @@ stacks(Worker) ->
 
 %% @doc A readable sentence for an error of {@link start/2}, {@link reload/0},
 %% {@link set_workers/1} or {@link reload_certificate/0}.
--spec format_error(start_error() | reload_error() | certificate_error()) -> unicode:chardata().
+-spec format_error(start_error() | reload_error() | certificate_error() | several_apps) ->
+    unicode:chardata().
 format_error({listen, {tls, Sentence}}) ->
     Sentence;
 format_error({tls, Sentence}) ->
@@ -161,6 +177,8 @@ format_error(no_tls) ->
     "the server speaks no TLS: it was started without certfile";
 format_error(not_serving) ->
     "no app is being served";
+format_error(several_apps) ->
+    "several apps are being served, and it is not said which is meant";
 format_error(reloading) ->
     "a reload is under way already";
 format_error({bad_option, Key, Value}) ->
@@ -212,13 +230,13 @@ call(Module, Function, Args, Options) ->
 
 %% @doc Call a Python function and wait for nothing.
 -spec cast(hornbeam_calls:name(), hornbeam_calls:name(), Args :: [term()]) ->
-    ok | {error, no_worker}.
+    ok | {error, hornbeam_calls:choice_failure()}.
 cast(Module, Function, Args) ->
     cast(Module, Function, Args, #{}).
 
 %% @doc The same, with options.
 -spec cast(hornbeam_calls:name(), hornbeam_calls:name(), Args :: [term()],
-           hornbeam_calls:options()) -> ok | {error, no_worker}.
+           hornbeam_calls:options()) -> ok | {error, hornbeam_calls:choice_failure()}.
 cast(Module, Function, Args, Options) ->
     hornbeam_calls:cast(Module, Function, Args, Options).
 

@@ -2,7 +2,7 @@
 %%
 %%   hornbeam_sup                  one_for_one; the order is that of start and, reversed, of stop
 %%   ├── hornbeam_api_sup          the processes behind the ops
-%%   ├── hornbeam_pool_sup         one_for_all, while an app is served
+%%   ├── hornbeam_pool_sup         one_for_all, while an app is served; called after its path
 %%   │   ├── hornbeam_worker_sup → N × hornbeam_worker
 %%   │   └── hornbeam_pool_keeper  keeps N of them alive
 %%   ├── hornbeam_reloader         with the option reload
@@ -15,6 +15,9 @@
 
 -export([start_link/0, start_server/2, stop_server/0]).
 -export([init/1]).
+
+%% Where the app is served.
+-define(PATH, <<"/">>).
 
 -spec start_link() -> {ok, pid()}.
 start_link() ->
@@ -66,12 +69,12 @@ check_tls(#{server := Server}) ->
     hornbeam_tls:check(Server).
 
 start_pool(#{server := #{shutdown_timeout := Timeout}, app := App}) ->
-    Start = #{name => main, api => hornbeam_api, options => App, stop_timeout => Timeout},
-    Spec = #{id => hornbeam_pool_sup,
+    Start = #{name => ?PATH, api => hornbeam_api, options => App, stop_timeout => Timeout},
+    Spec = #{id => {hornbeam_pool_sup, ?PATH},
              start => {hornbeam_pool_sup, start_link, [Start]},
              type => supervisor},
     {ok, _} = supervisor:start_child(?MODULE, Spec),
-    hornbeam_pool:await_ready(main).
+    hornbeam_pool:await_ready(?PATH).
 
 start_reloader(#{app := #{reload := false}}) ->
     ok;
@@ -82,7 +85,7 @@ start_reloader(#{app := App}) ->
 
 start_listener(#{server := #{shutdown_timeout := Timeout}} = Checked) ->
     start_part(#{id => hornbeam_listener,
-                 start => {hornbeam_listener, start_link, [main, Checked]},
+                 start => {hornbeam_listener, start_link, [?PATH, Checked]},
                  shutdown => Timeout + 5000}).
 
 start_part(Spec) ->
@@ -98,7 +101,10 @@ stop_server() ->
     global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
 
 stop_parts() ->
-    lists:foreach(fun stop_part/1, [hornbeam_reloader, hornbeam_listener, hornbeam_pool_sup]).
+    lists:foreach(fun stop_part/1, [hornbeam_reloader, hornbeam_listener | pools()]).
+
+pools() ->
+    [Id || {{hornbeam_pool_sup, _} = Id, _, _, _} <- supervisor:which_children(?MODULE)].
 
 stop_part(Id) ->
     _ = supervisor:terminate_child(?MODULE, Id),
@@ -106,9 +112,9 @@ stop_part(Id) ->
     ok.
 
 served() ->
-    case hornbeam_pool:lookup(main) of
-        {ok, Pool} -> {ok, maps:get(app, hornbeam_pool:options(Pool))};
-        error -> none
+    case hornbeam_pool:all() of
+        [Name | _] -> {ok, maps:get(app, hornbeam_pool:options(Name))};
+        [] -> none
     end.
 
 %% @private

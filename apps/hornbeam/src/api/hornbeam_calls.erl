@@ -2,15 +2,20 @@
 -module(hornbeam_calls).
 
 -export([call/4, cast/4]).
--export_type([options/0, name/0, failure/0]).
+-export_type([options/0, name/0, choice_failure/0, failure/0]).
 
 -type name() :: atom() | string() | binary().
 -type options() :: #{timeout => timeout(), pool => hornbeam_pool:name(),
                      worker => pid() | binary(), kwargs => #{binary() | atom() => term()}}.
-%% `timeout' in ms (5000); `pool' (main), of which the least loaded worker is taken, unless
-%% `worker' names one (a name as in hornbeam:info/0, such as `<<"worker-1">>', or its process).
+%% `timeout' in ms (5000); `pool', by the path of its app (the only one that there is), of which the
+%% least loaded worker is taken, unless `worker' names one (a name as in hornbeam:info/0, such as
+%% `<<"worker-1">>', or its process).
 
--type failure() :: no_worker | {unreadable, hornbeam_msgpack:reason()} | hornbeam_call:failure().
+-type choice_failure() :: no_worker | several_apps.
+%% `several_apps': more than one worker may be meant, and no `pool' says which.
+
+-type failure() ::
+    choice_failure() | {unreadable, hornbeam_msgpack:reason()} | hornbeam_call:failure().
 %% `unreadable': the result holds what this node cannot decode, such as an unknown atom.
 
 -define(TIMEOUT, 5000).
@@ -32,7 +37,7 @@ call(Module, Function, Args, Options) ->
 
 %% @doc Call a Python function and wait for nothing; what it raises is in the log.
 -spec cast(Module :: name(), Function :: name(), Args :: [term()], options()) ->
-    ok | {error, no_worker}.
+    ok | {error, choice_failure()}.
 cast(Module, Function, Args, Options) ->
     case worker(Options) of
         {ok, Worker} ->
@@ -44,15 +49,23 @@ cast(Module, Function, Args, Options) ->
 
 worker(#{worker := Worker}) when is_pid(Worker) ->
     {ok, Worker};
-worker(#{worker := Name} = Options) ->
-    hornbeam_pool:find(pool(Options), Name);
 worker(Options) ->
-    case hornbeam_pool:pick(pool(Options)) of
+    case [Worker || Pool <- pools(Options), {ok, Worker} <- [worker(Pool, Options)]] of
+        [Worker] -> {ok, Worker};
+        [] -> {error, no_worker};
+        [_ | _] -> {error, several_apps}
+    end.
+
+pools(#{pool := Pool}) -> [Pool];
+pools(_Options) -> hornbeam_pool:all().
+
+worker(Pool, #{worker := Name}) ->
+    hornbeam_pool:find(Pool, Name);
+worker(Pool, _Options) ->
+    case hornbeam_pool:pick(Pool) of
         {ok, Handle} -> {ok, hornbeam_stream:worker(Handle)};
         {error, no_worker} = Error -> Error
     end.
-
-pool(Options) -> maps:get(pool, Options, main).
 
 text(Name) when is_atom(Name) -> atom_to_binary(Name);
 text(Name) -> unicode:characters_to_binary(Name).

@@ -4,17 +4,23 @@
 %% the pool's process (hornbeam_pool_keeper), and waits there.
 -module(hornbeam_pool).
 
--export([lookup/1, await_ready/1, options/1]).
+-export([all/0, lookup/1, await_ready/1, options/1]).
 -export([reserve/2, checkout/2, wait/1, forget/2, pick/1, find/2, owners/2, load/1]).
 -export([process_down/2, waiters/1, turn_away/1]).
--export([reload/1, set_workers/2, info/1, names/1]).
+-export([reload/1, set_workers/2, info/0, names/0]).
 -export_type([name/0, start/0]).
 
--type name() :: atom().
+-type name() :: binary().
+%% The path that its app is served at.
 
 -type start() :: #{name := name(), api := module(), options := hornbeam_config:app_options(),
                    stop_timeout := pos_integer()}.
 %% `stop_timeout': what a worker that is to end has for that (ms).
+
+%% @doc The pools that work now, sorted.
+-spec all() -> [name()].
+all() ->
+    [Name || Name <- hornbeam_pool_row:names(), {ok, _} <- [lookup(Name)]].
 
 %% @doc The process of a pool.
 -spec lookup(name()) -> {ok, pid()} | error.
@@ -38,8 +44,9 @@ await_ready(Name) ->
     gen_server:call(Pool, await_ready, infinity).
 
 %% @doc The checked options that the pool runs with.
--spec options(pid()) -> hornbeam_config:app_options().
-options(Pool) ->
+-spec options(name()) -> hornbeam_config:app_options().
+options(Name) ->
+    {ok, Pool} = lookup(Name),
     gen_server:call(Pool, options).
 
 %% @doc Room for a stream that the calling process opens at once (see {@link
@@ -196,13 +203,11 @@ workers(Name) ->
         error -> []
     end.
 
-%% @doc The names of the pool's workers, by their processes.
--spec names(name()) -> #{pid() => binary()}.
-names(Name) ->
-    case lookup(Name) of
-        {ok, Pool} -> gen_server:call(Pool, names);
-        error -> #{}
-    end.
+%% @doc The names of the workers of all pools, by their processes.
+-spec names() -> #{pid() => binary()}.
+names() ->
+    lists:foldl(fun maps:merge/2, #{},
+                [gen_server:call(Pool, names) || Name <- all(), {ok, Pool} <- [lookup(Name)]]).
 
 %% @doc The open streams of the pool; cheap.
 -spec load(name()) -> non_neg_integer().
@@ -228,17 +233,27 @@ ask(Name, Question) ->
         error -> {error, not_serving}
     end.
 
-%% @doc What to tell a person about the pool.
--spec info(name()) -> #{atom() => term()}.
-info(Name) ->
-    case lookup(Name) of
-        {ok, Pool} ->
-            {Info, Workers} = gen_server:call(Pool, info),
-            Info#{workers => lists:append([described(Pid, More) || {Pid, More} <- Workers]),
-                  streams => load(Name)};
-        error ->
-            #{}
+%% @doc What to tell a person about all pools: what they run, their workers, and sums; empty when
+%% there is none.
+-spec info() -> #{atom() => term()}.
+info() ->
+    case [info(Name, Pool) || Name <- all(), {ok, Pool} <- [lookup(Name)]] of
+        [] -> #{};
+        [First | Others] -> lists:foldl(fun summed/2, First, Others)
     end.
+
+info(Name, Pool) ->
+    {#{app := App} = Info, Workers} = gen_server:call(Pool, info),
+    (maps:remove(app, Info))#{apps => #{Name => App}, streams => load(Name),
+                              workers => lists:append([described(Pid, More#{pool => Name})
+                                                       || {Pid, More} <- Workers])}.
 
 described(Worker, More) ->
     [maps:merge(More, Described) || {ok, Described} <- [hornbeam_worker:describe(Worker)]].
+
+summed(Other, Sum) ->
+    maps:map(fun(Key, Value) -> sum(Value, maps:get(Key, Other)) end, Sum).
+
+sum(A, B) when is_integer(A) -> A + B;
+sum(A, B) when is_list(A) -> A ++ B;
+sum(A, B) when is_map(A) -> maps:merge_with(fun(_Key, One, Another) -> One + Another end, A, B).

@@ -4,7 +4,7 @@
 %% another.
 -module(hornbeam_pool_row).
 
--export([new_table/0, write/3, publish/3, erase/1, find/1]).
+-export([new_table/0, write/3, publish/3, erase/1, find/1, names/0]).
 -export([process/1, handles/1, is_waited_for/1, load/1, in_progress/1]).
 -export_type([row/0]).
 
@@ -53,6 +53,11 @@ find(Name) ->
         [Row] -> {ok, Row};
         [] -> error
     end.
+
+%% @doc The pools that there are, sorted.
+-spec names() -> [hornbeam_pool:name()].
+names() ->
+    lists:sort([Name || #row{name = Name} <- ets:tab2list(?TABLE)]).
 
 -spec process(row()) -> pid().
 process(#row{process = Process}) -> Process.
