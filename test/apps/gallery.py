@@ -23,11 +23,16 @@ def gallery(handlers: dict[str, Any]):
     async def application(scope, receive, send):
         if scope["type"] == "lifespan":
             raise NotImplementedError("no lifespan here")
-        name = scope["path"].removeprefix("/").split("/")[0]
+        name = segments(scope)[0]
         handler = {"journal": journal, "release": release}.get(name) or handlers[name]
         await handler(scope, receive, send)
 
     return application
+
+
+def segments(scope) -> list[str]:
+    """Return the parts of the path below the app's root."""
+    return scope["path"].removeprefix(scope["root_path"]).removeprefix("/").split("/")
 
 
 def key(scope) -> str:
@@ -49,7 +54,7 @@ async def released(scope) -> None:
 
 
 async def journal(scope, receive, send) -> None:
-    count = int(scope["path"].split("/")[2])
+    count = int(segments(scope)[1])
     while len(_entries[key(scope)]) < count:
         await asyncio.sleep(0.005)
     await respond(send, json.dumps(_entries[key(scope)]).encode())

@@ -120,8 +120,10 @@ def test_http_1_0_is_named_and_answered_without_chunks(server):
     assert not response.all("transfer-encoding")
 
 
-def test_root_path_is_in_the_scope(serve):
-    assert scope_of(serve("exchanges:application", root_path="/api"))["root_path"] == "/api"
+def test_root_path_is_in_the_scope_and_in_front_of_the_path(serve):
+    scope = scope_of(serve("exchanges:application", root_path="/api"))
+    assert (scope["root_path"], scope["path"]) == ("/api", "/api/scope_of")
+    assert scope["raw_path"] == b"/api/scope_of"
 
 
 # Bodies

@@ -324,3 +324,19 @@ def test_scope_has_every_key_with_its_exact_type():
         "server": ("h", 443),
         "extensions": {},
     }
+
+
+@pytest.mark.parametrize(
+    ("root_path", "came", "path", "raw_path"),
+    [
+        ("", b"/x", "/x", b"/x"),
+        ("/api", b"/x", "/api/x", b"/api/x"),
+        ("/api", b"/", "/api/", b"/api/"),
+        ("/api", b"/api/x", "/api/api/x", b"/api/api/x"),
+        ("/a/b", b"/%C3%A9//", "/a/b/é//", b"/a/b/%C3%A9//"),
+        ("/ünï c", b"/x", "/ünï c/x", b"/%C3%BCn%C3%AF%20c/x"),
+    ],
+)
+def test_root_path_stands_in_front_of_the_path_that_came(root_path, came, path, raw_path):
+    scope = http_scope(Scope("1.1", "http", "GET", came, b"", [], None, None, None), root_path)
+    assert (scope["root_path"], scope["path"], scope["raw_path"]) == (root_path, path, raw_path)

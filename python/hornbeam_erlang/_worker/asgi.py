@@ -1,9 +1,10 @@
 """What the scopes of HTTP and WebSocket have in common (ASGI 3.0, spec_version 2.5). Pure."""
 
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from sys import intern
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from hornbeam_erlang._worker.wire import Scope
 
@@ -27,14 +28,18 @@ _NAMES = {
 
 
 def common_scope(type_: str, scope: Scope, root_path: str) -> dict[str, Any]:
-    """Return a scope of a type, with the keys that all types have."""
+    """Return a scope of a type, with the keys that all types have.
+
+    The proxy has taken `root_path` off the path; ASGI wants it in there ("PATH_INFO can be derived
+    by stripping root_path from path").
+    """
     return {
         "type": type_,
         "asgi": dict(VERSIONS),
         "http_version": intern(scope.http_version),
         "scheme": intern(scope.scheme),
-        "path": _decode_path(scope.raw_path),
-        "raw_path": scope.raw_path,
+        "path": root_path + _decode_path(scope.raw_path),
+        "raw_path": _quoted(root_path) + scope.raw_path if root_path else scope.raw_path,
         "query_string": scope.query_string,
         "root_path": root_path,
         "headers": [(_NAMES.get(name, name), value) for name, value in scope.headers],
@@ -42,6 +47,12 @@ def common_scope(type_: str, scope: Scope, root_path: str) -> dict[str, Any]:
         "server": None if scope.server is None else tuple(scope.server),
         "extensions": {} if scope.connect is None else {"hornbeam.connect": scope.connect},
     }
+
+
+@lru_cache(maxsize=16)
+def _quoted(path: str) -> bytes:
+    """Return a path as it would stand in a request line (RFC 3986, 3.3)."""
+    return quote(path, safe="/:@!$&'()*+,;=~").encode()
 
 
 def _decode_path(raw_path: bytes) -> str:

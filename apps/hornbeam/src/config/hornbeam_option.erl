@@ -5,8 +5,8 @@
 -module(hornbeam_option).
 
 -export([check/2, app/1, bind/1, executable/1, venv/1, venv_python/1, directory/1, directories/1,
-         environment/1, functions/1, text/1, texts/1, file/1, secret/1, tls_versions/1, ciphers/1,
-         origins/1, hosts/1, peers/1, callback/1]).
+         environment/1, functions/1, root_path/1, texts/1, file/1, secret/1, tls_versions/1,
+         ciphers/1, origins/1, hosts/1, peers/1, callback/1]).
 -export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0]).
 
 -type check() ::
@@ -198,6 +198,13 @@ env_value(Text) -> ok_if(binary:match(Text, <<0>>) =:= nomatch, Text).
 %% @doc Any text.
 -spec text(term()) -> checked().
 text(Value) -> with_text(Value, fun(Text) -> {ok, Text} end).
+
+%% @doc What stands in front of all paths of an app: empty, or a path that does not end in a slash.
+-spec root_path(term()) -> checked().
+root_path(Value) ->
+    with_text(Value, fun(Text) ->
+        ok_if(Text =:= <<>> orelse binary:first(Text) =:= $/ andalso binary:last(Text) =/= $/, Text)
+    end).
 
 %% @doc A file that exists, or none.
 -spec file(term()) -> checked().
