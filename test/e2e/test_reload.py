@@ -168,7 +168,7 @@ def test_the_watch_ends_with_the_server_and_with_a_node_that_is_killed(own_node,
 def test_without_the_library_the_start_says_what_to_install(shared, app, tmp_path):
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    (hidden / "watchfiles.py").write_text("raise ImportError('not here')\n")
+    (hidden / "sitecustomize.py").write_text("import sys; sys.modules['watchfiles'] = None\n")
     error = shared.refused(
         "edited:application",
         pythonpath=[app.file.parent, APPS],

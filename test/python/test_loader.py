@@ -61,12 +61,11 @@ def test_anything_else_raises_and_says_what_it_is(module, target, error, part):
         load(target)
 
 
-@pytest.mark.parametrize(
-    ("given", "front"), [(["/a", "/b"], ["/a", "/b"]), ([], [""])], ids=["given", "none"]
-)
-def test_pythonpath_comes_first_and_is_the_current_folder_if_none_is_given(
-    monkeypatch, given, front
+def test_given_folders_the_current_one_and_those_of_pythons_variable_come_first(
+    monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(sys, "path", ["/old"])
-    prepare_path(given)
-    assert sys.path == [*front, "/old"]
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/x/..:/behind")
+    monkeypatch.setattr(sys, "path", ["/own", str(tmp_path), "/libraries", "/behind"])
+    monkeypatch.chdir("/")
+    prepare_path(["/b", "/a"])
+    assert sys.path == ["/b", "/a", "/", str(tmp_path), "/behind", "/own", "/libraries"]

@@ -1,6 +1,7 @@
 """An exception as the BEAM hears of it: class, message, traceback without our own frames. Pure."""
 
 import traceback
+import unicodedata  # noqa: F401 - traceback imports it late, when a folder of the app is in front
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple

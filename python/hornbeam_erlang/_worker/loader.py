@@ -2,16 +2,24 @@
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from hornbeam_erlang._worker.asgi import App
 
 
 def prepare_path(pythonpath: Sequence[str]) -> None:
-    """Put the given folders in front of `sys.path`, or the current one if none is given."""
-    sys.path[:0] = pythonpath or [""]
+    """Put the folders of the app in front of `sys.path`: the given ones, and the current one.
+
+    The worker has imported what it needs by now, so nothing in them can stand in its way. Those
+    of the variable PYTHONPATH come back from the end, where `hornbeam_worker_port` has put them.
+    """
+    late = {os.path.abspath(path) for path in os.getenv("PYTHONPATH", "").split(os.pathsep)}
+    sys.path.sort(key=lambda path: path not in late)
+    sys.path[:0] = [*pythonpath, str(Path.cwd())]
 
 
 def load(target: str) -> App:
