@@ -17,7 +17,8 @@ def prepare_path(pythonpath: Sequence[str]) -> None:
     The worker has imported what it needs by now, so nothing in them can stand in its way. Those
     of the variable PYTHONPATH come back from the end, where `hornbeam_worker_port` has put them.
     """
-    late = {os.path.abspath(path) for path in os.getenv("PYTHONPATH", "").split(os.pathsep)}
+    given = os.getenv("PYTHONPATH", "").split(os.pathsep)
+    late = {os.path.abspath(path) for path in given}  # noqa: PTH100 - as `site` does it
     sys.path.sort(key=lambda path: path not in late)
     sys.path[:0] = [*pythonpath, str(Path.cwd())]
 
