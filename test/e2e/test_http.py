@@ -293,7 +293,8 @@ def test_fields_that_were_sound_once_do_not_let_others_pass(raw):
 
 
 HEAPS = """
-    [element(2, process_info(Pid, total_heap_size)) || Pid <- ranch:procs(hornbeam, connections)]
+    list_to_tuple([element(2, process_info(Pid, total_heap_size))
+                   || Pid <- ranch:procs(hornbeam, connections)])
 """
 
 

@@ -386,12 +386,11 @@ OWNER = """
 Scope = #{http_version => <<"1.1">>, scheme => <<"ws">>, method => <<"GET">>,
           raw_path => <<"/echo">>, query_string => <<>>, headers => [], client => undefined,
           server => undefined, connect => undefined},
-{ok, Handle} = hornbeam_pool:checkout(<<"/">>, infinity),
+{ok, Handle} = hornbeam_pool:reserve(<<"/">>, infinity),
 Stream = hornbeam_stream:open(Handle, websocket, fun(N) -> hornbeam_wire:open_websocket(N, Scope)
                                                  end),
 Number = hornbeam_stream:number(Stream),
 receive {stream, Number, _Accept} -> ok end,
-hornbeam_stream:hand_over(Stream, self()),
 hornbeam_stream:bind(Stream),
 ok = hornbeam:reload(),
 receive {retiring, Number, Reason} -> Reason after 5000 -> nothing end

@@ -150,7 +150,7 @@ def test_no_state_that_may_be_logged_shows_key_or_password(serve, identity):
         " [[sys:get_state(hornbeam_listener), supervisor:get_childspec(hornbeam_sup,"
         " hornbeam_listener), supervisor:which_children(ranch_sup), ets:tab2list(ranch_server)]]))"
     )
-    assert "hornbeam_connection" in printed
+    assert "hornbeam_transport" in printed
     assert "sesame" not in printed and "PrivateKey" not in printed
 
 

@@ -83,9 +83,14 @@ start_reloader(#{app := App}) ->
     start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [App]},
                  restart => temporary}).
 
-start_listener(#{server := #{shutdown_timeout := Timeout}} = Checked) ->
+start_listener(#{server := #{shutdown_timeout := Timeout, max_connections := Max}} = Checked) ->
+    Limit = hornbeam_connection_limit:new(Max),
+    #{counters := Counters} = Mount = hornbeam_mounts:new(?PATH, Checked),
+    ok = start_part(#{id => hornbeam_connection_limit,
+                      start => {hornbeam_connection_limit, start_link,
+                                [Limit, ?PATH, Counters, fun hornbeam_listener:connections/0]}}),
     start_part(#{id => hornbeam_listener,
-                 start => {hornbeam_listener, start_link, [?PATH, Checked]},
+                 start => {hornbeam_listener, start_link, [?PATH, Mount, Limit]},
                  shutdown => Timeout + 5000}).
 
 start_part(Spec) ->
@@ -101,7 +106,8 @@ stop_server() ->
     global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
 
 stop_parts() ->
-    lists:foreach(fun stop_part/1, [hornbeam_reloader, hornbeam_listener | pools()]).
+    lists:foreach(fun stop_part/1,
+                  [hornbeam_reloader, hornbeam_listener, hornbeam_connection_limit | pools()]).
 
 pools() ->
     [Id || {{hornbeam_pool_sup, _} = Id, _, _, _} <- supervisor:which_children(?MODULE)].
@@ -122,6 +128,7 @@ served() ->
 init([]) ->
     ok = hornbeam_telemetry:new_table(),
     ok = hornbeam_connections:new_table(),
+    ok = hornbeam_date:new_table(),
     ok = hornbeam_pool_row:new_table(),
     ok = hornbeam_api_sup:new_tables(),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},

@@ -41,7 +41,7 @@ def check_status(status: int) -> int:
     """Return the status of a final response."""
     if not isinstance(status, int) or isinstance(status, bool):
         raise TypeError(f"a status is an int, not {type(status).__name__}")
-    if not 200 <= status <= 999:
+    if not 200 <= status <= 599:
         raise ValueError(f"not the status of a final response: {status}")
     return int(status)
 

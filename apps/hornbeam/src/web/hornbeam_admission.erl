@@ -1,118 +1,158 @@
-%% Which requests may come in: the host that they name, and the page that they come from. Pure.
+%% The way of a request to its app: one for HTTP and WebSockets, whatever engine has read it.
 %%
-%% A browser lets any page open a WebSocket to any server and sends the cookies along; only the
-%% Origin header tells whose page it is. A handshake without one comes from no browser.
+%%   check ──▶ on_connect ──▶ a place on a worker
+%%     │ 400, 403    │ refused, 500        │ 503
+%%
+%% The rules of the server (who the client is, hosts, origins) need no waiting: check/3. What may
+%% have to be waited for, the node's own code and a place, goes on by messages to the owner of what
+%% is to come: enter/4, then told/2 for each message. It never waits itself.
 -module(hornbeam_admission).
 
--export([check/4, host/1]).
--export_type([type/0, refusal/0]).
+-include_lib("kernel/include/logger.hrl").
+-include("hornbeam_request.hrl").
 
--type type() :: http | websocket.
--type refusal() :: bad_host | unknown_host | foreign_origin.
+-export([check/3, enter/4, told/2, leave/1]).
+-export_type([admission/0, type/0, step/0]).
 
-%% @doc Whether a request may come in, by the options `allowed_hosts' and `allowed_origins'.
--spec check(type(), cowboy_req:req(), hornbeam_config:server_options(),
-            hornbeam_config:app_options()) -> ok | {refuse, refusal()}.
-check(Type, #{headers := Headers}, #{allowed_hosts := Hosts}, #{allowed_origins := Origins}) ->
-    Host = named_host(Headers),
-    case check_host(Host, Hosts) of
-        ok when Type =:= websocket -> check_origin(Headers, Host, Origins);
-        Answer -> Answer
+-type type() :: hornbeam_access:type().
+
+-record(admission, {
+    request :: hornbeam_request:request(),
+    mount :: hornbeam_mounts:mount(),
+    step :: {asked, hornbeam_on_connect:tag()} | {place, hornbeam_mounts:wait()} | {apart, pid()}
+}).
+-opaque admission() :: #admission{}.
+
+-type step() ::
+    {ok, hornbeam_stream:handle(), hornbeam_request:request()}
+    | {wait, admission()}
+    | {refuse, refusal()}.
+-type refusal() :: {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}.
+
+%% @doc The request as the client sees it, and whether proxies told anything of it, unless the rules
+%% refuse it. What they say is counted.
+-spec check(type(), Request, hornbeam_mounts:mount()) ->
+    {ok, none | believed | ignored, Request} | {refuse, refusal()}
+    when Request :: hornbeam_request:request().
+check(Type, Request0, #{counters := Counters, server := Server, options := Options}) ->
+    #{forwarded_allow_ips := Trusted} = Server,
+    {Told, Request} = hornbeam_forwarded:resolve(Request0, Trusted),
+    _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
+    case hornbeam_access:check(Type, Request, Server, Options) of
+        ok ->
+            {ok, Told, Request};
+        {refuse, Refusal} ->
+            {Counter, Status, Sentence} = answer(Refusal),
+            hornbeam_counters:add(Counter, Counters),
+            {refuse, hornbeam_refusal:response(Status, Sentence)}
     end.
 
-named_host(#{<<"host">> := Value}) -> host(Value);
-named_host(#{}) -> none.
+answer(bad_host) -> {host_refused, 400, <<"The Host header names no host.\n">>};
+answer(unknown_host) -> {host_refused, 400, <<"This host is not served here.\n">>};
+answer(foreign_origin) -> {origin_refused, 403, <<"Pages of this origin may not connect.\n">>}.
 
-check_host(error, _Allowed) -> {refuse, bad_host};
-check_host(_Host, any) -> ok;
-check_host(none, _Allowed) -> {refuse, bad_host};
-check_host({ok, Host, _Port}, Allowed) -> ok_if(is_among(Host, Allowed), unknown_host).
-
-ok_if(true, _Refusal) -> ok;
-ok_if(false, Refusal) -> {refuse, Refusal}.
-
-is_among(Host, Allowed) ->
-    lists:any(fun(Pattern) -> is_host(Pattern, Host) end, Allowed).
-
-is_host({under, Domain}, Host) -> is_below(Domain, Host);
-is_host(Pattern, Host) -> Pattern =:= Host.
-
-is_below(Domain, Host) ->
-    Before = byte_size(Host) - byte_size(Domain) - 1,
-    case Host of
-        <<_:Before/binary, $., Domain/binary>> when Before > 0 -> true;
-        _ -> false
-    end.
-
-check_origin(_Headers, _Host, any) ->
-    ok;
-check_origin(#{<<"origin">> := Value}, Host, Allowed) ->
-    ok_if(is_allowed(hornbeam_origin:parse(Value), Host, Allowed), foreign_origin);
-check_origin(#{}, _Host, _Allowed) ->
-    ok.
-
-is_allowed(error, _Host, _Allowed) ->
-    false;
-is_allowed({ok, Origin}, Host, same_host) ->
-    is_same_host(Origin, Host);
-is_allowed({ok, Origin}, Host, Allowed) ->
-    lists:any(fun(Pattern) -> is_origin(Pattern, Origin, Host) end, Allowed).
-
-is_origin(same_host, Origin, Host) ->
-    is_same_host(Origin, Host);
-is_origin(null, null, _Host) ->
-    true;
-is_origin({Scheme, Pattern, Port}, {Scheme, Name, Port}, _Host) ->
-    is_host(Pattern, Name);
-is_origin(_Pattern, _Origin, _Host) ->
-    false.
-
-%% Only a page of the web can come from a host of the web. A Host without port is that of whichever
-%% scheme the client speaks: a proxy that ends TLS may not say so.
-is_same_host({Scheme, Name, Port}, {ok, Name, Named})
-        when Scheme =:= <<"https">>; Scheme =:= <<"http">> ->
-    Port =:= Named orelse
-        (Named =:= undefined andalso Port =:= hornbeam_origin:default_port(Scheme));
-is_same_host(_Origin, _Host) ->
-    false.
-
-%% @doc The name and port of a Host header; the name in lower case and without a closing dot.
--spec host(binary()) -> {ok, binary(), inet:port_number() | undefined} | error.
-host(<<"[", _/binary>> = Value) ->
-    case binary:split(Value, <<"]">>) of
-        [<<"[", Ip/binary>>, Rest] -> named(<<"[", Ip/binary, "]">>, is_name(Ip), Rest);
-        [_] -> error
+%% @doc Go on with a request that was checked; messages come to `Owner'.
+-spec enter(type(), hornbeam_stream:owner(), hornbeam_request:request(),
+            hornbeam_mounts:mount()) -> step().
+enter(Type, Owner, Request, #{waits := apart, options := #{on_connect := undefined}} = Mount) ->
+    case hornbeam_mounts:reserve_now(Mount) of
+        {ok, Handle} -> {ok, Handle, Request};
+        none -> apart(Type, Owner, Request, Mount)
     end;
-host(Value) ->
-    case binary:split(Value, <<":">>) of
-        [Name] -> named(undotted(Name), is_name(Name), <<>>);
-        [Name, Port] -> named(undotted(Name), is_name(Name), <<":", Port/binary>>)
+enter(Type, Owner, Request, #{waits := apart} = Mount) ->
+    apart(Type, Owner, Request, Mount);
+enter(_Type, _Owner, Request, #{options := #{on_connect := undefined}} = Mount) ->
+    place(Request, Mount);
+enter(Type, Owner, Request, #{options := Options} = Mount) ->
+    #{on_connect := Callback, on_connect_timeout := Timeout} = Options,
+    Tag = hornbeam_on_connect:ask(Owner, Callback, described(Type, Request), Timeout),
+    {wait, #admission{request = Request, mount = Mount, step = {asked, Tag}}}.
+
+place(Request, Mount) ->
+    placed(hornbeam_mounts:reserve(Mount), Request, Mount).
+
+placed({ok, Handle}, Request, _Mount) ->
+    {ok, Handle, Request};
+placed({wait, Wait}, Request, Mount) ->
+    {wait, #admission{request = Request, mount = Mount, step = {place, Wait}}};
+placed(unavailable, _Request, _Mount) ->
+    {refuse, hornbeam_refusal:response(503)}.
+
+%% @doc A message for the owner. What has nothing to do with this changes nothing.
+-spec told(term(), admission()) -> step().
+told({on_connect, Tag, Decision}, #admission{step = {asked, Tag}} = Admission) ->
+    decided(Decision, Admission);
+told(Message, #admission{request = Request, mount = Mount, step = {place, Wait}}) ->
+    placed(hornbeam_mounts:told(Message, Wait, Mount), Request, Mount);
+told({admitted, Pid, Step}, #admission{step = {apart, Pid}}) ->
+    used(Step, Pid);
+told(_Other, Admission) ->
+    {wait, Admission}.
+
+used({ok, Handle, Request}, Pid) ->
+    Claimed = hornbeam_stream:claim(Handle),
+    Pid ! used,
+    {ok, Claimed, Request};
+used({refuse, _} = Refused, Pid) ->
+    Pid ! used,
+    Refused.
+
+decided(ok, #admission{request = Request, mount = Mount}) ->
+    place(Request, Mount);
+decided({ok, Additions}, #admission{request = Request, mount = Mount}) ->
+    place(Request#request{connect = Additions, rest = undefined}, Mount);
+decided({refuse, Status, Fields, Body}, #admission{mount = #{counters := Counters}}) ->
+    hornbeam_counters:add(connect_refused, Counters),
+    {refuse, {Status, Fields, iolist_to_binary(Body)}};
+decided({failed, Why}, #admission{request = Request, mount = #{counters := Counters}}) ->
+    hornbeam_counters:add(connect_failed, Counters),
+    ?LOG_ERROR(#{what => on_connect_failed, path => Request#request.path, reason => Why},
+               #{domain => [hornbeam]}),
+    {refuse, hornbeam_refusal:response(500)}.
+
+described(Type, #request{method = Method, path = Path, query = Query, peer = Peer} = Request) ->
+    #{type => Type, method => Method, path => Path, query => Query,
+      headers => hornbeam_headers:joined(Request#request.fields), peer => peer(Peer),
+      scheme => Request#request.scheme, host => hornbeam_request:field(<<"host">>, Request)}.
+
+%% A Unix socket has no address.
+peer({Ip, _Port} = Peer) when is_tuple(Ip) -> Peer;
+peer(_Local) -> undefined.
+
+%% A process that waits for another, and has the place until that has used it: it may be killed at
+%% any time, and a place is watched over only when the pool gives it.
+apart(Type, Owner, Request, Mount) ->
+    Watched = Mount#{waits := watched},
+    Pid = spawn(fun() -> enter_apart(Type, Owner, Request, Watched) end),
+    {wait, #admission{request = Request, mount = Mount, step = {apart, Pid}}}.
+
+enter_apart(Type, Owner, Request, Mount) ->
+    Client = erlang:monitor(process, hornbeam_stream:process(Owner)),
+    case wait(enter(Type, self(), Request, Mount), Client) of
+        gone ->
+            ok;
+        Step ->
+            hornbeam_stream:tell(Owner, {admitted, self(), Step}),
+            receive
+                used -> ok;
+                {'DOWN', Client, process, _, _} -> ok
+            end
     end.
 
-undotted(Name) ->
-    case binary:longest_common_suffix([Name, <<".">>]) of
-        1 -> binary:part(Name, 0, byte_size(Name) - 1);
-        0 -> Name
-    end.
+wait({wait, Admission}, Client) ->
+    receive
+        {'DOWN', Client, process, _, _} -> gone;
+        Message -> wait(told(Message, Admission), Client)
+    end;
+wait(Done, _Client) ->
+    Done.
 
-named(Name, true, Port) when Name =/= <<>>, Port =:= <<>> orelse Port =:= <<":">> ->
-    {ok, cowboy_bstr:to_lower(Name), undefined};
-named(Name, true, <<":", Port/binary>>) when Name =/= <<>>, byte_size(Port) =< 5 ->
-    with_port(Name, hornbeam_headers:is_number(Port), Port);
-named(_Name, _IsName, _Rest) ->
-    error.
-
-with_port(Name, true, Port) -> in_range(Name, binary_to_integer(Port));
-with_port(_Name, false, _Port) -> error.
-
-in_range(Name, Port) when Port > 0, Port =< 65535 -> {ok, cowboy_bstr:to_lower(Name), Port};
-in_range(_Name, _Port) -> error.
-
-%% What RFC 3986 lets stand in a host, without the comma, which would be a second one.
-is_name(<<Char, Rest/binary>>)
-        when Char >= $a, Char =< $z; Char >= $A, Char =< $Z; Char >= $0, Char =< $; ;
-             Char >= $&, Char =< $+; Char =:= $-; Char =:= $.; Char =:= $_; Char =:= $~;
-             Char =:= $!; Char =:= $$; Char =:= $%; Char =:= $= ->
-    is_name(Rest);
-is_name(Rest) ->
-    Rest =:= <<>>.
+%% @doc Wait no longer.
+-spec leave(admission()) -> ok.
+leave(#admission{step = {apart, Pid}}) ->
+    exit(Pid, kill),
+    ok;
+leave(#admission{step = {asked, Tag}}) ->
+    hornbeam_on_connect:forget(Tag);
+leave(#admission{step = {place, Wait}, mount = Mount}) ->
+    hornbeam_mounts:forget(Wait, Mount).

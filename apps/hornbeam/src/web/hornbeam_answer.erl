@@ -35,7 +35,7 @@ fault({ok, _}) -> out_of_order.
 
 %% @doc Whether a message of an app may go on to its client.
 -spec check(hornbeam_wire:message()) -> ok | {error, fault()}.
-check({response_start, _, Status, Headers, _, _}) when Status >= 200, Status =< 999 ->
+check({response_start, _, Status, Headers, _, _}) when Status >= 200, Status =< 599 ->
     headers(Headers);
 check({response_start, _, _, _, _, _}) ->
     {error, bad_status};

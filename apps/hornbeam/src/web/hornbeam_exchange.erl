@@ -1,269 +1,193 @@
-%% One HTTP exchange: a Cowboy stream handler, in the connection's process.
+%% One HTTP exchange: what an app is asked and what it answers, whatever engine carries it.
 %%
-%%   opened ──response_start──▶ responding ──the last part──▶ done
-%%      │ no answer in time: 504     │ worker dead, app failed: the response is broken off
-%%      │ worker dead: 502
-%%      │ the server stops: 503
-%%      └ app failed: 500
+%%   waiting ──let in, a place──▶ asked ──start──▶ responding ──last part──▶ over
+%%      │ refused: 4xx, 503         │ no answer in time: 504   │ worker dead, app failed: broken off
+%%      │                           │ worker dead: 502
+%%      └ the server stops: 503 ────┤
+%%                                  └ app failed: 500
 %%
-%% It begins by itself where nothing has to be waited for. What may take its time (a place on a
-%% worker, the node's own `on_connect', a WebSocket's handshake) is cowboy_stream_h's request
-%% process, which stands behind it and may give it the stream with serve/3.
-%%
-%% The body of the request flows to the app while it gives credit; the body of the response
-%% flows to the client, and the app gets credit for what has left.
+%% It lives in the engine's process and is told what comes; what is to be sent it returns as actions,
+%% in their order. The body of the request flows to the app while that gives credit; the body of the
+%% response flows to the client, and the app gets credit for what the engine says has left.
 -module(hornbeam_exchange).
--behaviour(cowboy_stream).
 
--export([serve/3]).
--export([init/3, data/4, info/3, terminate/3, early_error/5]).
+-include("hornbeam_request.hrl").
+
+-export([new/4, serve/4, body/3, told/2, fail/2, late/2, leave/1]).
+-export([wants_body/1, ahead/1, awaits_answer/1, is_over/1, deadline/1, is_due/1, repay/1]).
+-export_type([exchange/0, action/0]).
 
 -record(exchange, {
-    id :: hornbeam_stream:owner(),
-    req :: cowboy_req:req(),
-    opts :: cowboy:opts(),
+    owner :: hornbeam_stream:owner(),
+    request :: hornbeam_request:request(),
     mount :: hornbeam_mounts:mount(),
-    %% the handlers behind this one, once they were asked
-    next = none :: none | {asked, term()},
+    phase :: {waiting, hornbeam_admission:admission()} | asked | responding | over,
     stream = none :: none | hornbeam_stream:stream(),
     number = 0 :: non_neg_integer(),
-    deadline :: reference() | undefined,
-    responding = false :: boolean(),
+    %% of a stream that a process owns
+    worker :: reference() | undefined,
     %% for whoever attached to the end of a request: when it began (µs), and what it was answered
     began :: integer(),
     status = 0 :: non_neg_integer(),
-    %% what the app may be sent of the request's body, and what waits for that, the last first
+    %% what the app may be sent of the request's body; what waits for that, the last first, and how
+    %% much it is; whether more is to come
     credit = 0 :: integer(),
-    waiting = [] :: [{cowboy_stream:fin(), binary()}],
+    waiting = [] :: [iodata()],
+    ahead = 0 :: non_neg_integer(),
+    more :: boolean(),
     continue = false :: boolean(),
-    %% a WebSocket's connection ends when the app has refused it, and what it bound to it
-    is_last = false :: boolean(),
-    %% what has left of the response and is not given back as credit
-    sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
-    %% over HTTP/2: something waits for room in the client's window; nothing more is to be said
-    is_behind = false :: boolean(),
-    is_over = false :: boolean()
+    %% when something of the body last went on to the app (ms)
+    active :: integer(),
+    %% what was given to the engine of the response and is not given back as credit
+    sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()}
 }).
+-opaque exchange() :: #exchange{}.
 
-%% What Cowboy may read of a body before it is taken, as its initial_stream_flow_size (bytes).
--define(READ_AHEAD, 65535).
+-type action() ::
+    {respond, Status :: 200..999, hornbeam_headers:fields(), Body :: binary()}
+    | {start, Status :: 200..999, hornbeam_headers:fields(), Body :: binary()}
+    | {part | last, Body :: binary()}
+    | continue
+    | break.
+%% `respond' and `last' end a response, `break' one that cannot be ended; `continue' invites the
+%% body that a client holds back.
 
-%% A body of so many bytes (with its head) comes in one read of any size.
--define(SMALL, 512).
+-type step() :: {[action()], exchange()}.
 
-%% @doc Give a stream that the calling request process has opened to the exchange of its request,
-%% with the frames that it got: a WebSocket's denial response is an HTTP response.
-%%
-%% Never returns: the process ends with the exchange, and what the app has bound to it.
--spec serve(hornbeam_stream:stream(), Frames :: [binary()], cowboy_req:req()) -> no_return().
-serve(Stream, Frames, #{pid := Connection, streamid := StreamId} = Req) ->
-    Worker = hornbeam_stream:monitor(Stream),
-    hornbeam_stream:hand_over(Stream, {Connection, StreamId}),
-    Last = frames(hornbeam_stream:number(Stream), Worker),
-    cowboy_req:cast({serve, Stream, Frames ++ Last}, Req),
-    receive after infinity -> exit(normal) end.
+%% So much of a body is taken before the app asks for it (bytes, about).
+-define(READ_AHEAD, 65536).
 
-frames(Number, Worker) ->
-    receive
-        {stream, Number, Frame} -> [Frame | frames(Number, Worker)];
-        {handed_over, Number} -> [];
-        {'DOWN', Worker, process, _, _} -> []
+%% @doc Begin with a request that the rules of the server let in (hornbeam_admission:check/3), the
+%% first part of its body, and whether more of that is to come.
+-spec new(hornbeam_stream:owner(), hornbeam_request:request(),
+          {Body :: iodata(), More :: boolean()}, hornbeam_mounts:mount()) -> step().
+new(Owner, Request, {Body, More}, Mount) ->
+    Began = erlang:monotonic_time(microsecond),
+    Exchange = #exchange{owner = Owner, request = Request, mount = Mount, phase = asked,
+                         began = Began, active = Began div 1000, more = More,
+                         waiting = [Body], ahead = iolist_size(Body)},
+    entered(hornbeam_admission:enter(http, Owner, Request, Mount), with_expectation(Exchange)).
+
+%% Who has sent some of the body waits for nobody.
+with_expectation(#exchange{more = true, ahead = 0, request = Request} = Exchange) ->
+    Exchange#exchange{continue = expects_continue(Request)};
+with_expectation(Exchange) ->
+    Exchange.
+
+expects_continue(#request{version = 'HTTP/1.0'}) ->
+    false;
+expects_continue(Request) ->
+    case hornbeam_request:field(<<"expect">>, Request) of
+        undefined -> false;
+        Expect -> hornbeam_headers:lower(Expect) =:= <<"100-continue">>
     end.
 
-%% @private
--spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
-    {cowboy_stream:commands(), #exchange{}}.
-init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
-    _ = [hornbeam_read_buffer:widen(maps:get(socket, Req)) || is_large(Req)],
-    Exchange = #exchange{id = {self(), StreamId}, req = Req, opts = Opts, mount = Mount,
-                         began = erlang:monotonic_time(microsecond)},
-    first(flow(Req), begun(hornbeam_mounts:handler(Req), Exchange)).
+%% @doc Begin with a stream that the owner has opened, of which frames have come: a WebSocket's
+%% denial response is an HTTP response.
+-spec serve(hornbeam_stream:stream(), Frames :: [binary()], hornbeam_request:request(),
+            {hornbeam_stream:owner(), More :: boolean(), hornbeam_mounts:mount()}) -> step().
+serve(Stream, Frames, Request, {Owner, More, Mount}) ->
+    Began = erlang:monotonic_time(microsecond),
+    Number = hornbeam_stream:number(Stream),
+    Exchange = #exchange{owner = Owner, request = Request, mount = Mount, phase = asked,
+                         stream = Stream, number = Number, worker = watch(Owner, Stream),
+                         began = Began, active = Began div 1000, more = More},
+    lists:foldl(fun(Frame, {Actions, Before}) ->
+        then(Actions, told({stream, Number, Frame}, Before))
+    end, {[], Exchange}, Frames).
 
-%% The socket of an HTTP/2 connection is wide from the start.
-is_large(#{version := 'HTTP/2'}) -> false;
-is_large(#{has_body := false}) -> false;
-is_large(#{body_length := Length}) -> Length =:= undefined orelse Length > ?SMALL.
+watch(Owner, Stream) when is_pid(Owner) -> hornbeam_stream:monitor(Stream);
+watch(_Part, _Stream) -> undefined.
 
-%% Over HTTP/2 streams share a window, and those that nobody reads may fill it: each one asks for
-%% the bytes that it may have in its own window. HTTP/1.1 has initial_stream_flow_size.
-flow(#{version := 'HTTP/2'}) -> [{flow, ?READ_AHEAD}];
-flow(_Req) -> [].
+then(Actions, {More, Exchange}) -> {Actions ++ More, Exchange}.
 
-first(Before, {Commands, Exchange}) -> {Before ++ Commands, Exchange}.
+entered({ok, Handle, Request}, Exchange) ->
+    {[], open(Handle, Exchange#exchange{request = Request})};
+entered({wait, Admission}, Exchange) ->
+    {[], Exchange#exchange{phase = {waiting, Admission}}};
+entered({refuse, {Status, Fields, Body}}, Exchange) ->
+    refuse(Status, Fields, Body, Exchange).
 
-%% What Cowboy has read of the body with the head comes before the next message, and goes to the
-%% app with the opening.
-begun(hornbeam_http_h, #exchange{req = #{method := <<"CONNECT">>}} = Exchange) ->
-    ask(Exchange);
-begun(hornbeam_http_h, #exchange{id = Id, req = #{has_body := true}} = Exchange) ->
-    hornbeam_stream:tell(Id, go),
-    {[], Exchange};
-begun(hornbeam_http_h, Exchange) ->
-    begun(Exchange);
-begun(_Handler, Exchange) ->
-    ask(Exchange).
-
-begun(#exchange{mount = #{options := #{on_connect := undefined}} = Mount} = Exchange) ->
-    case hornbeam_mounts:reserve(Mount) of
-        {ok, Handle} -> with_room(Handle, Exchange);
-        none -> ask(Exchange)
-    end;
-begun(Exchange) ->
-    ask(Exchange).
-
-with_room(Handle, #exchange{req = Req, mount = Mount} = Exchange) ->
-    try scope(Req, Mount) of
-        {ok, Scope} ->
-            open(Handle, Scope, Exchange);
-        {refuse, Status, Sentence} ->
-            hornbeam_stream:give_back(Handle),
-            stop(hornbeam_response:refusal(Status, Sentence, is_last(Exchange)), Exchange)
-    catch
-        Class:Reason:Stacktrace ->
-            hornbeam_stream:give_back(Handle),
-            erlang:raise(Class, Reason, Stacktrace)
-    end.
-
-%% What was let in by its fields and told by no proxy is let in again, and packed already.
-scope(#{headers := Headers, host := Host, port := Port} = Req, Mount) ->
-    Known = {Headers, Host, Port},
-    case hornbeam_last_head:recall(scope, Known) of
-        {ok, Rest} -> {ok, hornbeam_scope:http(Req, Rest)};
-        unknown -> admitted(hornbeam_reception:admit(http, Req, Mount), Known)
-    end.
-
-admitted({ok, none, Req}, Known) when not is_map_key(header_list, Req) ->
-    Scope = hornbeam_scope:http(Req),
-    _ = hornbeam_last_head:remember(scope, Known, hornbeam_wire:pack_rest(Scope)),
-    {ok, Scope};
-admitted({ok, _Told, Req}, _Known) ->
-    {ok, hornbeam_scope:http(Req)};
-admitted({refuse, _, _} = Refused, _Known) ->
-    Refused.
-
-open(Handle, Scope, #exchange{id = Id, mount = #{counters := Counters}} = Exchange) ->
-    {IsFin, Body} = first_part(Exchange),
-    Stream = hornbeam_stream:open_part(Handle, http, Id, fun(Number) ->
-        hornbeam_wire:open_http(Number, Scope, Body, IsFin =:= nofin)
+open(Handle, #exchange{owner = Owner, request = Request, waiting = Waiting, more = More} = Exchange) ->
+    #exchange{mount = #{counters := Counters}} = Exchange,
+    Scope = hornbeam_scope:http(Request),
+    Body = iolist_to_binary(lists:reverse(Waiting)),
+    Stream = hornbeam_stream:open_part(Handle, http, Owner, fun(Number) ->
+        hornbeam_wire:open_http(Number, Scope, Body, More)
     end),
     hornbeam_counters:add(http_requests, Counters),
-    {taken(Body), awaiting_answer(IsFin, Stream, Exchange#exchange{waiting = []})}.
+    Exchange#exchange{phase = asked, stream = Stream, number = hornbeam_stream:number(Stream),
+                      waiting = [], ahead = 0}.
 
-first_part(#exchange{req = #{has_body := false}}) -> {fin, <<>>};
-first_part(#exchange{waiting = []}) -> {nofin, <<>>};
-first_part(#exchange{waiting = [{IsFin, Data}]}) -> {IsFin, Data};
-first_part(#exchange{waiting = [{IsFin, _} | _] = Waiting}) ->
-    {IsFin, iolist_to_binary([Data || {_, Data} <- lists:reverse(Waiting)])}.
+%% @doc The next part of the request's body.
+-spec body(iodata(), More :: boolean(), exchange()) -> exchange().
+body(Data, More, #exchange{waiting = Waiting, ahead = Ahead} = Exchange) ->
+    forward(Exchange#exchange{waiting = [Data | Waiting], ahead = Ahead + iolist_size(Data),
+                              more = More, continue = false}).
 
-%% Cowboy may read as much again.
-taken(<<>>) -> [];
-taken(Data) -> [{flow, byte_size(Data)}].
-
-awaiting_answer(IsFin, Stream, #exchange{req = Req, mount = Mount} = Exchange) ->
-    #{options := #{timeout := Timeout}} = Mount,
-    Exchange#exchange{stream = Stream, number = hornbeam_stream:number(Stream),
-                      deadline = deadline(Timeout, Exchange),
-                      continue = IsFin =:= nofin andalso expects_continue(Req)}.
-
-expects_continue(#{headers := #{<<"expect">> := Expect}}) ->
-    cowboy_bstr:to_lower(Expect) =:= <<"100-continue">>;
-expects_continue(_Req) ->
-    false.
-
-deadline(infinity, _Exchange) -> undefined;
-deadline(Timeout, #exchange{id = Id}) -> erlang:send_after(Timeout, self(), {Id, late}).
-
-%% The request process is asked.
-ask(#exchange{id = {_, StreamId}, req = Req, opts = Opts} = Exchange) ->
-    {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
-    {Commands, Exchange#exchange{next = {asked, Next}}}.
-
-%% @private
--spec data(cowboy_stream:streamid(), cowboy_stream:fin(), binary(), #exchange{}) ->
-    {cowboy_stream:commands(), #exchange{}}.
-data(StreamId, IsFin, Data, #exchange{req = #{method := <<"CONNECT">>}} = Exchange) ->
-    %% It carries a WebSocket.
-    #exchange{next = {asked, Next0}} = Exchange,
-    {Commands, Next} = cowboy_stream:data(StreamId, IsFin, Data, Next0),
-    {Commands, Exchange#exchange{next = {asked, Next}}};
-data(_StreamId, IsFin, Data, #exchange{waiting = Waiting} = Exchange) ->
-    forward(Exchange#exchange{waiting = [{IsFin, Data} | Waiting]}).
-
-forward(#exchange{credit = Credit, waiting = [_ | _] = Waiting} = Exchange) when Credit > 0 ->
-    forward(lists:reverse(Waiting), [], Exchange#exchange{waiting = []});
-forward(Exchange) ->
-    {[], Exchange}.
-
-forward([{IsFin, Data} | Waiting], Taken, #exchange{credit = Credit} = Exchange)
+forward(#exchange{phase = {waiting, _}} = Exchange) ->
+    Exchange;
+forward(#exchange{credit = Credit, waiting = [_ | _] = Waiting, more = More} = Exchange)
         when Credit > 0 ->
     #exchange{stream = Stream, number = Number} = Exchange,
-    hornbeam_stream:write(Stream, hornbeam_wire:request_body(Number, Data, IsFin =:= nofin)),
-    forward(Waiting, Taken ++ taken(Data),
-            Exchange#exchange{credit = Credit - byte_size(Data)});
-forward(Waiting, Taken, Exchange) ->
-    {Taken, Exchange#exchange{waiting = lists:reverse(Waiting)}}.
+    Body = iolist_to_binary(lists:reverse(Waiting)),
+    hornbeam_stream:write(Stream, hornbeam_wire:request_body(Number, Body, More)),
+    Exchange#exchange{credit = Credit - byte_size(Body), waiting = [], ahead = 0,
+                      active = erlang:monotonic_time(millisecond)};
+forward(Exchange) ->
+    Exchange.
 
-%% @private
--spec info(cowboy_stream:streamid(), term(), #exchange{}) ->
-    {cowboy_stream:commands(), #exchange{}}.
-info(_StreamId, {stream, Number, Frame}, #exchange{number = Number} = Exchange) ->
+%% @doc Whether more of the body is to be read: the app waits for it, or little waits for the app.
+-spec wants_body(exchange()) -> boolean().
+wants_body(#exchange{credit = Credit, ahead = Ahead}) ->
+    Credit > 0 orelse Ahead < ?READ_AHEAD.
+
+%% @doc How much of the body waits for the app (bytes).
+-spec ahead(exchange()) -> non_neg_integer().
+ahead(#exchange{ahead = Ahead}) -> Ahead.
+
+%% @doc Whether a client that waits to be asked for its body has not been asked.
+-spec awaits_answer(exchange()) -> boolean().
+awaits_answer(#exchange{continue = Continue}) -> Continue.
+
+%% @doc Whether all is said.
+-spec is_over(exchange()) -> boolean().
+is_over(#exchange{phase = Phase}) -> Phase =:= over.
+
+%% @doc A message for the owner; what is not the exchange's is ignored.
+-spec told(term(), exchange()) -> step().
+told({stream, Number, Frame}, #exchange{number = Number, phase = Phase} = Exchange)
+        when Phase =/= over ->
     said(hornbeam_answer:read(Frame), Frame, Exchange);
-info(_StreamId, go, Exchange) ->
-    begun(Exchange);
-info(_StreamId, over, Exchange) ->
-    {[stop], Exchange#exchange{is_over = false}};
-info(_StreamId, late, #exchange{mount = #{counters := Counters}} = Exchange) ->
-    hornbeam_counters:add(timeouts, Counters),
-    fail(504, Exchange);
-info(_StreamId, {worker_down, Number}, #exchange{number = Number} = Exchange) ->
+told({worker_down, Number}, #exchange{number = Number, phase = Phase} = Exchange)
+        when Phase =/= over ->
     fail(502, Exchange);
-info(_StreamId, going_away, #exchange{stream = Stream} = Exchange) when Stream =/= none ->
+told({'DOWN', Worker, process, _, _}, #exchange{worker = Worker} = Exchange)
+        when Worker =/= undefined ->
+    fail(502, Exchange);
+told(going_away, #exchange{phase = asked} = Exchange) ->
     fail(503, Exchange);
-info(StreamId, {serve, Stream, Frames}, #exchange{id = Id, req = Req} = Exchange) ->
-    hornbeam_stream:take_over(Stream, Id),
-    #{has_body := HasBody} = Req,
-    Served = awaiting_answer(fin_unless(HasBody), Stream, Exchange),
-    IsLast = hornbeam_mounts:handler(Req) =:= hornbeam_websocket_h,
-    lists:foldl(fun(Frame, {Commands, Before}) ->
-        first(Commands, info(StreamId, {stream, Served#exchange.number, Frame}, Before))
-    end, {[], Served#exchange{is_last = IsLast}}, Frames);
-info(StreamId, {alarm, _Name, on} = Alarm, Exchange) ->
-    next_info(StreamId, Alarm, Exchange#exchange{is_behind = true});
-info(StreamId, {alarm, _Name, off} = Alarm, Exchange) ->
-    next_info(StreamId, Alarm, repaid(Exchange#exchange{is_behind = false}));
-info(StreamId, Info, Exchange) ->
-    next_info(StreamId, Info, Exchange).
+told(going_away, #exchange{phase = {waiting, Admission}} = Exchange) ->
+    hornbeam_admission:leave(Admission),
+    fail(503, Exchange);
+told(Message, #exchange{phase = {waiting, Admission}} = Exchange) ->
+    entered(hornbeam_admission:told(Message, Admission), Exchange);
+told(_Stray, Exchange) ->
+    {[], Exchange}.
 
-fin_unless(true) -> nofin;
-fin_unless(false) -> fin.
-
-next_info(_StreamId, Info, #exchange{next = none} = Exchange) ->
-    {as_commands(Info), Exchange};
-next_info(StreamId, Info, #exchange{next = {asked, Next0}} = Exchange) ->
-    {Commands, Next} = cowboy_stream:info(StreamId, Info, Next0),
-    {Commands, Exchange#exchange{next = {asked, Next}}}.
-
-%% What Cowboy itself has to say on a stream that ends too early it gives to the handlers first.
-as_commands({response, _, _, _} = Response) -> [Response];
-as_commands({data, _, _} = Data) -> [Data];
-as_commands({inform, _, _} = Inform) -> [Inform];
-as_commands(_Info) -> [].
-
-said({ok, {response_start, _, Status, Headers, Body, More}}, _Frame,
-     #exchange{responding = false} = Exchange) ->
-    cancel(Exchange),
-    All = hornbeam_response:last(is_last(Exchange), hornbeam_headers:response(Headers)),
-    Response = hornbeam_response:start(Status, All, Body, More, method(Exchange)),
-    responded(Response, Body, served(More, Exchange#exchange{responding = true, status = Status,
-                                                             deadline = undefined}));
-said({ok, {response_body, _, Body, More}}, _Frame, #exchange{responding = true} = Exchange) ->
-    responded(hornbeam_response:part(Body, More, method(Exchange)), Body, served(More, Exchange));
+said({ok, {response_start, _, Status, Fields, Body, More}}, _Frame,
+     #exchange{phase = asked} = Exchange) ->
+    started(More, Status, Fields, Body, Exchange#exchange{status = Status});
+said({ok, {response_body, _, Body, true}}, _Frame, #exchange{phase = responding} = Exchange) ->
+    {[{part, Body}], sent(Body, Exchange)};
+said({ok, {response_body, _, Body, false}}, _Frame, #exchange{phase = responding} = Exchange) ->
+    {[{last, Body}], responded(Exchange)};
 said({ok, {credit, _, Bytes, Messages}}, Frame, #exchange{credit = Before} = Exchange) ->
     #exchange{stream = Stream} = Exchange,
     Credit = Before + Bytes,
     hornbeam_stream:take_credit(Stream),
     case hornbeam_stream:is_within_window({Credit, Messages}) of
-        true -> invited(Exchange#exchange{credit = Credit});
+        true -> asked_for_body(Exchange#exchange{credit = Credit});
         false -> violated(unearned_credit, Frame, Exchange)
     end;
 said({ok, {ended, _, _, _, _}}, _Frame, Exchange) ->
@@ -271,99 +195,102 @@ said({ok, {ended, _, _, _, _}}, _Frame, Exchange) ->
 said(Wrong, Frame, Exchange) ->
     violated(hornbeam_answer:fault(Wrong), Frame, Exchange).
 
-method(#exchange{req = #{method := Method}}) -> Method.
+started(true, Status, Fields, _Body, Exchange) when Status =:= 204; Status =:= 304 ->
+    %% Its head is all of it (RFC 9110, 6.4.1): what follows nobody wants.
+    tell(true, Exchange),
+    {[{respond, Status, Fields, <<>>}], abandon(Exchange#exchange{phase = over})};
+started(true, Status, Fields, Body, Exchange) ->
+    {[{start, Status, Fields, Body}], sent(Body, Exchange#exchange{phase = responding})};
+started(false, Status, Fields, Body, Exchange) ->
+    {[{respond, Status, Fields, Body}], responded(Exchange)}.
+
+sent(Body, #exchange{sent = {Bytes, Messages}} = Exchange) ->
+    Exchange#exchange{sent = {Bytes + byte_size(Body), Messages + 1}}.
+
+%% The worker knows that all is said to a part, and sends no more.
+responded(#exchange{owner = {_, _}} = Exchange) ->
+    tell(true, Exchange),
+    Exchange#exchange{phase = over, stream = none};
+responded(Exchange) ->
+    tell(true, Exchange),
+    Exchange#exchange{phase = over}.
+
+%% The app asks for the body: that is the moment to say so to a client that waits to be asked.
+asked_for_body(#exchange{continue = true, phase = asked} = Exchange) ->
+    {[continue], forward(Exchange#exchange{continue = false})};
+asked_for_body(Exchange) ->
+    {[], forward(Exchange)}.
 
 violated(Reason, Frame, #exchange{stream = Stream} = Exchange) ->
     hornbeam_stream:violated(Stream, Reason, Frame),
     fail(500, Exchange).
 
-%% What is in the mailbox for a stream that is over would be a riddle to Cowboy.
-cancel(#exchange{deadline = undefined}) ->
-    ok;
-cancel(#exchange{deadline = Deadline, id = Id}) ->
-    _ = [flush({Id, late}) || erlang:cancel_timer(Deadline) =:= false],
-    ok.
+%% @doc End it: with a response of ours or, when one has begun, by breaking that off.
+-spec fail(hornbeam_refusal:response() | 400..599, exchange()) -> step().
+fail(_Status, #exchange{phase = over} = Exchange) ->
+    {[], Exchange};
+fail(_Status, #exchange{phase = responding} = Exchange) ->
+    tell(false, Exchange),
+    {[break], abandon(Exchange#exchange{phase = over})};
+fail(Status, Exchange) when is_integer(Status) ->
+    fail(hornbeam_refusal:response(Status), Exchange);
+fail({Status, Fields, Body}, Exchange) ->
+    refuse(Status, Fields, Body, Exchange).
 
-flush(Message) ->
-    receive
-        Message -> ok
-    after 0 ->
-        ok
-    end.
+refuse(Status, Fields, Body, Exchange0) ->
+    Exchange = Exchange0#exchange{status = Status},
+    tell(true, Exchange),
+    {[{respond, Status, Fields, Body}], abandon(Exchange#exchange{phase = over})}.
 
-%% HTTP/2 has another way to say it.
-is_last(#exchange{is_last = IsLast, mount = Mount, req = #{version := Version}}) ->
-    Version =/= 'HTTP/2' andalso (IsLast orelse hornbeam_mounts:is_shut(Mount)).
-
-%% The worker knows that all is said, and sends no more.
-served(true, Exchange) -> Exchange;
-served(false, Exchange) -> Exchange#exchange{stream = none}.
-
-responded({done, Commands}, _Body, #exchange{status = Status} = Exchange) ->
-    tell(Status, true, Exchange),
-    stop(Commands, Exchange);
-responded({more, Commands}, Body, #exchange{sent = {Bytes, Messages}} = Exchange) ->
-    {Commands, repaid(Exchange#exchange{sent = {Bytes + byte_size(Body), Messages + 1}})}.
-
-repaid(#exchange{is_behind = IsBehind, stream = Stream} = Exchange)
-        when IsBehind; Stream =:= none ->
-    Exchange;
-repaid(#exchange{stream = Stream, sent = {Bytes, Messages}} = Exchange) ->
-    case hornbeam_stream:is_due(Bytes, Messages) of
-        true ->
-            hornbeam_stream:credit(Stream, Bytes, Messages),
-            Exchange#exchange{sent = {0, 0}};
-        false ->
-            Exchange
-    end.
-
-%% Over HTTP/2 something of the response may have to wait for room in the client's window, and only
-%% when it has been said is that known (hornbeam_http2_stream).
-stop(Commands, #exchange{id = Id, req = #{version := 'HTTP/2'}} = Exchange) ->
-    hornbeam_stream:tell(Id, over),
-    abandon(Exchange),
-    {Commands, Exchange#exchange{is_over = true, stream = none, number = 0}};
-stop(Commands, Exchange) ->
-    {Commands ++ [stop], Exchange}.
-
-%% The app asks for the body: that is the moment to say so to a client that waits to be asked.
-invited(#exchange{continue = true, responding = false} = Exchange) ->
-    first([{inform, 100, #{}}], forward(Exchange#exchange{continue = false}));
-invited(Exchange) ->
-    forward(Exchange).
-
-fail(Status, #exchange{responding = false} = Exchange) ->
-    cancel(Exchange),
-    tell(Status, true, Exchange),
-    stop(hornbeam_response:refusal(Status, is_last(Exchange)),
-         Exchange#exchange{deadline = undefined});
-fail(_Status, #exchange{status = Status, req = #{version := Version}} = Exchange) ->
-    tell(Status, false, Exchange),
-    {hornbeam_response:breaking(Version =/= 'HTTP/2'), Exchange}.
-
-tell(Status, IsWhole, #exchange{req = #{method := Method, path := Path}, began = Began}) ->
+tell(IsWhole, #exchange{request = #request{method = Method, path = Path}, began = Began} = Exchange) ->
     hornbeam_telemetry:execute(
         [hornbeam, http, stop],
         #{microseconds => erlang:monotonic_time(microsecond) - Began},
-        #{method => Method, path => Path, status => Status, whole => IsWhole}).
+        #{method => Method, path => Path, status => Exchange#exchange.status, whole => IsWhole}).
 
-%% @private
--spec terminate(cowboy_stream:streamid(), cowboy_stream:reason(), #exchange{}) -> ok.
-terminate(StreamId, Reason, #exchange{id = Id, stream = Stream, next = Next} = Exchange) ->
-    cancel(Exchange),
-    _ = [flush({Id, go}) || Stream =:= none, Next =:= none, not Exchange#exchange.responding],
-    _ = [flush({Id, over}) || Exchange#exchange.is_over],
-    abandon(Exchange),
-    _ = [cowboy_stream:terminate(StreamId, Reason, Behind) || {asked, Behind} <- [Next]],
-    %% Only now: who closes the listener asks the workers for what is left, and waits for this.
-    hornbeam_mounts:over(Id, Exchange#exchange.mount).
+%% @doc When the app's answer, or the client's body, is late (monotonic time, ms).
+-spec deadline(exchange()) -> integer() | infinity.
+deadline(#exchange{phase = asked, active = Active, mount = #{options := #{timeout := Timeout}}})
+        when is_integer(Timeout) ->
+    Active + Timeout;
+deadline(_Exchange) ->
+    infinity.
 
-abandon(#exchange{stream = none}) -> ok;
-abandon(#exchange{stream = Stream}) -> hornbeam_stream:abandon(Stream).
+%% @doc Look at the deadline.
+-spec late(Now :: integer(), exchange()) -> step().
+late(Now, #exchange{mount = #{counters := Counters}} = Exchange) ->
+    case deadline(Exchange) of
+        Deadline when Now >= Deadline ->
+            hornbeam_counters:add(timeouts, Counters),
+            fail(504, Exchange);
+        _ ->
+            {[], Exchange}
+    end.
 
-%% @private
--spec early_error(cowboy_stream:streamid(), cowboy_stream:reason(),
-                  cowboy_stream:partial_req(), Response, cowboy:opts()) -> Response
-    when Response :: cowboy_stream:resp_command().
-early_error(StreamId, Reason, PartialReq, Response, Opts) ->
-    cowboy_stream:early_error(StreamId, Reason, PartialReq, Response, Opts).
+%% @doc Whether so much was sent that the app should get credit for it, once it has left.
+-spec is_due(exchange()) -> boolean().
+is_due(#exchange{phase = responding, sent = {Bytes, Messages}}) ->
+    hornbeam_stream:is_due(Bytes, Messages);
+is_due(_Exchange) ->
+    false.
+
+%% @doc All that was given to the engine has left.
+-spec repay(exchange()) -> exchange().
+repay(#exchange{stream = Stream, sent = {Bytes, Messages}} = Exchange) ->
+    hornbeam_stream:credit(Stream, Bytes, Messages),
+    Exchange#exchange{sent = {0, 0}}.
+
+%% @doc Nothing more comes from the client, or nothing more goes to it.
+-spec leave(exchange()) -> ok.
+leave(#exchange{phase = {waiting, Admission}}) ->
+    hornbeam_admission:leave(Admission);
+leave(Exchange) ->
+    _ = abandon(Exchange),
+    ok.
+
+abandon(#exchange{stream = none} = Exchange) ->
+    Exchange;
+abandon(#exchange{stream = Stream, worker = Worker} = Exchange) ->
+    _ = [erlang:demonitor(Worker, [flush]) || Worker =/= undefined],
+    hornbeam_stream:abandon(Stream),
+    Exchange#exchange{stream = none, worker = undefined}.

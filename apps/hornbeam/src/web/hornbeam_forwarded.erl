@@ -9,6 +9,8 @@
 %% proxy that sets the one lets the other pass as the client made it up.
 -module(hornbeam_forwarded).
 
+-include("hornbeam_request.hrl").
+
 -export([resolve/2, address/1]).
 -export_type([trusted/0]).
 
@@ -23,29 +25,39 @@
 }).
 
 %% @doc The request as its client sees it, and whether what proxies said was taken for it.
--spec resolve(Req, trusted()) -> {none | believed | ignored, Req} when Req :: cowboy_req:req().
-resolve(#{headers := Headers, peer := Peer} = Req, Trusted) ->
-    case told(Headers) of
-        none -> {none, Req};
-        Told -> resolve(trusts(Peer, Trusted), Told, Trusted, Req)
+-spec resolve(Request, trusted()) -> {none | believed | ignored, Request}
+    when Request :: hornbeam_request:request().
+resolve(#request{peer = Peer, fields = Fields} = Request, Trusted) ->
+    case told(Fields) of
+        none -> {none, Request};
+        Told -> resolve(trusts(Peer, Trusted), Told, Trusted, Request)
     end.
 
-resolve(false, _Told, _Trusted, Req) ->
-    {ignored, Req};
-resolve(true, #told{for = For, proto = Proto, host = Host}, Trusted, Req) ->
+resolve(false, _Told, _Trusted, Request) ->
+    {ignored, Request};
+resolve(true, #told{for = For, proto = Proto, host = Host}, Trusted, Request) ->
     {Client, Depth} = walk(For, Trusted, undefined, 1),
-    {believed, with_host(at(Depth, Host), with_scheme(at(Depth, Proto), with_peer(Client, Req)))}.
+    {believed, with_host(at(Depth, Host),
+                         with_scheme(at(Depth, Proto), with_peer(Client, Request)))}.
 
-told(#{<<"x-forwarded-for">> := _} = Headers) -> told_x(Headers);
-told(#{<<"x-forwarded-proto">> := _} = Headers) -> told_x(Headers);
-told(#{<<"x-forwarded-host">> := _} = Headers) -> told_x(Headers);
-told(#{<<"forwarded">> := Value}) -> told_7239(elements(Value));
-told(#{}) -> none.
+told(Fields) ->
+    case [Field || {Name, _} = Field <- Fields, is_told(Name)] of
+        [] -> none;
+        Told -> told_by(hornbeam_headers:joined(Told))
+    end.
 
-told_x(Headers) ->
-    #told{for = listed(<<"x-forwarded-for">>, Headers),
-          proto = listed(<<"x-forwarded-proto">>, Headers),
-          host = listed(<<"x-forwarded-host">>, Headers)}.
+is_told(<<"x-forwarded-for">>) -> true;
+is_told(<<"x-forwarded-proto">>) -> true;
+is_told(<<"x-forwarded-host">>) -> true;
+is_told(<<"forwarded">>) -> true;
+is_told(_Name) -> false.
+
+told_by(#{<<"forwarded">> := Value} = Told) when map_size(Told) =:= 1 ->
+    told_7239(elements(Value));
+told_by(Told) ->
+    #told{for = listed(<<"x-forwarded-for">>, Told),
+          proto = listed(<<"x-forwarded-proto">>, Told),
+          host = listed(<<"x-forwarded-host">>, Told)}.
 
 listed(Name, Headers) ->
     lists:reverse(items(maps:get(Name, Headers, <<>>), $,)).
@@ -73,32 +85,30 @@ walk([For | Rest], Trusted, Known, Depth) ->
 at(_Depth, []) -> undefined;
 at(Depth, Values) -> lists:nth(min(Depth, length(Values)), Values).
 
-with_peer(undefined, Req) -> Req;
-with_peer(Client, Req) -> Req#{peer := Client}.
+with_peer(undefined, Request) -> Request;
+with_peer(Client, Request) -> Request#request{peer = Client}.
 
-with_scheme(undefined, Req) ->
-    Req;
-with_scheme(Proto, Req) ->
-    case cowboy_bstr:to_lower(Proto) of
-        Https when Https =:= <<"https">>; Https =:= <<"wss">> -> Req#{scheme := <<"https">>};
-        Http when Http =:= <<"http">>; Http =:= <<"ws">> -> Req#{scheme := <<"http">>};
-        _ -> Req
+with_scheme(undefined, Request) ->
+    Request;
+with_scheme(Proto, Request) ->
+    case hornbeam_headers:lower(Proto) of
+        Https when Https =:= <<"https">>; Https =:= <<"wss">> ->
+            Request#request{scheme = <<"https">>};
+        Http when Http =:= <<"http">>; Http =:= <<"ws">> ->
+            Request#request{scheme = <<"http">>};
+        _ ->
+            Request
     end.
 
-with_host(undefined, Req) ->
-    Req;
-with_host(Value, #{headers := Headers} = Req) ->
-    case hornbeam_admission:host(Value) of
+with_host(undefined, Request) ->
+    Request;
+with_host(Value, #request{fields = Fields} = Request) ->
+    case hornbeam_access:host(Value) of
         {ok, _Name, _Port} ->
-            replaced(Value, Req#{headers := Headers#{<<"host">> => Value}});
+            Request#request{fields = lists:keystore(<<"host">>, 1, Fields, {<<"host">>, Value})};
         error ->
-            Req
+            Request
     end.
-
-replaced(Value, #{header_list := List} = Req) ->
-    Req#{header_list := lists:keystore(<<"host">>, 1, List, {<<"host">>, Value})};
-replaced(_Value, Req) ->
-    Req.
 
 %% @private The address of a client as proxies write it, with or without a port.
 -spec address(binary()) -> {ok, {inet:ip_address(), inet:port_number()}} | error.
@@ -149,7 +159,7 @@ elements(Value) ->
 
 pair(Pair) ->
     case binary:split(Pair, <<"=">>) of
-        [Name, Value] -> named(cowboy_bstr:to_lower(Name), unquoted(Value));
+        [Name, Value] -> named(hornbeam_headers:lower(Name), unquoted(Value));
         [_] -> error
     end.
 

@@ -1,64 +1,78 @@
-%% Header fields: from those of an app's response to what Cowboy sends, and their bytes. Pure.
+%% Header fields, and the lists and tokens in them. Pure.
 -module(hornbeam_headers).
 
 -include_lib("cowlib/include/cow_parse.hrl").
 
--export([response/1, response/2, content_length/1, trim/1, is_token/1, is_value/1, is_number/1]).
+-export([field/1, joined/1, tokens/1, items/1, lower/1]).
+-export([trim/1, is_token/1, is_value/1, is_clean/1, is_number/1]).
+-export_type([fields/0]).
 
-%% @doc Cowboy's map of an app's headers, as a command of a stream handler has it.
-%%
-%% Cowboy keeps one value a name: the values of a repeated header are joined by a comma, which
-%% RFC 9110, 5.3 defines to mean the same. Set-Cookie must not be joined: it is a list, of which
-%% each value gets its line. Headers about this one connection are Cowboy's to send.
--spec response([{binary(), binary()}]) -> cowboy:http_headers().
-response(Headers) ->
-    case lists:partition(fun is_cookie/1, Headers) of
-        {[], Others} -> map(Others);
-        {Cookies, Others} -> (map(Others))#{<<"set-cookie">> => values(Cookies)}
+-type fields() :: [{Name :: binary(), Value :: binary()}].
+%% In their order; names in lower case.
+
+%% @doc The field of a line (RFC 9112, 5), with its name in lower case; what is none is an error, as
+%% is a line that goes on from the one before.
+-spec field(binary()) -> {Name :: binary(), Value :: binary()} | error.
+field(Line) ->
+    case name(Line, 0) of
+        Size when Size > 0 ->
+            <<Name:Size/binary, $:, Value/binary>> = Line,
+            value(lower(Name), trim(Value));
+        _ ->
+            error
     end.
 
-%% @doc The same, and the request with the app's cookies, for who answers by the request.
--spec response([{binary(), binary()}], Req) -> {cowboy:http_headers(), Req}
-    when Req :: cowboy_req:req().
-response(Headers, Req) ->
-    {Cookies, Others} = lists:partition(fun is_cookie/1, Headers),
-    {map(Others), with_cookies(Cookies, Req)}.
+value(Name, Value) ->
+    case is_clean(Value) of
+        true -> {Name, Value};
+        false -> error
+    end.
 
-map(Headers) ->
-    Joined = maps:map(fun joined/2, lists:foldr(fun add/2, #{}, Headers)),
-    maps:merge(#{<<"server">> => <<"hornbeam">>}, Joined).
+%% How long the name is before its colon.
+name(<<$:, _/binary>>, Size) -> Size;
+name(<<Char, Rest/binary>>, Size) when ?IS_TOKEN(Char) -> name(Rest, Size + 1);
+name(_Other, _Size) -> 0.
 
-values(Headers) -> [Value || {_Name, Value} <- Headers].
+%% @doc A text with the letters of ASCII in lower case; it need not be UTF-8.
+-spec lower(binary()) -> binary().
+lower(Name) ->
+    case has_upper(Name) of
+        true -> << <<(lower_char(Char))>> || <<Char>> <= Name >>;
+        false -> Name
+    end.
 
-is_cookie({Name, _Value}) -> Name =:= <<"set-cookie">>.
+has_upper(<<Char, _/binary>>) when Char >= $A, Char =< $Z -> true;
+has_upper(<<_, Rest/binary>>) -> has_upper(Rest);
+has_upper(<<>>) -> false.
 
-add({Name, _Value}, Map) when Name =:= <<"transfer-encoding">>; Name =:= <<"connection">>;
-                              Name =:= <<"keep-alive">>; Name =:= <<"upgrade">> ->
-    Map;
-add({Name, Value}, Map) ->
-    maps:update_with(Name, fun(Values) -> [Value | Values] end, [Value], Map).
+lower_char(Char) when Char >= $A, Char =< $Z -> Char + 32;
+lower_char(Char) -> Char.
 
-%% Cowboy reads some values, and wants binaries.
-joined(_Name, [Value]) -> Value;
-joined(<<"content-length">>, [Value | _Same]) -> Value;
-joined(_Name, Values) -> iolist_to_binary(lists:join(<<", ">>, Values)).
+%% @doc The fields as a map, in which the values of repeated ones are one list (RFC 9110, 5.3), or
+%% one cookie (RFC 9113, 8.2.3).
+-spec joined(fields()) -> #{binary() => binary()}.
+joined(Fields) ->
+    lists:foldl(fun({Name, Value}, Map) ->
+        maps:update_with(Name, fun(Before) -> join(Name, Before, Value) end, Value, Map)
+    end, #{}, Fields).
 
-with_cookies([], Req) ->
-    Req;
-with_cookies(Cookies, Req) ->
-    Numbered = lists:zip(lists:seq(1, length(Cookies)), values(Cookies)),
-    Req#{resp_cookies => maps:from_list(Numbered)}.
+join(<<"cookie">>, Before, Value) -> <<Before/binary, "; ", Value/binary>>;
+join(_Name, Before, Value) -> <<Before/binary, ", ", Value/binary>>.
 
-%% @doc The length that an app's headers announce.
--spec content_length(cowboy:http_headers()) -> {ok, non_neg_integer()} | none.
-content_length(#{<<"content-length">> := Value}) ->
-    try
-        {ok, binary_to_integer(iolist_to_binary(Value))}
-    catch
-        error:badarg -> none
-    end;
-content_length(#{}) ->
-    none.
+%% @doc The members of a list of tokens, in lower case.
+-spec tokens(binary()) -> {ok, [binary()]} | error.
+tokens(Value) ->
+    Items = items(Value),
+    case lists:all(fun is_token/1, Items) of
+        true -> {ok, Items};
+        false -> error
+    end.
+
+%% @doc What stands between commas, in lower case; empty members are left out (RFC 9110, 5.6.1).
+-spec items(binary()) -> [binary()].
+items(Value) ->
+    [lower(Item) || Part <- binary:split(Value, <<",">>, [global]),
+                    Item <- [trim(Part)], Item =/= <<>>].
 
 %% @doc Whether a text is a token (RFC 9110, 5.6.2), as the name of a field is.
 -spec is_token(binary()) -> boolean().
@@ -72,6 +86,11 @@ is_all_token(Rest) -> Rest =:= <<>>.
 -spec is_value(binary()) -> boolean().
 is_value(<<Char, Rest/binary>>) when Char =/= $\r, Char =/= $\n, Char =/= 0 -> is_value(Rest);
 is_value(Rest) -> Rest =:= <<>>.
+
+%% @doc Whether a text has no control characters but tabs, as fields of requests have none.
+-spec is_clean(binary()) -> boolean().
+is_clean(<<Char, Rest/binary>>) when Char >= 32, Char =/= 127; Char =:= $\t -> is_clean(Rest);
+is_clean(Rest) -> Rest =:= <<>>.
 
 %% @doc Whether a text is digits and nothing else.
 -spec is_number(binary()) -> boolean().

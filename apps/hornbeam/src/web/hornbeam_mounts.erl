@@ -1,54 +1,63 @@
-%% Which handler serves a request: a Cowboy middleware.
+%% An app as the web room sees it, and a place in it for a request.
 %%
-%% One mount so far, the app at "/". What its handlers need to know travels in the mount.
+%% One mount so far, the app at "/". What those who serve it need to know travels in the mount.
 -module(hornbeam_mounts).
--behaviour(cowboy_middleware).
 
--export([new/2, execute/2, handler/1, reserve/1, checkout/1, shut/1, is_shut/1, over/2]).
--export_type([mount/0]).
+-export([new/2, reserve/1, reserve_now/1, told/3, forget/2, shut/1, is_shut/1, over/2]).
+-export_type([mount/0, wait/0]).
 
 -type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
                    options := hornbeam_config:app_options(),
-                   server := hornbeam_config:server_options(), listener := pid(),
-                   shut := atomics:atomics_ref()}.
-%% `shut': 1 from the moment on at which no new connection is taken.
+                   server := hornbeam_config:server_options(), shut := atomics:atomics_ref(),
+                   waits := here | apart | watched}.
+%% `shut': 1 from the moment on at which no new connection is taken. `waits': whether a process that
+%% serves requests takes messages that are for none of them by name, or has another one wait, which
+%% may die.
 
-%% @doc What the handlers of a pool's app need to know; the caller is the listener.
+-opaque wait() :: hornbeam_pool:wait().
+
+%% @doc What is to be known of a pool's app.
 -spec new(hornbeam_pool:name(), hornbeam_config:checked()) -> mount().
 new(Pool, #{server := Server, app := Options}) ->
     #{pool => Pool, counters => hornbeam_counters:new(), options => Options, server => Server,
-      listener => self(), shut => atomics:new(1, [])}.
+      shut => atomics:new(1, []), waits => here}.
 
-%% @private
--spec execute(Req, Env) -> {ok, Req, Env} | {stop, Req}
-    when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
-execute(#{method := <<"CONNECT">>, protocol := Protocol} = Req, _Env)
-        when Protocol =/= <<"websocket">> ->
-    {stop, hornbeam_response:refuse(501, Req)};
-execute(Req, #{mount := Mount} = Env) ->
-    {ok, Req, Env#{handler => handler(Req), handler_opts => Mount}}.
+%% @doc A place on a worker for a new stream, at once or by messages to the calling process; when
+%% there is none, that is counted. See {@link hornbeam_pool:reserve/2}.
+-spec reserve(mount()) -> {ok, hornbeam_stream:handle()} | {wait, wait()} | unavailable.
+reserve(#{pool := Pool, waits := watched} = Mount) ->
+    counted(hornbeam_pool:wait(Pool, max(Mount)), Mount);
+reserve(#{pool := Pool} = Mount) ->
+    counted(hornbeam_pool:reserve(Pool, max(Mount)), Mount).
 
-%% @doc Room for a new stream, if there is some now; see {@link hornbeam_pool:reserve/2}.
--spec reserve(mount()) -> {ok, hornbeam_stream:handle()} | none.
-reserve(#{pool := Pool, server := #{max_connections := Max}}) ->
-    hornbeam_pool:reserve(Pool, Max).
+%% @doc The same, unless one would have to wait.
+-spec reserve_now(mount()) -> {ok, hornbeam_stream:handle()} | none.
+reserve_now(#{pool := Pool} = Mount) ->
+    hornbeam_pool:reserve_now(Pool, max(Mount)).
 
-%% @doc A place on a worker for a new stream, waited for when none is free; when none came free,
-%% that is counted.
--spec checkout(mount()) -> {ok, hornbeam_stream:handle()} | unavailable.
-checkout(#{pool := Pool, counters := Counters, server := #{max_connections := Max}}) ->
-    case hornbeam_pool:checkout(Pool, Max) of
-        {ok, Handle} ->
-            {ok, Handle};
-        {error, Why} ->
-            hornbeam_counters:add(counter(Why), Counters),
-            unavailable
-    end.
+%% @doc A message, to a process that waits for a place.
+-spec told(term(), wait(), mount()) ->
+    {ok, hornbeam_stream:handle()} | {wait, wait()} | unavailable.
+told(Message, Wait, Mount) ->
+    counted(hornbeam_pool:told(Message, Wait, max(Mount)), Mount).
+
+max(#{server := #{max_connections := Max}}) -> Max.
+
+counted({error, Why}, #{counters := Counters}) ->
+    hornbeam_counters:add(counter(Why), Counters),
+    unavailable;
+counted(Given, _Mount) ->
+    Given.
 
 counter(full) -> refused;
 counter(no_worker) -> no_worker;
 counter(queue_full) -> queue_full;
 counter(late) -> queue_timeouts.
+
+%% @doc Wait no longer.
+-spec forget(wait(), mount()) -> ok.
+forget(Wait, _Mount) ->
+    hornbeam_pool:forget(Wait).
 
 %% @doc No connection is kept for another request from now on.
 -spec shut(mount()) -> ok.
@@ -60,21 +69,8 @@ shut(#{shut := Shut}) ->
 is_shut(#{shut := Shut}) ->
     atomics:get(Shut, 1) =:= 1.
 
-%% @doc An exchange is over: the listener hears `{over, Exchange}' once it is shut, and may wait for
-%% that.
+%% @doc An exchange is over: the listener hears of it once it is shut, and may wait for that.
 -spec over(hornbeam_stream:owner(), mount()) -> ok.
-over(Exchange, #{listener := Listener} = Mount) ->
-    _ = [Listener ! {over, Exchange} || is_shut(Mount)],
+over(Exchange, Mount) ->
+    _ = [hornbeam_listener:over(Exchange) || is_shut(Mount)],
     ok.
-
-%% @doc Which handler serves a request.
--spec handler(cowboy_req:req()) -> hornbeam_websocket_h | hornbeam_http_h.
-handler(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) ->
-    hornbeam_websocket_h;
-handler(#{headers := #{<<"upgrade">> := Upgrade}, version := 'HTTP/1.1'}) ->
-    case cowboy_bstr:to_lower(Upgrade) of
-        <<"websocket">> -> hornbeam_websocket_h;
-        _ -> hornbeam_http_h
-    end;
-handler(_Req) ->
-    hornbeam_http_h.

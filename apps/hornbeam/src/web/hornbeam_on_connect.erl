@@ -4,8 +4,10 @@
 %% that is not in answer() is a failure, which lets nobody in.
 -module(hornbeam_on_connect).
 
--export([ask/3]).
--export_type([request/0, callback/0, answer/0, decision/0]).
+-export([ask/4, forget/1]).
+-export_type([tag/0, request/0, callback/0, answer/0, decision/0]).
+
+-opaque tag() :: {reference(), pid()}.
 
 -type request() :: #{
     type := http | websocket,
@@ -33,33 +35,38 @@
 -type decision() ::
     ok
     | {ok, map()}
-    | {refuse, 300..599, headers(), iodata()}
+    | {refuse, 300..599, hornbeam_headers:fields(), iodata()}
     | {failed, timeout | {answered, term()} | {crashed, term()}}.
 
-%% @doc Ask, and wait at most `Timeout' ms for the answer.
--spec ask(callback(), request(), pos_integer()) -> decision().
-ask(Callback, Request, Timeout) ->
-    Asker = self(),
+%% @doc Ask; `Owner' gets `{on_connect, Tag, Decision}' once, at the latest after `Timeout' ms.
+-spec ask(hornbeam_stream:owner(), callback(), request(), Timeout :: pos_integer()) -> tag().
+ask(Owner, Callback, Request, Timeout) ->
     Tag = make_ref(),
-    _ = spawn_link(fun() -> Asker ! {Tag, outcome(Asker, Callback, Request, Timeout)} end),
-    receive
-        {Tag, Outcome} -> decision(Outcome)
-    end.
+    Between = spawn(fun() -> between({Owner, Tag}, Callback, Request, Timeout) end),
+    {Tag, Between}.
 
-%% Runs between the two, so that the user's code ends with the client and not the other way
-%% round. Exits cannot be trapped by who asks: it is Cowboy's.
-outcome(Asker, Callback, Request, Timeout) ->
-    process_flag(trap_exit, true),
+%% @doc Ask no longer: nobody wants the answer.
+-spec forget(tag()) -> ok.
+forget({_Tag, Between}) ->
+    exit(Between, kill),
+    ok.
+
+%% Runs between the two, so that the user's code ends with the client and not the other way round.
+between({Owner, Tag}, Callback, Request, Timeout) ->
+    Client = erlang:monitor(process, hornbeam_stream:process(Owner)),
     Between = self(),
-    Pid = spawn_link(fun() -> Between ! {self(), answer(Callback, Request)} end),
-    receive
-        {Pid, Outcome} -> Outcome;
-        {'EXIT', Pid, Why} -> {crashed, Why};
-        {'EXIT', Asker, _} -> exit(Pid, kill)
+    {Pid, Called} = spawn_opt(fun() -> Between ! {self(), answer(Callback, Request)} end,
+                              [link, monitor]),
+    _ = process_flag(trap_exit, true),
+    Outcome = receive
+        {Pid, Answered} -> Answered;
+        {'DOWN', Called, process, _, Why} -> {crashed, Why};
+        {'DOWN', Client, process, _, _} -> exit(gone)
     after Timeout ->
-        exit(Pid, kill),
         timeout
-    end.
+    end,
+    exit(Pid, kill),
+    hornbeam_stream:tell(Owner, {on_connect, {Tag, Between}, decision(Outcome)}).
 
 answer(Callback, Request) ->
     try
@@ -74,20 +81,23 @@ called(Fun, Request) -> Fun(Request).
 decision({answered, ok}) ->
     ok;
 decision({answered, {ok, Additions} = Answer}) when is_map(Additions) ->
-    usable(is_encodable(Additions), Answer, Answer);
+    case is_encodable(Additions) of
+        true -> Answer;
+        false -> {failed, {answered, Answer}}
+    end;
 decision({answered, {refuse, Status}}) ->
     decision({answered, {refuse, Status, #{}, <<>>}});
 decision({answered, {refuse, Status, Headers, Body} = Answer})
         when is_integer(Status), Status >= 300, Status =< 599, is_map(Headers) ->
-    Values = maps:keys(Headers) ++ maps:values(Headers),
-    usable(lists:all(fun is_field/1, Values) andalso is_iodata(Body), Answer, Answer);
+    Fields = maps:to_list(Headers),
+    case lists:all(fun is_field/1, Fields) andalso is_iodata(Body) of
+        true -> {refuse, Status, [{hornbeam_headers:lower(Name), V} || {Name, V} <- Fields], Body};
+        false -> {failed, {answered, Answer}}
+    end;
 decision({answered, Rubbish}) ->
     {failed, {answered, Rubbish}};
 decision(Failed) ->
     {failed, Failed}.
-
-usable(true, Decision, _Answer) -> Decision;
-usable(false, _Decision, Answer) -> {failed, {answered, Answer}}.
 
 is_encodable(Additions) ->
     try
@@ -97,8 +107,9 @@ is_encodable(Additions) ->
         error:{unencodable, _, _} -> false
     end.
 
-is_field(Value) ->
-    is_binary(Value) andalso hornbeam_headers:is_value(Value).
+is_field({Name, Value}) ->
+    is_binary(Name) andalso is_binary(Value) andalso hornbeam_headers:is_token(Name)
+        andalso hornbeam_headers:is_value(Value).
 
 is_iodata(Body) ->
     try

@@ -1,41 +1,41 @@
-%% From Cowboy's request to the scope that travels to the app. Pure.
+%% From a request to the scope that travels to the app. Pure.
 -module(hornbeam_scope).
 
--export([http/1, http/2, websocket/1]).
+-include("hornbeam_request.hrl").
+
+-export([http/1, websocket/1, packed/1]).
 
 %% @doc The scope of an HTTP request.
--spec http(cowboy_req:req()) -> hornbeam_wire:scope().
-http(#{scheme := Scheme} = Req) ->
-    scope(Scheme, Req).
-
-%% @doc The same with the rest of a scope of the same fields, client and server.
--spec http(cowboy_req:req(), hornbeam_wire:packed_rest()) -> hornbeam_wire:scope().
-http(#{scheme := Scheme} = Req, Rest) ->
-    (line(Scheme, Req))#{rest => Rest}.
+-spec http(hornbeam_request:request()) -> hornbeam_wire:scope().
+http(#request{scheme = Scheme} = Request) ->
+    scope(Scheme, Request).
 
 %% @doc The scope of a WebSocket's handshake.
--spec websocket(cowboy_req:req()) -> hornbeam_wire:scope().
-websocket(#{scheme := <<"https">>} = Req) ->
-    scope(<<"wss">>, Req);
-websocket(Req) ->
-    scope(<<"ws">>, Req).
+-spec websocket(hornbeam_request:request()) -> hornbeam_wire:scope().
+websocket(#request{scheme = <<"https">>} = Request) ->
+    scope(<<"wss">>, Request);
+websocket(Request) ->
+    scope(<<"ws">>, Request).
 
-scope(Scheme, #{peer := Peer, sock := Sock} = Req) ->
-    (line(Scheme, Req))#{headers => headers(Req), client => client(Peer), server => server(Sock),
-                         connect => maps:get(connect, Req, undefined)}.
+%% @doc The request with all of its scope packed that is the same for another one with the same
+%% fields, client and server.
+-spec packed(Request) -> Request when Request :: hornbeam_request:request().
+packed(Request) ->
+    Request#request{rest = hornbeam_wire:pack_rest(http(Request))}.
 
-line(Scheme, #{version := Version, method := Method, path := Path, qs := Query}) ->
+scope(Scheme, #request{rest = undefined, fields = Fields, peer = Peer, server = Server} = Request) ->
+    (line(Scheme, Request))#{headers => Fields, client => client(Peer), server => server(Server),
+                             connect => Request#request.connect};
+scope(Scheme, #request{rest = Rest} = Request) ->
+    (line(Scheme, Request))#{rest => Rest}.
+
+line(Scheme, #request{version = Version, method = Method, path = Path, query = Query}) ->
     #{http_version => version(Version), scheme => Scheme, method => Method, raw_path => Path,
       query_string => Query}.
 
 version('HTTP/1.1') -> <<"1.1">>;
 version('HTTP/2') -> <<"2">>;
 version('HTTP/1.0') -> <<"1.0">>.
-
-headers(#{header_list := Headers}) ->
-    Headers;
-headers(#{headers := Headers}) ->
-    maps:to_list(Headers).
 
 client({Ip, Port}) when is_tuple(Ip) -> {address(Ip), Port};
 client(_Local) -> undefined.

@@ -2,6 +2,9 @@
 
 -type code() :: 1000..4999.
 
+-type sent() :: repay | settle.
+%% The app gets credit for what has left; what others have sent is settled.
+
 -type phase() ::
     open
     | {moving, Why :: binary()}
@@ -19,8 +22,6 @@
 
 -record(socket, {
     mount :: hornbeam_mounts:mount(),
-    %% undefined until the app has accepted
-    engine :: hornbeam_websocket | cowboy_websocket | undefined,
     stream :: hornbeam_stream:stream(),
     number :: pos_integer(),
     worker :: reference() | undefined,
@@ -35,17 +36,18 @@
     %% when the wait for an app that goes on is over
     deadline :: reference() | undefined,
     %% the connection's socket, which over HTTP/2 is not ours alone
-    tcp :: hornbeam_connection:socket(),
-    %% the stream that stands for the socket over HTTP/2
-    http2 :: hornbeam_http2_stream:ref() | undefined,
+    tcp :: hornbeam_socket:socket(),
     %% what the client may send before the app takes some of it
     credit :: {Bytes :: integer(), Messages :: integer()},
     %% what was given to the socket and is not given back as credit
     sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
     %% what others than the app sent, was given to the socket and is not settled: messages, bytes,
-    %% and whether a message to settle is on its way or has to be as soon as there is something
+    %% and whether it is settled when what was said has left, or has to be as soon as there is
+    %% something
     forwarded = none :: {hornbeam_outbox:outbox(), non_neg_integer(), non_neg_integer(),
                          idle | eager | soon} | none,
+    %% what the engine is to be asked to tell, once all that is said now has left
+    ask = [] :: [sent()],
     %% how we closed it, once we did
     closed :: {code(), binary()} | undefined
 }).

@@ -1,18 +1,16 @@
-%% One WebSocket, from its handshake to its end.
+%% One open WebSocket, whatever engine reads and writes its frames.
 %%
-%%   request process             connection process
-%%   ───────────────             ──────────────────
-%%   asked ──accept──▶ 101 ────▶ open ──▶ closed (terminate/3)
+%%   opened ──▶ open ──▶ closed
 %%
-%% init/2 holds the handshake back until the app answers (hornbeam_websocket_handshake), then gives
-%% the stream to the connection process, where the other callbacks run. Frames go straight to the
-%% worker's writer; what the app sends is drained from the mailbox into one write to the socket.
-%% With the option websocket_resume the socket outlives its worker (hornbeam_websocket_resume).
+%% It runs in the engine's process: it is told what comes and answers with commands. Messages go
+%% straight to the worker's writer; what the app sends is drained from the mailbox into one write to
+%% the socket. The engine says when that has left (sent/2). With the option websocket_resume the
+%% socket outlives its worker (hornbeam_websocket_resume).
 -module(hornbeam_websocket_h).
--behaviour(cowboy_websocket).
 
--export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
--export([go_away/1]).
+-export([taken_over/1, opened/1, received/2, told/2, sent/2, client_ended/1, closed/2]).
+-export([go_away/1, stream/1]).
+-export_type([socket/0, commands/0, result/0]).
 
 -include("hornbeam_websocket.hrl").
 
@@ -30,29 +28,46 @@
 %% How long the app may take for what came before a wrong frame (ms).
 -define(LAST_ANSWERS, 1000).
 
+-opaque socket() :: #socket{}.
+
+-type command() :: {text | binary, binary()}
+                 | {finished, hornbeam_frame:frame()}
+                 | ping
+                 | {close, code(), Reason :: binary()}
+                 | {tell_when_sent, sent()}
+                 | {active, boolean()}
+                 | {idle_timeout, timeout()}.
+-type commands() :: [command()].
+%% `tell_when_sent': call sent/2 when all that was said before has left. `active': whether messages
+%% of the client are wanted.
+
+-type result() :: {commands(), socket()} | {commands(), socket(), hibernate}.
+
 %% @doc Have a connection closed with 1001, because the server stops; whoever waits for the app's
 %% first answer gets a 503.
 -spec go_away(hornbeam_stream:owner()) -> ok.
 go_away(Owner) ->
     hornbeam_stream:tell(Owner, going_away).
 
-%% @private
--spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->
-    {ok, cowboy_req:req(), hornbeam_mounts:mount()} | hornbeam_websocket_handshake:upgrade().
-init(Req, Mount) ->
-    hornbeam_websocket_handshake:begin_with(Req, Mount).
+%% @doc The app's end of it.
+-spec stream(socket()) -> hornbeam_stream:stream().
+stream(#socket{stream = Stream}) ->
+    Stream.
 
-%% @private
--spec websocket_init(#socket{}) -> {[], #socket{}, hibernate}.
-websocket_init(#socket{stream = Stream, mount = #{counters := Counters} = Mount} = Socket) ->
+%% @doc The calling process has the WebSocket from another one that asked the app.
+-spec taken_over(socket()) -> socket().
+taken_over(#socket{stream = Stream} = Socket) ->
+    Socket#socket{worker = hornbeam_stream:monitor(Stream)}.
+
+%% @doc The client has been told that its WebSocket is accepted.
+-spec opened(socket()) -> result().
+opened(#socket{stream = Stream, mount = #{counters := Counters} = Mount} = Socket) ->
     hornbeam_counters:add(websockets, Counters),
-    Worker = hornbeam_stream:monitor(Stream),
     hornbeam_stream:bind(Stream),
     ping_later(Mount),
     Id = hornbeam_connections:enter(),
-    Opened = Socket#socket{worker = Worker, id = Id},
+    Opened = Socket#socket{id = Id},
     hornbeam_telemetry:execute([hornbeam, websocket, open], #{count => 1}, metadata(Opened)),
-    _ = [self() ! watch_end || Opened#socket.http2 =/= undefined],
     {[], Opened, hibernate}.
 
 metadata(#socket{id = Id, about = {Path, _Peer, _Opened}}) ->
@@ -71,15 +86,17 @@ ping_later(#{options := Options}) ->
 in_time(infinity) -> infinity;
 in_time(Timeout) -> max(1, Timeout div ?PINGS_IN_TIME).
 
-%% @private
--spec websocket_handle(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}.
-websocket_handle({text, Data}, Socket) ->
+%% @doc The client has sent a message or a ping or pong, or something that is none.
+-spec received(Frame, socket()) -> result()
+    when Frame :: {text | binary | ping | pong, binary()}
+                | {failed, hornbeam_websocket_frames:fault()}.
+received({text, Data}, Socket) ->
     received(text, Data, Socket);
-websocket_handle({binary, Data}, Socket) ->
+received({binary, Data}, Socket) ->
     received(binary, Data, Socket);
-websocket_handle({failed, Fault}, Socket) ->
+received({failed, Fault}, Socket) ->
     failed(Fault, Socket);
-websocket_handle(_PingOrPong, Socket) ->
+received(_PingOrPong, Socket) ->
     {[], Socket}.
 
 received(Kind, Data, Socket) ->
@@ -103,7 +120,7 @@ more(Messages, Bytes, {AllMessages, AllBytes}) ->
 %% Out of credit: leave the rest to TCP, and do not take the silence for the client's.
 paused_if_spent(#socket{credit = {Bytes, Messages}} = Socket, BytesBefore, MessagesBefore)
         when Bytes =< 0 orelse Messages =< 0, BytesBefore > 0, MessagesBefore > 0 ->
-    {[{active, false}, {set_options, #{idle_timeout => infinity}}], Socket};
+    {[{active, false}, {idle_timeout, infinity}], Socket};
 paused_if_spent(Socket, _BytesBefore, _MessagesBefore) ->
     {[], Socket}.
 
@@ -115,7 +132,7 @@ failed(Fault, #socket{phase = open, came = {Messages, _}, stream = Stream} = Soc
         when Messages > 0 ->
     hornbeam_stream:flush(Stream),
     _ = erlang:send_after(?LAST_ANSWERS, self(), answers_are_late),
-    {[{set_options, #{idle_timeout => infinity}}],
+    {[{idle_timeout, infinity}],
      Socket#socket{phase = failing, closed = {fault_code(Fault), <<>>}}};
 failed(Fault, Socket) ->
     close(fault_code(Fault), <<>>, [], Socket).
@@ -128,76 +145,67 @@ fault_code(badsize) -> 1009.
 close_failing(Commands, #socket{phase = failing, closed = {Code, Reason}} = Socket) ->
     close(Code, Reason, Commands, Socket).
 
-%% @private
--spec websocket_info(term(), #socket{}) -> {cowboy_websocket:commands(), #socket{}}
-                                         | {cowboy_websocket:commands(), #socket{}, hibernate}.
-websocket_info({stream, Number, Frame}, #socket{number = Number} = Socket) ->
+%% @doc A message for the process.
+-spec told(term(), socket()) -> result().
+told({stream, Number, Frame}, #socket{number = Number} = Socket) ->
     drain(Frame, [], ?DRAIN, Socket);
-websocket_info({multicast, Number, Frame}, #socket{number = Number} = Socket) ->
+told({multicast, Number, Frame}, #socket{number = Number} = Socket) ->
     multicast(Frame, [], ?DRAIN, Socket);
-websocket_info({forward, Outbox, Frame}, Socket) ->
-    drain_next([command(Frame, Socket)], ?DRAIN - 1, forwarded(Outbox, Frame, Socket));
-websocket_info({overflow, _Outbox}, #socket{mount = #{counters := Counters}} = Socket) ->
+told({forward, Outbox, Frame}, Socket) ->
+    drain_next([{finished, Frame}], ?DRAIN - 1, forwarded(Outbox, Frame, Socket));
+told({overflow, _Outbox}, #socket{mount = #{counters := Counters}} = Socket) ->
     hornbeam_counters:add(slow_clients_closed, Counters),
     close(1013, <<"too slow">>, [], Socket);
-websocket_info({fetch, Outbox}, #socket{forwarded = none} = Socket) ->
+told({fetch, Outbox}, #socket{forwarded = none} = Socket) ->
     fetched(hornbeam_outbox:fetch(Outbox), Outbox, Socket);
-websocket_info({fetch, _Outbox}, #socket{forwarded = {Outbox, Messages, Bytes, How}} = Socket) ->
-    {[], settle_soon(Outbox, Messages, Bytes, How, Socket)};
-websocket_info({ask_when_sent, Message}, #socket{http2 = Ref} = Socket) ->
-    hornbeam_http2_stream:tell_when_sent(Message, Ref),
-    {[], Socket};
-websocket_info(settle, #socket{tcp = Tcp} = Socket) ->
-    settle_unless_slow(hornbeam_connection:unsent(Tcp), Socket);
-websocket_info(repay, #socket{tcp = Tcp} = Socket) ->
-    {[], repay_unless_slow(hornbeam_connection:unsent(Tcp), Socket)};
-websocket_info(ping, #socket{mount = Mount} = Socket) ->
+told({fetch, _Outbox}, #socket{forwarded = {Outbox, Messages, Bytes, How}} = Socket) ->
+    asking([], settle_soon(Outbox, Messages, Bytes, How, Socket));
+told({look_again, What}, Socket) ->
+    sent(What, Socket);
+told(ping, #socket{mount = Mount} = Socket) ->
     ping_later(Mount),
     %% Whatever it has done before, a socket that then is idle needs little memory.
     {[ping], Socket, hibernate};
-websocket_info(watch_end, #socket{http2 = Http2} = Socket) ->
-    hornbeam_http2_stream:tell_when_ended(Http2),
-    {[], Socket};
-websocket_info(client_ended, Socket) ->
-    ended(is_spent(Socket), Socket);
-websocket_info(answers_are_late, #socket{phase = failing} = Socket) ->
+told(answers_are_late, #socket{phase = failing} = Socket) ->
     close_failing([], Socket);
-websocket_info({'DOWN', Worker, _, _, _}, #socket{worker = Worker, phase = failing} = Socket) ->
+told({'DOWN', Worker, _, _, _}, #socket{worker = Worker, phase = failing} = Socket) ->
     close_failing([], Socket);
-websocket_info({'DOWN', Worker, process, _, Reason}, #socket{worker = Worker} = Socket) ->
+told({'DOWN', Worker, process, _, Reason}, #socket{worker = Worker} = Socket) ->
     stepped(hornbeam_websocket_resume:lost(Reason, Socket), Socket);
-websocket_info({retiring, Number, Why}, #socket{number = Number, phase = open} = Socket) ->
+told({retiring, Number, Why}, #socket{number = Number, phase = open} = Socket) ->
     {[], hornbeam_websocket_resume:retiring(Why, Socket)};
-websocket_info(resume, #socket{phase = {pausing, _}} = Socket) ->
+told(resume, #socket{phase = {pausing, _}} = Socket) ->
     {[], hornbeam_websocket_resume:resume(Socket)};
-websocket_info(resume, #socket{phase = {spread, _, _}} = Socket) ->
+told(resume, #socket{phase = {spread, _, _}} = Socket) ->
     {[], hornbeam_websocket_resume:resume(Socket)};
-websocket_info({hornbeam_pool, Ref, Answer}, #socket{phase = {waiting, _, Ref}} = Socket) ->
+told({hornbeam_pool, Ref, Answer}, #socket{phase = {waiting, _, Ref}} = Socket) ->
     stepped(hornbeam_websocket_resume:given(Answer, Socket), Socket);
-websocket_info({'DOWN', Ref, process, _, _}, #socket{phase = {waiting, _, Ref}} = Socket) ->
+told({'DOWN', Ref, process, _, _}, #socket{phase = {waiting, _, Ref}} = Socket) ->
     stepped(hornbeam_websocket_resume:given({error, no_worker}, Socket), Socket);
-websocket_info({timeout, Deadline, resume}, #socket{deadline = Deadline} = Socket) ->
+told({timeout, Deadline, resume}, #socket{deadline = Deadline} = Socket) ->
     stepped(hornbeam_websocket_resume:late(Socket), Socket);
-websocket_info(going_away, Socket) ->
+told(going_away, Socket) ->
     close(1001, <<"the server stops">>, [], Socket);
-websocket_info({kick, Code, Reason}, #socket{mount = #{counters := Counters}} = Socket) ->
+told({kick, Code, Reason}, #socket{mount = #{counters := Counters}} = Socket) ->
     hornbeam_counters:add(kicked, Counters),
     close(Code, Reason, [], Socket);
-websocket_info({describe, Ref}, Socket) ->
+told({describe, Ref}, Socket) ->
     Ref ! {description, Ref, description(Socket)},
     {[], Socket};
-websocket_info(_Stray, Socket) ->
+told(_Stray, Socket) ->
     {[], Socket}.
 
 stepped({close, Code, Reason}, Socket) -> close(Code, Reason, [], Socket);
 stepped(Socket, _Before) -> {[], Socket}.
 
-%% Over HTTP/2 a client that is gone has ended its half of the stream. Frames of it that wait for
-%% credit come first; they, or the end itself, may say that it closed.
-ended(true, Socket) ->
-    {[], Socket};
-ended(false, Socket) ->
-    {[{close, 1002, <<>>}], Socket#socket{closed = {1006, <<>>}}}.
+%% @doc The client has ended its half of the stream that the WebSocket is (over HTTP/2). Frames of
+%% it that wait for credit come first; they, or the end itself, may say that it closed.
+-spec client_ended(socket()) -> result().
+client_ended(Socket) ->
+    case is_spent(Socket) of
+        true -> {[], Socket};
+        false -> {[{close, 1002, <<>>}], Socket#socket{closed = {1006, <<>>}}}
+    end.
 
 is_spent(#socket{credit = {Bytes, Messages}}) ->
     Bytes =< 0 orelse Messages =< 0.
@@ -209,10 +217,6 @@ forwarded(Outbox, Frame, #socket{forwarded = none} = Socket) ->
 forwarded(Outbox, Frame, #socket{forwarded = {_, Messages, Bytes, How}} = Socket) ->
     settle_if_due(Outbox, Messages + 1, Bytes + hornbeam_frame:payload_size(Frame), How, Socket).
 
-%% Cowboy's engine makes its frames itself.
-command(Frame, #socket{engine = cowboy_websocket}) -> hornbeam_frame:read(Frame);
-command(Frame, _Socket) -> {finished, Frame}.
-
 settle_if_due(Outbox, Messages, Bytes, idle, Socket) ->
     case hornbeam_stream:is_due(Bytes, Messages) of
         true -> settle_soon(Outbox, Messages, Bytes, idle, Socket);
@@ -222,13 +226,35 @@ settle_if_due(Outbox, Messages, Bytes, How, Socket) ->
     settle_soon(Outbox, Messages, Bytes, How, Socket).
 
 settle_soon(Outbox, Messages, Bytes, How, Socket) ->
-    _ = [after_write(settle, Socket) || How =/= soon],
-    Socket#socket{forwarded = {Outbox, Messages, Bytes, soon}}.
+    Asking = ask_unless(How =:= soon, settle, Socket),
+    Asking#socket{forwarded = {Outbox, Messages, Bytes, soon}}.
 
-settle_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
-    _ = erlang:send_after(?LOOK_AGAIN, self(), settle),
-    {[], Socket};
-settle_unless_slow(_Unsent, #socket{forwarded = {Outbox, Messages, Bytes, soon}} = Socket) ->
+ask_unless(true, _What, Socket) -> Socket;
+ask_unless(false, What, #socket{ask = Ask} = Socket) -> Socket#socket{ask = [What | Ask]}.
+
+%% What is to be said, and then the engine is asked to tell when it has left.
+asking(Commands, #socket{ask = []} = Socket) ->
+    {Commands, Socket};
+asking(Commands, #socket{ask = Ask} = Socket) ->
+    {Commands ++ [{tell_when_sent, What} || What <- Ask], Socket#socket{ask = []}}.
+
+%% @doc All that was said has left, as far as a client that does not read lets it: the process is
+%% never stuck in a write (see the listener's high_watermark), so that such a client is still heard,
+%% pinged and closed. It is looked at again.
+-spec sent(sent(), socket()) -> result().
+sent(What, #socket{tcp = Tcp} = Socket) ->
+    case hornbeam_socket:unsent(Tcp) of
+        Unsent when Unsent > ?SLOW ->
+            _ = erlang:send_after(?LOOK_AGAIN, self(), {look_again, What}),
+            {[], Socket};
+        _ ->
+            left(What, Socket)
+    end.
+
+left(repay, #socket{stream = Stream, sent = {Bytes, Messages}} = Socket) ->
+    hornbeam_stream:credit(Stream, Bytes, Messages),
+    {[], Socket#socket{sent = {0, 0}}};
+left(settle, #socket{forwarded = {Outbox, Messages, Bytes, soon}} = Socket) ->
     Frames = hornbeam_outbox:written(Outbox, Messages, Bytes),
     fetched(Frames, Outbox, Socket#socket{forwarded = none, went = all_went(Socket)}).
 
@@ -247,8 +273,7 @@ fetched([], Outbox, Socket) ->
 fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
     Size = lists:sum([hornbeam_frame:payload_size(Frame) || Frame <- Frames]),
     Counted = Socket#socket{went = more(length(Frames), Size, Went)},
-    Newest = lists:reverse([command(Frame, Socket) || Frame <- Frames]),
-    {in_order(Newest, [], Socket), settle_soon(Outbox, 0, 0, idle, Counted)}.
+    asking([{finished, Frame} || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)).
 
 %% All that the app and others have said by now goes out together.
 drain(Frame, Commands, Left, Socket0) ->
@@ -258,7 +283,7 @@ drain(Frame, Commands, Left, Socket0) ->
     end.
 
 drain_next(Commands, 0, Socket) ->
-    {in_order(Commands, [], Socket), Socket};
+    asking(lists:reverse(Commands), Socket);
 drain_next(Commands, Left, #socket{number = Number} = Socket) ->
     receive
         {stream, Number, Frame} ->
@@ -266,26 +291,16 @@ drain_next(Commands, Left, #socket{number = Number} = Socket) ->
         {multicast, Number, Frame} ->
             multicast(Frame, Commands, Left, Socket);
         {forward, Outbox, Frame} ->
-            drain_next([command(Frame, Socket) | Commands], Left - 1,
+            drain_next([{finished, Frame} | Commands], Left - 1,
                        forwarded(Outbox, Frame, Socket))
     after 0 ->
-        {in_order(Commands, [], Socket), Socket}
+        asking(lists:reverse(Commands), Socket)
     end.
 
 %% What the app has told others at once too.
 multicast(Frame, Commands, Left, Socket) ->
     Size = hornbeam_frame:payload_size(Frame),
-    drain_next([command(Frame, Socket) | Commands], Left - 1, spent(Size, Socket)).
-
-%% Commands, of which the newest comes first, in front of others. Cowboy would compress what is
-%% empty to nothing, which no client can read (RFC 7692, 7.2.3.6).
-in_order(Commands, Others, #socket{engine = cowboy_websocket}) ->
-    lists:foldl(fun
-        ({_, <<>>} = Empty, After) -> [{deflate, false}, Empty, {deflate, true} | After];
-        (Command, After) -> [Command | After]
-    end, Others, Commands);
-in_order(Commands, Others, _Socket) ->
-    lists:reverse(Commands, Others).
+    drain_next([{finished, Frame} | Commands], Left - 1, spent(Size, Socket)).
 
 said({ok, {send_text, _, Text}}, _Frame, Commands, Socket) ->
     {open, [{text, Text} | Commands], spent(byte_size(Text), Socket)};
@@ -317,34 +332,12 @@ violated(Reason, Frame, Commands, #socket{stream = Stream} = Socket) ->
     hornbeam_stream:violated(Stream, Reason, Frame),
     {closed, close(1011, <<"internal error">>, Commands, Socket)}.
 
-%% The account is settled by a message to ourselves, which comes after the write. The write does
-%% not wait for the client (see the listener's high_watermark), so that a client which does not
-%% read is still heard, pinged and closed.
+%% The account is settled once what was sent has left.
 spent(Size, #socket{sent = {Bytes, Messages}} = Socket) ->
-    _ = [after_write(repay, Socket)
-         || hornbeam_stream:is_due(Bytes + Size, Messages + 1),
-            not hornbeam_stream:is_due(Bytes, Messages)],
-    Socket#socket{sent = {Bytes + Size, Messages + 1}, went = more(1, Size, Socket#socket.went)}.
-
-%% Have ourselves sent a message when what we say until now is written: it is behind that in our
-%% mailbox or, over HTTP/2, in that of the connection, which keeps it while the client's window
-%% is full. What this callback returns is written after the first and before the second.
-after_write(Message, #socket{http2 = undefined}) ->
-    self() ! Message,
-    ok;
-after_write(Message, _Http2) ->
-    self() ! {ask_when_sent, Message},
-    ok.
-
-repay_unless_slow(Unsent, Socket) when Unsent > ?SLOW ->
-    _ = erlang:send_after(?LOOK_AGAIN, self(), repay),
-    Socket;
-repay_unless_slow(_Unsent, Socket) ->
-    repay(Socket).
-
-repay(#socket{stream = Stream, sent = {Bytes, Messages}} = Socket) ->
-    hornbeam_stream:credit(Stream, Bytes, Messages),
-    Socket#socket{sent = {0, 0}}.
+    IsNewlyDue = hornbeam_stream:is_due(Bytes + Size, Messages + 1)
+        andalso not hornbeam_stream:is_due(Bytes, Messages),
+    Asking = ask_unless(not IsNewlyDue, repay, Socket),
+    Asking#socket{sent = {Bytes + Size, Messages + 1}, went = more(1, Size, Socket#socket.went)}.
 
 %% The app gives back what it has taken, and that is never more than the window.
 credited(MoreBytes, MoreMessages, Frame, Commands, #socket{credit = Credit0} = Socket0) ->
@@ -363,22 +356,13 @@ credited({Bytes0, Messages0}, Commands, #socket{credit = {Bytes, Messages}} = So
     case WasSpent andalso Bytes > 0 andalso Messages > 0 of
         true ->
             #socket{mount = #{options := #{websocket_timeout := Timeout}}} = Socket,
-            Resume = [{set_options, #{idle_timeout => Timeout}}, {active, true}],
-            read_on(Socket),
-            {open, Resume ++ Commands, Socket};
+            {open, [{active, true}, {idle_timeout, Timeout} | Commands], Socket};
         false ->
             {open, Commands, Socket}
     end.
 
-%% Cowboy before 2.14 forgets to ask its connection for more when it becomes active again.
-read_on(#socket{http2 = undefined}) ->
-    ok;
-read_on(#socket{http2 = Ref}) ->
-    cowboy_req:cast({read_body, self(), make_ref(), auto, infinity}, Ref),
-    hornbeam_http2_stream:tell_when_ended(Ref).
-
 close(Code, Reason, Commands, Socket) ->
-    {in_order(Commands, [{close, Code, Reason}], Socket), Socket#socket{closed = {Code, Reason}}}.
+    {lists:reverse(Commands, [{close, Code, Reason}]), Socket#socket{closed = {Code, Reason}}}.
 
 %% For whoever asks.
 
@@ -393,7 +377,7 @@ description(#socket{about = {Path, Peer, Opened}, came = {MessagesIn, BytesIn}} 
       messages_out => MessagesOut, bytes_out => BytesOut,
       %% what waits: for the app to take it, for this process, for the client to read it (bytes)
       untaken => max(0, Window - Credit), mailbox => Mailbox,
-      unsent => hornbeam_connection:unsent(Tcp),
+      unsent => hornbeam_socket:unsent(Tcp),
       resume => hornbeam_websocket_resume:describe(Socket)}.
 
 state(open) -> open;
@@ -402,16 +386,14 @@ state(_Phase) -> resuming.
 
 %% The end.
 
-%% @private
--spec terminate(term(), cowboy_req:req(), term()) -> ok.
-terminate(Reason, _Req, #socket{id = Id} = Socket) ->
+%% @doc The connection is over, for a reason of the engine: `remote' and `{remote, Code, Text}' when
+%% the client closed it.
+-spec closed(Reason :: term(), socket()) -> ok.
+closed(Reason, #socket{id = Id} = Socket) ->
     _ = [hornbeam_connections:leave(Id) || Id =/= undefined],
     How = how_it_ended(Reason, Socket),
     _ = [tell_app(How, Socket) || hornbeam_websocket_resume:leave(Socket)],
-    tell_of_close(How, Socket),
-    linger(Reason, Socket);
-terminate(_Reason, _Req, _NotUpgraded) ->
-    ok.
+    tell_of_close(How, Socket).
 
 tell_app({Code, Text}, #socket{stream = Stream, number = Number}) ->
     hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
@@ -425,10 +407,6 @@ tell_of_close({Code, _Text}, #socket{about = {_, _, Opened}} = Socket) ->
                                  messages_in => MessagesIn, bytes_in => BytesIn,
                                  messages_out => MessagesOut, bytes_out => BytesOut},
                                (metadata(Socket))#{code => Code}).
-
-linger({error, closed}, _Socket) -> ok;
-linger(_Reason, #socket{http2 = undefined, tcp = Tcp}) -> hornbeam_connection:linger(Tcp);
-linger(_Reason, _Http2) -> ok.
 
 %% The code that the app gets: the client's, else ours, else RFC 6455's for a missing close.
 how_it_ended({remote, Code, Text}, _Socket) -> {Code, Text};

@@ -1,59 +1,69 @@
-%% A WebSocket's handshake, in Cowboy's request process.
+%% A WebSocket's handshake, whatever engine carries it.
 %%
-%%   asked ──accept──▶ 101, and the connection process has the stream
-%%     │ close: 403   response: denial   failure: 500   worker dead: 502   silence: 504
+%%   waiting ──let in, a place──▶ asked ──accept──▶ the engine answers 101 (or 200 over HTTP/2)
+%%      │ 4xx, 503                 │ close: 403   response: denial   failure: 500
+%%                                 │ worker dead: 502   silence: 504   the server stops: 503
 %%
-%% The 101 is held back until the app answers. What comes between the request process and the
-%% connection process waits in the worker until that has bound the stream.
+%% The answer is held back until the app accepts. It lives in the engine's process, which owns the
+%% stream and tells it what comes; wait/1 does that for a process with nothing else to do.
 -module(hornbeam_websocket_handshake).
 
--export([begin_with/2]).
--export_type([upgrade/0]).
-
+-include("hornbeam_request.hrl").
 -include("hornbeam_websocket.hrl").
 
--type upgrade() ::
-    {hornbeam_websocket, cowboy_req:req(), #socket{}, hornbeam_websocket:options()}
-    | {cowboy_websocket, cowboy_req:req(), #socket{}, cowboy_websocket:opts()}.
+-export([new/3, told/2, late/1, deadline/1, leave/1, wait/1]).
+-export_type([handshake/0, step/0]).
 
-%% @doc Ask the app, and answer the client with what it says.
--spec begin_with(cowboy_req:req(), hornbeam_mounts:mount()) ->
-    {ok, cowboy_req:req(), hornbeam_mounts:mount()} | upgrade().
-begin_with(Req, Mount) ->
-    case handshake_fault(Req) of
-        none -> with_worker(Req, Mount);
-        Status -> {ok, hornbeam_response:refuse(Status, Req), Mount}
+-record(handshake, {
+    request :: hornbeam_request:request(),
+    client :: pid(),
+    mount :: hornbeam_mounts:mount(),
+    step :: {waiting, hornbeam_admission:admission()} | {asked, #socket{}},
+    deadline = infinity :: integer() | infinity
+}).
+-opaque handshake() :: #handshake{}.
+
+-type step() ::
+    {wait, handshake()}
+    | {refuse, {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}}
+    | {deny, hornbeam_stream:stream(), Frame :: binary()}
+    | {accept, hornbeam_headers:fields(), #socket{}}.
+%% `deny': the app answers with a response of its own, of which this is the first frame. It is the
+%% calling process that owns the stream.
+
+%% @doc Begin with a handshake that the rules of the server let in. What the app binds to the
+%% connection lives as long as `Client'.
+-spec new(hornbeam_request:request(), Client :: pid(), hornbeam_mounts:mount()) -> step().
+new(Request, Client, Mount) ->
+    case fault(Request) of
+        none ->
+            entered(hornbeam_admission:enter(websocket, self(), Request, Mount),
+                    {Request, Client, Mount});
+        Status ->
+            {refuse, hornbeam_refusal:response(Status)}
     end.
 
-%% What an app binds to a WebSocket that it then refuses ends with the TCP connection.
-last(#{version := 'HTTP/1.1'} = Req) ->
-    cowboy_req:set_resp_header(<<"connection">>, <<"close">>, Req);
-last(Req) ->
-    Req.
-
-%% Cowboy checks the same after init/2; the app should not be asked for nothing.
-handshake_fault(#{version := 'HTTP/2', headers := Headers}) ->
-    case Headers of
-        #{<<"sec-websocket-version">> := <<"13">>} -> none;
-        #{} -> 400
+%% RFC 6455, 4.2.1; RFC 8441, 5.
+fault(#request{version = 'HTTP/2'} = Request) ->
+    case hornbeam_request:values(<<"sec-websocket-version">>, Request) of
+        [<<"13">>] -> none;
+        _ -> 400
     end;
-handshake_fault(#{method := <<"GET">>, headers := Headers}) ->
-    case Headers of
-        #{<<"sec-websocket-version">> := <<"13">>, <<"sec-websocket-key">> := Key,
-          <<"connection">> := Connection} ->
-            fault_unless(is_key(Key) andalso names_upgrade(Connection));
-        #{<<"sec-websocket-version">> := Version} when Version =/= <<"13">> ->
-            426;
-        #{} ->
-            400
+fault(#request{method = <<"GET">>} = Request) ->
+    case {hornbeam_request:values(<<"sec-websocket-version">>, Request),
+          hornbeam_request:values(<<"sec-websocket-key">>, Request)} of
+        {[<<"13">>], [Key]} -> fault_unless(is_key(Key) andalso names_upgrade(Request));
+        {[], _} -> 400;
+        {[<<"13">>], _} -> 400;
+        {_Other, _} -> 426
     end;
-handshake_fault(_Req) ->
+fault(_Request) ->
     400.
 
 fault_unless(true) -> none;
 fault_unless(false) -> 400.
 
-%% RFC 6455, 4.1: 16 bytes in base64.
+%% 16 bytes in base64.
 is_key(Key) when byte_size(Key) =:= 24 ->
     try
         byte_size(base64:decode(Key)) =:= 16
@@ -63,29 +73,32 @@ is_key(Key) when byte_size(Key) =:= 24 ->
 is_key(_Key) ->
     false.
 
-names_upgrade(Connection) ->
-    Tokens = binary:split(cowboy_bstr:to_lower(Connection), <<",">>, [global]),
-    lists:member(<<"upgrade">>, [hornbeam_headers:trim(Token) || Token <- Tokens]).
+names_upgrade(Request) ->
+    lists:any(fun(Value) -> lists:member(<<"upgrade">>, hornbeam_headers:items(Value)) end,
+              hornbeam_request:values(<<"connection">>, Request)).
 
-with_worker(Req, Mount) ->
-    case hornbeam_mounts:checkout(Mount) of
-        {ok, Handle} -> ask(Handle, Req, Mount);
-        unavailable -> {ok, hornbeam_response:refuse(503, Req), Mount}
-    end.
+entered({ok, Handle, Request}, {_, Client, Mount}) ->
+    {wait, ask(Handle, Request, Client, Mount)};
+entered({wait, Admission}, {Request, Client, Mount}) ->
+    {wait, #handshake{request = Request, client = Client, mount = Mount,
+                      step = {waiting, Admission}}};
+entered({refuse, _} = Refused, _Begun) ->
+    Refused.
 
-ask(Handle, Req, #{options := #{timeout := Timeout}} = Mount) ->
-    Scope = hornbeam_scope:websocket(Req),
-    Stream = hornbeam_stream:open(Handle, websocket, connection(Req), fun(Number) ->
+ask(Handle, Request, Client, #{options := #{timeout := Timeout}} = Mount) ->
+    Scope = hornbeam_scope:websocket(Request),
+    Stream = hornbeam_stream:open(Handle, websocket, Client, fun(Number) ->
         hornbeam_wire:open_websocket(Number, Scope)
     end),
     Socket = #socket{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
                      worker = hornbeam_stream:monitor(Stream), resume = resume(Scope, Mount),
-                     about = about(Scope),
-                     tcp = maps:get(socket, Req), http2 = http2(Req),
+                     about = about(Scope), tcp = Request#request.socket,
                      credit = hornbeam_stream:window()},
-    %% A client may be gone while the app is asked.
-    hornbeam_http2_stream:tell_when_ended(Socket#socket.http2),
-    await_answer(Timeout, Req, Socket).
+    #handshake{request = Request, client = Client, mount = Mount, step = {asked, Socket},
+               deadline = deadline_in(Timeout)}.
+
+deadline_in(infinity) -> infinity;
+deadline_in(Timeout) -> now_ms() + Timeout.
 
 about(#{raw_path := Path, client := Client}) ->
     {binary:copy(Path), Client, erlang:monotonic_time(second)}.
@@ -95,73 +108,73 @@ resume(Scope, #{options := #{websocket_resume := true, websocket_resume_attempts
 resume(_Scope, _Mount) ->
     undefined.
 
-await_answer(Timeout, Req, #socket{number = Number, worker = Worker} = Socket) ->
-    receive
-        {stream, Number, Frame} ->
-            answered(hornbeam_answer:read(Frame), Frame, Req, Socket);
-        client_ended ->
-            refused(400, Req, Socket);
-        {'DOWN', Worker, process, _, _} ->
-            refused(502, Req, Socket);
-        going_away ->
-            refused(503, Req, Socket)
-    after Timeout ->
-        #socket{mount = #{counters := Counters}} = Socket,
-        hornbeam_counters:add(timeouts, Counters),
-        refused(504, Req, Socket)
-    end.
+%% @doc A message for the calling process; what is not the handshake's is ignored.
+-spec told(term(), handshake()) -> step().
+told({stream, Number, Frame}, #handshake{step = {asked, #socket{number = Number}}} = Handshake) ->
+    answered(hornbeam_answer:read(Frame), Frame, Handshake);
+told({'DOWN', Worker, process, _, _},
+     #handshake{step = {asked, #socket{worker = Worker}}} = Handshake) ->
+    refused(502, Handshake);
+told(client_ended, Handshake) ->
+    refused(400, Handshake);
+told(going_away, Handshake) ->
+    refused(503, Handshake);
+told(Message, #handshake{step = {waiting, Admission}} = Handshake) ->
+    #handshake{request = Request, client = Client, mount = Mount} = Handshake,
+    entered(hornbeam_admission:told(Message, Admission), {Request, Client, Mount});
+told(_Stray, Handshake) ->
+    {wait, Handshake}.
 
-answered({ok, {accept, _, Subprotocol, Headers}}, _Frame, Req, Socket) ->
-    accepted(with_headers(Subprotocol, Headers, Req), Socket);
-answered({ok, {close, _, _, _}}, _Frame, Req, Socket) ->
-    refused(403, Req, Socket);
-answered({ok, {response_start, _, _, _, _, _}}, Frame, Req, Socket) ->
+answered({ok, {accept, _, Subprotocol, Fields}}, _Frame, #handshake{step = {asked, Socket}}) ->
+    Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
+    {accept, Protocol ++ Fields, Socket};
+answered({ok, {close, _, _, _}}, _Frame, Handshake) ->
+    refused(403, Handshake);
+answered({ok, {response_start, _, _, _, _, _}}, Frame, #handshake{step = {asked, Socket}}) ->
     #socket{stream = Stream, worker = Worker} = Socket,
     erlang:demonitor(Worker, [flush]),
-    hornbeam_exchange:serve(Stream, [Frame], Req);
-answered({ok, {ended, _, _, _, _}}, _Frame, Req, Socket) ->
-    refused(500, Req, Socket);
-answered(Wrong, Frame, Req, #socket{stream = Stream} = Socket) ->
+    {deny, Stream, Frame};
+answered({ok, {ended, _, _, _, _}}, _Frame, Handshake) ->
+    refused(500, Handshake);
+answered(Wrong, Frame, #handshake{step = {asked, #socket{stream = Stream}}} = Handshake) ->
     hornbeam_stream:violated(Stream, hornbeam_answer:fault(Wrong), Frame),
-    refused(500, Req, Socket).
+    refused(500, Handshake).
 
-%% The app learns of the refusal when this process ends.
-refused(Status, Req, #socket{mount = Mount}) ->
-    {ok, hornbeam_response:refuse(Status, last(Req)), Mount}.
+refused(Status, Handshake) ->
+    leave(Handshake),
+    {refuse, hornbeam_refusal:response(Status)}.
 
-with_headers(Subprotocol, AppHeaders, Req0) ->
-    Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
-    {Headers, Req} = hornbeam_headers:response(Protocol ++ AppHeaders, Req0),
-    cowboy_req:set_resp_headers(Headers, Req).
+%% @doc When the app's answer is late (monotonic time, ms).
+-spec deadline(handshake()) -> integer() | infinity.
+deadline(#handshake{deadline = Deadline}) ->
+    Deadline.
 
-accepted(Req, Socket) ->
-    #socket{stream = Stream, worker = Worker, mount = Mount} = Socket,
+%% @doc It is.
+-spec late(handshake()) -> step().
+late(#handshake{mount = #{counters := Counters}} = Handshake) ->
+    hornbeam_counters:add(timeouts, Counters),
+    refused(504, Handshake).
+
+%% @doc Nobody waits for it any more; the app learns that.
+-spec leave(handshake()) -> ok.
+leave(#handshake{step = {waiting, Admission}}) ->
+    hornbeam_admission:leave(Admission);
+leave(#handshake{step = {asked, #socket{stream = Stream, worker = Worker}}}) ->
     erlang:demonitor(Worker, [flush]),
-    hornbeam_stream:hand_over(Stream, connection(Req)),
-    {Engine, Options} = engine(Req, Mount),
-    {Engine, Req, Socket#socket{worker = undefined, engine = Engine}, Options}.
+    hornbeam_stream:abandon(Stream).
 
-%% Over HTTP/2 it is always Cowboy's.
-engine(#{version := 'HTTP/1.1'}, #{server := #{http_engine := hornbeam}} = Mount) ->
-    {hornbeam_websocket, hornbeam_options(Mount)};
-engine(#{version := Version, socket := Socket}, #{options := Options}) ->
-    hornbeam_read_buffer:widen(Socket),
-    {cowboy_websocket, cowboy_options(Version, Options)}.
+%% @doc Wait for the end of a handshake.
+-spec wait(step()) -> step().
+wait({wait, #handshake{deadline = Deadline} = Handshake}) ->
+    receive
+        Message -> wait(told(Message, Handshake))
+    after patience(Deadline) ->
+        late(Handshake)
+    end;
+wait(Done) ->
+    Done.
 
-hornbeam_options(#{options := Options}) ->
-    #{websocket_max_frame_size := Max, websocket_max_frame_rate := Rate,
-      websocket_compress := Compress, websocket_timeout := Timeout} = Options,
-    #{max_frame_size => Max, max_frame_rate => Rate, compress => Compress,
-      idle_timeout => Timeout}.
+patience(infinity) -> infinity;
+patience(Deadline) -> max(0, Deadline - now_ms()).
 
-%% Over HTTP/2 a WebSocket is a stream and stays in its request process.
-connection(#{version := 'HTTP/2'}) -> self();
-connection(#{pid := Connection}) -> Connection.
-
-http2(#{version := 'HTTP/2'} = Req) -> maps:with([pid, streamid], Req);
-http2(_Req) -> undefined.
-
-cowboy_options(Version, #{websocket_max_frame_size := Max} = Options) ->
-    #{max_frame_size => Max, active_n => hornbeam_read_buffer:most_reads(),
-      compress => Version =:= 'HTTP/1.1' andalso maps:get(websocket_compress, Options),
-      idle_timeout => maps:get(websocket_timeout, Options)}.
+now_ms() -> erlang:monotonic_time(millisecond).

@@ -5,13 +5,17 @@
 -module(hornbeam_pool).
 
 -export([all/0, lookup/1, await_ready/1, options/1]).
--export([reserve/2, checkout/2, wait/1, forget/2, pick/1, find/2, owners/2, load/1]).
+-export([reserve/2, reserve_now/2, wait/2, told/3, forget/1, wait/1, forget/2]).
+-export([pick/1, find/2, owners/2, load/1]).
 -export([process_down/2, waiters/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/0, names/0]).
--export_type([name/0, start/0]).
+-export_type([name/0, wait/0, reason/0, start/0]).
 
 -type name() :: binary().
 %% The path that its app is served at.
+
+-opaque wait() :: {name(), reference()}.
+-type reason() :: full | no_worker | queue_full | late.
 
 -type start() :: #{name := name(), api := module(), options := hornbeam_config:app_options(),
                    stop_timeout := pos_integer()}.
@@ -49,76 +53,94 @@ options(Name) ->
     {ok, Pool} = lookup(Name),
     gen_server:call(Pool, options).
 
-%% @doc Room for a stream that the calling process opens at once (see {@link
-%% hornbeam_stream:reserve/1}), on the worker that {@link checkout/2} would choose; none when it
-%% would have to be waited for, or there is none.
--spec reserve(name(), Max :: pos_integer() | infinity) -> {ok, hornbeam_stream:handle()} | none.
+%% @doc A place for a new stream on the ready worker with the least open streams, unless the pool has
+%% `Max' of them.
+%%
+%% When no worker has room the calling process is in the pool's line, at most `queue_timeout', and
+%% gives each message that comes to {@link told/3}. A place that was given is to be used at once or
+%% given back.
+-spec reserve(name(), Max :: pos_integer() | infinity) ->
+    {ok, hornbeam_stream:handle()} | {wait, wait()} | {error, reason()}.
 reserve(Name, Max) ->
     case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> reserve_within(Max, Row);
-        error -> none
-    end.
-
-reserve_within(Max, Row) ->
-    case still_within(Max, take_now(fun hornbeam_stream:reserve/1, Row), Row) of
-        {ok, Handle} -> {ok, Handle};
-        _ -> none
-    end.
-
-%% @doc A place on the ready worker with the least open streams, unless the pool has `Max' of
-%% them; to be used by {@link hornbeam_stream:open/3}.
-%%
-%% When no worker has room the calling process waits in the pool's queue, at most `queue_timeout'.
--spec checkout(name(), Max :: pos_integer() | infinity) ->
-    {ok, hornbeam_stream:handle()} | {error, full | no_worker | queue_full | late}.
-checkout(Name, Max) ->
-    case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> checkout_within(Max, Row);
+        {ok, Row} -> reserve(Name, Max, Row);
         error -> {error, no_worker}
     end.
 
-checkout_within(infinity, Row) ->
-    take_or_wait(Row);
-checkout_within(Max, Row) ->
-    case hornbeam_pool_row:in_progress(Row) < Max of
-        true -> still_within(Max, take_or_wait(Row), Row);
-        false -> {error, full}
+reserve(Name, Max, Row) ->
+    case take_now(Row) of
+        {ok, Handle} -> still_within(Max, Handle, Row);
+        none -> wait_within(Name, Max, Row)
+    end.
+
+%% @doc The same, unless one would have to wait.
+-spec reserve_now(name(), Max :: pos_integer() | infinity) -> {ok, hornbeam_stream:handle()} | none.
+reserve_now(Name, Max) ->
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} -> reserve_now(take_now(Row), Max, Row);
+        error -> none
+    end.
+
+reserve_now({ok, Handle}, Max, Row) ->
+    case still_within(Max, Handle, Row) of
+        {ok, Handle} -> {ok, Handle};
+        {error, full} -> none
+    end;
+reserve_now(none, _Max, _Row) ->
+    none.
+
+%% @doc A place by the pool's line, for a process that may die before it has used it.
+-spec wait(name(), Max :: pos_integer() | infinity) -> {wait, wait()} | {error, reason()}.
+wait(Name, Max) ->
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} -> wait_within(Name, Max, Row);
+        error -> {error, no_worker}
+    end.
+
+%% Who waits is not overtaken.
+take_now(Row) ->
+    case hornbeam_pool_row:is_waited_for(Row) of
+        true -> none;
+        false -> hornbeam_choice:take(hornbeam_pool_row:handles(Row), fun hornbeam_stream:reserve/1)
     end.
 
 %% Others may have come at the same time.
-still_within(infinity, Taken, _Row) ->
-    Taken;
-still_within(Max, {ok, Handle}, Row) ->
+still_within(infinity, Handle, _Row) ->
+    {ok, Handle};
+still_within(Max, Handle, Row) ->
     case hornbeam_pool_row:in_progress(Row) =< Max of
         true ->
             {ok, Handle};
         false ->
             hornbeam_stream:give_back(Handle),
             {error, full}
+    end.
+
+wait_within(Name, Max, Row) ->
+    case Max =:= infinity orelse hornbeam_pool_row:in_progress(Row) < Max of
+        true -> {wait, {Name, wait_for(hornbeam_pool_row:process(Row))}};
+        false -> {error, full}
+    end.
+
+%% @doc A message to the process that waits.
+-spec told(term(), wait(), Max :: pos_integer() | infinity) ->
+    {ok, hornbeam_stream:handle()} | {wait, wait()} | {error, reason()}.
+told({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Max) ->
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} -> still_within(Max, Handle, Row);
+        error -> {ok, Handle}
     end;
-still_within(_Max, Error, _Row) ->
-    Error.
+told({hornbeam_pool, Ref, {error, _} = Error}, {_Name, Ref}, _Max) ->
+    Error;
+told({'DOWN', Ref, process, _, _}, {_Name, Ref}, _Max) ->
+    {error, no_worker};
+told(_Other, Wait, _Max) ->
+    {wait, Wait}.
 
-take_or_wait(Row) ->
-    Place = make_ref(),
-    Take = fun(Handle) -> hornbeam_stream:take(Handle, Place, self()) end,
-    case take_now(Take, Row) of
-        {ok, Handle} -> {ok, Handle};
-        none -> await(wait_for(hornbeam_pool_row:process(Row)))
-    end.
-
-%% Who waits is not overtaken.
-take_now(Take, Row) ->
-    case hornbeam_pool_row:is_waited_for(Row) of
-        true -> none;
-        false -> hornbeam_choice:take(hornbeam_pool_row:handles(Row), Take)
-    end.
-
-await(Ref) ->
-    receive
-        {hornbeam_pool, Ref, Answer} -> Answer;
-        {'DOWN', Ref, process, _, _} -> {error, no_worker}
-    end.
+%% @doc Wait no longer.
+-spec forget(wait()) -> ok.
+forget({Name, Ref}) ->
+    forget(Name, Ref).
 
 %% @doc Wait for a place without blocking.
 %%

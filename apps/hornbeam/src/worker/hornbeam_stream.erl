@@ -5,7 +5,7 @@
 -module(hornbeam_stream).
 
 -export([new_counts/0, handle/1, worker/1, load/1, started/1, ended/1]).
--export([take/3, reserve/1, give_back/1, want/1, close/1]).
+-export([take/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
 -export([open/3, open/4, open_part/4, reopen/2, move/1, flush/1, hand_over/2, bind/1, take_over/2]).
@@ -142,6 +142,15 @@ reserve(Taken, Limit, Counts) when Taken < Limit, Taken < ?CLOSED ->
 reserve(_Taken, _Limit, _Counts) ->
     false.
 
+%% @doc Have a place that was taken be the caller's, who uses it at once: nobody watches over it
+%% any more.
+-spec claim(handle()) -> handle().
+claim(#handle{place = reserved} = Handle) ->
+    Handle;
+claim(#handle{worker = Worker, place = Place} = Handle) ->
+    Worker ! {claimed, Place},
+    Handle#handle{place = reserved}.
+
 %% @doc Give back the place that was taken or reserved with a handle.
 -spec give_back(handle()) -> ok.
 give_back(#handle{place = reserved} = Handle) ->
@@ -224,10 +233,11 @@ new(#handle{worker = Worker, writer = Writer, counts = Counts}) ->
     #stream{worker = Worker, writer = Writer, number = atomics:add_get(Counts, ?LAST, 1),
             account = hornbeam_account:new()}.
 
-%% @doc Open a stream with what was reserved, for an owner that is a part of the calling process.
+%% @doc Open a stream at a place, for an owner that is a part of the calling process.
 %% No process stands for its client; the worker makes one when the app asks for it.
 -spec open_part(handle(), kind(), owner(), fun((pos_integer()) -> iodata())) -> stream().
-open_part(#handle{place = reserved, parts = Parts} = Handle, Kind, Owner, Op) ->
+open_part(#handle{parts = Parts} = Handle, Kind, Owner, Op) ->
+    _ = claim(Handle),
     #stream{worker = Worker, number = Number, account = Account} = Stream = new(Handle),
     %% It waits in the writer's mailbox: one binary is cheaper to copy than its many parts.
     Opening = iolist_to_binary(Op(Number)),
@@ -260,13 +270,23 @@ move(#stream{number = Number} = Stream) ->
 flush(#stream{number = Number} = Stream) ->
     write(Stream, hornbeam_wire:flush(Number)).
 
-%% @doc Give a stream to another owner. What Python says meanwhile waits until that one calls
-%% {@link bind/1} or {@link take_over/2}. The calling process gets `{handed_over, Number}', and no
-%% frame after that.
--spec hand_over(stream(), owner()) -> ok.
-hand_over(#stream{worker = Worker, number = Number}, Owner) ->
+%% @doc Give a stream to another owner, and return the frames that came before it was given. What
+%% Python says then waits until that one calls {@link bind/1} or {@link take_over/2}; if the calling
+%% process dies before, the stream is abandoned.
+-spec hand_over(stream(), owner()) -> [Frame :: binary()].
+hand_over(#stream{worker = Worker, number = Number} = Stream, Owner) ->
+    Monitor = monitor(Stream),
     Worker ! {hand_over, Number, Owner, self()},
-    ok.
+    Frames = handed_over(Number, Monitor),
+    true = erlang:demonitor(Monitor, [flush]),
+    Frames.
+
+handed_over(Number, Monitor) ->
+    receive
+        {stream, Number, Frame} -> [Frame | handed_over(Number, Monitor)];
+        {handed_over, Number} -> [];
+        {'DOWN', Monitor, process, _, _} -> []
+    end.
 
 %% @doc Take a stream that was handed over to the calling process, and tell the app that its
 %% accept is done. This process says so itself, or its next ops could overtake it.

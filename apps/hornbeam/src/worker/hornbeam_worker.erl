@@ -238,6 +238,8 @@ in_any_state(info, {place, Place, Owner}, _State, #data{places = Places} = Data)
     {keep_state, Data#data{places = hornbeam_worker_places:given(Place, Owner, Places)}};
 in_any_state(info, {open, Place, Kind, Number, Owner, Client, Account, Op}, _State, Data) ->
     {keep_state, opened(Kind, Number, Owner, Client, Account, Op, placed(Place, Data))};
+in_any_state(info, {claimed, Place}, _State, Data) ->
+    {keep_state, placed(Place, Data)};
 in_any_state(info, {give_back, Place}, _State, Data) ->
     {keep_state, given_back(Place, Data)};
 in_any_state(info, {{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
@@ -257,7 +259,8 @@ in_any_state(info, {{'DOWN', Number}, Ref, process, _Pid, _Reason}, _State,
     {keep_state, lost(Number, hornbeam_worker_streams:owner_down(Number, Ref, Streams), Data)};
 in_any_state(info, {hand_over, Number, Owner, From}, _State, #data{streams = Streams} = Data) ->
     From ! {handed_over, Number},
-    {keep_state, Data#data{streams = hornbeam_worker_streams:hand_over(Number, Owner, Streams)}};
+    Moving = hornbeam_worker_streams:hand_over(Number, Owner, From, Streams),
+    {keep_state, Data#data{streams = Moving}};
 in_any_state(info, {bind, Number, Owner}, _State, Data) ->
     {keep_state, bound(Number, Owner, Data)};
 in_any_state(info, {take_over, Number, Owner}, _State, #data{streams = Streams} = Data) ->
@@ -600,6 +603,8 @@ client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
 
 placed(undefined, #data{handle = Handle} = Data) ->
     hornbeam_stream:started(Handle),
+    Data;
+placed(reserved, Data) ->
     Data;
 placed(Place, #data{places = Places} = Data) ->
     Data#data{places = hornbeam_worker_places:used(Place, Places)}.

@@ -26,7 +26,7 @@
 
 -include("../wire/hornbeam_wire.hrl").
 
--export([new/0, new/1, parts/1, open/4, open/6, hand_over/3, bind/3, take_over/3]).
+-export([new/0, new/1, parts/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandoned/2, closed/2]).
 -export([deliver/4, multicast/4, moved/3, ended/3, settle/1]).
 -export([owners/2, sockets/1, client/2, with_client/2, is_known/2]).
@@ -102,18 +102,22 @@ open(Kind, Number, Owner, Client, Account, Streams) ->
 watch(Number, Owner) ->
     erlang:monitor(process, hornbeam_stream:process(Owner), [{tag, {'DOWN', Number}}]).
 
-%% @doc Move an open stream to another owner; frames wait until it binds or takes over.
--spec hand_over(pos_integer(), hornbeam_stream:owner(), streams()) -> streams().
-hand_over(Number, Owner, Streams) ->
+%% @doc Move an open stream to another owner; frames wait until it binds or takes over. Until then
+%% the stream of a part is lost with the process that gives it, which lives until it is taken.
+-spec hand_over(pos_integer(), hornbeam_stream:owner(), From :: pid(), streams()) -> streams().
+hand_over(Number, Owner, From, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {open, _, _} = Before} = Entry ->
             forget(Number, Before, Streams),
             enter_part(Number, Owner, Entry, Streams),
-            Moving = {moving, Owner, watch(Number, Owner), [], false},
+            Moving = {moving, Owner, watch(Number, giver(Owner, From)), [], false},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
         _ ->
             Streams
     end.
+
+giver({_, _}, From) -> From;
+giver(Owner, _From) -> Owner.
 
 enter_part(Number, {_, _} = Owner, #entry{kind = Kind, account = Account}, Streams) ->
     true = hornbeam_worker_parts:enter(Number, Kind, Owner, Account, Streams#streams.parts);
@@ -136,7 +140,8 @@ moved_to(Owner, Accepted, Number, Streams) ->
         #entry{owner = {moving, Owner, Ref, Waiting, Ended}} = Entry ->
             lists:foreach(fun(Message) -> hornbeam_stream:tell(Owner, Message) end,
                           lists:reverse(Waiting)),
-            Bound = Entry#entry{accepted = Accepted, owner = {open, Owner, Ref}},
+            unwatch(Ref),
+            Bound = Entry#entry{accepted = Accepted, owner = {open, Owner, watch(Number, Owner)}},
             bound(Ended, Number, Bound, Streams);
         #entry{owner = {open, Owner, _}} = Entry ->
             put_entry(Number, Entry#entry{accepted = Accepted}, Streams);

@@ -4,6 +4,8 @@
 %%  - A WebSocket over HTTP/2 hands its frames to the connection, which keeps what the client's
 %%    flow control window has no room for. Its process asks here to be told when they have left.
 %%  - It is told, too, when the client has ended its half of the stream.
+%%  - While it wants no more of the client's frames, they wait here as bytes, and past the stream's
+%%    window at the client.
 %%  - A stream that ends while something of it waits goes on until that has left: Cowboy before
 %%    2.13 would reset it first, and the client would never see the rest.
 %%  - A client that opens streams only to cancel them (CVE-2023-44487) gets no more of them;
@@ -13,7 +15,7 @@
 -module(hornbeam_http2_stream).
 -behaviour(cowboy_stream).
 
--export([tell_when_sent/2, tell_when_ended/1]).
+-export([tell_when_sent/2, tell_when_ended/1, give/2]).
 -export([init/3, data/4, info/3, terminate/3, early_error/5]).
 -export_type([ref/0]).
 
@@ -29,6 +31,8 @@
     waiting :: [{pid(), term()}] | undefined,
     %% it stops when all has left, or when this timer ends
     stopping :: reference() | undefined,
+    %% what a WebSocket does not want yet of what has come, the last first; none when it takes all
+    kept = none :: none | [{cowboy_stream:fin(), binary()}],
     %% of the client's half
     ended = false :: boolean(),
     owner :: pid() | undefined
@@ -57,15 +61,19 @@ tell_when_ended(undefined) ->
 tell_when_ended(Ref) ->
     cowboy_req:cast({tell_when_ended, self()}, Ref).
 
+%% @doc Whether a WebSocket is to be given what its client sends.
+-spec give(boolean(), ref()) -> ok.
+give(Active, Ref) ->
+    cowboy_req:cast({give, Active}, Ref).
+
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
 init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
     case is_let_in(Mount) of
         true ->
-            #{connection := #{socket := Socket}} = Opts,
             next_init(StreamId, Req, Opts,
-                      #state{socket = Socket, pinger = ping_later(StreamId),
+                      #state{socket = maps:get(socket, Req), pinger = ping_later(StreamId),
                              ended = not cowboy_req:has_body(Req)});
         false ->
             #{counters := Counters} = Mount,
@@ -95,6 +103,8 @@ ping_later(StreamId) ->
 %% @private
 -spec data(cowboy_stream:streamid(), cowboy_stream:fin(), binary(), #state{}) ->
     {cowboy_stream:commands(), #state{}}.
+data(_StreamId, IsFin, Data, #state{kept = Kept} = State) when Kept =/= none ->
+    {[], State#state{kept = [{IsFin, Data} | Kept]}};
 data(StreamId, IsFin, Data, #state{next = Next0, ended = Ended} = State) ->
     {Commands, Next} = cowboy_stream:data(StreamId, IsFin, Data, Next0),
     stopped_if_due(Commands, told_if_ended(State#state{next = Next,
@@ -107,6 +117,15 @@ info(_StreamId, {tell_when_sent, Pid, Message}, #state{waiting = undefined} = St
     {[], State};
 info(_StreamId, {tell_when_sent, Pid, Message}, #state{waiting = Waiting} = State) ->
     {[], State#state{waiting = [{Pid, Message} | Waiting]}};
+info(_StreamId, {give, false}, #state{kept = none} = State) ->
+    {[], State#state{kept = []}};
+info(StreamId, {give, true}, #state{kept = Kept} = State) when Kept =/= none ->
+    lists:foldl(fun({IsFin, Data}, {Commands, Before}) ->
+        {More, After} = data(StreamId, IsFin, Data, Before),
+        {Commands ++ More, After}
+    end, {[], State#state{kept = none}}, lists:reverse(Kept));
+info(_StreamId, {give, _Again}, State) ->
+    {[], State};
 info(_StreamId, {tell_when_ended, Owner}, State) ->
     {[], told_if_ended(State#state{owner = Owner})};
 info(StreamId, ping, #state{socket = {Transport, Socket}} = State) ->

@@ -1,41 +1,42 @@
-%% A WebSocket over HTTP/1.1, behind the callbacks of cowboy_websocket.
+%% A WebSocket over HTTP/1.1, from the 101 on, in the process of its connection.
 %%
-%%   request process            connection process
-%%   ───────────────            ──────────────────
-%%   upgrade ── 101 ──▶ takeover ──▶ loop ⇄ turn ──▶ terminate
+%%   start ──▶ loop ⇄ turn ──▶ the end
 %%
 %% A turn handles all frames of one read, or one message of the mailbox, and ends with one write.
 %% Frames are taken as the handler wants them: while it has said `{active, false}' they stay
-%% bytes. The handler has checked the handshake. How the bytes read stands in
-%% hornbeam_websocket_frames; what a message means is the handler's. A wrong frame is given to it as
-%% `{failed, Fault}', after which it has to say a close.
+%% bytes. How the bytes read stands in hornbeam_websocket_frames; what a message means is the
+%% handler's (hornbeam_websocket_h). A wrong frame is given to it as `{failed, Fault}', after which
+%% it has to say a close.
 -module(hornbeam_websocket).
--behaviour(cowboy_sub_protocol).
 
--export([upgrade/4, upgrade/5, takeover/7]).
+-include("../hornbeam_request.hrl").
+
+-export([switch/3, start/3]).
 -export([loop/1, system_continue/3, system_terminate/4, system_code_change/4]).
--export_type([options/0, commands/0]).
+-export_type([start/0]).
 
--type options() :: #{
+-type start() :: #{
+    parent := pid(),
+    socket := hornbeam_socket:socket(),
+    reads := hornbeam_read_buffer:buffer(),
+    %% what has come behind the handshake, and whether more may come as messages
+    first := binary(),
+    listening := boolean(),
+    extensions := cow_ws:extensions(),
     max_frame_size := pos_integer(),
     max_frame_rate := hornbeam_websocket_frames:rate(),
-    idle_timeout := timeout(),
-    compress := boolean()
+    idle_timeout := timeout()
 }.
--type commands() :: [cow_ws:frame()
-                     | {finished, hornbeam_frame:frame()}
-                     | {active, boolean()}
-                     | {set_options, #{idle_timeout => timeout()}}].
--type result() :: {commands(), State :: term()} | {commands(), State :: term(), hibernate}.
+
+-type result() :: {[term()], State :: term()} | {[term()], State :: term(), hibernate}.
+%% Commands as hornbeam_websocket_h has them.
 
 -record(connection, {
     parent :: pid(),
     transport :: module(),
     socket :: term(),
-    req :: map(),
     handler :: module(),
     state :: term(),
-    options :: options(),
     extensions :: cow_ws:extensions(),
     frames :: hornbeam_websocket_frames:frames(),
     buffer :: hornbeam_read_buffer:buffer(),
@@ -43,8 +44,9 @@
     %% whether the client's side ended while frames of it wait
     ended = false :: false | {error, term()},
     hibernate = false :: boolean(),
-    %% what this turn has to say, the last frame first
+    %% what this turn has to say, the last frame first, and whom to tell when it has left
     said = [] :: [iodata()],
+    tell = [] :: [term()],
     %% the last ping, while a timer runs because the client read too slowly for its answer
     ping = none :: none | {owed | answered, binary()},
     idle_timeout :: timeout(),
@@ -58,73 +60,54 @@
 -define(SLOW, 65536).
 -define(LOOK_AGAIN, 100).
 
-%% The request process.
+%% @doc The fields of the 101, with those of the app, and the extensions that are agreed on.
+-spec switch(hornbeam_headers:fields(), hornbeam_request:request(), hornbeam_mounts:mount()) ->
+    {cow_ws:extensions(), hornbeam_headers:fields()}.
+switch(Fields, Request, #{options := #{websocket_compress := Compress}}) ->
+    {Extensions, Agreed} = negotiate(offers(Compress, Request)),
+    Key = hornbeam_request:field(<<"sec-websocket-key">>, Request),
+    {Extensions, [{<<"upgrade">>, <<"websocket">>}, {<<"connection">>, <<"Upgrade">>},
+                  {<<"sec-websocket-accept">>, cow_ws:encode_key(Key)}]
+                 ++ Agreed ++ [Field || {Name, _} = Field <- Fields, not is_ours(Name)]}.
 
-%% @private
--spec upgrade(Req, Env, module(), term()) -> no_return()
-    when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
-upgrade(_Req, _Env, _Handler, _State) ->
-    error(options_are_missing).
-
-%% @private
--spec upgrade(Req, Env, module(), term(), options()) -> {ok, Req, Env}
-    when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
-upgrade(#{headers := #{<<"sec-websocket-key">> := Key}} = Req0, Env, Handler, State, Options) ->
-    {Extensions, Req} = extensions(Options, Req0),
-    Headers = cowboy_req:response_headers(#{
-        <<"connection">> => <<"Upgrade">>,
-        <<"upgrade">> => <<"websocket">>,
-        <<"sec-websocket-accept">> => cow_ws:encode_key(Key)
-    }, Req),
-    %% As long as the WebSocket lives.
-    Kept = maps:with([path, peer], Req),
-    Switch = {Kept, Handler, State, Options, Extensions},
-    ok = cowboy_req:cast({switch_protocol, Headers, ?MODULE, Switch}, Req),
-    {ok, Req, Env}.
-
-extensions(#{compress := false}, Req) ->
-    {#{}, Req};
-extensions(#{compress := true}, Req) ->
-    negotiate(offers(Req), Req).
+is_ours(Name) ->
+    lists:member(Name, [<<"connection">>, <<"upgrade">>, <<"keep-alive">>, <<"transfer-encoding">>,
+                        <<"content-length">>, <<"sec-websocket-accept">>,
+                        <<"sec-websocket-extensions">>]).
 
 %% An offer that cannot be read is declined.
-offers(Req) ->
-    try cowboy_req:parse_header(<<"sec-websocket-extensions">>, Req, []) of
+offers(false, _Request) ->
+    [];
+offers(true, Request) ->
+    Values = hornbeam_request:values(<<"sec-websocket-extensions">>, Request),
+    try cow_http_hd:parse_sec_websocket_extensions(iolist_to_binary(lists:join(<<", ">>, Values))) of
         Offers -> [Parameters || {<<"permessage-deflate">>, Parameters} <- Offers]
     catch
         _:_ -> []
     end.
 
-negotiate([], Req) ->
-    {#{}, Req};
-negotiate([Offer | Offers], #{pid := Connection} = Req) ->
+negotiate([]) ->
+    {#{}, []};
+negotiate([Offer | Offers]) ->
     case cow_ws:negotiate_permessage_deflate(Offer, #{}, #{}) of
-        {ok, Answer, #{inflate := Inflate, deflate := Deflate} = Extensions} ->
-            zlib:set_controlling_process(Inflate, Connection),
-            zlib:set_controlling_process(Deflate, Connection),
-            {Extensions, cowboy_req:set_resp_header(<<"sec-websocket-extensions">>, Answer, Req)};
+        {ok, Answer, Extensions} ->
+            {Extensions, [{<<"sec-websocket-extensions">>, iolist_to_binary(Answer)}]};
         ignore ->
-            negotiate(Offers, Req)
+            negotiate(Offers)
     end.
 
-%% The connection process.
-
-%% @private
--spec takeover(pid(), ranch:ref(), term(), module(), term(), binary(), Switch) -> no_return()
-    when Switch :: {map(), module(), term(), options(), cow_ws:extensions()}.
-takeover(Parent, Ref, Socket, Transport, _Options, Data,
-         {Req, Handler, State, Options, Extensions}) ->
-    ranch:remove_connection(Ref),
-    #{max_frame_size := Max, max_frame_rate := Rate, idle_timeout := Timeout} = Options,
+%% @doc Go on as a WebSocket; the client has the 101.
+-spec start(start(), Handler :: module(), State :: term()) -> no_return().
+start(#{parent := Parent, socket := {Transport, Raw}, first := First, reads := Reads,
+        listening := Listening, extensions := Extensions, max_frame_size := Max,
+        max_frame_rate := Rate, idle_timeout := Timeout}, Handler, State) ->
     Frames = hornbeam_websocket_frames:new(Max, Rate, Extensions),
-    Connection = #connection{parent = Parent, transport = Transport, socket = Socket, req = Req,
-                             handler = Handler, state = State, options = Options,
-                             extensions = Extensions,
-                             frames = hornbeam_websocket_frames:feed(Data, false, Frames),
-                             buffer = hornbeam_read_buffer:new({Transport, Socket}),
-                             idle_timeout = infinity, heard = now_ms()},
-    Begun = call(websocket_init, [State], idle_timeout(Timeout, Connection)),
-    listen_if_active(Begun),
+    Connection = #connection{parent = Parent, transport = Transport, socket = Raw,
+                             handler = Handler, state = State, extensions = Extensions,
+                             frames = hornbeam_websocket_frames:feed(First, false, Frames),
+                             buffer = Reads, idle_timeout = infinity, heard = now_ms()},
+    Begun = call(opened, [State], idle_timeout(Timeout, Connection)),
+    _ = [listen_if_active(Begun) || not Listening],
     taken(Begun).
 
 %% @private
@@ -148,11 +131,17 @@ loop(#connection{socket = Socket, parent = Parent} = Connection) ->
             terminate(Reason, Connection);
         {system, From, Request} ->
             sys:handle_system_msg(Request, From, Parent, ?MODULE, [], Connection);
-        {'$gen_call', From, Call} ->
-            _ = cowboy_children:handle_supervisor_call(Call, From, [], ?MODULE),
-            taken(Connection);
+        %% Ranch shows it as a supervisor, which it is where Cowboy goes on.
+        {'$gen_call', From, which_children} ->
+            gen_server:reply(From, []),
+            loop(Connection);
+        {'$gen_call', From, count_children} ->
+            gen_server:reply(From, [{specs, 0}, {active, 0}, {supervisors, 0}, {workers, 0}]),
+            loop(Connection);
+        {'EXIT', _Other, _Reason} ->
+            loop(Connection);
         Message ->
-            informed(tell(websocket_info, [Message, Connection#connection.state], Connection),
+            informed(tell(told, [Message, Connection#connection.state], Connection),
                      Connection)
     end.
 
@@ -207,7 +196,7 @@ handled(Frame, Connection) ->
     taken(handle(Frame, Connection)).
 
 handle(Frame, #connection{state = State} = Connection) ->
-    call(websocket_handle, [Frame, State], Connection).
+    call(received, [Frame, State], Connection).
 
 %% Nothing more is read. The handler closes, now or when it has said what it has to say.
 -spec failed(hornbeam_websocket_frames:fault(), #connection{}) -> no_return().
@@ -237,23 +226,31 @@ pong_later(Payload, Connection) ->
     Connection#connection{ping = {owed, Payload}}.
 
 is_slow(#connection{transport = Transport, socket = Socket}) ->
-    hornbeam_connection:unsent({Transport, Socket}) > ?SLOW.
+    hornbeam_socket:unsent({Transport, Socket}) > ?SLOW.
 
 %% The end of a turn: what was said is written at once.
 -spec turned(#connection{}) -> no_return().
 turned(#connection{said = []} = Connection) ->
-    waiting(Connection);
+    written(Connection);
 turned(#connection{said = Said} = Connection) ->
     write(Said, Connection#connection{said = []}).
 
 -spec write([iodata()], #connection{}) -> no_return().
 write([], Connection) ->
-    waiting(Connection);
+    written(Connection);
 write(Said, #connection{transport = Transport, socket = Socket} = Connection) ->
     case Transport:send(Socket, lists:reverse(Said)) of
-        ok -> waiting(Connection);
+        ok -> written(Connection);
         {error, Reason} -> terminate({error, Reason}, Connection)
     end.
+
+-spec written(#connection{}) -> no_return().
+written(#connection{tell = []} = Connection) ->
+    waiting(Connection);
+written(#connection{tell = Tell} = Connection) ->
+    taken(lists:foldr(fun(What, #connection{state = State} = Before) ->
+        call(sent, [What, State], Before)
+    end, Connection#connection{tell = []}, Tell)).
 
 waiting(#connection{hibernate = true, buffer = Buffer} = Connection) ->
     Quiet = Connection#connection{hibernate = false, buffer = hornbeam_read_buffer:quiet(Buffer)},
@@ -288,7 +285,7 @@ done({Commands, State, hibernate}, Connection) ->
 %% The frames with which commands begin, encoded in front of others that were said, and what follows
 %% those frames.
 said([{Kind, _} = Frame | Commands], Said, Connection)
-        when Kind =:= finished; Kind =:= text; Kind =:= binary; Kind =:= ping; Kind =:= pong ->
+        when Kind =:= finished; Kind =:= text; Kind =:= binary ->
     said(Commands, [encoded(Frame, Connection) | Said], Connection);
 said(Commands, Said, _Connection) ->
     {Said, Commands}.
@@ -307,13 +304,14 @@ command({active, false}, #connection{transport = Transport, socket = Socket} = C
     _ = Transport:setopts(Socket, [{active, false}]),
     flush_passive(Socket),
     Connection#connection{active = false};
-command({set_options, #{idle_timeout := Timeout}}, Connection) ->
+command({idle_timeout, Timeout}, Connection) ->
     idle_timeout(Timeout, Connection#connection{heard = now_ms()});
+command({tell_when_sent, What}, #connection{tell = Tell} = Connection) ->
+    Connection#connection{tell = [What | Tell]};
+command({close, _, _} = Close, Connection) ->
+    close(Close, stop, Connection);
 command(Frame, Connection) ->
-    case is_close(Frame) of
-        true -> close(Frame, stop, Connection);
-        false -> say(Frame, Connection)
-    end.
+    say(Frame, Connection).
 
 %% Or its turn to listen would come twice.
 flush_passive(Socket) ->
@@ -322,10 +320,6 @@ flush_passive(Socket) ->
     after 0 ->
         ok
     end.
-
-is_close({close, _, _}) -> true;
-is_close({close, _}) -> true;
-is_close(Frame) -> Frame =:= close.
 
 say(Frame, #connection{said = Said} = Connection) ->
     Connection#connection{said = [encoded(Frame, Connection) | Said]}.
@@ -368,7 +362,8 @@ looked_at(Timer, #connection{timer = {Timer, _}} = Connection) ->
     #connection{heard = Heard, idle_timeout = Timeout} = Connection,
     Due = Heard + Timeout,
     case now_ms() >= Due of
-        true -> close({close, 1000, <<>>}, timeout, Connection);
+        %% 1000 would tell a client to stay away, whose silence may be that of a suspended machine.
+        true -> close({close, 1001, <<"nothing was heard">>}, timeout, Connection);
         false -> taken(alarm_at(Due, Connection))
     end;
 looked_at(_Cancelled, Connection) ->
@@ -392,15 +387,22 @@ last_words(Frame, Connection) ->
 -spec terminate(term(), #connection{}) -> no_return().
 terminate(Reason, Connection) ->
     told(Reason, Connection),
+    linger(Reason, Connection),
     exit(normal).
 
-told(Reason, #connection{handler = Handler, state = State, req = Req}) ->
-    _ = cowboy_handler:terminate(Reason, Req, State, Handler),
+told(Reason, #connection{handler = Handler, state = State}) ->
+    _ = Handler:closed(Reason, State),
     ok.
+
+%% The client may read what was said last.
+linger({error, closed}, _Connection) -> ok;
+linger(_Reason, #connection{transport = Transport, socket = Socket}) ->
+    hornbeam_socket:linger({Transport, Socket}).
 
 crashed(Class, Reason, Connection) ->
     last_words({close, 1011, <<>>}, Connection),
-    told({crash, Class, Reason}, Connection).
+    told({crash, Class, Reason}, Connection),
+    linger(crash, Connection).
 
 %% @private
 -spec system_continue(pid(), [sys:dbg_opt()], #connection{}) -> no_return().

@@ -1,0 +1,171 @@
+%% What Cowboy is told, and what it tells us: its options, and its requests in our words.
+%%
+%% Cowboy speaks HTTP/2, and HTTP/1.1 for who says `http_engine => cowboy'. It keeps the fields of a
+%% request in a map: their order is lost there, and repeated ones are joined.
+-module(hornbeam_cowboy).
+
+-include("../hornbeam_request.hrl").
+
+-export([options/1, begun/1, socket/0, request/1, response/1]).
+
+%% The flow control windows of HTTP/2 (bytes).
+-define(HTTP2_WINDOW, 65535).
+
+%% Cowboy measures what it has read of a line, its end included (bytes).
+-define(LINE_END, 2).
+
+-define(SOCKET, {?MODULE, socket}).
+
+%% @doc The options of Cowboy for a mount, for both versions of HTTP.
+%%
+%% Cowboy's versions differ in their defaults: every limit is set, and what a version does not
+%% know it leaves alone. Cowboy's own limits are for what has no end yet; of what is whole
+%% hornbeam_cowboy_limits knows exactly whether it is too large.
+-spec options(hornbeam_mounts:mount()) -> cowboy:opts().
+options(#{server := Server} = Mount) ->
+    maps:merge(maps:merge(http1(Server), http2(Server)),
+               #{env => #{mount => Mount#{waits := apart}},
+                 connection_type => supervisor,
+                 stream_handlers => [hornbeam_cowboy_limits, hornbeam_http2_stream,
+                                     hornbeam_cowboy_exchange, cowboy_stream_h],
+                 middlewares => [hornbeam_cowboy_websocket, cowboy_handler],
+                 %% So many reads of 64 KiB may wait in front of a request's body that nobody takes.
+                 active_n => 8,
+                 dynamic_buffer => false,
+                 hibernate => false,
+                 linger_timeout => 1000,
+                 inactivity_timeout => infinity}).
+
+http1(Server) ->
+    #{limit_request_line := Line, limit_request_fields := Fields,
+      limit_request_field_size := Field, keepalive_timeout := Keepalive} = Server,
+    #{request_timeout => Keepalive,
+      initial_stream_flow_size => ?HTTP2_WINDOW,
+      max_keepalive => 1000000,
+      max_skip_body_length => 1000000,
+      max_empty_lines => 5,
+      max_method_length => 32,
+      max_authority_length => 255,
+      max_headers => Fields + 1,
+      max_header_name_length => Field,
+      max_header_value_length => Field + ?LINE_END,
+      max_request_line_length => Line + ?LINE_END}.
+
+http2(Server) ->
+    #{http2_max_streams := Streams, http2_max_resets := Resets, http2_max_frames := Frames,
+      header_timeout := HeaderTimeout, limit_request_head := Head} = Server,
+    #{preface_timeout => HeaderTimeout,
+      settings_timeout => 10000,
+      %% Clients of open streams are pinged, see hornbeam_http2_stream.
+      idle_timeout => idle_timeout(Server),
+      enable_connect_protocol => true,
+      max_concurrent_streams => Streams,
+      %% What clients may send unasked; bodies and WebSockets ask for more as they are read.
+      initial_connection_window_size => ?HTTP2_WINDOW * 16,
+      initial_stream_window_size => ?HTTP2_WINDOW,
+      connection_window_margin_size => ?HTTP2_WINDOW,
+      stream_window_margin_size => ?HTTP2_WINDOW,
+      max_connection_window_size => 16#7fffffff,
+      max_stream_window_size => 16#7fffffff,
+      max_frame_size_received => 16384,
+      max_frame_size_sent => 16384,
+      max_decode_table_size => 4096,
+      max_encode_table_size => 4096,
+      max_fragmented_header_block_size => Head,
+      goaway_initial_timeout => 1000,
+      goaway_complete_timeout => 3000,
+      %% A stream's writer waits as soon as something waits for room in the client's window. An
+      %% alarm of the whole connection would hide those of its streams: it never rings.
+      max_stream_buffer_size => 1,
+      max_connection_buffer_size => 16#ffffffffffff,
+      max_received_frame_rate => {Frames, 10000},
+      %% Streams that we break off, because of the client or because an app failed.
+      max_reset_stream_rate => {Resets, 10000},
+      max_cancel_stream_rate => {Resets, 10000}}.
+
+%% One option for both versions. A response over HTTP/1.1 may be silent for long; where Cowboy
+%% speaks that, a client of HTTP/2 that is gone is found by TCP's keepalive.
+idle_timeout(#{http_engine := cowboy}) -> infinity;
+idle_timeout(_Server) -> 60000.
+
+%% @doc The calling process is a connection's in which Cowboy goes on.
+-spec begun(hornbeam_socket:socket()) -> ok.
+begun(Socket) ->
+    _ = put(?SOCKET, Socket),
+    hornbeam_read_buffer:widen(Socket).
+
+%% @doc The socket of the calling process, a connection's.
+-spec socket() -> hornbeam_socket:socket().
+socket() ->
+    get(?SOCKET).
+
+%% @doc Cowboy's request in our words. It knows its socket where a stream handler has seen it.
+-spec request(cowboy_req:req()) -> hornbeam_request:request().
+request(#{version := Version, method := Method, path := Path, qs := Query, peer := Peer,
+          sock := Sock} = Req) ->
+    #request{version = Version, method = Method, path = Path, query = Query,
+             fields = fields(Req), scheme = scheme(Req), peer = Peer, server = Sock,
+             body = body(Req), upgrade = upgrade(Req), socket = maps:get(socket, Req, undefined)}.
+
+%% Over HTTP/2 the client says which scheme it thinks to use.
+scheme(#{socket := {ranch_ssl, _}}) -> <<"https">>;
+scheme(#{socket := {ranch_tcp, _}}) -> <<"http">>;
+scheme(#{scheme := Scheme}) -> Scheme.
+
+body(#{has_body := false}) -> none;
+body(#{body_length := undefined}) -> unknown;
+body(#{body_length := Length}) -> Length.
+
+upgrade(#{version := 'HTTP/2', method := <<"CONNECT">>, protocol := <<"websocket">>}) -> websocket;
+upgrade(#{version := 'HTTP/1.1', headers := #{<<"upgrade">> := Value}}) ->
+    case lists:member(<<"websocket">>, hornbeam_headers:items(Value)) of
+        true -> websocket;
+        false -> none
+    end;
+upgrade(_Req) -> none.
+
+%% HTTP/2 names the host in a pseudo-header.
+fields(#{headers := #{<<"host">> := _} = Headers}) ->
+    maps:to_list(Headers);
+fields(#{version := 'HTTP/2', headers := Headers} = Req) ->
+    [{<<"host">>, authority(Req)} | maps:to_list(Headers)];
+fields(#{headers := Headers}) ->
+    maps:to_list(Headers).
+
+authority(#{scheme := Scheme, host := Host, port := Port}) ->
+    case {Scheme, Port} of
+        {_, undefined} -> Host;
+        {<<"https">>, 443} -> Host;
+        {<<"http">>, 80} -> Host;
+        _ -> <<Host/binary, $:, (integer_to_binary(Port))/binary>>
+    end.
+
+%% @doc Fields of a response as Cowboy takes them, and whether the app wants the connection to end.
+%%
+%% Cowboy keeps one value a name: the values of a repeated field are joined by a comma, which
+%% RFC 9110, 5.3 defines to mean the same. Set-Cookie must not be joined: it is a list, of which
+%% each value gets its line. Fields about this one connection are Cowboy's to send.
+-spec response(hornbeam_headers:fields()) -> {cowboy:http_headers(), IsLast :: boolean()}.
+response(Fields) ->
+    {Cookies, Others} = lists:partition(fun({Name, _}) -> Name =:= <<"set-cookie">> end, Fields),
+    Joined = hornbeam_headers:joined(unique_length([Field || {Name, _} = Field <- Others,
+                                                             not is_connections(Name)])),
+    Map = maps:merge(#{<<"server">> => <<"hornbeam">>, <<"date">> => hornbeam_date:now()}, Joined),
+    {with_cookies([Value || {_, Value} <- Cookies], Map), wants_close(Others)}.
+
+with_cookies([], Map) -> Map;
+with_cookies(Cookies, Map) -> Map#{<<"set-cookie">> => Cookies}.
+
+is_connections(Name) ->
+    lists:member(Name, [<<"transfer-encoding">>, <<"connection">>, <<"keep-alive">>, <<"upgrade">>]).
+
+unique_length(Fields) ->
+    case lists:keytake(<<"content-length">>, 1, Fields) of
+        {value, Length, Others} -> [Length | lists:keydelete(<<"content-length">>, 1, Others)];
+        false -> Fields
+    end.
+
+wants_close(Fields) ->
+    lists:any(fun({Name, Value}) ->
+        Name =:= <<"connection">> andalso lists:member(<<"close">>, hornbeam_headers:items(Value))
+    end, Fields).

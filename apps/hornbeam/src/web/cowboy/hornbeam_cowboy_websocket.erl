@@ -1,0 +1,157 @@
+%% A WebSocket in Cowboy: its handshake in the request process, then our handler
+%% (hornbeam_websocket_h) behind the callbacks of cowboy_websocket.
+%%
+%% Over HTTP/2 (RFC 8441) a WebSocket is a stream among others and stays in its request process. It
+%% owns no socket: its frames go to the connection's process, and so does the question when they have
+%% left, and the wish that no more of the client's are given to it (hornbeam_http2_stream).
+-module(hornbeam_cowboy_websocket).
+-behaviour(cowboy_middleware).
+-behaviour(cowboy_websocket).
+
+-include("../hornbeam_request.hrl").
+
+-export([execute/2]).
+-export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
+
+-record(state, {
+    socket :: hornbeam_websocket_h:socket(),
+    %% the stream that stands for the socket over HTTP/2
+    http2 :: hornbeam_http2_stream:ref() | undefined,
+    number :: pos_integer(),
+    tcp :: hornbeam_socket:socket(),
+    %% frames of the app that came while the process changed
+    early :: [binary()]
+}).
+
+%% @private Which handler serves a request that comes here: only WebSockets do.
+-spec execute(Req, Env) -> {ok, Req, Env}
+    when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
+execute(Req, #{mount := Mount} = Env) ->
+    {ok, Req, Env#{handler => ?MODULE, handler_opts => Mount}}.
+
+%% @private
+-spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->
+    {ok, cowboy_req:req(), hornbeam_mounts:mount()}
+    | {cowboy_websocket, cowboy_req:req(), #state{}, cowboy_websocket:opts()}.
+init(Req, Mount) ->
+    Request = hornbeam_cowboy:request(Req),
+    case hornbeam_admission:check(websocket, Request, Mount) of
+        {ok, _Told, Checked} ->
+            %% A client may be gone while the app is asked.
+            hornbeam_http2_stream:tell_when_ended(http2(Req)),
+            Handshake = hornbeam_websocket_handshake:new(Checked, client(Req), Mount),
+            shaken(hornbeam_websocket_handshake:wait(Handshake), Req, Mount);
+        {refuse, Response} ->
+            refused(Response, Req, Mount)
+    end.
+
+client(#{version := 'HTTP/2'}) -> self();
+client(#{pid := Connection}) -> Connection.
+
+http2(#{version := 'HTTP/2'} = Req) -> maps:with([pid, streamid], Req);
+http2(_Req) -> undefined.
+
+shaken({refuse, Response}, Req, Mount) ->
+    refused(Response, Req, Mount);
+shaken({deny, Stream, Frame}, Req, _Mount) ->
+    hornbeam_cowboy_exchange:serve(Stream, Frame, Req);
+shaken({accept, Fields, Socket}, #{version := Version, socket := Tcp} = Req, Mount) ->
+    {Headers, _} = hornbeam_cowboy:response(Fields),
+    hornbeam_read_buffer:widen(Tcp),
+    Stream = hornbeam_websocket_h:stream(Socket),
+    State = #state{socket = Socket, http2 = http2(Req), tcp = Tcp,
+                   number = hornbeam_stream:number(Stream), early = moved(Version, Stream, Req)},
+    {cowboy_websocket, cowboy_req:set_resp_headers(maps:remove(<<"date">>, Headers), Req), State,
+     options(Version, Mount)}.
+
+moved('HTTP/2', _Stream, _Req) -> [];
+moved(_Version, Stream, #{pid := Connection}) -> hornbeam_stream:hand_over(Stream, Connection).
+
+options(Version, #{options := Options}) ->
+    #{websocket_max_frame_size := Max, websocket_compress := Compress,
+      websocket_timeout := Timeout} = Options,
+    #{max_frame_size => Max, active_n => hornbeam_read_buffer:most_reads(), idle_timeout => Timeout,
+      compress => Version =:= 'HTTP/1.1' andalso Compress}.
+
+%% What an app binds to a WebSocket that it then refuses ends with the TCP connection.
+refused({Status, Fields, Body}, Req, Mount) ->
+    {Headers, _} = hornbeam_cowboy:response(Fields),
+    {ok, cowboy_req:reply(Status, last(Req, Headers), Body, Req), Mount}.
+
+last(#{version := 'HTTP/1.1'}, Headers) -> Headers#{<<"connection">> => <<"close">>};
+last(_Req, Headers) -> Headers.
+
+%% @private
+-spec websocket_init(#state{}) -> {cowboy_websocket:commands(), #state{}, hibernate}
+                                | {cowboy_websocket:commands(), #state{}}.
+websocket_init(#state{socket = Socket, http2 = undefined, early = Early, number = Number} = State) ->
+    _ = [self() ! {stream, Number, Frame} || Frame <- Early],
+    opened(hornbeam_websocket_h:taken_over(Socket), State#state{early = []});
+websocket_init(#state{socket = Socket, http2 = Http2} = State) ->
+    hornbeam_http2_stream:tell_when_ended(Http2),
+    opened(Socket, State).
+
+opened(Socket, State) ->
+    done(hornbeam_websocket_h:opened(Socket), State).
+
+%% @private
+-spec websocket_handle(term(), #state{}) -> {cowboy_websocket:commands(), #state{}}.
+websocket_handle({Kind, _} = Frame, #state{socket = Socket} = State)
+        when Kind =:= text; Kind =:= binary ->
+    done(hornbeam_websocket_h:received(Frame, Socket), State);
+websocket_handle(_PingOrPong, State) ->
+    {[], State}.
+
+%% @private
+-spec websocket_info(term(), #state{}) -> {cowboy_websocket:commands(), #state{}}
+                                        | {cowboy_websocket:commands(), #state{}, hibernate}.
+websocket_info({sent, What}, #state{socket = Socket} = State) ->
+    done(hornbeam_websocket_h:sent(What, Socket), State);
+%% What the callback before this one has returned is written now, or is the connection's.
+websocket_info({ask_when_sent, What}, #state{http2 = Http2} = State) ->
+    hornbeam_http2_stream:tell_when_sent({sent, What}, Http2),
+    {[], State};
+websocket_info(client_ended, #state{socket = Socket} = State) ->
+    done(hornbeam_websocket_h:client_ended(Socket), State);
+websocket_info(Message, #state{socket = Socket} = State) ->
+    done(hornbeam_websocket_h:told(Message, Socket), State).
+
+done({Commands, Socket}, State) ->
+    {commands(Commands, State), State#state{socket = Socket}};
+done({Commands, Socket, hibernate}, State) ->
+    {commands(Commands, State), State#state{socket = Socket}, hibernate}.
+
+commands(Commands, State) ->
+    lists:append([command(Command, State) || Command <- Commands]).
+
+command({finished, Frame}, State) ->
+    command(hornbeam_frame:read(Frame), State);
+%% Cowboy would compress what is empty to nothing, which no client can read (RFC 7692, 7.2.3.6).
+command({Kind, <<>>} = Empty, #state{http2 = undefined}) when Kind =:= text; Kind =:= binary ->
+    [{deflate, false}, Empty, {deflate, true}];
+command({idle_timeout, Timeout}, _State) ->
+    [{set_options, #{idle_timeout => Timeout}}];
+command({active, Active}, #state{http2 = Http2}) when Http2 =/= undefined ->
+    hornbeam_http2_stream:give(Active, Http2),
+    _ = [hornbeam_http2_stream:tell_when_ended(Http2) || Active],
+    [];
+command({tell_when_sent, What}, #state{http2 = undefined}) ->
+    self() ! {sent, What},
+    [];
+command({tell_when_sent, What}, _State) ->
+    self() ! {ask_when_sent, What},
+    [];
+command(Command, _State) ->
+    [Command].
+
+%% @private
+-spec terminate(term(), cowboy_req:req(), term()) -> ok.
+terminate(Reason, _Req, #state{socket = Socket, http2 = Http2, tcp = Tcp}) ->
+    hornbeam_websocket_h:closed(Reason, Socket),
+    linger(Reason, Http2, Tcp);
+terminate(_Reason, _Req, _NotUpgraded) ->
+    ok.
+
+linger({error, closed}, _Http2, _Tcp) -> ok;
+linger(_Reason, undefined, Tcp) -> hornbeam_socket:linger(Tcp);
+linger(_Reason, _Http2, _Tcp) -> ok.

@@ -1,0 +1,26 @@
+%% The date of a response, as HTTP writes it (RFC 9110, 5.6.7): made once a second.
+-module(hornbeam_date).
+
+-export([new_table/0, now/0]).
+
+-define(TABLE, ?MODULE).
+
+%% @doc Make the table; its owner must outlive all connections.
+-spec new_table() -> ok.
+new_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ok.
+
+%% @doc The date now.
+-spec now() -> binary().
+now() ->
+    Second = erlang:system_time(second),
+    case ets:lookup(?TABLE, date) of
+        [{date, Second, Text}] -> Text;
+        _ -> made(Second)
+    end.
+
+made(Second) ->
+    Text = iolist_to_binary(cow_date:rfc1123(calendar:system_time_to_universal_time(Second, second))),
+    true = ets:insert(?TABLE, {date, Second, Text}),
+    Text.

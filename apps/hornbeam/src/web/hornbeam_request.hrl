@@ -1,0 +1,22 @@
+%% A request as all that handle it know it, whatever engine has read it.
+
+-record(request, {
+    version :: hornbeam_request:version(),
+    method :: binary(),
+    %% percent-encoded, as it came
+    path :: binary(),
+    query :: binary(),
+    %% in the order and number in which they came, names in lower case
+    fields :: hornbeam_headers:fields(),
+    scheme :: binary(),
+    peer :: hornbeam_request:address(),
+    server :: hornbeam_request:address(),
+    %% how many bytes of body follow, if any and if that is known
+    body = none :: none | non_neg_integer() | unknown,
+    upgrade = none :: none | websocket,
+    %% what the node's own code said of the client
+    connect = undefined :: map() | undefined,
+    %% all of the scope but its line, once it is packed
+    rest = undefined :: hornbeam_wire:packed_rest() | undefined,
+    socket :: hornbeam_socket:socket()
+}).

@@ -1,0 +1,70 @@
+%% A client's TCP connection, with TLS or without: what has come, what has not left, how it ends.
+-module(hornbeam_socket).
+
+-export([unsent/1, linger/1, abandon/1, drop/1]).
+-export_type([socket/0]).
+
+-type socket() :: {Transport :: module(), Socket :: term()}.
+
+%% The option with which the end of a socket drops what is not sent.
+-define(DROP, [{linger, {true, 0}}]).
+
+%% How long the peer may take to answer our close, and to take some of what waits for it (ms).
+-define(LINGER, 1000).
+
+%% @doc Bytes that were given to the socket and that the client's side has not taken.
+%%
+%% ssl's process that encrypts keeps none: a send returns when its bytes are in the TCP socket.
+-spec unsent(socket()) -> non_neg_integer().
+unsent({Transport, Socket}) ->
+    case Transport:getstat(Socket, [send_pend]) of
+        {ok, [{send_pend, Bytes}]} -> Bytes;
+        {error, _} -> 0
+    end.
+
+%% @doc After our last word: take what the client still sends, until it closes. A socket that
+%% is closed with unread bytes is reset, and the client would never see that word.
+%%
+%% A socket with unsent bytes outlives its process, until the client has read them all; that of a
+%% client which does not read would live for ever. So what such a client leaves is dropped.
+-spec linger(socket()) -> ok.
+linger({Transport, Socket} = Both) ->
+    _ = Transport:setopts(Socket, [{active, false}]),
+    _ = Transport:shutdown(Socket, write),
+    discard(Both, unsent(Both), linger_deadline()).
+
+linger_deadline() -> erlang:monotonic_time(millisecond) + ?LINGER.
+
+discard({Transport, Socket} = Both, Unsent, Deadline) ->
+    Left = max(0, Deadline - erlang:monotonic_time(millisecond)),
+    case Transport:recv(Socket, 0, Left) of
+        {ok, _} when Left > 0 -> discard(Both, Unsent, Deadline);
+        _ -> discarded(unsent(Both), Unsent, Both)
+    end.
+
+discarded(0, _Before, _Both) ->
+    ok;
+discarded(Unsent, Before, Both) when Unsent < Before ->
+    discard(Both, Unsent, linger_deadline());
+discarded(_Unsent, _Before, Both) ->
+    drop(Both).
+
+%% @doc Have what is not sent dropped when the socket ends.
+-spec drop(socket()) -> ok.
+drop({Transport, Socket}) ->
+    _ = Transport:setopts(Socket, ?DROP),
+    ok.
+
+%% @doc Have all that a listener's connections have not sent dropped when they end. The listener
+%% is known by its address. One client that does not read would keep the node from halting.
+-spec abandon(Address :: term()) -> ok.
+abandon(Address) ->
+    Stuck = [Port || Port <- erlang:ports(), erlang:port_info(Port, name) =:= {name, "tcp_inet"},
+                     is_of(Address, inet:sockname(Port)), has_unsent(Port)],
+    lists:foreach(fun(Port) -> inet:setopts(Port, ?DROP) end, Stuck).
+
+is_of({local, Path}, {ok, {local, Path}}) -> true;
+is_of({_, Number}, {ok, {_, Number}}) when is_integer(Number) -> true;
+is_of(_Address, _Other) -> false.
+
+has_unsent(Port) -> inet:getstat(Port, [send_pend]) =/= {ok, [{send_pend, 0}]}.

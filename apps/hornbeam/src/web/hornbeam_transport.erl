@@ -1,0 +1,229 @@
+%% How a connection begins: Ranch's transport of our listener, and its protocol.
+%%
+%%   accepted ──counted──▶ handshake of TLS ──▶ HTTP/1.1: hornbeam_http1, to the end
+%%      │ no room: 503                     └──▶ HTTP/2, or http_engine => cowboy: Cowboy goes on
+%%
+%% The process of a connection is Cowboy's (cowboy_clear, cowboy_tls), which asks Ranch for the
+%% handshake of its socket first. Ranch asks its transport, which is this module, in that process. So
+%% the handshake is where it is decided who speaks on: for HTTP/2 it returns as any handshake does,
+%% and for HTTP/1.1 it goes on until the connection is over, and ends the process. It all rests on
+%% ranch_transport and ranch_protocol, as Ranch documents them.
+%%
+%% What is shown in the handshake of TLS stands for itself, so that a reload of the certificate is one
+%% small change that touches no connection.
+-module(hornbeam_transport).
+
+-export([start_listener/3, stop_listener/1, is_listening/1, connections/1, set_identity/2]).
+-export([start_link/3, start_link/4]).
+-export([name/0, secure/0, messages/0, listen/1, accept/2, handshake/2, handshake/3]).
+-export([disallowed_listen_options/0, controlling_process/2, peername/1, sockname/1, close/1,
+         cleanup/1, format_error/1]).
+-export_type([options/0]).
+
+-type options() :: #{mount := hornbeam_mounts:mount(), limit := hornbeam_connection_limit:limit(),
+                     cowboy := cowboy:opts(), is_secure := boolean()}.
+%% They are a persistent term, for they are large: passed on, they would be copied into the process
+%% of each connection.
+
+-type socket() :: {ranch:ref(), ListenerOrClient :: term()}.
+%% A socket with the listener that it is of, until its handshake is done.
+
+-define(OPTIONS(Ref), {?MODULE, options, Ref}).
+-define(IDENTITY(Ref), {?MODULE, identity, Ref}).
+
+%% @doc Start a Ranch listener whose connections begin here.
+-spec start_listener(ranch:ref(), ranch:opts(), {options(), hornbeam_tls:identity() | none}) ->
+    {ok, pid()} | {error, term()}.
+start_listener(Ref, #{socket_opts := SocketOptions} = Transport, {Options, Identity}) ->
+    persistent_term:put(?OPTIONS(Ref), Options),
+    set_identity(Ref, Identity),
+    ranch:start_listener(Ref, ?MODULE,
+                         Transport#{connection_type => supervisor,
+                                    socket_opts => [{?MODULE, Ref} | SocketOptions]},
+                         ?MODULE, []).
+
+%% @doc Stop a listener and its connections, if there is one.
+-spec stop_listener(ranch:ref()) -> ok.
+stop_listener(Ref) ->
+    _ = try
+        ranch:stop_listener(Ref)
+    catch
+        error:badarg -> ok
+    end,
+    _ = persistent_term:erase(?OPTIONS(Ref)),
+    _ = persistent_term:erase(?IDENTITY(Ref)),
+    ok.
+
+%% @doc Whether there is such a listener.
+-spec is_listening(ranch:ref()) -> boolean().
+is_listening(Ref) ->
+    lists:member(Ref, listeners()).
+
+%% A map of Ranch 2, a list of Ranch 1.
+listeners() ->
+    case ranch:info() of
+        Info when is_map(Info) -> maps:keys(Info);
+        Info -> [Ref || {Ref, _Details} <- Info]
+    end.
+
+%% @doc The processes of a listener's connections.
+-spec connections(ranch:ref()) -> [pid()].
+connections(Ref) ->
+    case is_listening(Ref) of
+        true -> ranch:procs(Ref, connections);
+        false -> []
+    end.
+
+%% @doc Show this to clients from the next handshake on.
+-spec set_identity(ranch:ref(), hornbeam_tls:identity() | none) -> ok.
+set_identity(Ref, Identity) ->
+    persistent_term:put(?IDENTITY(Ref), Identity).
+
+%% The protocol.
+
+%% @private Ranch 1.
+-spec start_link(ranch:ref(), term(), module(), []) -> {ok, pid()}.
+start_link(Ref, _Socket, Transport, []) ->
+    start_link(Ref, Transport, []).
+
+%% @private Ranch 2.
+-spec start_link(ranch:ref(), module(), []) -> {ok, pid()}.
+start_link(Ref, _Transport, []) ->
+    case persistent_term:get(?OPTIONS(Ref)) of
+        #{is_secure := true, cowboy := Cowboy} -> cowboy_tls:start_link(Ref, ranch_ssl, Cowboy);
+        #{is_secure := false, cowboy := Cowboy} -> cowboy_clear:start_link(Ref, ranch_tcp, Cowboy)
+    end.
+
+%% The transport, as far as Ranch uses it.
+
+%% @private
+-spec name() -> atom().
+name() -> hornbeam.
+
+%% @private
+-spec secure() -> boolean().
+secure() -> false.
+
+%% @private
+-spec messages() -> {tcp, tcp_closed, tcp_error, tcp_passive}.
+messages() -> {tcp, tcp_closed, tcp_error, tcp_passive}.
+
+%% @private
+-spec disallowed_listen_options() -> [atom()].
+disallowed_listen_options() -> ranch_tcp:disallowed_listen_options().
+
+%% @private Ranch 2 gives a map, Ranch 1 a list.
+-spec listen(#{socket_opts := list(), _ => _} | list()) -> {ok, socket()} | {error, atom()}.
+listen(#{socket_opts := [{?MODULE, Ref} | SocketOptions]} = Transport) ->
+    of_listener(Ref, (tcp_or_tls(Ref)):listen(Transport#{socket_opts := SocketOptions}));
+listen(SocketOptions) ->
+    {value, {?MODULE, Ref}, Others} = lists:keytake(?MODULE, 1, SocketOptions),
+    of_listener(Ref, (tcp_or_tls(Ref)):listen(Others)).
+
+of_listener(Ref, {ok, Socket}) -> {ok, {Ref, Socket}};
+of_listener(_Ref, Error) -> Error.
+
+tcp_or_tls(Ref) ->
+    case persistent_term:get(?OPTIONS(Ref)) of
+        #{is_secure := true} -> ranch_ssl;
+        #{is_secure := false} -> ranch_tcp
+    end.
+
+%% @private
+-spec accept(socket(), timeout()) -> {ok, socket()} | {error, closed | timeout | atom()}.
+accept({Ref, Listener}, Timeout) ->
+    of_listener(Ref, (tcp_or_tls(Ref)):accept(Listener, Timeout)).
+
+%% @private
+-spec controlling_process(socket(), pid()) -> ok | {error, term()}.
+controlling_process({Ref, Socket}, Pid) -> (tcp_or_tls(Ref)):controlling_process(Socket, Pid).
+
+%% @private
+-spec peername(socket()) -> {ok, term()} | {error, atom()}.
+peername({Ref, Socket}) -> (tcp_or_tls(Ref)):peername(Socket).
+
+%% @private
+-spec sockname(socket()) -> {ok, term()} | {error, atom()}.
+sockname({Ref, Socket}) -> (tcp_or_tls(Ref)):sockname(Socket).
+
+%% @private
+-spec close(socket()) -> ok.
+close({Ref, Socket}) -> (tcp_or_tls(Ref)):close(Socket).
+
+%% @private
+-spec cleanup(ranch:transport_opts(term())) -> ok.
+cleanup(#{socket_opts := [{?MODULE, _Ref} | SocketOptions]} = Transport) ->
+    ranch_tcp:cleanup(Transport#{socket_opts := SocketOptions}).
+
+%% @private
+-spec format_error(term()) -> string().
+format_error(no_cert) -> "no certificate";
+format_error(Reason) -> inet:format_error(Reason).
+
+%% @private
+-spec handshake(socket(), timeout()) -> {ok, term()} | {error, term()}.
+handshake(Socket, Timeout) ->
+    handshake(Socket, [], Timeout).
+
+%% @private
+-spec handshake(socket(), term(), timeout()) -> {ok, term()} | {error, term()}.
+handshake({Ref, Accepted}, _Options, Timeout) ->
+    #{limit := Limit} = Options = persistent_term:get(?OPTIONS(Ref)),
+    Entered = hornbeam_connection_limit:enter(Limit),
+    case secured(persistent_term:get(?IDENTITY(Ref)), Accepted, Timeout) of
+        {ok, Socket} -> begun(Entered, Ref, Socket, Options);
+        {error, _} = Error -> refused(Error, Options)
+    end.
+
+secured(none, Socket, Timeout) ->
+    ranch_tcp:handshake(Socket, [], Timeout);
+secured(Identity, Socket, Timeout) ->
+    ranch_ssl:handshake(Socket, Identity(), Timeout).
+
+%% Ranch ends the process, without a word where the client is to blame.
+refused(Error, #{mount := #{counters := Counters}}) ->
+    hornbeam_counters:add(tls_refused, Counters),
+    Error.
+
+-spec begun(ok | full | overrun, ranch:ref(), term(), options()) -> {ok, term()}.
+begun(ok, Ref, Socket, Options) ->
+    case is_for_cowboy(Socket, Options) of
+        true -> go_on(both(Socket, Options));
+        false -> http1(Ref, both(Socket, Options), Options)
+    end;
+begun(full, _Ref, Socket, #{mount := #{counters := Counters}} = Options) ->
+    {Transport, Raw} = Both = both(Socket, Options),
+    hornbeam_refusal:count(full, Counters),
+    _ = Transport:send(Raw, hornbeam_http1_response:refusal(full, <<>>)),
+    hornbeam_socket:linger(Both),
+    exit(normal);
+begun(overrun, _Ref, Socket, Options) ->
+    {Transport, Raw} = both(Socket, Options),
+    _ = Transport:close(Raw),
+    exit(normal).
+
+both(Socket, #{is_secure := true}) -> {ranch_ssl, Socket};
+both(Socket, #{is_secure := false}) -> {ranch_tcp, Socket}.
+
+is_for_cowboy(_Socket, #{mount := #{server := #{http_engine := cowboy}}}) ->
+    true;
+is_for_cowboy(Socket, #{is_secure := true}) ->
+    ssl:negotiated_protocol(Socket) =:= {ok, <<"h2">>};
+is_for_cowboy(_Socket, _Options) ->
+    false.
+
+-spec http1(ranch:ref(), hornbeam_socket:socket(), options()) -> {ok, term()}.
+http1(Ref, {_Transport, Raw} = Socket, #{mount := Mount}) ->
+    [Parent | _] = get('$ancestors'),
+    case hornbeam_http1:serve(Parent, Ref, Socket, Mount) of
+        over ->
+            exit(normal);
+        {http2, First} ->
+            self() ! {tcp, Raw, First},
+            go_on(Socket)
+    end.
+
+%% Cowboy reads on.
+go_on({_Transport, Raw} = Socket) ->
+    hornbeam_cowboy:begun(Socket),
+    {ok, Raw}.
