@@ -167,6 +167,15 @@ async def raises(scope, receive, send):
     fail("in a handler")
 
 
+async def forges(scope, receive, send):
+    """Say what the client has sent in all the ways that end in a log."""
+    text = scope["path"]
+    print(text)
+    log.warning("told %s", text)
+    threading.Thread(target=fail, args=(text,), name=text).start()
+    fail(text)
+
+
 async def writes_natively(scope, receive, send):
     """Write to the standard descriptors behind Python's back."""
     await opened(receive, send)

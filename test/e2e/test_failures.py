@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -354,6 +355,28 @@ def test_what_the_app_prints_and_logs_is_in_the_log_with_worker_and_level(server
 def test_a_traceback_of_a_handler_is_in_the_log(server):
     assert httpx.get(f"{server.http}/raises").status_code == 500
     server.node.wait_log(r"\[error\] .*Traceback.*LookupError: in a handler")
+
+
+FORGED = (
+    "%0a=ERROR%20REPORT====%201-Jan-2030::00:00:00%20===%0d%0aforged%20%1b[31mred%c2%9b%e2%80%a8"
+)
+
+
+def test_what_a_client_sent_is_no_line_of_the_log_and_does_not_reach_the_terminal(own_node):
+    lines = "logger:update_formatter_config(default, #{single_line => false})"
+    assert own_node.eval(lines) == "ok"
+    server = own_node.serve("failures:application")
+    assert httpx.get(f"{server.http}/forges/{FORGED}").status_code == 500
+    for event in (
+        r"stdout: /forges/",
+        r"shop\.orders: told /forges/\n    =ERROR",
+        r"exception in thread /forges/\n    =ERROR",
+        r"LookupError: /forges/\n    =ERROR",
+        r"hornbeam\.app: http /forges/\\n=ERROR REPORT==== .*forged \\x1b\[31mred.* failed\n",
+    ):
+        own_node.wait_log(event)
+    assert not re.search(r"^(=ERROR|forged)", own_node.log, re.MULTILINE)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028]", own_node.log)
 
 
 def test_a_traceback_of_a_websockets_handler_is_in_the_log(server):

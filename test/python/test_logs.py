@@ -1,6 +1,7 @@
 """The queue of log lines and the streams that fill it, without a process."""
 
 import logging
+import os
 import threading
 
 import pytest
@@ -11,6 +12,8 @@ from hornbeam_erlang._worker.logs import (
     Handler,
     LogQueue,
     clip,
+    quote_line,
+    quote_lines,
 )
 
 
@@ -97,3 +100,25 @@ def test_any_thread_may_log(queue):
     for thread in threads:
         thread.join()
     assert len(everything(queue)) == 4000
+
+
+FORGED = "/x\n=ERROR REPORT=\r\x1b[31m\x9b\u2028\u202eé"
+
+
+def test_text_from_outside_is_one_line_without_control_characters():
+    assert quote_line(FORGED) == r"/x\n=ERROR REPORT=\r\x1b[31m\x9b\u2028\u202eé"
+    assert quote_line("/größe and 'that'") == "/größe and 'that'"
+
+
+def test_lines_after_the_first_are_indented():
+    assert quote_lines("one\ntwo\x1b\n\n  three\n") == "one\n    two\\x1b\n    \n      three"
+
+
+def test_forked_child_without_a_wire_writes_quoted_lines(queue):
+    ours, theirs = os.pipe()
+    queue.divert(theirs)
+    queue.put(20, "a", FORGED)
+    written = os.read(ours, 1000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert written == "/x\n    =ERROR REPORT=\\r\\x1b[31m\\x9b\\u2028\\u202eé\n"

@@ -188,8 +188,9 @@ format_error({already_started, App}) ->
     io_lib:format("~ts is being served already; stop it first", [App]);
 format_error({python, #{stage := Stage, class := Class, message := Message,
                         traceback := Traceback}}) ->
-    io_lib:format("the app failed (~ts) with ~ts: ~ts~n~ts",
-                  [Stage, Class, Message, Traceback]);
+    io_lib:format("the app failed (~ts) with ~ts: ~ts~ts",
+                  [Stage, hornbeam_quoted:line(Class), hornbeam_quoted:line(Message),
+                   hornbeam_quoted:lines(["\n", Traceback])]);
 format_error({worker, Sentence}) ->
     Sentence;
 format_error({reload, Sentence}) ->

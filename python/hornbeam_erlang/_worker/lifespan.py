@@ -9,6 +9,7 @@ from typing import Any
 
 from hornbeam_erlang._worker.asgi import App, Event
 from hornbeam_erlang._worker.failure import Failure, describe
+from hornbeam_erlang._worker.logs import quote_line
 
 _ANSWERS = frozenset(
     f"lifespan.{phase}.{outcome}"
@@ -49,7 +50,8 @@ class Lifespan:
         failure = await self._ask("lifespan.startup")
         if failure is None or self._mode == "on" or failure.class_ == "lifespan.startup.failed":
             return failure
-        _log.info("the app takes no part in the lifespan: %s: %s", *failure[:2])
+        name, message = failure.class_, quote_line(failure.message)
+        _log.info("the app takes no part in the lifespan: %s: %s", name, message)
         return None
 
     async def shutdown(self) -> None:
@@ -58,7 +60,7 @@ class Lifespan:
             return
         failure = await self._ask("lifespan.shutdown")
         if failure:
-            _log.error("shutdown failed: %s: %s\n%s", *failure)
+            _log.error("shutdown failed: %s", _told(failure))
         await asyncio.wait([self._task])
 
     async def _ask(self, kind: str) -> Failure | None:
@@ -94,7 +96,7 @@ class Lifespan:
 
     def _raised(self, failure: Failure) -> None:
         if not self._answered(failure) and self.supported:
-            _log.error("the lifespan of the app failed: %s: %s\n%s", *failure)
+            _log.error("the lifespan of the app failed: %s", _told(failure))
 
     def _returned(self) -> None:
         early = Failure("RuntimeError", "the app returned before lifespan.startup.complete", "")
@@ -109,3 +111,7 @@ class Lifespan:
             failure = Failure(kind, str(event.get("message", "")), "")
         if not (kind.startswith(self._asked) and self._answered(failure)):
             raise RuntimeError(f"{kind} was not asked for")
+
+
+def _told(failure: Failure) -> str:
+    return f"{failure.class_}: {quote_line(failure.message)}\n{failure.traceback}"

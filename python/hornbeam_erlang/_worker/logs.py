@@ -47,7 +47,7 @@ class LogQueue:
 
     def put(self, level: int, logger: str, text: str) -> None:
         if self._fd is not None:
-            os.write(self._fd, f"{text}\n".encode(errors="backslashreplace"))
+            os.write(self._fd, f"{quote_lines(text)}\n".encode(errors="backslashreplace"))
             return
         line = (max(level, 0), logger, clip(text))
         with self._lock:
@@ -82,6 +82,18 @@ def clip(text: str) -> str:
         return text
     half = MAX_TEXT // 2
     return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
+
+
+def quote_line(text: str) -> str:
+    """Return text from outside on one line, with what is not printable as Python shows it."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def quote_lines(text: str) -> str:
+    """Return text as the node shows it: lines after the first are indented, so that none of them
+    passes for another event.
+    """
+    return "\n    ".join(map(quote_line, text.rstrip("\n").split("\n")))
 
 
 class Handler(logging.Handler):

@@ -21,6 +21,7 @@ from hornbeam_erlang._worker.calls import Calls
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
+from hornbeam_erlang._worker.logs import quote_line
 from hornbeam_erlang._worker.stream import Shared, Stream
 from hornbeam_erlang._worker.transport import Message, Transport
 from hornbeam_erlang.exceptions import ClientDisconnected, ProtocolError
@@ -204,13 +205,13 @@ class Server:
             return None
         failure = describe(error)
         if not (isinstance(error, asyncio.CancelledError) and self.stopping.done()):
-            _log.error("%s %s failed\n%s", scope["type"], scope["path"], failure.traceback)
+            _log.error("%s failed\n%s", _name(scope), failure.traceback)
         return failure
 
     def _undone(self, scope: dict[str, Any], undone: str | None) -> Failure | None:
         if undone is None:
             return None
-        _log.error("%s %s: %s", scope["type"], scope["path"], undone)
+        _log.error("%s: %s", _name(scope), undone)
         return Failure("RuntimeError", undone, "")
 
     async def finish(self, seconds: float, seconds_to_cancel: float) -> None:
@@ -224,6 +225,11 @@ class Server:
         if late:
             _log.warning("%d handlers still ran at the stop and were cancelled", len(late))
             await asyncio.wait(late, timeout=seconds_to_cancel)
+
+
+def _name(scope: dict[str, Any]) -> str:
+    """Return what the log calls a stream; the path is the client's."""
+    return f"{scope['type']} {quote_line(scope['path'])}"
 
 
 def _is_disconnect(error: BaseException | None) -> bool:

@@ -554,7 +554,8 @@ log_dropped(Lines, Data) ->
                  #{domain => [hornbeam]}).
 
 log_line(Level, Logger, Text, Data) ->
-    logger:log(logger_level(Level), "~ts ~ts: ~ts", [name(Data), Logger, Text],
+    logger:log(logger_level(Level), "~ts ~ts: ~ts",
+               [name(Data), hornbeam_quoted:line(Logger), hornbeam_quoted:lines(Text)],
                #{domain => [hornbeam, python], worker => name(Data), python_logger => Logger}).
 
 logger_level(Level) when Level >= 50 -> critical;

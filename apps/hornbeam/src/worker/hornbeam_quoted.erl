@@ -1,0 +1,39 @@
+%% Text from outside as it may stand in a log: it cannot pass for another line of the log, nor
+%% write to the terminal of who reads it. Pure.
+%%
+%% What a client has sent ends up in paths, in messages of exceptions, in what an app logs. Control
+%% characters are shown as Python shows them; the lines after the first are indented, as no event of
+%% a log begins.
+-module(hornbeam_quoted).
+
+-export([line/1, lines/1]).
+
+-define(INDENT, "    ").
+
+%% C0 without tab and line feed, DEL, C1; what ends a line or turns the direction of writing.
+-define(IS_CONTROL(C), C < 32 andalso C =/= $\t andalso C =/= $\n orelse C >= 127 andalso C < 160
+        orelse C =:= 16#2028 orelse C =:= 16#2029
+        orelse C >= 16#202a andalso C =< 16#202e orelse C >= 16#2066 andalso C =< 16#2069).
+
+%% @doc Text on one line.
+-spec line(unicode:chardata()) -> binary().
+line(Text) ->
+    << <<(in_line(C))/binary>> || <<C/utf8>> <= unicode:characters_to_binary(Text) >>.
+
+%% @doc Text that may have several lines, such as a traceback.
+-spec lines(unicode:chardata()) -> binary().
+lines(Text) ->
+    Trimmed = unicode:characters_to_binary(string:trim(Text, trailing, [$\n])),
+    << <<(in_lines(C))/binary>> || <<C/utf8>> <= Trimmed >>.
+
+in_line($\n) -> <<"\\n">>;
+in_line(C) -> character(C).
+
+in_lines($\n) -> <<"\n" ?INDENT>>;
+in_lines(C) -> character(C).
+
+character(C) when ?IS_CONTROL(C) -> escape(C);
+character(C) -> <<C/utf8>>.
+
+escape(C) when C < 256 -> iolist_to_binary(io_lib:format("\\x~2.16.0b", [C]));
+escape(C) -> iolist_to_binary(io_lib:format("\\u~4.16.0b", [C])).
