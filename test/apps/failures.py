@@ -176,6 +176,37 @@ async def forges(scope, receive, send):
     fail(text)
 
 
+async def flood(send):
+    while True:
+        await say(send, "x" * 1000)
+
+
+async def floods_in_a_group(scope, receive, send):
+    await opened(receive, send)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(flood(send))
+        group.create_task(flood(send))
+
+
+async def fails_in_a_group(scope, receive, send):
+    async def fail_when_gone():
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        fail("beside a flood")
+
+    await opened(receive, send)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(flood(send))
+        group.create_task(fail_when_gone())
+
+
+async def raises_in_a_circle(scope, receive, send):
+    await opened(receive, send)
+    await receive()
+    error = LookupError("in a circle")
+    raise error from error
+
+
 async def writes_natively(scope, receive, send):
     """Write to the standard descriptors behind Python's back."""
     await opened(receive, send)

@@ -386,6 +386,34 @@ def test_a_traceback_of_a_websockets_handler_is_in_the_log(server):
     server.node.wait_log(r"\[error\] .*Traceback.*LookupError: in a handler")
 
 
+def left(serve, handler: str):
+    """Open a WebSocket, let its handler go on, and leave; return the server once that has ended."""
+    server = serve("failures:application", fresh=True)
+    with RawWebSocket(server, f"/{handler}") as ws:
+        ws.read_message()
+        ws.frame(TEXT, b"now")
+        if "flood" in handler:
+            ws.read_message()
+    eventually(lambda: server.info()["streams"] == 0)
+    return server
+
+
+def test_a_group_of_tasks_that_send_to_a_client_that_left_is_no_error(serve):
+    server = left(serve, "floods_in_a_group")
+    assert echoes(elsewhere(server, 0))
+    assert "failed, + Exception" not in server.node.log
+
+
+def test_what_else_failed_in_such_a_group_is_in_the_log(serve):
+    left(serve, "fails_in_a_group").node.wait_log(r"ExceptionGroup.*LookupError: beside a flood")
+
+
+def test_an_exception_that_is_its_own_cause_is_in_the_log(serve):
+    server = left(serve, "raises_in_a_circle")
+    server.node.wait_log(r"Traceback.*LookupError: in a circle")
+    assert echoes(elsewhere(server, 0))
+
+
 def test_tracebacks_of_tasks_and_callbacks_are_in_the_log(server):
     assert httpx.get(f"{server.http}/leaves_a_task").text == "left"
     server.node.wait_log(r"\[error\] .*Traceback.*LookupError: in a task")

@@ -232,10 +232,31 @@ def _name(scope: dict[str, Any]) -> str:
     return f"{scope['type']} {quote_line(scope['path'])}"
 
 
-def _is_disconnect(error: BaseException | None) -> bool:
-    """Tell whether an exception is our ClientDisconnected or what a framework made of it."""
-    while error is not None:
-        if isinstance(error, ClientDisconnected):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _is_disconnect(error: BaseException) -> bool:
+    """Tell whether an exception is our ClientDisconnected or what a framework made of it.
+
+    A group, such as a TaskGroup's, is one if all that is in it is.
+    """
+    groups: set[int] = set()
+    left = [error]
+    while left:
+        origin = _origin(left.pop())
+        if isinstance(origin, BaseExceptionGroup) and id(origin) not in groups:
+            groups.add(id(origin))
+            left.extend(origin.exceptions)
+        elif not isinstance(origin, ClientDisconnected):
+            return False
+    return True
+
+
+def _origin(error: BaseException) -> BaseException:
+    """Follow an exception's causes to a ClientDisconnected, a group, or where they end.
+
+    They may be a circle: `raise error from error` makes one.
+    """
+    seen: set[int] = set()
+    while not isinstance(error, ClientDisconnected | BaseExceptionGroup) and id(error) not in seen:
+        seen.add(id(error))
+        before = error.__context__ if error.__cause__ is None else error.__cause__
+        error = error if before is None else before
+    return error
