@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from clients import RawWebSocket
+from clients import RawHTTP, RawWebSocket
+from harness import eventually
 
 # Below a path, which a proxy has taken off
 
@@ -26,3 +27,55 @@ def test_app_at_the_root_finds_its_routes_and_links_to_itself(serve, app):
 def test_websocket_below_a_path_finds_its_route(serve):
     ws = RawWebSocket(serve("rooted:starlette", root_path="/api"), "/items/one/socket")
     assert ws.read_message() == b"one /api/items/one/socket"
+
+
+# The client of a stream leaves
+
+
+def leaves(server, target: str, method: str = "GET") -> None:
+    """Ask for a stream and go when its first part is there."""
+    with RawHTTP(server) as raw:
+        raw.request(method, target, body=b"body" if method == "POST" else b"")
+        assert raw.head().status == 200
+        raw.take(1)
+
+
+STREAMING = ["starlette", "middleware", "fastapi", "litestar", "quart", "asgi_of_django"]
+
+
+@pytest.mark.parametrize("app", STREAMING)
+def test_generator_that_waits_is_cancelled_when_the_client_leaves(serve, app, key):
+    server = serve(f"streamed:{app}")
+    leaves(server, f"/waits?key={key}")
+    assert httpx.get(f"{server.http}/journal/1?key={key}").json() == ["cancelled"]
+    eventually(lambda: server.info()["streams"] == 0)
+    assert "[error]" not in server.node.log
+
+
+@pytest.mark.parametrize("app", ["starlette", "middleware"])
+def test_generator_behind_a_body_that_nobody_read_is_cancelled_too(serve, app, key):
+    server = serve(f"streamed:{app}")
+    leaves(server, f"/waits?key={key}", "POST")
+    assert httpx.get(f"{server.http}/journal/1?key={key}").json() == ["cancelled"]
+
+
+@pytest.mark.parametrize("app", STREAMING)
+def test_generator_that_goes_on_ends_without_an_error_when_the_client_leaves(serve, app, key):
+    server = serve(f"streamed:{app}")
+    leaves(server, f"/ticks?key={key}")
+    eventually(lambda: server.info()["streams"] == 0)
+    assert "[error]" not in server.node.log
+
+
+def test_server_sent_events_of_litestar_are_cancelled_when_the_client_leaves(serve, key):
+    server = serve("streamed:litestar")
+    leaves(server, f"/events/waits?key={key}")
+    assert httpx.get(f"{server.http}/journal/1?key={key}").json() == ["cancelled"]
+
+
+def test_thread_of_a2wsgi_is_free_again_after_its_client_left(serve, key):
+    server = serve("streamed:a2wsgi")
+    for count in (1, 2, 3):
+        leaves(server, f"/?{key}")
+        assert httpx.get(f"{server.http}/journal/{count}?{key}").json() == ["ended"] * count
+    eventually(lambda: server.info()["streams"] == 0)

@@ -59,7 +59,7 @@ def test_the_scope_has_every_key_with_its_exact_type(server, way):
         address = answer.extensions["network_stream"].get_extra_info("client_addr")
         scope = ast.literal_eval(answer.text)
     assert scope["type"] == "http"
-    assert scope["asgi"] == {"version": "3.0", "spec_version": "2.5"}
+    assert scope["asgi"] == {"version": "3.0", "spec_version": "2.3"}
     assert scope["http_version"] == "1.1"
     assert scope["method"] == "GET"
     assert scope["scheme"] == SCHEMES[way]

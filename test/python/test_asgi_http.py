@@ -171,6 +171,41 @@ def test_waiting_body_gives_up_when_the_client_goes():
     with_http(scenario)
 
 
+def test_what_a_helper_sends_to_a_client_that_left_is_dropped_for_a_while(monkeypatch):
+    async def scenario(http, sent):
+        async def help_out():
+            await http.send(body(b"x" * 3 * PART, more=True))
+            await http.send(body(b"y"))
+
+        http.task = asyncio.current_task()
+        await http.send(START)
+        helper = asyncio.create_task(help_out())
+        await settle()
+        sent.messages()
+        http.disconnect(None, b"")
+        await helper
+        assert sent.messages() == []
+        with pytest.raises(ClientDisconnected):
+            await http.send(body(b"z"))
+        monkeypatch.setattr("hornbeam_erlang._worker.asgi_http.PATIENCE", 0.0)
+        with pytest.raises(ClientDisconnected):
+            await asyncio.create_task(help_out())
+
+    with_http(scenario)
+
+
+def test_what_a_task_sends_that_outlives_its_handler_is_an_error():
+    async def scenario(http, sent):
+        http.task = asyncio.create_task(http.send(START))
+        await http.task
+        http.end()
+        http.task = None
+        with pytest.raises(ClientDisconnected):
+            await asyncio.create_task(http.send(BODY))
+
+    with_http(scenario)
+
+
 def test_body_cancelled_half_way_cannot_be_ended_cleanly():
     async def scenario(http, sent):
         await http.send(START)
@@ -311,7 +346,7 @@ def test_scope_has_every_key_with_its_exact_type():
     scope = Scope("2", "https", "PATCH", b"/a%20b", b"", headers, ["10.0.0.1", 1], ["h", 443], None)
     assert http_scope(scope, "") == {
         "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "2",
         "scheme": "https",
         "method": "PATCH",

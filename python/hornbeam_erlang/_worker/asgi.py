@@ -1,4 +1,4 @@
-"""What the scopes of HTTP and WebSocket have in common (ASGI 3.0, spec_version 2.5). Pure."""
+"""What the scopes of HTTP and WebSocket have in common (ASGI 3.0). Pure."""
 
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -13,7 +13,9 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
-VERSIONS = {"version": "3.0", "spec_version": "2.5"}
+# From 2.4 on Starlette leaves it to `send` to say that the client of a stream is gone, and does not
+# listen: a generator that waits would live on. So HTTP says 2.3, as uvicorn's does.
+SPEC_VERSIONS = {"http": "2.3", "websocket": "2.5"}
 
 # A scope lives as long as its WebSocket: the names that nearly all have are in memory once.
 _NAMES = {
@@ -35,7 +37,7 @@ def common_scope(type_: str, scope: Scope, root_path: str) -> dict[str, Any]:
     """
     return {
         "type": type_,
-        "asgi": dict(VERSIONS),
+        "asgi": {"version": "3.0", "spec_version": SPEC_VERSIONS[type_]},
         "http_version": intern(scope.http_version),
         "scheme": intern(scope.scheme),
         "path": root_path + _decode_path(scope.raw_path),

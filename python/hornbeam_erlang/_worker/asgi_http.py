@@ -1,9 +1,10 @@
-"""An HTTP exchange as ASGI 3.0 (spec_version 2.5) shows it to an app.
+"""An HTTP exchange as ASGI 3.0 (spec_version 2.3) shows it to an app.
 
 Knows ASGI's HTTP events; must not know file descriptors or other streams. The body of the
 request is asked for by credit, first when the app first calls `receive`.
 """
 
+import asyncio
 import sys
 from typing import Any
 
@@ -13,6 +14,10 @@ from hornbeam_erlang._worker.connection import Allowance
 from hornbeam_erlang._worker.response import Response, State
 from hornbeam_erlang._worker.stream import FREE, Shared, Stream
 from hornbeam_erlang._worker.wire import Scope
+from hornbeam_erlang.exceptions import ClientDisconnected
+
+# How long after its client has gone (s) what a helper of the handler sends is dropped and no error.
+PATIENCE = 30.0
 
 # Of a request whose body came with it: nothing of it is given back.
 _WHOLE = Allowance(sys.maxsize, sys.maxsize)
@@ -28,13 +33,14 @@ def http_scope(scope: Scope, root_path: str) -> dict[str, Any]:
 class Http(Stream):
     """One request and its response: the `receive` and `send` of its app."""
 
-    __slots__ = ("_more", "_response", "_window")
+    __slots__ = ("_gone_at", "_more", "_response", "_window")
 
     def __init__(self, number: int, shared: Shared, method: str, body: bytes, more: bool) -> None:
         allowance = Allowance(shared.window[0], sys.maxsize) if more else _WHOLE
         super().__init__(number, shared, allowance)
         self._window = shared.window[0]
         self._more = more
+        self._gone_at = 0.0
         self._response = Response(to_head=method == "HEAD")
         if body or not more:
             self._queue_body(body, more, FREE)
@@ -45,6 +51,10 @@ class Http(Stream):
         self._more = more
         self._queue_body(body, more, len(body))
         self._wake_readers()
+
+    def disconnect(self, code: int | None, reason: bytes) -> None:
+        self._gone_at = self._loop.time()
+        super().disconnect(code, reason)
 
     def _queue_body(self, body: bytes, more: bool, size: int) -> None:
         self._events.append(({"type": "http.request", "body": body, "more_body": more}, size))
@@ -74,16 +84,31 @@ class Http(Stream):
         return event
 
     async def send(self, event: Event) -> None:
-        self._check_alive()
-        match event["type"]:
-            case "http.response.start":
-                self._response.start(event)
-            case "http.response.body":
-                await self._response.body(event, self)
-                if self._response.complete:
-                    self._wake_readers()
-            case other:
-                raise ValueError(f"an HTTP app cannot send {other!r}")
+        try:
+            self._check_alive()
+            match event["type"]:
+                case "http.response.start":
+                    self._response.start(event)
+                case "http.response.body":
+                    await self._response.body(event, self)
+                    if self._response.complete:
+                        self._wake_readers()
+                case other:
+                    raise ValueError(f"an HTTP app cannot send {other!r}")
+        except ClientDisconnected:
+            if not self._may_be_dropped():
+                raise
+            await asyncio.sleep(0)
+
+    def _may_be_dropped(self) -> bool:
+        """Tell whether what is sent to nobody is dropped and no error.
+
+        The handler itself gets the error. A task that sends for it may be one whose end others
+        would never hear of: behind that of a2wsgi a thread waits for ever.
+        """
+        if self.task in (None, asyncio.current_task()):
+            return False
+        return self._loop.time() < self._gone_at + PATIENCE
 
     def end(self) -> str | None:
         undone = None
