@@ -32,12 +32,14 @@ from hornbeam_erlang.pubsub import (
     unsubscribe,
 )
 from hornbeam_erlang.rpc import node, nodes, rpc_call, rpc_cast
+
+# The short names are no part of `__all__`: a star leaves the built-in `set`.
+from hornbeam_erlang.state import decr as decr
+from hornbeam_erlang.state import delete as delete
+from hornbeam_erlang.state import get as get
+from hornbeam_erlang.state import incr as incr
+from hornbeam_erlang.state import set as set
 from hornbeam_erlang.state import (
-    decr,
-    delete,
-    get,
-    incr,
-    set,
     state_add,
     state_cas,
     state_decr,
@@ -69,12 +71,8 @@ __all__ = [
     "cast",
     "check_pubsub",
     "connection_state",
-    "decr",
-    "delete",
     "execute",
     "execute_async",
-    "get",
-    "incr",
     "node",
     "nodes",
     "publish",
@@ -83,7 +81,6 @@ __all__ = [
     "register_hook",
     "rpc_call",
     "rpc_cast",
-    "set",
     "state_add",
     "state_cas",
     "state_decr",

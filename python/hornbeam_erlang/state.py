@@ -15,11 +15,6 @@ from hornbeam_erlang._values import Key
 __all__ = [
     "Key",
     "Scope",
-    "decr",
-    "delete",
-    "get",
-    "incr",
-    "set",
     "state_add",
     "state_cas",
     "state_decr",
@@ -174,6 +169,7 @@ def state_take(key: Key, default: Any = None) -> Any:
     return _bridge.perform(_requests.state_take(key, default))
 
 
+# Not in `__all__`, or a star would bring a `set` in front of the built-in one.
 get = state_get
 set = state_set
 delete = state_delete

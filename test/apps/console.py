@@ -25,7 +25,8 @@ from sockets import accept, echo, who  # noqa: F401 - part of the gallery
 ANSWER = b"\0answer:"
 """What an answer begins with, so that it is known from whatever else a socket brings."""
 
-PUBLIC = {name: getattr(hornbeam_erlang, name) for name in hornbeam_erlang.__all__}
+SHORT = ("get", "set", "delete", "incr", "decr")
+PUBLIC = {name: getattr(hornbeam_erlang, name) for name in (*hornbeam_erlang.__all__, *SHORT)}
 MODULES = (aio, asyncio, hornbeam_erlang, inspect, os, terms, threading, time)
 NAMES = PUBLIC | {module.__name__.rpartition(".")[2]: module for module in MODULES}
 

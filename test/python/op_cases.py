@@ -14,7 +14,10 @@ import hornbeam_erlang
 from hornbeam_erlang import RemoteError, aio
 from hornbeam_erlang.terms import Atom
 
-NAMES = {name: getattr(hornbeam_erlang, name) for name in hornbeam_erlang.__all__}
+# A star import does not bring these.
+SHORT = {"get", "set", "delete", "incr", "decr"}
+
+NAMES = {name: getattr(hornbeam_erlang, name) for name in {*hornbeam_erlang.__all__, *SHORT}}
 
 
 class Case(NamedTuple):
@@ -290,7 +293,7 @@ WAITING = [
 
 CASES = STATE + CONNECTION + PUBSUB + CALLS + HOOK_CASES
 
-_COROUTINES = sorted({*aio.__all__} - {"connection_state"}, key=len, reverse=True)
+_COROUTINES = sorted({*aio.__all__, *SHORT} - {"connection_state"}, key=len, reverse=True)
 _CALLED = re.compile(rf"\b(connection_state\(\)\.\w+|{'|'.join(_COROUTINES)})\(")
 
 

@@ -6,6 +6,7 @@ import inspect
 import hornbeam_erlang
 import pytest
 from hornbeam_erlang import HornbeamError, NotConnected, _bridge, aio
+from op_cases import SHORT
 
 NAMES = {
     "state_get": ("k",),
@@ -89,7 +90,7 @@ def test_every_function_of_the_package_is_tried_here():
         for name in hornbeam_erlang.__all__
         if inspect.isroutine(getattr(hornbeam_erlang, name))
     }
-    assert functions == set(NAMES)
+    assert functions | SHORT == set(NAMES)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "stream_async"])

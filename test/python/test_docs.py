@@ -1,5 +1,6 @@
 """What the docstrings promise: their examples run, and each public name has one."""
 
+import builtins
 import doctest
 import importlib
 import inspect
@@ -7,6 +8,7 @@ import inspect
 import hornbeam_erlang
 import pytest
 from hornbeam_erlang import aio, testing
+from op_cases import SHORT
 
 MODULES = (
     "state",
@@ -77,3 +79,18 @@ def test_all_lists_what_there_is_and_in_order(name):
 def test_package_gives_all_that_its_modules_give():
     names = {each for name in MODULES[:6] for each in module(name).__all__} - {"Key", "Scope"}
     assert names <= set(hornbeam_erlang.__all__)
+
+
+PUBLIC = (hornbeam_erlang, *map(module, MODULES), module("functions"))
+
+
+@pytest.mark.parametrize("namespace", PUBLIC, ids=lambda namespace: namespace.__name__)
+def test_star_shadows_no_built_in_name(namespace):
+    assert not [name for name in namespace.__all__ if hasattr(builtins, name)]
+
+
+@pytest.mark.parametrize("namespace", [hornbeam_erlang, aio, module("state")])
+@pytest.mark.parametrize("name", sorted(SHORT))
+def test_short_names_can_be_imported_all_the_same(namespace, name):
+    assert getattr(namespace, name) is getattr(namespace, f"state_{name}")
+    assert name not in namespace.__all__

@@ -154,7 +154,7 @@ def test_table_has_each_function_with_good_and_bad_input() -> None:
         name
         for name in hornbeam_erlang.__all__
         if inspect.isfunction(getattr(hornbeam_erlang, name)) and name != "stream_async"
-    } - {"get", "set", "delete", "incr", "decr"}
+    }
     for function in functions:
         assert f"{function}(" in sources[False], f"{function} has no case that succeeds"
     without_fault = {"check_pubsub", "receive_pubsub", "pubsub_dropped", "node", "nodes"}
@@ -190,7 +190,9 @@ METHODS = {name: name for name in ("get", "items", "pop", "setdefault", "update"
 }
 
 
-@pytest.mark.parametrize("name", sorted({*aio.__all__} - {"ConnectionState", "connection_state"}))
+@pytest.mark.parametrize(
+    "name", sorted({*aio.__all__, *op_cases.SHORT} - {"ConnectionState", "connection_state"})
+)
 def test_aio_has_the_same_names_and_parameters(name: str) -> None:
     function = getattr(aio, name)
     assert is_asynchronous(function)
