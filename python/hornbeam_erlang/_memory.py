@@ -6,19 +6,23 @@ as the node does, which one table of tests holds it to.
 
 import itertools
 import math
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hornbeam_erlang import _ops
 from hornbeam_erlang._handlers import class_name
-from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang._values import MAX_INTEGER, pack, unpack
 from hornbeam_erlang.terms import Atom
 
 OK, NOT_IMPLEMENTED, TYPE_ERROR, VALUE_ERROR = 0, 1, 2, 3
 PERMISSION_ERROR, CONNECTION_ERROR, REMOTE_ERROR, LOOKUP_ERROR = 5, 7, 8, 9
 
 NODE = "nonode@nohost"
+
+# The largest int that can travel; a float is as large as it can be.
+_LARGEST = (1 << (8 * MAX_INTEGER - 1)) - 1
 
 Answer = tuple[int, Any]
 
@@ -98,7 +102,7 @@ class Memory:
                 if kind == _ops.STATE_SET:
                     del self._rows[key]
                 else:
-                    self._rows[key] = row._replace(packed=pack(unpack(row.packed) - total))
+                    self._rows[key] = row._replace(packed=pack(_rest(unpack(row.packed), total)))
             for topic in list(self._topics):
                 self._unsubscribe(number, topic)
 
@@ -134,26 +138,22 @@ class Memory:
         if type(value) not in (int, float):
             return TYPE_ERROR, "the value is not a number"
         try:
-            total = value + delta if row is not None else delta
-            if not math.isfinite(total):
-                raise OverflowError
+            added = _sum(self._added(number, key, row), delta) if scoped else 0
+            total = _sum(value, delta) if row is not None else delta
         except OverflowError:
-            if isinstance(value, float) or isinstance(delta, float):
-                return VALUE_ERROR, "the result is too large for a float"
+            return VALUE_ERROR, "the result is too large for a float, or for an int that can travel"
         if row is None:
             self._put(key, pack(total), None)
         else:
             self._rows[key] = row._replace(packed=pack(total))
         if scoped:
-            self._note_delta(number, key, delta)
+            undo = self._undo.setdefault(number, {})
+            undo[key, _ops.STATE_INCR] = (self._rows[key].generation, added)
         return OK, total
 
-    def _note_delta(self, number: int, key: Any, delta: Any) -> None:
-        generation = self._rows[key].generation
-        undo = self._undo.setdefault(number, {})
-        before, added = undo.get((key, _ops.STATE_INCR), (generation, 0))
-        total = delta + (added if before == generation else 0)
-        undo[key, _ops.STATE_INCR] = (generation, total)
+    def _added(self, number: int, key: Any, row: Row | None) -> Any:
+        generation, added = self._undo.get(number, {}).get((key, _ops.STATE_INCR), (None, 0))
+        return added if row is not None and row.generation == generation else 0
 
     def _get_multi(self, _: int, keys: list[Any]) -> Answer:
         rows = map(self._row, keys)
@@ -278,6 +278,24 @@ def _has_prefix(key: Any, prefix: Any) -> bool:
         case tuple():
             return isinstance(key, tuple) and key[: len(prefix)] == prefix
     return isinstance(key, type(prefix)) and key.startswith(prefix)
+
+
+def _sum(a: Any, b: Any) -> Any:
+    """Return the sum of two numbers; raise `OverflowError` if it is none that can travel."""
+    total = a + b
+    if not (math.isfinite(total) if isinstance(total, float) else abs(total) <= _LARGEST):
+        raise OverflowError
+    return total
+
+
+def _rest(value: Any, taken: Any) -> Any:
+    """Return what is left of a number, or the last one that can travel on that side."""
+    try:
+        return _sum(value, -taken)
+    except OverflowError:
+        is_float = isinstance(value, float) or isinstance(taken, float)
+        last = sys.float_info.max if is_float else _LARGEST
+        return last if max(value, -taken, key=abs) > 0 else -last
 
 
 def _order(key: Any) -> Any:

@@ -73,9 +73,11 @@ def state_delete(key: Key) -> bool:
 def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
     """Add to a number and return the sum, an int or a float; an absent key counts as 0.
 
-    Raises `TypeError` and changes nothing when the value is no number. With
+    Raises `TypeError` when the value is no number, and `ValueError` when the sum is too large: a
+    float past its range, an int of more than 16 KiB; it changes nothing then. With
     `scope="connection"` the node takes the increment back when the connection ends, so that a
-    count of live connections is right even after `kill -9`.
+    count of live connections is right even after `kill -9`; what a connection has added in all
+    must be no larger either.
 
     >>> state_incr("hits"), state_incr("hits", 2), state_incr("hits", 0.5)
     (1, 3, 3.5)

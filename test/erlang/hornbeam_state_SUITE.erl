@@ -36,6 +36,10 @@
     a_change_in_place_leaves_it_bound/1,
     the_dead_change_nothing/1,
     a_bound_increment_of_what_is_no_number_changes_nothing/1,
+    an_int_of_more_bytes_than_can_travel_is_no_result/1,
+    what_an_undo_needs_may_be_of_any_size/1,
+    a_bound_sum_that_could_not_be_taken_back_changes_nothing/1,
+    an_undo_past_the_range_of_floats_ends_at_its_end/1,
     a_new_keeper_undoes_who_died_meanwhile/1,
     tables_survive_the_crash_of_their_processes/1,
     the_log_of_one_owner_does_not_pile_up/1,
@@ -374,6 +378,65 @@ a_bound_increment_of_what_is_no_number_changes_nothing(_Config) ->
     ?assertEqual({error, not_a_number}, hornbeam_state_keeper:incr(Owner, <<"k">>, 1)),
     gone(Owner),
     ?assertEqual(text, hornbeam_state:get(<<"k">>)).
+
+%% The keeper that does it is the one that was there before.
+what_an_undo_needs_may_be_of_any_size(_Config) ->
+    Keeper = whereis(hornbeam_state_keeper),
+    Big = 1 bsl 2000,
+    [begin
+         Owner = owner(),
+         ok = hornbeam_state:set(<<"k">>, First),
+         _ = [hornbeam_state_keeper:incr(Owner, <<"k">>, Delta) || Delta <- Deltas],
+         gone(Owner),
+         ?assertEqual({Deltas, First}, {Deltas, hornbeam_state:get(<<"k">>)})
+     end || {First, Deltas} <- [{0, [Big, -Big]}, {7, [Big, 1.5]}, {7, [Big, -Big, -Big]},
+                                {0.5, [1.5, Big]}, {1 bsl 1023, [1 bsl 1023, 1.5e308]}]],
+    ?assertEqual(Keeper, whereis(hornbeam_state_keeper)).
+
+%% What others took off since is not this owner's to count.
+a_bound_sum_that_could_not_be_taken_back_changes_nothing(_Config) ->
+    Keeper = whereis(hornbeam_state_keeper),
+    [begin
+         Owner = owner(),
+         ok = hornbeam_state:set(<<"k">>, 0),
+         {ok, First} = hornbeam_state_keeper:incr(Owner, <<"k">>, First),
+         Left = hornbeam_state:decr(<<"k">>, First),
+         ?assertEqual({error, overflow}, hornbeam_state_keeper:incr(Owner, <<"k">>, Then)),
+         ?assertEqual(Left, hornbeam_state:get(<<"k">>)),
+         ok = hornbeam_state:set(<<"k">>, 5),
+         ?assertEqual({ok, 5 + Then}, hornbeam_state_keeper:incr(Owner, <<"k">>, Then)),
+         gone(Owner),
+         ?assertEqual(5 + Then - Then, hornbeam_state:get(<<"k">>))
+     end || {First, Then} <- [{1 bsl 2000, 1.5}, {1.5e308, 1.5e308}]],
+    ?assertEqual(Keeper, whereis(hornbeam_state_keeper)).
+
+an_undo_past_the_range_of_floats_ends_at_its_end(_Config) ->
+    Keeper = whereis(hornbeam_state_keeper),
+    [begin
+         Owner = owner(),
+         ok = hornbeam_state:set(<<"k">>, 0),
+         {ok, Bound} = hornbeam_state_keeper:incr(Owner, <<"k">>, Bound),
+         _ = [hornbeam_state:incr(<<"k">>, Delta) || Delta <- Others],
+         gone(Owner),
+         ?assertEqual(End, hornbeam_state:get(<<"k">>))
+     end || {Bound, Others, End} <- [
+         {1 bsl 2000, [-(1 bsl 2000), 1.5], -1.7976931348623157e308},
+         {-(1 bsl 2000), [1 bsl 2000, 1.5], 1.7976931348623157e308},
+         {1.5e308, [-1.5e308, -1.5e308], -1.7976931348623157e308},
+         {largest(), [-largest(), -largest()], -largest()}]],
+    ?assertEqual(Keeper, whereis(hornbeam_state_keeper)).
+
+an_int_of_more_bytes_than_can_travel_is_no_result(_Config) ->
+    ok = hornbeam_state:set(<<"k">>, largest() - 1),
+    ?assertEqual(largest(), hornbeam_state:incr(<<"k">>, 1)),
+    ?assertEqual({error, overflow}, hornbeam_state:incr(<<"k">>, 1)),
+    ?assertEqual(largest(), hornbeam_state:get(<<"k">>)),
+    ?assertEqual(-largest(), hornbeam_state:decr(<<"k">>, 2 * largest())),
+    ?assertEqual({error, overflow}, hornbeam_state:incr(<<"other">>, largest() + 1)),
+    ?assertEqual({ok, largest()}, hornbeam_msgpack:decode_all(
+        iolist_to_binary(hornbeam_msgpack:encode(largest())))).
+
+largest() -> (1 bsl (8 * 16384 - 1)) - 1.
 
 a_new_keeper_undoes_who_died_meanwhile(_Config) ->
     {Dies, Lives} = {owner(), owner()},

@@ -97,6 +97,9 @@ STATE = [
     Case("state_incr(k, True)", TypeError),
     Case("state_incr(k, float('nan'))", ValueError),
     Case("state_incr(k, 1e308), state_incr(k, 1e308)", ValueError),
+    Case("state_incr(k, 2**2000), state_incr(k, 1.5)", ValueError),
+    Case("state_incr(k, 2**131071 - 1) - 2**131071, state_decr(k) - 2**131071", (-1, -2)),
+    Case("state_incr(k, 2**131071 - 1), state_incr(k)", ValueError),
     Case("state_set_multi({(k, 'a'): 1, (k, 'b'): None}), "
          "state_get_multi([(k, 'b'), (k, 'c'), (k, 'a')]) == {(k, 'a'): 1, (k, 'b'): None}",
          (None, True)),
@@ -145,6 +148,10 @@ STATE = [
     Case("state_add(k, 1, ttl=0.5), state_set_multi({k: 2}, ttl=0.5)", (True, None)),
     Case("state_set(k, 1, scope='connection'), state_get(k)", (None, 1)),
     Case("state_incr(k, scope='connection'), state_decr(k, 2, scope='connection')", (1, -1)),
+    Case("state_incr(k, 2**2000, scope='connection') - 2**2000, state_decr(k, 2**2000), "
+         "state_incr(k, 1.5)", (0, 0, 1.5)),
+    Case("state_incr(k, 2**2000, scope='connection'), state_decr(k, 2**2000), "
+         "state_incr(k, 1.5, scope='connection')", ValueError),
     Case("state_set(k, 1, scope='session')", ValueError),
     Case("state_incr(k, scope='worker')", ValueError),
 ]  # fmt: skip

@@ -98,7 +98,7 @@ failure(worker_down) ->
 failure(not_a_number) ->
     error(type_error, "the value is not a number");
 failure(overflow) ->
-    error(value_error, "the result is too large for a float");
+    error(value_error, "the result is too large for a float, or for an int that can travel");
 failure(refused) ->
     error(permission_error, "the option rpc_allow of this node does not allow this function");
 failure(no_node) ->

@@ -96,9 +96,17 @@ change({set, Owner, Key, Value, Ttl}) ->
 change({keep, Owner, Key, Value}) ->
     hornbeam_connection_state:set_first(Owner, Key, Value);
 change({incr, Owner, Key, Delta}) ->
+    Logged = ets:lookup(?LOG, {Owner, Key, incr}),
+    case total(Logged, Delta, hornbeam_state_table:generation(Key)) of
+        {ok, _Total} -> incr(Owner, Key, Delta, Logged);
+        {error, overflow} = Error -> Error
+    end.
+
+incr(Owner, Key, Delta, Logged) ->
     case hornbeam_state_table:incr(Key, Delta) of
         {ok, New, Generation} ->
-            Total = Delta + total(ets:lookup(?LOG, {Owner, Key, incr}), Generation),
+            %% If it was set anew since the last look, this is less than was seen there.
+            {ok, Total} = total(Logged, Delta, {ok, Generation}),
             true = ets:insert(?LOG, {{Owner, Key, incr}, Generation, Total}),
             {ok, New};
         {error, _} = Error ->
@@ -106,8 +114,8 @@ change({incr, Owner, Key, Delta}) ->
     end.
 
 %% What was added before the key was set anew is not in its value any more.
-total([{_, Generation, Total}], Generation) -> Total;
-total(_, _Generation) -> 0.
+total([{_, Generation, Total}], Delta, {ok, Generation}) -> hornbeam_value:sum(Total, Delta);
+total(_Logged, Delta, _Generation) -> {ok, Delta}.
 
 compacted(Owner, #state{owners = Owners} = State) ->
     case maps:get(Owner, Owners) of

@@ -35,6 +35,9 @@
 -define(VALUE, 2).
 -define(GENERATION, 4).
 
+%% Ints whose sum is far from where hornbeam_value:sum/2 ends, whoever else adds to it.
+-define(IS_SMALL(N), (is_integer(N) andalso abs(N) < 1 bsl 1000)).
+
 %% @doc Make the tables; their owner must outlive everybody.
 -spec new() -> ok.
 new() ->
@@ -110,7 +113,8 @@ cas(Key, Old, New) ->
             false
     end.
 
-%% @doc Add to a number; an absent key counts as 0. `overflow' is a float past its range.
+%% @doc Add to a number; an absent key counts as 0. `overflow' is what
+%% {@link hornbeam_value:sum/2} does not give.
 -spec incr(key(), Delta :: number()) ->
     {ok, number(), generation()} | {error, not_a_number | overflow}.
 incr(Key, Delta) ->
@@ -120,12 +124,11 @@ incr(Key, Delta) ->
     end.
 
 incr_row(absent, Key, Delta) ->
-    {_, _, _, Generation} = Row = new_row(Key, Delta, infinity),
-    case add_row(Row) of
-        ok -> {ok, Delta, Generation};
-        _ -> again
+    case hornbeam_value:sum(0, Delta) of
+        {ok, Delta} -> first_row(new_row(Key, Delta, infinity));
+        {error, _} = Error -> Error
     end;
-incr_row({_, Value, _, _}, Key, Delta) when is_integer(Value), is_integer(Delta) ->
+incr_row({_, Value, _, _}, Key, Delta) when ?IS_SMALL(Value), ?IS_SMALL(Delta) ->
     try ets:update_counter(?ROWS, Key, [{?VALUE, Delta}, {?GENERATION, 0}]) of
         [New, Generation] -> {ok, New, Generation}
     catch
@@ -133,7 +136,7 @@ incr_row({_, Value, _, _}, Key, Delta) when is_integer(Value), is_integer(Delta)
         error:badarg -> again
     end;
 incr_row({Key, Value, Expires, Generation} = Row, _Key, Delta) when is_number(Value) ->
-    case sum(Value, Delta) of
+    case hornbeam_value:sum(Value, Delta) of
         {ok, New} ->
             case replace(Row, {Key, New, Expires, Generation}) of
                 true -> {ok, New, Generation};
@@ -145,11 +148,10 @@ incr_row({Key, Value, Expires, Generation} = Row, _Key, Delta) when is_number(Va
 incr_row(_Row, _Key, _Delta) ->
     {error, not_a_number}.
 
-sum(A, B) ->
-    try
-        {ok, A + B}
-    catch
-        error:badarith -> {error, overflow}
+first_row({_, Delta, _, Generation} = Row) ->
+    case add_row(Row) of
+        ok -> {ok, Delta, Generation};
+        _ -> again
     end.
 
 %% @doc The keys with a prefix, in order.
@@ -231,12 +233,13 @@ undo_set(Key, Generation) ->
     _ = ets:select_delete(?ROWS, [{{Key, '_', '_', Generation}, [], [true]}]),
     ok.
 
-%% @doc Take what was added to a number off it, unless its key has been set anew.
+%% @doc Take what was added to a number off it, unless its key has been set anew. It stays within
+%% what {@link hornbeam_value:sum/2} gives.
 -spec undo_incr(key(), generation(), Total :: number()) -> ok.
 undo_incr(Key, Generation, Total) ->
     case live_row(Key) of
         {Key, Value, Expires, Generation} = Row when is_number(Value) ->
-            {ok, Rest} = sum(Value, -Total),
+            Rest = hornbeam_value:nearest_sum(Value, -Total),
             undone(replace(Row, {Key, Rest, Expires, Generation}), Key, Generation, Total);
         _ ->
             ok

@@ -5,9 +5,15 @@
 -module(hornbeam_value).
 
 -export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, kept/1, size/1]).
+-export([sum/2, nearest_sum/2]).
 -export_type([value/0]).
 
 -type value() :: number() | {packed, binary()} | {term, term()}.
+
+%% The largest int that can travel, of 16 KiB; ints up to SMALL are not worth a look at it.
+-define(LARGEST, ((1 bsl (8 * 16384 - 1)) - 1)).
+-define(SMALL, 16#ffffffffffffffff).
+-define(LARGEST_FLOAT, 1.7976931348623157e308).
 
 %% @doc A value of Python. A bool is no number.
 -spec from_packed(binary()) -> value().
@@ -73,3 +79,33 @@ kept(Value) -> Value.
 -spec size(value()) -> non_neg_integer().
 size({packed, Packed}) -> byte_size(Packed);
 size(_) -> 0.
+
+%% @doc The sum of two numbers, if it can travel and, as a float, is one.
+-spec sum(number(), number()) -> {ok, number()} | {error, overflow}.
+sum(A, B) ->
+    try A + B of
+        Sum when is_float(Sum); abs(Sum) =< ?SMALL -> {ok, Sum};
+        Sum -> travels(abs(Sum) =< ?LARGEST, Sum)
+    catch
+        error:badarith -> {error, overflow}
+    end.
+
+travels(true, Sum) -> {ok, Sum};
+travels(false, _Sum) -> {error, overflow}.
+
+%% @doc The sum of two numbers or, past what {@link sum/2} gives, the last one before it.
+-spec nearest_sum(number(), number()) -> number().
+nearest_sum(A, B) ->
+    case sum(A, B) of
+        {ok, Sum} -> Sum;
+        {error, overflow} -> last(is_float(A) orelse is_float(B), greater(A, B))
+    end.
+
+%% Its side is that of the sum.
+greater(A, B) when abs(A) > abs(B) -> A;
+greater(_A, B) -> B.
+
+last(true, Greater) when Greater > 0 -> ?LARGEST_FLOAT;
+last(true, _Greater) -> -?LARGEST_FLOAT;
+last(false, Greater) when Greater > 0 -> ?LARGEST;
+last(false, _Greater) -> -?LARGEST.
