@@ -74,6 +74,13 @@ decoded(Bytes) ->
     {ok, Message} = hornbeam_msgpack:decode_all(Bytes),
     Message.
 
+%% Python knows only when it looks whether what travelled is a value.
+value(Packed) ->
+    case hornbeam_msgpack:decode_all(Packed) of
+        {ok, Value} -> Value;
+        {error, _} -> unreadable
+    end.
+
 %% Streams: #{Number => items that are left}.
 loop(App, Calls, Streams, Asked) ->
     receive
@@ -82,7 +89,7 @@ loop(App, Calls, Streams, Asked) ->
             loop(App, Calls, Streams, Asked);
         {call, Call, Caller, {Mode, Target, Function, PackedArgs, PackedKwargs}} ->
             {Number, Opened} = hornbeam_worker_calls:open(Call, Caller, Calls),
-            [Args, Kwargs] = [decoded(Packed) || Packed <- [PackedArgs, PackedKwargs]],
+            [Args, Kwargs] = [value(Packed) || Packed <- [PackedArgs, PackedKwargs]],
             Answer = App({Mode, Target, Function, Args, Kwargs}),
             answered(Answer, Number, App, Opened, Streams, Asked);
         watch_calls ->

@@ -10,7 +10,8 @@
 -compile(export_all).
 
 all() ->
-    [decoders_give_a_value_or_an_error, ops_give_an_answer, workers_live_or_are_cut_off,
+    [decoders_give_a_value_or_an_error, ops_give_an_answer, values_of_any_kind_crash_no_process,
+     workers_live_or_are_cut_off,
      small_bytes_that_claim_much_cost_nothing, values_that_are_made_to_cost_much_are_refused,
      external_terms_are_opaque_things_or_errors].
 
@@ -111,6 +112,155 @@ value() ->
             {<<"a">>, 1}, [<<"key">>], [[<<"key">>, hornbeam_msgpack:bytes(<<16#c0>>)]],
             hornbeam_msgpack:bytes(mutated(<<16#92, 1, 16#c0>>)), #{<<"k">> => []}]).
 
+%% Well-formed calls of all ops, with values as they should not be: too large, of other types, too
+%% deep, of no number, of names that are known and of such as are not; by connections of all kinds,
+%% some of which die. Each op is answered; no process of the node ends for it, nor logs an error.
+values_of_any_kind_crash_no_process(Config) ->
+    Worker = hornbeam_fake_worker:start(fun replied/1),
+    ok = hornbeam:register_function(<<"f">>, fun(A) -> A end),
+    ok = hornbeam:register_function(<<"g">>, erlang, max),
+    ok = hornbeam:register_hook(<<"h">>, fun(_, Args, Kwargs) -> [Args, Kwargs] end),
+    ok = hornbeam:register_hook(<<"i">>, fun(_, Args) -> {error, Args} end),
+    ok = logger:add_handler(?MODULE, ?MODULE, #{level => error, config => self()}),
+    Before = named(),
+    put(owner, owner()),
+    Call = fun() -> answered_in_time(called(one_of(hornbeam_api:ops()), Worker)) end,
+    for_a_while(Call, 500, Config),
+    exit(get(owner), kill),
+    _ = [_ = sys:get_state(Pid) || {_, Pid} <- Before],
+    ok = logger:remove_handler(?MODULE),
+    ?assertEqual(Before, named()),
+    ?assertEqual([], logged()),
+    hornbeam_fake_worker:stop(Worker).
+
+log(#{msg := Msg}, #{config := Pid}) -> Pid ! {logged, Msg}, ok.
+
+logged() ->
+    receive {logged, Msg} -> [Msg | logged()] after 0 -> [] end.
+
+named() ->
+    [{Name, whereis(Name)}
+     || Name <- registered(), lists:prefix("hornbeam", atom_to_list(Name))].
+
+replied({2, _, _, _, _}) -> {items, [1, <<"two">>]};
+replied({_, _, _, _, _}) -> {0, packed(one_of([1, #{}, {nested, [1.5]}]))}.
+
+called({Number, Name, Args, _, Where, _}, Worker) ->
+    Packed = [hornbeam_msgpack:array(length(Args)) | [arg(Type) || {_, Type} <- Args]],
+    Call = {Number, Name, iolist_to_binary(Packed)},
+    #{options := Options} = hornbeam_fake_worker:context(Worker, #{}),
+    Context = hornbeam_fake_worker:context(Worker, #{
+        options => Options#{rpc_allow := [{erlang, max, 2}]}, writer => self(),
+        client => client(one_of([worker, gone, http, websocket, websocket]))}),
+    {Call, Where, hornbeam_api:handle_op(Number, element(3, Call), Context)}.
+
+%% One of twenty dies of it.
+client(worker) ->
+    worker;
+client(gone) ->
+    gone;
+client(Kind) ->
+    _ = [begin exit(get(owner), kill), put(owner, owner()) end || rand:uniform(20) =:= 1],
+    {one_of([open, asked]), Kind, get(owner)}.
+
+owner() -> spawn(fun() -> receive never -> ok end end).
+
+answered_in_time({{_, Name, _}, _, {reply, Status, Packed}}) ->
+    noted(Name, Status, Packed);
+answered_in_time({{_, Name, _} = Call, _, noreply}) ->
+    receive
+        {reply, Op} ->
+            {ok, [_, 1, 1, Status, Value]} = hornbeam_msgpack:decode_all(iolist_to_binary(Op)),
+            noted(Name, Status, hornbeam_msgpack:encode(Value))
+    after 10000 ->
+        error({no_answer, Call})
+    end.
+
+%% Ids of executions and streams are asked about later.
+noted(Name, 0, Packed) when Name =:= <<"hooks.execute_async">>; Name =:= <<"hooks.stream">> ->
+    {ok, Id} = hornbeam_msgpack:decode_all(iolist_to_binary(Packed)),
+    _ = put(id, Id),
+    ok;
+noted(_Name, Status, Packed) ->
+    answered({reply, Status, Packed}).
+
+%% Packed: mostly what the type allows, at its ends and past them.
+arg({optional, Type}) -> call_one_of([fun() -> arg(Type) end, fun() -> <<16#c0>> end]);
+arg(Type) ->
+    call_one_of([fun() -> of_type(Type) end, fun() -> of_type(Type) end, fun() -> of_type(Type) end,
+            fun() -> hostile(3) end]).
+
+of_type(key) -> hostile_key();
+of_type(prefix) -> hostile_key();
+of_type(keys) -> many(fun hostile_key/0);
+of_type(pairs) -> many(fun() -> [<<16#92>>, hostile_key(), of_type(packed)] end);
+of_type(packed) -> hornbeam_msgpack:bin(iolist_to_binary(of_packed()));
+of_type(number) -> number();
+of_type(bool) -> one_of([<<16#c2>>, <<16#c3>>]);
+of_type(Time) when Time =:= ttl; Time =:= timeout ->
+    packed(one_of([0, 1, 20, -1, 16#ffffffff, 16#100000000, 16#ffffffff * 1000, 1 bsl 70, 1.5]));
+of_type(overflow) -> text(one_of([<<"latest">>, <<"close">>, <<"drop_oldest">>, <<>>]));
+of_type(_StrOrTopic) -> text(name()).
+
+of_packed() ->
+    call_one_of([fun number/0, fun() -> hostile(3) end, fun() -> many(fun() -> hostile(2) end) end,
+            fun() -> <<16#80>> end, fun() -> [<<16#81>>, text(<<"k">>), hostile(2)] end,
+            fun() -> [<<16#92>>, number(), number()] end, fun() -> mutated(packed(value())) end]).
+
+name() ->
+    one_of([<<"f">>, <<"g">>, <<"h">>, <<"i">>, <<"erlang">>, <<"max">>, atom_to_binary(node()),
+            <<>>, <<0>>, <<"ü"/utf8>>, <<"ü">>, binary:copy(<<"x">>, 4096),
+            binary:copy(<<"x">>, 70000), get_id(get(id))]).
+
+get_id(undefined) -> <<"id">>;
+get_id(Id) -> Id.
+
+text(Text) -> hornbeam_msgpack:str(Text).
+
+number() ->
+    call_one_of([fun() -> packed(one_of([0, 1, -1, 1.5, -0.0, 5.0e-324, 1.7976931348623157e308,
+                                    -1.7976931348623157e308]))
+            end,
+            fun() -> packed(one_of([1, -1]) bsl one_of([31, 63, 64, 1023, 1024, 2000, 131070])) end,
+            fun() -> one_of([<<16#cb, 16#7ff0:16, 0:48>>, <<16#cb, 16#fff8:16, 0:48>>,
+                             <<16#ca, 16#7f80:16, 0:16>>, <<16#d4, 4, 1>>, <<16#d6, 4, 0:32>>])
+            end]).
+
+hostile_key() ->
+    Long = binary:copy(<<"k">>, 60000),
+    call_one_of([fun() -> text(one_of([<<"k">>, <<"k">>, <<"l">>, <<>>, Long])) end,
+            fun() -> packed(one_of([0, 1 bsl 2000, {}, {<<"k">>, 1}, {<<"k">>, {{1}}},
+                                    hornbeam_msgpack:bytes(<<255>>)])) end,
+            fun() -> packed(list_to_tuple(lists:duplicate(one_of([1, 100, 5000]), 1))) end,
+            fun() -> tuples(one_of([15, 16, 17, 100]), <<1>>) end,
+            fun() -> hostile(2) end]).
+
+tuples(0, Packed) -> Packed;
+tuples(Depth, Packed) ->
+    Array = <<16#91, Packed/binary>>,
+    tuples(Depth - 1, <<16#c9, (byte_size(Array)):32, 2, Array/binary>>).
+
+hostile(0) ->
+    one_of([<<16#c0>>, <<16#c3>>, packed(known_atom), <<16#d6, 1, "nope">>, <<16#c7, 0, 1>>,
+            packed(self()), packed(make_ref()), packed(fun lists:seq/2),
+            <<16#d4, 9, 0>>, <<16#c1>>, <<16#a1, 255>>, <<16#c7, 3, 3, 131, 80, 0>>, <<>>]);
+hostile(Depth) ->
+    call_one_of([fun number/0,
+            fun() -> text(name()) end,
+            fun() -> hostile(0) end,
+            fun() -> many(fun() -> hostile(Depth - 1) end) end,
+            %% The same key twice.
+            fun() -> [<<16#82>>, text(<<"a">>), hostile(Depth - 1), text(<<"a">>), number()] end,
+            fun() -> [<<16#81>>, hostile(Depth - 1), hostile(Depth - 1)] end,
+            fun() -> [binary:copy(<<16#91>>, one_of([510, 511, 512, 5000])), 1] end,
+            fun() -> tuples(100, <<1>>) end]).
+
+many(Fun) ->
+    N = one_of([0, 1, 2, 3]),
+    [hornbeam_msgpack:array(N) | [Fun() || _ <- lists:seq(1, N)]].
+
+packed(Term) -> iolist_to_binary(hornbeam_msgpack:encode(Term)).
+
 %% A worker lives as long as it keeps the rules; with the first that it breaks it is gone, and
 %% never for another reason.
 workers_live_or_are_cut_off(Config) ->
@@ -190,6 +340,9 @@ head() ->
 
 one_of(List) ->
     lists:nth(rand:uniform(length(List)), List).
+
+call_one_of(Funs) ->
+    (one_of(Funs))().
 
 %% What was made by hand
 

@@ -26,7 +26,8 @@
     a_stream_of_nothing_is_exhausted_at_once/1,
     a_silent_stream_times_out_and_goes_on/1,
     a_stream_whose_worker_dies_fails_after_its_items/1,
-    an_erlang_handler_streams_a_list/1
+    an_erlang_handler_streams_a_list/1,
+    the_id_of_a_stream_is_that_of_no_execution/1
 ]).
 %% The module is a handler itself.
 -export([handle_hook/3]).
@@ -299,6 +300,20 @@ an_erlang_handler_streams_a_list(Config) ->
     ?assertEqual(lists:seq(1, 50), all_items(Id)),
     {ok, NoList} = hornbeam_hooks:stream(Hook, <<"act">>, [atom]),
     ?assertEqual({error, not_a_list}, hornbeam_hooks:next(NoList, 5000)).
+
+the_id_of_a_stream_is_that_of_no_execution(Config) ->
+    Hook = hook(Config),
+    Worker = hornbeam_fake_worker:start(fun({1, _, _, _, _}) -> silent;
+                                           ({2, _, _, _, _}) -> {items, [1]}
+                                        end),
+    ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(Worker)),
+    {ok, Stream} = hornbeam_hooks:stream(Hook, <<"act">>, []),
+    {ok, Execution} = hornbeam_hooks:execute_async(Hook, <<"act">>, []),
+    ?assertEqual({error, unknown_id}, hornbeam_hooks:await_result(Stream, 10)),
+    ?assertEqual({error, unknown_id}, hornbeam_hooks:next(Execution, 10)),
+    ok = hornbeam_hooks:close(Execution),
+    ?assertEqual({error, timeout}, hornbeam_hooks:await_result(Execution, 10)),
+    ?assertEqual({ok, [1]}, hornbeam_hooks:next(Stream, 5000)).
 
 stream(Config, Items) ->
     Hook = hook(Config),

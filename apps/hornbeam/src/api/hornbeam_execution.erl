@@ -36,7 +36,7 @@ start(Name, Action, Args, Kwargs) ->
 %% @doc Wait at most `Timeout' milliseconds for the result, which is given to those who wait now.
 -spec await(Id :: binary(), timeout()) -> result().
 await(Id, Timeout) ->
-    hornbeam_executions_sup:ask(Id, {await, Timeout}).
+    hornbeam_executions_sup:ask(?MODULE, Id, {await, Timeout}).
 
 %% @private
 -spec start_link(hornbeam_executions_sup:id(), tuple()) -> gen_server:start_ret().
@@ -51,7 +51,7 @@ init({Id, {Name, Action, Args, Kwargs}}) ->
     Runner = proc_lib:spawn_link(fun() ->
         Self ! {result, hornbeam_hooks:run(Name, Action, Args, Kwargs, ?LONGEST)}
     end),
-    hornbeam_executions_sup:enter(Id),
+    hornbeam_executions_sup:enter(?MODULE, Id),
     {ok, #state{id = Id, runner = Runner}}.
 
 %% @private

@@ -2,7 +2,7 @@
 -module(hornbeam_executions_sup).
 -behaviour(supervisor).
 
--export([new_table/0, start_link/0, start/2, enter/1, leave/1, ask/2]).
+-export([new_table/0, start_link/0, start/2, enter/2, leave/1, ask/3]).
 -export([start_execution/2]).
 -export([init/1]).
 -export_type([id/0]).
@@ -10,7 +10,7 @@
 -type id() :: binary().
 %% Unguessable: who knows it may ask.
 
-%% Rows: {Id, Pid}.
+%% Rows: {Id, Module, Pid}.
 -define(TABLE, hornbeam_executions).
 
 %% At one time.
@@ -44,10 +44,10 @@ start(Module, Argument) ->
 start_execution(Module, {Id, Argument}) ->
     Module:start_link(Id, Argument).
 
-%% @doc The calling process is the one with this id.
--spec enter(id()) -> ok.
-enter(Id) ->
-    true = ets:insert(?TABLE, {Id, self()}),
+%% @doc The calling process is the one with this id, and of this module.
+-spec enter(module(), id()) -> ok.
+enter(Module, Id) ->
+    true = ets:insert(?TABLE, {Id, Module, self()}),
     ok.
 
 %% @doc The id is known no more.
@@ -56,12 +56,13 @@ leave(Id) ->
     true = ets:delete(?TABLE, Id),
     ok.
 
-%% @doc Ask the process with this id, which answers in bounded time.
--spec ask(id(), Question :: term()) -> term() | {error, unknown_id}.
-ask(Id, Question) ->
+%% @doc Ask the process with this id, which answers in bounded time. The id of a process of
+%% another module, which would not know the question, is as good as unknown.
+-spec ask(module(), id(), Question :: term()) -> term() | {error, unknown_id}.
+ask(Module, Id, Question) ->
     case ets:lookup(?TABLE, Id) of
-        [{Id, Pid}] -> ask_process(Pid, Id, Question);
-        [] -> {error, unknown_id}
+        [{Id, Module, Pid}] -> ask_process(Pid, Id, Question);
+        _ -> {error, unknown_id}
     end.
 
 ask_process(Pid, Id, Question) ->

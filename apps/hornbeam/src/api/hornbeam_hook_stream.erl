@@ -46,12 +46,12 @@ start(Owner, Name, Action, Args, Kwargs) ->
 %% exhausted. After that, or an error other than `timeout', the id is unknown.
 -spec next(Id :: binary(), timeout()) -> items().
 next(Id, Timeout) ->
-    hornbeam_executions_sup:ask(Id, {next, Timeout}).
+    hornbeam_executions_sup:ask(?MODULE, Id, {next, Timeout}).
 
 %% @doc End a stream early.
 -spec close(Id :: binary()) -> ok.
 close(Id) ->
-    _ = hornbeam_executions_sup:ask(Id, close),
+    _ = hornbeam_executions_sup:ask(?MODULE, Id, close),
     ok.
 
 %% @private
@@ -63,7 +63,7 @@ start_link(Id, Argument) ->
 -spec init({hornbeam_executions_sup:id(), tuple()}) -> {ok, #state{}}.
 init({Id, {Owner, Target, Call}}) ->
     process_flag(trap_exit, true),
-    hornbeam_executions_sup:enter(Id),
+    hornbeam_executions_sup:enter(?MODULE, Id),
     {ok, #state{id = Id, owner = erlang:monitor(process, Owner), source = source(Target, Call)}}.
 
 source({worker, Worker}, {Name, Action, Args, Kwargs}) ->
