@@ -30,6 +30,7 @@
     prefixes_end_where_bytes_end/1,
     a_tuple_is_the_prefix_of_tuples/1,
     a_prefix_query_does_not_scan/1,
+    a_long_tuple_does_not_hold_up_prefixes/1,
     what_the_dead_set_is_gone/1,
     what_others_set_since_stays/1,
     who_set_it_last_owns_it/1,
@@ -320,6 +321,17 @@ a_prefix_query_does_not_scan(_Config) ->
          ok = hornbeam_state:set({<<"other">>, N}, 1)
      end || N <- lists:seq(1, 50000)],
     ?assert(Query() < 20 * Small + 2000).
+
+%% It was asked for tuples of each length up to that.
+a_long_tuple_does_not_hold_up_prefixes(_Config) ->
+    Keys = [{}, {<<"a">>}, {<<"a">>, {bytes, <<255>>}}, {<<"a">>, {<<"b">>}, 3},
+            list_to_tuple([<<"a">> | lists:seq(1, 20000)])],
+    [ok = hornbeam_state:set(Key, 1) || Key <- [{1}, list_to_tuple(lists:seq(1, 10000)) | Keys]],
+    {reductions, Before} = process_info(self(), reductions),
+    ?assertEqual(tl(Keys), hornbeam_state:keys({<<"a">>})),
+    ?assertEqual(7, length(hornbeam_state:keys({}))),
+    {reductions, After} = process_info(self(), reductions),
+    ?assert(After - Before < 1000000).
 
 %%% What is bound to a process
 

@@ -1,11 +1,10 @@
 %% The processes behind the ops.
 %%
-%%   hornbeam_api_sup                rest_for_one
+%%   hornbeam_api_sup                one_for_one: none needs another to be the one it was
 %%   ├── hornbeam_state_sweeper      frees state that is past its time
 %%   ├── hornbeam_state_keeper       undoes what the dead did to the state, forgets theirs
 %%   ├── hornbeam_hooks              forgets the hooks of dead workers
 %%   ├── hornbeam_executions_sup     hook executions and streams
-%%   ├── pg scope hornbeam           the nodes' groups
 %%   └── hornbeam_pubsub             this node's subscriptions
 %%
 %% What they know stands in tables that others own, so each goes on where it was; a crash here
@@ -36,14 +35,13 @@ start_link() ->
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    await_ends([hornbeam_executions_sup, hornbeam_pubsub:scope(), hornbeam_pubsub | servers()]),
+    await_ends([hornbeam_executions_sup, hornbeam_pubsub | servers()]),
     Servers = [worker(Module) || Module <- servers()],
     Executions = #{id => hornbeam_executions_sup,
                    start => {hornbeam_executions_sup, start_link, []},
                    type => supervisor},
-    Groups = #{id => pg, start => {pg, start_link, [hornbeam_pubsub:scope()]}},
-    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10},
-          Servers ++ [Executions, Groups, worker(hornbeam_pubsub)]}}.
+    {ok, {#{strategy => one_for_one, intensity => 10, period => 10},
+          Servers ++ [Executions, worker(hornbeam_pubsub)]}}.
 
 servers() -> [hornbeam_state_sweeper, hornbeam_state_keeper, hornbeam_hooks].
 

@@ -7,15 +7,17 @@
 %% '''
 %%
 %% At most once, and in the order of each publisher; what is dropped is counted. The process of
-%% this module changes the subscriptions of its node, removes those of the dead, and is the
-%% node's member of the topic's group (pg, scope `hornbeam'): so one message a node crosses the
-%% distribution. It tells the others how many subscribers each topic has here. Nothing is
-%% published through it but what other nodes send. All it knows stands in tables: after a crash
-%% of it, or of pg, it goes on from there.
+%% this module changes the subscriptions of its node, removes those of the dead, and tells those of
+%% the other nodes how many subscribers each topic has here: whoever publishes there sends it one
+%% message, whatever their number. Nothing is published through it but that. All it knows stands in
+%% tables: after a crash it goes on from there.
+%%
+%% Groups of pg would do the same for a topic, but a member of many leaves one in the time that it
+%% takes to walk through all.
 -module(hornbeam_pubsub).
 -behaviour(gen_server).
 
--export([new_tables/0, start_link/0, scope/0]).
+-export([new_tables/0, start_link/0]).
 -export([subscribe/1, unsubscribe/1, publish/2, losses/0]).
 -export([subscribe/3, unsubscribe/2, adopt/3, publish_value/2, dropped/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -38,18 +40,20 @@
 -record(state, {
     %% who is watched: owners of subscriptions, and the workers in which some get their messages
     watched = #{} :: #{pid() => owner | worker},
-    %% topics whose numbers the other nodes are to be told
+    %% topics whose numbers the other nodes are to be told, and whether `tell' is on its way
     changed = #{} :: #{topic() => []},
+    telling = no :: no | soon | now,
     %% the processes of this module on other nodes
     others = #{} :: #{pid() => reference()}
 }).
 
--define(SCOPE, hornbeam).
 %% Rows: {{Topic, Other}, Subscribers, Forwarding}: what the other nodes have told.
 -define(ELSEWHERE, hornbeam_subscribers_elsewhere).
 
-%% Numbers are gathered for so long (ms) before they are told.
+%% Numbers are gathered for so long (ms) before they are told, but that of a topic's first.
 -define(GATHER, 20).
+%% What a busy link did not take is tried again after a while (ms).
+-define(AGAIN, 100).
 
 %% @doc Make the tables; their owner must outlive everybody.
 -spec new_tables() -> ok.
@@ -61,11 +65,6 @@ new_tables() ->
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
-
-%% @doc The scope of pg in which the nodes find each other.
--spec scope() -> atom().
-scope() ->
-    ?SCOPE.
 
 %% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}'. Subscribing
 %% twice is the same as once; it ends with {@link unsubscribe/1} or the process.
@@ -125,11 +124,11 @@ dropped(Owner) ->
 -spec publish_value(topic(), hornbeam_value:value()) ->
     {ok, non_neg_integer()} | {error, publish_error()}.
 publish_value(Topic, Value) ->
-    Others = others(Topic),
-    case prepare(Topic, Value, forwards_elsewhere(Others, Topic)) of
+    Elsewhere = elsewhere(Topic),
+    case prepare(Topic, Value, lists:keymember(true, 3, Elsewhere)) of
         {ok, Message} ->
             Here = hornbeam_topics:deliver(Message),
-            {ok, Here + lists:sum([send_to(Other, Topic, Value) || Other <- Others])};
+            {ok, Here + lists:sum([send_to(Row, Value) || Row <- Elsewhere])};
         {error, _} = Error ->
             Error
     end.
@@ -143,31 +142,27 @@ prepare(Topic, Value, Frame) ->
         error:{unencodable, _, _} = Reason -> {error, Reason}
     end.
 
-%% pg's table is gone while pg starts again; then nobody is elsewhere.
-others(Topic) ->
-    [Pid || Pid <- pg:get_members(?SCOPE, Topic), node(Pid) =/= node()].
+%% Steps are cheaper than a match, and most topics have no row. Atoms come before pids.
+elsewhere(Topic) ->
+    elsewhere(Topic, ets:next(?ELSEWHERE, {Topic, none})).
 
-forwards_elsewhere([], _Topic) ->
-    false;
-forwards_elsewhere(_Others, Topic) ->
-    ets:match(?ELSEWHERE, {{Topic, '_'}, '_', true}) =/= [].
+elsewhere(Topic, {Topic, _Other} = Key) ->
+    ets:lookup(?ELSEWHERE, Key) ++ elsewhere(Topic, ets:next(?ELSEWHERE, Key));
+elsewhere(_Topic, _Key) ->
+    [].
 
 %% A publisher must not be stopped by a slow link: what does not fit is lost and counted.
-send_to(Other, Topic, Value) ->
-    case erlang:send(Other, {publish, Topic, Value}, [nosuspend, noconnect]) of
-        ok ->
-            subscribers_at(Other, Topic);
-        _ ->
+send_to({{Topic, Other}, Count, _Forwards}, Value) ->
+    case said(Other, {publish, Topic, Value}) of
+        true ->
+            Count;
+        false ->
             hornbeam_topics:lose(link),
             0
     end.
 
-%% A member of the group has a subscriber, told or not.
-subscribers_at(Other, Topic) ->
-    case ets:lookup(?ELSEWHERE, {Topic, Other}) of
-        [{_, Count, _}] -> Count;
-        [] -> 1
-    end.
+said(Other, Message) ->
+    erlang:send(Other, Message, [nosuspend, noconnect]) =:= ok.
 
 %% The server.
 
@@ -175,17 +170,18 @@ subscribers_at(Other, Topic) ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     ok = net_kernel:monitor_nodes(true),
-    true = ets:delete_all_objects(?ELSEWHERE),
     hornbeam_topics:rebuild(),
     Subscriptions = hornbeam_topics:subscriptions(),
     State = lists:foldl(fun({Id, Via}, S) -> watch_all(Id, Via, S) end, #state{}, Subscriptions),
-    Topics = lists:usort([Topic || {{_, Topic}, _} <- Subscriptions]),
-    _ = [ok = pg:join(?SCOPE, Topic, self()) || Topic <- Topics],
     lists:foreach(fun greet/1, nodes()),
-    {ok, State}.
+    %% What they have told our predecessor is good until they tell us.
+    {ok, lists:foldl(fun met/2, State, lists:usort([Other || {{_, Other}, _, _} <- told()]))}.
+
+told() -> ets:tab2list(?ELSEWHERE).
 
 greet(Node) ->
-    _ = erlang:send({?MODULE, Node}, {hello, self()}, [nosuspend, noconnect]),
+    _ = [erlang:send_after(?AGAIN, self(), {nodeup, Node})
+         || not said({?MODULE, Node}, {hello, self()}), lists:member(Node, nodes())],
     ok.
 
 watch_all({Owner, _Topic}, {worker, Worker, _}, State) ->
@@ -248,16 +244,20 @@ unsubscribed(Id, {ok, _Via}, State) ->
     hornbeam_topics:remove(Id),
     changed(Id, State).
 
-%% The group and the other nodes.
+%% Until they know of a topic's first subscriber, nothing comes from the other nodes.
+changed(_Id, #state{others = Others} = State) when map_size(Others) =:= 0 ->
+    State;
 changed({_Owner, Topic}, #state{changed = Changed} = State) ->
-    {Count, _} = hornbeam_topics:subscribers(Topic),
-    join(Count, Topic, lists:member(self(), pg:get_local_members(?SCOPE, Topic))),
-    _ = [erlang:send_after(?GATHER, self(), tell) || map_size(Changed) =:= 0],
-    State#state{changed = Changed#{Topic => []}}.
+    to_tell(hornbeam_topics:subscribers(Topic), State#state{changed = Changed#{Topic => []}}).
 
-join(0, Topic, true) -> ok = pg:leave(?SCOPE, Topic, self());
-join(Count, Topic, false) when Count > 0 -> ok = pg:join(?SCOPE, Topic, self());
-join(_Count, _Topic, _IsMember) -> ok.
+to_tell({1, _}, #state{telling = Telling} = State) when Telling =/= now ->
+    self() ! tell,
+    State#state{telling = now};
+to_tell(_Numbers, #state{telling = no} = State) ->
+    _ = erlang:send_after(?GATHER, self(), tell),
+    State#state{telling = soon};
+to_tell(_Numbers, State) ->
+    State.
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
@@ -277,14 +277,19 @@ handle_info({'DOWN', Ref, process, Pid, _Reason}, #state{others = Others} = Stat
         #{Pid := Ref} -> {noreply, other_down(Pid, State)};
         #{} -> {noreply, down(Pid, State)}
     end;
-handle_info(tell, #state{changed = Changed, others = Others} = State) ->
-    tell(maps:keys(Others), [numbers(Topic) || Topic <- maps:keys(Changed)]),
-    {noreply, State#state{changed = #{}}};
+handle_info(tell, #state{changed = Changed} = State) ->
+    {noreply, tell(maps:keys(Changed), State)};
 handle_info({numbers, Other, Numbers}, State) ->
-    lists:foreach(fun(Number) -> told(Other, Number) end, Numbers),
+    lists:foreach(fun(Number) -> note(Other, Number) end, Numbers),
+    {noreply, State};
+handle_info({all_numbers, Other, Numbers}, State) ->
+    note_all(Other, Numbers),
     {noreply, State};
 handle_info({hello, Other}, State) ->
     {noreply, met(Other, State)};
+handle_info({tell_all, Other, Ref}, #state{others = Others} = State) ->
+    _ = [tell_all(Other, Ref) || maps:get(Other, Others, none) =:= Ref],
+    {noreply, State};
 handle_info({nodeup, Node}, State) ->
     greet(Node),
     {noreply, State};
@@ -310,21 +315,43 @@ numbers(Topic) ->
     {Count, Forwarding} = hornbeam_topics:subscribers(Topic),
     {Topic, Count, Forwarding > 0}.
 
-tell(Others, Numbers) ->
-    lists:foreach(fun(Other) -> Other ! {numbers, self(), Numbers} end, Others).
+tell([], State) ->
+    State#state{telling = no};
+tell(Topics, #state{others = Others} = State) ->
+    Numbers = {numbers, self(), [numbers(Topic) || Topic <- Topics]},
+    case lists:all(fun(Told) -> Told end, [said(Other, Numbers) || Other <- maps:keys(Others)]) of
+        true ->
+            State#state{changed = #{}, telling = no};
+        false ->
+            _ = erlang:send_after(?AGAIN, self(), tell),
+            State#state{telling = now}
+    end.
 
-told(Other, {Topic, 0, _}) -> ets:delete(?ELSEWHERE, {Topic, Other});
-told(Other, {Topic, Count, Forwards}) -> ets:insert(?ELSEWHERE, {{Topic, Other}, Count, Forwards}).
+note(Other, {Topic, 0, _}) -> ets:delete(?ELSEWHERE, {Topic, Other});
+note(Other, {Topic, Count, Forwards}) -> ets:insert(?ELSEWHERE, {{Topic, Other}, Count, Forwards}).
+
+%% Never without what stays: others read.
+note_all(Other, Numbers) ->
+    lists:foreach(fun(Number) -> note(Other, Number) end, Numbers),
+    Topics = maps:from_keys([Topic || {Topic, _, _} <- Numbers], []),
+    lists:foreach(fun(Key) -> ets:delete(?ELSEWHERE, Key) end,
+                  [Key || {{Topic, Pid} = Key, _, _} <- told(), Pid =:= Other,
+                          not is_map_key(Topic, Topics)]).
 
 %% Who is met for the first time is told all, and greeted, so that it tells all.
 met(Other, #state{others = Others} = State) when is_map_key(Other, Others) ->
     State;
 met(Other, #state{others = Others} = State) ->
     Ref = erlang:monitor(process, Other),
-    Other ! {hello, self()},
-    Topics = lists:usort([Topic || {{_, Topic}, _} <- hornbeam_topics:subscriptions()]),
-    tell([Other], [numbers(Topic) || Topic <- Topics]),
+    tell_all(Other, Ref),
     State#state{others = Others#{Other => Ref}}.
+
+tell_all(Other, Ref) ->
+    Topics = lists:usort([Topic || {{_, Topic}, _} <- hornbeam_topics:subscriptions()]),
+    All = {all_numbers, self(), [numbers(Topic) || Topic <- Topics]},
+    _ = [erlang:send_after(?AGAIN, self(), {tell_all, Other, Ref})
+         || not (said(Other, {hello, self()}) andalso said(Other, All))],
+    ok.
 
 other_down(Other, #state{others = Others} = State) ->
     true = ets:match_delete(?ELSEWHERE, {{'_', Other}, '_', '_'}),

@@ -166,7 +166,7 @@ items(all) ->
 items(Prefix) when is_binary(Prefix); element(1, Prefix) =:= bytes ->
     from(Prefix, Prefix, now_ms());
 items(Prefix) when is_tuple(Prefix) ->
-    tuples(Prefix, tuple_size(Prefix), longest_tuple()).
+    tuples(Prefix, tuple_size(Prefix)).
 
 from(Key, Prefix, Now) ->
     case is_prefix(Prefix, Key) of
@@ -183,18 +183,19 @@ is_prefix(Prefix, Text) when is_binary(Prefix), is_binary(Text) ->
 is_prefix(_Prefix, _Key) ->
     false.
 
-%% Numbers come before tuples and tuples before binaries; the longest tuple is the last one.
-longest_tuple() ->
-    case ets:prev(?ROWS, <<>>) of
-        Key when is_tuple(Key) -> tuple_size(Key);
-        _ -> -1
-    end.
+%% Tuples are in the order of their sizes; only sizes that some key has are looked at.
+tuples(Prefix, Size) ->
+    tuples_of(Prefix, Size) ++ after_size(Prefix, ets:next(?ROWS, last_tuple(Size))).
 
-tuples(_Prefix, Size, Longest) when Size > Longest -> [];
-tuples(Prefix, Size, Longest) -> tuples(Prefix, Size) ++ tuples(Prefix, Size + 1, Longest).
+after_size(Prefix, Key) when is_tuple(Key) -> tuples(Prefix, tuple_size(Key));
+after_size(_Prefix, _Key) -> [].
+
+%% No key's text begins so, and no other part of a key comes after a text.
+last_tuple(0) -> {};
+last_tuple(Size) -> erlang:make_tuple(Size, <<255>>).
 
 %% ETS walks through the part of the table that a partly bound key leaves open, and no more.
-tuples(Prefix, Size) ->
+tuples_of(Prefix, Size) ->
     Open = lists:duplicate(Size - tuple_size(Prefix), '_'),
     Items = select(list_to_tuple(tuple_to_list(Prefix) ++ Open)),
     [Item || {Key, _} = Item <- Items, not is_bytes(Key)].
