@@ -94,6 +94,8 @@ def test_a_bad_option_is_refused_by_name_and_value(refused, key, value):
     error = refused(**{key: value})
     kind, named, given = error.reason
     assert (kind, named) == ("bad_option", key)
+    if key == "env":
+        value = Atom("hidden")
     assert given == value or [ord(char) for char in given] == value
     assert key in error.sentence
 

@@ -141,8 +141,12 @@ bad_values_are_refused(_Config) ->
            {worker_max_age, 0}, {worker_max_age_jitter, -1}, {worker_max_rss, 0},
            {worker_max_rss, "1G"}, {worker_hang_timeout, 0}, {drain_timeout, 0},
            {drain_timeout, infinity}],
-    [?assertEqual({error, {bad_option, Key, Value}}, check(#{Key => Value}))
+    [?assertEqual({error, {bad_option, Key, shown(Key, Value)}}, check(#{Key => Value}))
      || {Key, Value} <- Bad].
+
+shown(env, _Value) -> hidden;
+shown(keyfile_password, _Value) -> hidden;
+shown(_Key, Value) -> Value.
 
 a_rate_of_frames_needs_the_engine_that_counts_them(_Config) ->
     Rate = #{websocket_max_frame_rate => 10},

@@ -11,6 +11,7 @@
 
 -type bind() :: hornbeam_option:bind().
 -type error() :: {bad_option, Key :: term(), Value :: term()}.
+%% `hidden' stands for a value that may be secret.
 
 -type limit() :: pos_integer() | infinity.
 -type milliseconds() :: pos_integer().
@@ -62,7 +63,7 @@
     venv := binary() | undefined,
     pythonpath := [binary()],
     chdir := binary(),
-    env := #{binary() => binary()},
+    env := fun(() -> #{binary() => binary()}),
     reload := boolean(),
     reload_dirs := [binary()],
     reload_includes := [binary()],
@@ -123,8 +124,12 @@ check_values([{Key, {Default, Check, _}} | Rest], Given, Checked) ->
     Value = maps:get(Key, Given, Default),
     case hornbeam_option:check(Check, Value) of
         {ok, Good} -> check_values(Rest, Given, Checked#{Key => Good});
-        error -> {error, {bad_option, Key, Value}}
+        error -> {error, {bad_option, Key, shown(Key, Value)}}
     end.
+
+%% An error is printed, and what is wrong may be a part of what is secret.
+shown(Key, _Value) when Key =:= env; Key =:= keyfile_password -> hidden;
+shown(_Key, Value) -> Value.
 
 %% To develop with a page open is what reload is for.
 with_resume(Given, #{reload := true} = App) when not is_map_key(websocket_resume, Given) ->

@@ -179,13 +179,13 @@ all_ok([], Acc) -> {ok, lists:reverse(Acc)};
 all_ok([{ok, Value} | Rest], Acc) -> all_ok(Rest, [Value | Acc]);
 all_ok([error | _], _Acc) -> error.
 
-%% @doc Variables of an environment.
+%% @doc Variables of an environment, which may hold secrets: they come out as what a fun returns.
 -spec environment(term()) -> checked().
 environment(Value) when is_map(Value) ->
     Pairs = [{with_text(K, fun env_name/1), with_text(V, fun env_value/1)}
              || {K, V} <- maps:to_list(Value)],
     case [Pair || {{ok, _}, {ok, _}} = Pair <- Pairs] of
-        Pairs -> {ok, maps:from_list([{K, V} || {{ok, K}, {ok, V}} <- Pairs])};
+        Pairs -> {ok, fun() -> maps:from_list([{K, V} || {{ok, K}, {ok, V}} <- Pairs]) end};
         _ -> error
     end;
 environment(_) ->

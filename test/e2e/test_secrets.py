@@ -1,0 +1,62 @@
+"""What is secret stands in no log, whatever crashes and whoever reports it."""
+
+from __future__ import annotations
+
+import pytest
+from clients import RawWebSocket
+from harness import EvalError, Server, eventually
+
+SECRET = "a-secret-of-the-app"
+
+FIND = """
+Of = fun(Id, Sup) ->
+    hd([Pid || {Child, Pid, _, _} <- supervisor:which_children(Sup),
+               is_pid(Pid), Id =:= any orelse Id =:= Child])
+end,
+Pool = Of(hornbeam_pool_sup, hornbeam_sup),
+"""
+
+PROCESSES = {
+    "worker": "Of(any, Of(hornbeam_worker_sup, Pool))",
+    "pool keeper": "Of(hornbeam_pool_keeper, Pool)",
+    "pool supervisor": "Pool",
+    "listener": "Of(hornbeam_listener, hornbeam_sup)",
+}
+
+CRASH = """
+Pid = PROCESS,
+Ref = monitor(process, Pid),
+Pid ! {'$gen_call', {self(), make_ref()}, no_such_call},
+receive {'DOWN', Ref, _, _, _} -> ok end
+"""
+
+SETTLED = """
+_ = supervisor:count_children(Of(hornbeam_worker_sup, Pool)),
+ok =:= hornbeam_pool:await_ready(main)
+"""
+"""Supervisors have reported what they say before they answer again."""
+
+
+@pytest.fixture
+def server(serve) -> Server:
+    return serve("sockets:application", workers=1, fresh=True, env={"A_SECRET": SECRET})
+
+
+def settled(server: Server) -> bool:
+    try:
+        return server.node.eval(FIND + SETTLED)
+    except EvalError:
+        return False
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_crash_prints_no_secret(server, process):
+    ws = RawWebSocket(server, "/echo", f"Cookie: session={SECRET}")
+    crashes = server.node.log.count("no_such_call")
+    server.node.eval(FIND + CRASH.replace("PROCESS", PROCESSES[process]))
+    eventually(lambda: server.node.log.count("no_such_call") > crashes)
+    eventually(lambda: settled(server))
+    ws.socket.close()
+    bytes_of_it = ",".join(map(str, SECRET.encode()))
+    assert SECRET not in server.node.log
+    assert bytes_of_it not in server.node.log
