@@ -77,17 +77,17 @@ garbage_changes_nothing(_Config) ->
                  <<"203.0.113.9\" OR 1">>]],
     ?assertEqual({{10, 0, 0, 2}, 0},
                  client(#{<<"x-forwarded-for">> => <<"1.1.1.1, garbage, 10.0.0.2">>})),
-    [?assertMatch({Proto, #{scheme := <<"http">>}}, {Proto, seen(<<"x-forwarded-proto">>, Proto)})
+    [?assertEqual({Proto, <<"http">>},
+                  {Proto, hornbeam_requests:scheme(seen(<<"x-forwarded-proto">>, Proto))})
      || Proto <- [<<>>, <<"ftp">>, <<"https://">>, <<255>>]],
-    [?assertMatch({Host, #{headers := #{<<"host">> := <<"inside">>}}},
-                  {Host, seen(<<"x-forwarded-host">>, Host)})
+    [?assertEqual({Host, <<"inside">>}, {Host, host(seen(<<"x-forwarded-host">>, Host))})
      || Host <- [<<>>, <<"a b">>, <<"a/b">>, <<"a@b">>, <<"a:b">>, <<"a:99999">>, <<"<a>">>]].
 
 scheme_and_host_come_from_the_same_proxy(_Config) ->
     Said = fun(For, Proto, Host) ->
-        {believed, #{scheme := Scheme, headers := #{<<"host">> := Named}}} =
-            resolve(#{<<"x-forwarded-for">> => For, <<"x-forwarded-proto">> => Proto,
-                      <<"x-forwarded-host">> => Host}),
+        {_Peer, Scheme, Named} =
+            said(#{<<"x-forwarded-for">> => For, <<"x-forwarded-proto">> => Proto,
+                   <<"x-forwarded-host">> => Host}),
         {Scheme, Named}
     end,
     ?assertEqual({<<"https">>, <<"site">>}, Said(<<"203.0.113.9">>, <<"https">>, <<"site">>)),
@@ -132,32 +132,33 @@ a_malformed_standard_header_says_nothing(_Config) ->
                  <<"proto=https, nonsense">>, <<>>, <<"\"">>, <<255, $=, 255>>]].
 
 the_first_line_of_the_host_is_replaced(_Config) ->
-    Req = #{header_list => [{<<"a">>, <<"1">>}, {<<"host">>, <<"inside">>}, {<<"b">>, <<"2">>}],
-            headers => #{<<"host">> => <<"inside">>, <<"x-forwarded-host">> => <<"site:81">>},
-            peer => {?PROXY, 1}, scheme => <<"http">>},
-    {believed, #{header_list := List}} = hornbeam_forwarded:resolve(Req, any),
-    ?assertEqual([{<<"a">>, <<"1">>}, {<<"host">>, <<"site:81">>}, {<<"b">>, <<"2">>}], List).
+    Fields = [{<<"a">>, <<"1">>}, {<<"host">>, <<"inside">>}, {<<"b">>, <<"2">>},
+              {<<"x-forwarded-host">>, <<"site:81">>}],
+    {believed, Request} = hornbeam_forwarded:resolve(hornbeam_requests:new(Fields), any),
+    ?assertEqual(lists:keyreplace(<<"host">>, 1, Fields, {<<"host">>, <<"site:81">>}),
+                 hornbeam_requests:fields(Request)).
 
 seen(Name, Value) ->
-    {believed, Req} = resolve(#{Name => Value}),
-    Req.
+    {believed, Request} = resolve(#{Name => Value}),
+    Request.
 
 said(Headers) ->
-    {believed, #{peer := Peer, scheme := Scheme, headers := #{<<"host">> := Host}}} =
-        resolve(Headers),
-    {Peer, Scheme, Host}.
+    {believed, Request} = resolve(Headers),
+    {hornbeam_requests:peer(Request), hornbeam_requests:scheme(Request), host(Request)}.
+
+host(Request) ->
+    hornbeam_request:field(<<"host">>, Request).
 
 client(Headers) ->
     client(Headers, {?PROXY, 1}, [{{10, 0, 0, 0}, 8}]).
 
 client(Headers, Peer, Trusted) ->
-    {_, #{peer := Client}} = resolve(Headers, Peer, Trusted),
-    Client.
+    {_, Request} = resolve(Headers, Peer, Trusted),
+    hornbeam_requests:peer(Request).
 
 resolve(Headers) ->
     resolve(Headers, {?PROXY, 1}, [{{10, 0, 0, 0}, 8}]).
 
 resolve(Headers, Peer, Trusted) ->
-    Req = #{headers => Headers#{<<"host">> => <<"inside">>}, peer => Peer,
-            scheme => <<"http">>},
-    hornbeam_forwarded:resolve(Req, Trusted).
+    Request = hornbeam_requests:new(Headers#{<<"host">> => <<"inside">>}),
+    hornbeam_forwarded:resolve(hornbeam_requests:with_peer(Peer, Request), Trusted).

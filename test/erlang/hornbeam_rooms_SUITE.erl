@@ -6,7 +6,9 @@
 -compile(export_all).
 
 all() ->
-    [rooms_call_only_whom_they_may, only_the_web_room_knows_cowboy,
+    [rooms_call_only_whom_they_may, few_modules_know_cowboy_and_ranch,
+     nothing_private_of_cowboy_ranch_and_cowlib_is_called,
+     what_is_called_of_a_transport_is_one_of_its_callbacks,
      only_one_module_opens_a_port, every_module_stands_in_a_room].
 
 %% The root may call everybody, and nobody the root.
@@ -25,10 +27,103 @@ rooms_call_only_whom_they_may(_Config) ->
                                           not lists:member(maps:get(Called, Rooms),
                                                            may_call(Room))]).
 
-only_the_web_room_knows_cowboy(_Config) ->
-    Cowboy = [cowboy, cowboy_req, cowboy_websocket, cow_http, ranch],
-    ?assertEqual([], [Module || {Module, Room} <- maps:to_list(rooms()), Room =/= "web",
-                                Called <- called(Module), lists:member(Called, Cowboy)]).
+few_modules_know_cowboy_and_ranch(_Config) ->
+    Folders = folders(),
+    ?assertEqual([], [{Module, Called} || {Module, Folder} <- maps:to_list(Folders),
+                                          Called <- called(Module) ++ behaviours(Module),
+                                          not may_know(Module, Folder, library(Called))]).
+
+may_know(_Module, _Folder, none) -> true;
+may_know(hornbeam_transport, _Folder, _Library) -> true;
+may_know(_Module, ["web", "cowboy"], _Library) -> true;
+may_know(_Module, ["web", "http1"], ranch) -> true;
+may_know(hornbeam_socket, _Folder, ranch) -> true;
+may_know(_Module, ["web" | _], cowlib) -> true;
+may_know(_Module, _Folder, _Library) -> false.
+
+%% By their names: "cowboy_" and "ranch_" are theirs, and "cow_" is Cowlib's.
+library(Module) ->
+    case string:lexemes(atom_to_list(Module), "_") of
+        ["cowboy" | _] -> cowboy;
+        ["ranch" | _] -> ranch;
+        ["cow" | _] -> cowlib;
+        _ -> none
+    end.
+
+nothing_private_of_cowboy_ranch_and_cowlib_is_called(_Config) ->
+    Modules = maps:keys(folders()),
+    ?assertEqual([], [{Module, Call} || Module <- Modules,
+                                        {Called, _, _} = Call <- imports(Module),
+                                        library(Called) =/= none,
+                                        not lists:member(Call, documented())]),
+    ?assertEqual([], [{Module, Behaviour} || Module <- Modules, Behaviour <- behaviours(Module),
+                                             library(Behaviour) =/= none,
+                                             not lists:member(Behaviour, behaviours())]),
+    %% What is not there, or is called no longer, does not stand in the list.
+    All = lists:append([imports(Module) || Module <- Modules]),
+    ?assertEqual([], documented() -- All),
+    ?assertEqual([], [Call || {Called, Function, Arity} = Call <- documented(),
+                              {module, Called} =:= code:ensure_loaded(Called),
+                              not erlang:function_exported(Called, Function, Arity)]).
+
+documented() ->
+    lists:append([
+        %% The manual of cowboy_req.
+        [{cowboy_req, Function, Arity}
+         || {Function, Arity} <- [{cast, 2}, {has_body, 1}, {reply, 4}, {set_resp_headers, 2}]],
+        %% The manual of cowboy_stream: a handler calls the next one by these.
+        [{cowboy_stream, Function, Arity}
+         || {Function, Arity} <- [{init, 3}, {data, 4}, {info, 3}, {terminate, 3},
+                                  {early_error, 5}]],
+        %% The manuals of cowboy_clear and cowboy_tls: they are Ranch protocols, which is this
+        %% callback of ranch_protocol.
+        [{cowboy_clear, start_link, 3}, {cowboy_tls, start_link, 3}],
+        %% The manual of ranch.
+        [{ranch, Function, Arity}
+         || {Function, Arity} <- [{start_listener, 5}, {suspend_listener, 1}, {stop_listener, 1},
+                                  {info, 0}, {get_addr, 1}, {procs, 2}, {remove_connection, 1}]],
+        %% The manuals of ranch_tcp, ranch_ssl and ranch_transport, whose callbacks these are.
+        [{ranch_tcp, Function, Arity}
+         || {Function, Arity} <- [{setopts, 2}, {handshake, 3}, {cleanup, 1},
+                                  {disallowed_listen_options, 0}]],
+        [{ranch_ssl, handshake, 3}],
+        %% Cowlib has no manual: what it exports, with a specification and the same arguments in
+        %% all versions from 2.9 on.
+        [{cow_ws, Function, Arity}
+         || {Function, Arity} <- [{encode_key, 1}, {frame, 2}, {negotiate_permessage_deflate, 3},
+                                  {parse_header, 3}]],
+        [{cow_http_hd, parse_sec_websocket_extensions, 1}, {cow_date, rfc1123, 1},
+         {cow_http2, ping, 1}]
+    ]).
+
+%% Each has a page in the manual of Cowboy.
+behaviours() ->
+    [cowboy_stream, cowboy_middleware, cowboy_websocket].
+
+%% A transport's module stands in a variable, so that its calls are no imports.
+what_is_called_of_a_transport_is_one_of_its_callbacks(_Config) ->
+    Callbacks = ranch_transport:behaviour_info(callbacks),
+    Own = [{hornbeam_websocket, {closed, 2}}],
+    ?assert(lists:member({setopts, 2}, calls_by_variable(hornbeam_socket))),
+    ?assertEqual([], [{Module, Call} || {Module, ["web" | _]} <- maps:to_list(folders()),
+                                        Call <- calls_by_variable(Module),
+                                        not lists:member(Call, Callbacks),
+                                        not lists:member({Module, Call}, Own)]).
+
+calls_by_variable(Module) ->
+    {ok, {Module, [{abstract_code, {_, Forms}}]}} =
+        beam_lib:chunks(code:which(Module), [abstract_code]),
+    lists:usort(calls_by_variable_in(Forms)).
+
+calls_by_variable_in({call, _, {remote, _, Called, {atom, _, Function}}, Arguments})
+        when element(1, Called) =/= atom ->
+    [{Function, length(Arguments)} | calls_by_variable_in([Called | Arguments])];
+calls_by_variable_in(Form) when is_tuple(Form) ->
+    calls_by_variable_in(tuple_to_list(Form));
+calls_by_variable_in(Forms) when is_list(Forms) ->
+    lists:flatmap(fun calls_by_variable_in/1, Forms);
+calls_by_variable_in(_Other) ->
+    [].
 
 only_one_module_opens_a_port(_Config) ->
     ?assertEqual([hornbeam_worker_port],
@@ -40,17 +135,22 @@ every_module_stands_in_a_room(_Config) ->
     ?assertEqual(["api", "config", "root", "telemetry", "web", "wire", "worker"], Rooms).
 
 rooms() ->
+    maps:map(fun(_Module, [Room | _]) -> Room end, folders()).
+
+%% The folders below src, from the room on.
+folders() ->
     {ok, Modules} = application:get_key(hornbeam, modules),
-    maps:from_list([{Module, room(Module)} || Module <- Modules]).
+    maps:from_list([{Module, folder(Module)} || Module <- Modules]).
 
 %% A room of one stands where it can be found.
-room(hornbeam_telemetry) ->
-    "telemetry";
-room(Module) ->
+folder(hornbeam_telemetry) ->
+    ["telemetry"];
+folder(Module) ->
     Source = proplists:get_value(source, Module:module_info(compile)),
-    case filename:basename(filename:dirname(Source)) of
-        "src" -> "root";
-        Room -> Room
+    Parts = filename:split(filename:dirname(Source)),
+    case lists:reverse(lists:takewhile(fun(Part) -> Part =/= "src" end, lists:reverse(Parts))) of
+        [] -> ["root"];
+        Folder -> Folder
     end.
 
 called(Module) ->
@@ -59,6 +159,9 @@ called(Module) ->
 imports(Module) ->
     {ok, {Module, [{imports, Imports}]}} = beam_lib:chunks(code:which(Module), [imports]),
     Imports.
+
+behaviours(Module) ->
+    lists:append([Named || {behaviour, Named} <- Module:module_info(attributes)]).
 
 init_per_suite(Config) ->
     ok = load(application:load(hornbeam)),

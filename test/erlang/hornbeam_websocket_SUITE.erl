@@ -5,31 +5,24 @@
 
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, init_per_suite/1, end_per_suite/1]).
--export([a_finished_frame_is_said_wherever_it_stands/1, a_finished_frame_is_compressed/1]).
--export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
+-export([all/0]).
+-export([a_finished_frame_is_said_wherever_it_stands/1, a_finished_frame_is_compressed/1,
+         what_came_behind_the_handshake_is_heard/1, the_handler_hears_of_the_end_once/1,
+         a_handshake_is_answered_by_what_its_key_says/1]).
+-export([opened/1, received/2, told/2, sent/2, closed/2]).
 
 -define(PAYLOAD, <<"made once for many">>).
 
 all() ->
-    [a_finished_frame_is_said_wherever_it_stands, a_finished_frame_is_compressed].
+    [a_finished_frame_is_said_wherever_it_stands, a_finished_frame_is_compressed,
+     what_came_behind_the_handshake_is_heard, the_handler_hears_of_the_end_once,
+     a_handshake_is_answered_by_what_its_key_says].
 
-init_per_suite(Config) ->
-    {ok, _} = application:ensure_all_started(cowboy),
-    Paths = [{"/plain", ?MODULE, {false, counters:new(1, [])}},
-             {"/compress", ?MODULE, {true, counters:new(1, [])}}],
-    Env = #{dispatch => cowboy_router:compile([{'_', Paths}])},
-    {ok, _} = cowboy:start_clear(?MODULE, [{ip, {127, 0, 0, 1}}], #{env => Env}),
-    [{port, ranch:get_port(?MODULE)} | Config].
-
-end_per_suite(_Config) ->
-    ok = cowboy:stop_listener(?MODULE).
-
-a_finished_frame_is_said_wherever_it_stands(Config) ->
-    {Socket, Connection} = connected("/plain", <<>>, Config),
+a_finished_frame_is_said_wherever_it_stands(_Config) ->
+    {Socket, Connection} = connected(#{}),
     Finished = {finished, hornbeam_frame:new(text, ?PAYLOAD)},
     Said = hornbeam_frame:new(text, ?PAYLOAD),
-    Awake = [{active, true}, {set_options, #{idle_timeout => infinity}}],
+    Awake = [{active, true}, {idle_timeout, infinity}],
     [begin
          Connection ! Commands,
          ?assertEqual({Commands, Due}, {Commands, recv(Socket, byte_size(Due))})
@@ -43,9 +36,8 @@ a_finished_frame_is_said_wherever_it_stands(Config) ->
      ]],
     ok = gen_tcp:close(Socket).
 
-a_finished_frame_is_compressed(Config) ->
-    Offer = <<"Sec-WebSocket-Extensions: permessage-deflate\r\n">>,
-    {Socket, Connection} = connected("/compress", Offer, Config),
+a_finished_frame_is_compressed(_Config) ->
+    {Socket, Connection} = connected(#{offer => <<"permessage-deflate">>}),
     Inflate = zlib:open(),
     ok = zlib:inflateInit(Inflate, -15),
     [begin
@@ -57,46 +49,108 @@ a_finished_frame_is_compressed(Config) ->
                          [{active, true}, {finished, hornbeam_frame:new(text, ?PAYLOAD)}]]],
     ok = gen_tcp:close(Socket).
 
-connected(Path, Headers, Config) ->
-    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, proplists:get_value(port, Config),
-                                   [binary, {active, false}]),
-    ok = gen_tcp:send(Socket, ["GET ", Path, "?", pid_to_list(self()), " HTTP/1.1\r\n"
-                               "Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-                               "Sec-WebSocket-Version: 13\r\n"
-                               "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n", Headers, "\r\n"]),
-    head(Socket),
-    receive
-        {connection, Connection} -> {Socket, Connection}
-    after 5000 ->
-        error(no_connection)
-    end.
+what_came_behind_the_handshake_is_heard(_Config) ->
+    Whole = masked(<<"a">>),
+    Begun = masked(<<"bc">>),
+    {One, _} = connected(#{first => <<Whole/binary, Begun/binary>>}),
+    ?assertEqual([{text, <<"a">>}, {text, <<"bc">>}], [heard(), heard()]),
+    {Other, _} = connected(#{first => <<Whole/binary, (binary:part(Begun, 0, 3))/binary>>}),
+    ?assertEqual({text, <<"a">>}, heard()),
+    ok = gen_tcp:send(Other, binary:part(Begun, 3, byte_size(Begun) - 3)),
+    ?assertEqual({text, <<"bc">>}, heard()),
+    [ok = gen_tcp:close(Socket) || Socket <- [One, Other]].
 
-head(Socket) ->
-    head(Socket, <<>>).
+the_handler_hears_of_the_end_once(_Config) ->
+    {Socket, Connection} = connected(#{}),
+    Ref = erlang:monitor(process, Connection),
+    Connection ! [{text, <<"a">>}, {close, 1001, <<"bye">>}],
+    ?assertEqual(<<129, 1, "a", 136, 5, 1001:16, "bye">>, recv(Socket, 10)),
+    ok = gen_tcp:close(Socket),
+    receive {'DOWN', Ref, process, Connection, Reason} -> ?assertEqual(normal, Reason) end,
+    ?assertEqual({closed, stop}, heard()),
+    receive {heard, More} -> error({heard, More}) after 0 -> ok end.
 
-head(Socket, Read) ->
-    case binary:match(Read, <<"\r\n\r\n">>) of
-        nomatch -> head(Socket, <<Read/binary, (recv(Socket, 1))/binary>>);
-        _ -> <<"HTTP/1.1 101", _/binary>> = Read
-    end.
+%% The key is the one of RFC 6455, 1.3. What is about the connection is not the app's to say.
+a_handshake_is_answered_by_what_its_key_says(_Config) ->
+    Key = <<"dGhlIHNhbXBsZSBub25jZQ==">>,
+    Mount = #{options => #{websocket_compress => true}},
+    Own = [{<<"x-own">>, <<"1">>}, {<<"set-cookie">>, <<"a">>}, {<<"set-cookie">>, <<"b">>}],
+    Others = [{Name, <<"x">>} || Name <- [<<"connection">>, <<"upgrade">>, <<"content-length">>,
+                                          <<"transfer-encoding">>, <<"sec-websocket-accept">>,
+                                          <<"sec-websocket-extensions">>]],
+    Switch = fun(Offers) ->
+        Fields = [{<<"sec-websocket-key">>, Key}
+                  | [{<<"sec-websocket-extensions">>, Offer} || Offer <- Offers]],
+        {Extensions, Said} = hornbeam_websocket:switch(Own ++ Others,
+                                                       hornbeam_requests:new(Fields), Mount),
+        {map_size(Extensions) > 0, Said}
+    end,
+    Head = [{<<"upgrade">>, <<"websocket">>}, {<<"connection">>, <<"Upgrade">>},
+            {<<"sec-websocket-accept">>, <<"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=">>}],
+    [?assertEqual({Offers, {false, Head ++ Own}}, {Offers, Switch(Offers)})
+     || Offers <- [[], [<<"x-other">>], [<<"permessage-deflate; unknown">>], [<<"(">>]]],
+    [begin
+         {true, Said} = Switch(Offers),
+         ?assertEqual({Offers, Head}, {Offers, lists:sublist(Said, 3)}),
+         ?assertMatch([{<<"sec-websocket-extensions">>, <<"permessage-deflate", _/binary>>} | Own],
+                      lists:nthtail(3, Said))
+     end || Offers <- [[<<"permessage-deflate">>], [<<"x-other">>, <<"permessage-deflate">>],
+                       [<<"permessage-deflate; unknown, permessage-deflate">>]]].
+
+%% A text frame with a mask that changes nothing.
+masked(Text) ->
+    <<129, 1:1, (byte_size(Text)):7, 0:32, Text/binary>>.
+
+connected(Asked) ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {active, false}, {ip, {127, 0, 0, 1}}]),
+    {ok, Port} = inet:port(Listener),
+    {ok, Client} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]),
+    {ok, Server} = gen_tcp:accept(Listener),
+    ok = gen_tcp:close(Listener),
+    Test = self(),
+    Connection = spawn(fun() -> receive go -> start({ranch_tcp, Server}, Asked, Test) end end),
+    ok = gen_tcp:controlling_process(Server, Connection),
+    Connection ! go,
+    opened = heard(),
+    {Client, Connection}.
+
+start(Socket, Asked, Test) ->
+    Offers = [{<<"sec-websocket-extensions">>, Offer} || {offer, Offer} <- maps:to_list(Asked)],
+    Request = hornbeam_requests:new([{<<"sec-websocket-key">>, <<>>} | Offers]),
+    {Extensions, _} = hornbeam_websocket:switch([], Request,
+                                                #{options => #{websocket_compress => true}}),
+    hornbeam_websocket:start(#{parent => Test, socket => Socket,
+                               reads => hornbeam_read_buffer:new(Socket),
+                               first => maps:get(first, Asked, <<>>), listening => false,
+                               extensions => Extensions, max_frame_size => 65536,
+                               max_frame_rate => infinity, idle_timeout => infinity},
+                             ?MODULE, Test).
 
 recv(Socket, Size) ->
     {ok, Bytes} = gen_tcp:recv(Socket, Size, 5000),
     Bytes.
 
+heard() ->
+    receive
+        {heard, What} -> What
+    after 5000 ->
+        error(nothing_heard)
+    end.
+
 %% The handler.
 
-init(#{qs := Test} = Req, {Compress, Counters}) ->
-    Options = #{max_frame_size => 65536, max_frame_rate => infinity, idle_timeout => infinity,
-                compress => Compress, counters => Counters},
-    {hornbeam_websocket, Req, list_to_pid(binary_to_list(Test)), Options}.
+opened(Test) -> hears(opened, Test).
 
-websocket_init(Test) ->
-    Test ! {connection, self()},
+received(Frame, Test) -> hears(Frame, Test).
+
+told(Commands, Test) -> {Commands, Test}.
+
+sent(What, Test) -> hears({sent, What}, Test).
+
+closed(Reason, Test) ->
+    _ = hears({closed, Reason}, Test),
+    ok.
+
+hears(What, Test) ->
+    Test ! {heard, What},
     {[], Test}.
-
-websocket_handle(_Frame, Test) -> {[], Test}.
-
-websocket_info(Commands, Test) -> {Commands, Test}.
-
-terminate(_Reason, _Req, _Test) -> ok.

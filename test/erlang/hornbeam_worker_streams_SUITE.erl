@@ -29,7 +29,7 @@ frames_reach_the_owner(_Config) ->
 
 frames_wait_while_a_stream_moves(_Config) ->
     {ok, Accepted} = say(accept, opened()),
-    Moving = hornbeam_worker_streams:hand_over(1, self(), Accepted),
+    Moving = hornbeam_worker_streams:hand_over(1, self(), self(), Accepted),
     {ok, One} = say(send_text, Moving),
     {ok, Two} = say(send_bytes, One),
     ?assertEqual([accept], received(1)),
@@ -44,7 +44,7 @@ a_multicast_reaches_each_owner_in_its_order(_Config) ->
         {ok, After} = hornbeam_worker_streams:multicast(Numbers, code(send_text), Frame, Streams),
         After
     end,
-    Moving = hornbeam_worker_streams:hand_over(2, self(), three_accepted()),
+    Moving = hornbeam_worker_streams:hand_over(2, self(), self(), three_accepted()),
     Gone = hornbeam_worker_streams:closed(3, Moving),
     {ok, Said} = say(send_bytes, All([1, 2, 3, 1, 2], Gone)),
     ?assertEqual([{1, accept}, {2, accept}, {3, accept}, {1, Frame}, {1, Frame}, {1, send_bytes}],
@@ -91,7 +91,7 @@ all_received() ->
     end.
 
 an_end_while_moving_is_seen_after_the_bind(_Config) ->
-    Moving = hornbeam_worker_streams:hand_over(1, self(), opened()),
+    Moving = hornbeam_worker_streams:hand_over(1, self(), self(), opened()),
     {ok, Ended} = ended(Moving),
     Bound = hornbeam_worker_streams:bind(1, self(), Ended),
     ?assertEqual([ended], received(1)),
@@ -113,7 +113,7 @@ after_its_end_a_stream_says_nothing(_Config) ->
     ?assertEqual([], received(1)).
 
 nothing_is_said_between_an_end_and_the_bind(_Config) ->
-    {ok, Ended} = ended(hornbeam_worker_streams:hand_over(1, self(), opened())),
+    {ok, Ended} = ended(hornbeam_worker_streams:hand_over(1, self(), self(), opened())),
     ?assertEqual({error, stream_is_over}, say(accept, Ended)),
     ?assertEqual({error, stream_is_over}, ended(Ended)).
 
@@ -134,7 +134,7 @@ a_client_is_known_from_the_open_to_the_end(_Config) ->
     Asked = hornbeam_worker_streams:open(websocket, 1, self(), Client, hornbeam_account:new(),
                                          New),
     ?assertEqual({asked, websocket, Client}, ClientOf(Asked)),
-    Moving = hornbeam_worker_streams:hand_over(1, self(), Asked),
+    Moving = hornbeam_worker_streams:hand_over(1, self(), self(), Asked),
     ?assertEqual({asked, websocket, Client}, ClientOf(Moving)),
     Open = hornbeam_worker_streams:bind(1, self(), Moving),
     ?assertEqual({open, websocket, Client}, ClientOf(Open)),
@@ -148,8 +148,8 @@ a_client_is_known_from_the_open_to_the_end(_Config) ->
 open_sockets_are_listed_with_their_numbers(_Config) ->
     Asked = hornbeam_worker_streams:open(http, 2, self(), opened()),
     ?assertEqual([], hornbeam_worker_streams:sockets(Asked)),
-    Bound = hornbeam_worker_streams:bind(1, self(),
-                                         hornbeam_worker_streams:hand_over(1, self(), Asked)),
+    Moving = hornbeam_worker_streams:hand_over(1, self(), self(), Asked),
+    Bound = hornbeam_worker_streams:bind(1, self(), Moving),
     ?assertEqual([{1, self()}], hornbeam_worker_streams:sockets(Bound)),
     ?assertEqual([], hornbeam_worker_streams:sockets(hornbeam_worker_streams:closed(1, Bound))).
 
@@ -216,7 +216,7 @@ a_part_is_told_of_an_app_that_ends_too_early(_Config) ->
     ?assertEqual([response_start, ended], received_by_part()).
 
 what_a_part_was_said_waits_until_it_takes_over(_Config) ->
-    Moving = hornbeam_worker_streams:hand_over(1, part(), opened(http)),
+    Moving = hornbeam_worker_streams:hand_over(1, part(), self(), opened(http)),
     Said = said([credit, whole, credit], Moving),
     ?assertEqual({[], Said}, hornbeam_worker_streams:settle(Said)),
     ?assertEqual([], received_by_part()),

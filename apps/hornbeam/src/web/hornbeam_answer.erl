@@ -81,4 +81,4 @@ is_length(Value) ->
 
 %% Names are in lower case, as those of our own headers are, or one could pass for another.
 is_name(Name) ->
-    hornbeam_headers:is_token(Name) andalso cowboy_bstr:to_lower(Name) =:= Name.
+    hornbeam_headers:is_token(Name) andalso hornbeam_headers:lower(Name) =:= Name.

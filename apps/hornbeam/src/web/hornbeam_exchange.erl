@@ -44,8 +44,8 @@
 -opaque exchange() :: #exchange{}.
 
 -type action() ::
-    {respond, Status :: 200..999, hornbeam_headers:fields(), Body :: binary()}
-    | {start, Status :: 200..999, hornbeam_headers:fields(), Body :: binary()}
+    {respond, Status :: 200..599, hornbeam_headers:fields(), Body :: binary()}
+    | {start, Status :: 200..599, hornbeam_headers:fields(), Body :: binary()}
     | {part | last, Body :: binary()}
     | continue
     | break.

@@ -163,7 +163,7 @@ reloaded(Options) ->
     end.
 
 address({local, Path}) -> {local, Path};
-address(_Bind) -> ranch:get_addr(?REF).
+address(_Bind) -> hornbeam_transport:address(?REF).
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
@@ -183,7 +183,7 @@ terminate(Reason, _State) when Reason =/= shutdown, Reason =/= normal ->
 terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{server := Options} = Mount}) ->
     #{shutdown_timeout := Timeout} = Options,
     Address = address(Bind),
-    _ = ranch:suspend_listener(?REF),
+    hornbeam_transport:suspend_listener(?REF),
     hornbeam_mounts:shut(Mount),
     finish(Pool, now_ms() + Timeout),
     turn_away(Pool),

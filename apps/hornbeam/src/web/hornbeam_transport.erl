@@ -13,7 +13,8 @@
 %% small change that touches no connection.
 -module(hornbeam_transport).
 
--export([start_listener/3, stop_listener/1, is_listening/1, connections/1, set_identity/2]).
+-export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1,
+         connections/1, set_identity/2]).
 -export([start_link/3, start_link/4]).
 -export([name/0, secure/0, messages/0, listen/1, accept/2, handshake/2, handshake/3]).
 -export([disallowed_listen_options/0, controlling_process/2, peername/1, sockname/1, close/1,
@@ -42,6 +43,12 @@ start_listener(Ref, #{socket_opts := SocketOptions} = Transport, {Options, Ident
                                     socket_opts => [{?MODULE, Ref} | SocketOptions]},
                          ?MODULE, []).
 
+%% @doc Take no more connections; those that there are stay.
+-spec suspend_listener(ranch:ref()) -> ok.
+suspend_listener(Ref) ->
+    _ = ranch:suspend_listener(Ref),
+    ok.
+
 %% @doc Stop a listener and its connections, if there is one.
 -spec stop_listener(ranch:ref()) -> ok.
 stop_listener(Ref) ->
@@ -65,6 +72,11 @@ listeners() ->
         Info when is_map(Info) -> maps:keys(Info);
         Info -> [Ref || {Ref, _Details} <- Info]
     end.
+
+%% @doc Where a listener listens.
+-spec address(ranch:ref()) -> {inet:ip_address(), inet:port_number()} | term().
+address(Ref) ->
+    ranch:get_addr(Ref).
 
 %% @doc The processes of a listener's connections.
 -spec connections(ranch:ref()) -> [pid()].

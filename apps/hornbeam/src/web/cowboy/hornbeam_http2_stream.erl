@@ -25,7 +25,7 @@
 -record(state, {
     %% none: a stream that was not let in
     next :: term() | none,
-    socket :: hornbeam_connection:socket() | undefined,
+    socket :: hornbeam_socket:socket() | undefined,
     pinger :: reference() | undefined,
     %% who is told what once all has left; undefined: all has
     waiting :: [{pid(), term()}] | undefined,

@@ -25,7 +25,7 @@
 -opaque response() :: #response{}.
 
 %% @doc A response whose body is all there.
--spec whole(200..999, hornbeam_headers:fields(), Body :: binary(), exchange()) ->
+-spec whole(200..599, hornbeam_headers:fields(), Body :: binary(), exchange()) ->
     {iodata(), response()}.
 whole(Status, Fields, Body, Exchange) ->
     {Own, Wish, Length} = own(Fields, Status),
@@ -56,7 +56,7 @@ refused(Fault, Method) ->
     Bytes.
 
 %% @doc The begin of a response whose body comes in parts.
--spec start(200..999, hornbeam_headers:fields(), exchange()) -> {iodata(), response()}.
+-spec start(200..599, hornbeam_headers:fields(), exchange()) -> {iodata(), response()}.
 start(Status, Fields, {_Method, Version, _, _} = Exchange) ->
     {Own, Wish, Length} = own(Fields, Status),
     IsLast = is_last(Wish, Exchange),
@@ -179,7 +179,7 @@ wants_close(Value) ->
     lists:member(<<"close">>, hornbeam_headers:items(Value)).
 
 %% @doc A status with its reason.
--spec status(100..999) -> binary().
+-spec status(100..599) -> binary().
 status(Status) ->
     <<(integer_to_binary(Status))/binary, $\s, (reason(Status))/binary>>.
 

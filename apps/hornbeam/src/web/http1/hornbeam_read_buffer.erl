@@ -12,7 +12,7 @@
 -export_type([buffer/0]).
 
 -record(buffer, {
-    socket :: hornbeam_connection:socket(),
+    socket :: hornbeam_socket:socket(),
     size :: pos_integer()
 }).
 -opaque buffer() :: #buffer{}.
@@ -48,7 +48,7 @@ most() -> ?MOST.
 most_reads() -> ?READS.
 
 %% @doc The buffer of a new connection.
--spec new(hornbeam_connection:socket()) -> buffer().
+-spec new(hornbeam_socket:socket()) -> buffer().
 new({ranch_tcp, _} = Socket) -> #buffer{socket = Socket, size = ?LEAST};
 new(Socket) -> #buffer{socket = Socket, size = ?MOST}.
 
@@ -75,7 +75,7 @@ quiet(Buffer) ->
     Buffer.
 
 %% @doc Much is going to come on this socket. Asked again, by the same process, it costs nothing.
--spec widen(hornbeam_connection:socket()) -> ok.
+-spec widen(hornbeam_socket:socket()) -> ok.
 widen(Socket) ->
     case put(?WIDE, Socket) of
         Socket -> ok;

@@ -1,5 +1,5 @@
 %% Hosts and origins: who may come in.
--module(hornbeam_admission_SUITE).
+-module(hornbeam_access_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -126,4 +126,4 @@ host(Host, Allowed) ->
 
 check(Type, Headers, Options) ->
     {ok, #{server := Server, app := App}} = hornbeam_config:check("app:application", Options),
-    hornbeam_admission:check(Type, #{headers => Headers}, Server, App).
+    hornbeam_access:check(Type, hornbeam_requests:new(Headers), Server, App).
