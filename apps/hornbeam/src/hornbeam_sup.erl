@@ -129,6 +129,7 @@ init([]) ->
     ok = hornbeam_telemetry:new_table(),
     ok = hornbeam_connections:new_table(),
     ok = hornbeam_date:new_table(),
+    ok = hornbeam_http1_head:prepare(),
     ok = hornbeam_pool_row:new_table(),
     ok = hornbeam_api_sup:new_tables(),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},

@@ -9,7 +9,7 @@
 -include_lib("cowlib/include/cow_parse.hrl").
 -include("hornbeam_http1_head.hrl").
 
--export([read/4]).
+-export([prepare/0, read/4]).
 -export_type([line/0, fields/0, limits/0]).
 
 -type line() :: {Method :: binary(), Path :: binary(), Query :: binary(),
@@ -25,6 +25,11 @@
 %% More digits than any body has bytes.
 -define(LONGEST_LENGTH, 18).
 
+%% @doc Make ready what all heads are looked through with; once in a node's life.
+-spec prepare() -> ok.
+prepare() ->
+    persistent_term:put(?MODULE, binary:compile_pattern(?END)).
+
 %% @doc Read the head at the begin of some bytes, of which the first `Scanned' were looked through
 %% before; `Last' are the fields of the request before.
 %%
@@ -37,11 +42,16 @@
 read(<<"\r\n", Bytes/binary>>, _Scanned, Last, Limits) ->
     read(Bytes, 0, Last, Limits);
 read(Bytes, Scanned, Last, Limits) ->
-    From = max(0, Scanned - byte_size(?END) + 1),
-    case binary:match(Bytes, ?END, [{scope, {From, byte_size(Bytes) - From}}]) of
+    case find_end(Bytes, max(0, Scanned - byte_size(?END) + 1)) of
         {End, _} -> whole(End, Bytes, Last, Limits);
         nomatch -> part(Bytes, Scanned, Limits)
     end.
+
+%% To prepare a search costs more than to search a short head.
+find_end(Bytes, 0) ->
+    binary:match(Bytes, persistent_term:get(?MODULE));
+find_end(Bytes, From) ->
+    binary:match(Bytes, persistent_term:get(?MODULE), [{scope, {From, byte_size(Bytes) - From}}]).
 
 part(<<>>, _Scanned, _Limits) ->
     {more, <<>>, 0};
@@ -73,7 +83,7 @@ is_in_line(Bytes, Line) ->
     binary:match(Bytes, <<"\r\n">>, [{scope, {0, min(byte_size(Bytes), Line + 2)}}]) =:= nomatch.
 
 whole(End, Bytes, Last, #{limit_request_line := Longest, limit_request_head := Most} = Limits) ->
-    {LineEnd, _} = binary:match(Bytes, <<"\r\n">>),
+    LineEnd = line_end(Bytes, 0),
     if
         LineEnd > Longest -> {fault, uri_too_long};
         End + byte_size(?END) > Most -> {fault, fields_too_large};
@@ -87,6 +97,10 @@ whole(LineEnd, End, Bytes, Last, Limits) ->
         #fields{} = Fields -> with_line(line(Line), Fields, Behind);
         Fault -> {fault, Fault}
     end.
+
+%% There is one.
+line_end(<<"\r\n", _/binary>>, Size) -> Size;
+line_end(<<_, Rest/binary>>, Size) -> line_end(Rest, Size + 1).
 
 block(End, End, _Bytes) -> <<>>;
 block(LineEnd, End, Bytes) -> binary:part(Bytes, LineEnd + 2, End - LineEnd - 2).
@@ -107,22 +121,36 @@ sure('HTTP/1.1', _Line, #fields{host = none}, _Behind) -> {fault, bad_request};
 sure('HTTP/1.0', _Line, #fields{body = unknown}, _Behind) -> {fault, bad_request};
 sure(_Version, Line, Fields, Behind) -> {ok, Line, Fields, Behind}.
 
-%% The request line.
+%% The request line: three words with one space between them (RFC 9112, 3).
 
 line(Line) ->
-    case binary:split(Line, <<" ">>, [global]) of
-        [Method, Target, Version] -> line(version(Version), Method, Target);
-        _ -> bad_request
+    case word(Line, 0) of
+        Size when Size > 0 ->
+            <<Method:Size/binary, $\s, Rest/binary>> = Line,
+            line(Method, Rest, target_size(Rest, 0));
+        0 ->
+            bad_request
     end.
 
-line({ok, Version}, Method, Target) ->
-    case hornbeam_headers:is_token(Method) andalso is_clean(Target) of
-        false -> bad_request;
-        true when byte_size(Method) > ?LONGEST_METHOD -> not_implemented;
-        true -> {Method, Target, Version}
-    end;
-line(Fault, _Method, _Target) ->
-    Fault.
+word(<<$\s, _/binary>>, Size) -> Size;
+word(<<Char, Rest/binary>>, Size) when ?IS_TOKEN(Char) -> word(Rest, Size + 1);
+word(_Other, _Size) -> 0.
+
+%% What is no target has no size: it has a control character, or no space behind it.
+target_size(<<$\s, _/binary>>, Size) -> Size;
+target_size(<<Char, Rest/binary>>, Size) when Char > 32, Char =/= 127 ->
+    target_size(Rest, Size + 1);
+target_size(_Other, _Size) -> 0.
+
+line(_Method, _Rest, 0) ->
+    bad_request;
+line(Method, Rest, Size) ->
+    <<Target:Size/binary, $\s, Version/binary>> = Rest,
+    case version(Version) of
+        {ok, _} when byte_size(Method) > ?LONGEST_METHOD -> not_implemented;
+        {ok, Known} -> {Method, Target, Known};
+        Fault -> Fault
+    end.
 
 version(<<"HTTP/1.1">>) -> {ok, 'HTTP/1.1'};
 version(<<"HTTP/1.0">>) -> {ok, 'HTTP/1.0'};
@@ -138,14 +166,23 @@ target(<<"OPTIONS">>, <<"*">>) -> {<<"*">>, <<>>};
 target(_Method, <<"/", _/binary>> = Target) -> path(Target);
 target(_Method, Target) -> absolute(Target).
 
+%% A fragment is the client's own affair (RFC 9110, 7.1).
 path(Target) ->
-    case binary:match(Target, <<"#">>) of
-        nomatch -> split(binary:split(Target, <<"?">>));
-        _ -> bad_request
+    case path_size(Target, 0) of
+        {Size, Rest} when Rest =:= <<>> -> {binary:part(Target, 0, Size), <<>>};
+        {Size, <<"?", Query/binary>>} -> with_query(binary:part(Target, 0, Size), Query);
+        {_Size, <<"#", _/binary>>} -> bad_request
     end.
 
-split([Path]) -> {Path, <<>>};
-split([Path, Query]) -> {Path, Query}.
+path_size(<<Char, Rest/binary>>, Size) when Char =/= $?, Char =/= $# -> path_size(Rest, Size + 1);
+path_size(Rest, Size) -> {Size, Rest}.
+
+with_query(Path, Query) ->
+    case Query =:= <<>> orelse binary:match(Query, <<"#">>) of
+        true -> {Path, <<>>};
+        nomatch -> {Path, Query};
+        {_, _} -> bad_request
+    end.
 
 absolute(Target) ->
     case binary:split(Target, <<"://">>) of
@@ -254,6 +291,3 @@ upgrade(Protocols, #fields{upgrade = Before}) ->
         true -> websocket;
         false -> Before
     end.
-
-is_clean(<<Char, Rest/binary>>) when Char > 32, Char =/= 127 -> is_clean(Rest);
-is_clean(Rest) -> Rest =:= <<>>.
