@@ -16,7 +16,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([new_table/0, attach/4, detach/1, execute/3, events/0]).
+-export([new_table/0, attach/4, detach/1, is_wanted/0, execute/3, events/0]).
 -export_type([event/0, handler/0]).
 
 -type event() :: [atom(), ...].
@@ -30,7 +30,7 @@
 -spec new_table() -> ok.
 new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, bag, {read_concurrency, true}]),
-    ok.
+    persistent_term:put(?MODULE, false).
 
 %% @doc All events.
 -spec events() -> [event()].
@@ -54,7 +54,7 @@ attach(Id, Event, Handler, Config) when is_function(Handler, 4) ->
             {error, unknown_event};
         {true, []} ->
             true = ets:insert(?TABLE, {Event, Id, Handler, Config}),
-            ok;
+            persistent_term:put(?MODULE, true);
         {true, _} ->
             {error, already_exists}
     end.
@@ -67,6 +67,12 @@ detach(Id) ->
         0 -> {error, not_found};
         _ -> ok
     end.
+
+%% @private Whether anybody ever wanted to be told: what is told for each request need not be made
+%% otherwise.
+-spec is_wanted() -> boolean().
+is_wanted() ->
+    persistent_term:get(?MODULE) orelse erlang:function_exported(library(), execute, 3).
 
 %% @private
 -spec execute(event(), #{atom() => term()}, #{atom() => term()}) -> ok.

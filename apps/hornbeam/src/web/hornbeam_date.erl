@@ -11,14 +11,22 @@ new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
 
-%% @doc The date now.
+%% @doc The date now. The calling process remembers it.
 -spec now() -> binary().
 now() ->
     Second = erlang:system_time(second),
-    case ets:lookup(?TABLE, date) of
-        [{date, Second, Text}] -> Text;
-        _ -> made(Second)
+    case get(?MODULE) of
+        {Second, Text} -> Text;
+        _ -> remembered(Second, ets:lookup(?TABLE, date))
     end.
+
+remembered(Second, [{date, Second, Text}]) ->
+    _ = put(?MODULE, {Second, Text}),
+    Text;
+remembered(Second, _Older) ->
+    Text = made(Second),
+    _ = put(?MODULE, {Second, Text}),
+    Text.
 
 made(Second) ->
     Text = iolist_to_binary(cow_date:rfc1123(calendar:system_time_to_universal_time(Second, second))),

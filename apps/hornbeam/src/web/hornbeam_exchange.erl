@@ -242,11 +242,16 @@ refuse(Status, Fields, Body, Exchange0) ->
     tell(true, Exchange),
     {[{respond, Status, Fields, Body}], abandon(Exchange#exchange{phase = over})}.
 
-tell(IsWhole, #exchange{request = #request{method = Method, path = Path}, began = Began} = Exchange) ->
-    hornbeam_telemetry:execute(
-        [hornbeam, http, stop],
-        #{microseconds => erlang:monotonic_time(microsecond) - Began},
-        #{method => Method, path => Path, status => Exchange#exchange.status, whole => IsWhole}).
+tell(IsWhole, Exchange) ->
+    _ = [tell_all(IsWhole, Exchange) || hornbeam_telemetry:is_wanted()],
+    ok.
+
+tell_all(IsWhole, #exchange{request = Request, began = Began, status = Status}) ->
+    #request{method = Method, path = Path} = Request,
+    hornbeam_telemetry:execute([hornbeam, http, stop],
+                               #{microseconds => erlang:monotonic_time(microsecond) - Began},
+                               #{method => Method, path => Path, status => Status,
+                                 whole => IsWhole}).
 
 %% @doc When the app's answer, or the client's body, is late (monotonic time, ms).
 -spec deadline(exchange()) -> integer() | infinity.

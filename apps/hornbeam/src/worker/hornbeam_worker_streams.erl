@@ -107,8 +107,8 @@ watch(Number, Owner) ->
 -spec hand_over(pos_integer(), hornbeam_stream:owner(), From :: pid(), streams()) -> streams().
 hand_over(Number, Owner, From, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = {open, _, _} = Before} = Entry ->
-            forget(Number, Before, Streams),
+        #entry{owner = {open, _, _}} = Entry ->
+            forget(Number, Entry, Streams),
             enter_part(Number, Owner, Entry, Streams),
             Moving = {moving, Owner, watch(Number, giver(Owner, From)), [], false},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
@@ -194,8 +194,8 @@ closed(Number, Streams) ->
         none -> Streams
     end.
 
-gone(Number, #entry{owner = Owner} = Entry, Streams) ->
-    forget(Number, Owner, Streams),
+gone(Number, Entry, Streams) ->
+    forget(Number, Entry, Streams),
     put_entry(Number, dismiss(Entry#entry{owner = gone}), Streams).
 
 %% @doc Send a frame to the owner of its stream; dropped when the owner is gone.
@@ -389,9 +389,12 @@ dismiss(#entry{stands_in = true, client = Client} = Entry) ->
 dismiss(Entry) ->
     Entry.
 
-forget(_Number, gone, _Streams) ->
+%% A part to which all is said has been struck out.
+forget(_Number, #entry{owner = gone}, _Streams) ->
     ok;
-forget(Number, Owner, #streams{parts = Parts}) ->
+forget(_Number, #entry{owner = {open, _, Ref}, phase = said}, _Streams) ->
+    unwatch(Ref);
+forget(Number, #entry{owner = Owner}, #streams{parts = Parts}) ->
     unwatch(element(3, Owner)),
     _ = [hornbeam_worker_parts:leave(Number, Parts) || is_tuple(element(2, Owner))],
     ok.
@@ -425,7 +428,7 @@ seen(Number, #streams{highest = Highest} = Streams) when Number > Highest ->
 seen(_Number, Streams) ->
     Streams.
 
-remove(Number, #entry{owner = Owner} = Entry, #streams{entries = Entries} = Streams) ->
-    forget(Number, Owner, Streams),
+remove(Number, Entry, #streams{entries = Entries} = Streams) ->
+    forget(Number, Entry, Streams),
     _ = dismiss(Entry),
     seen(Number, Streams#streams{entries = maps:remove(Number, Entries)}).
