@@ -63,4 +63,4 @@ docs: deps ## make the Erlang reference in doc/
 
 clean: ## remove what was built; downloaded libraries stay
 	@rm -rf _build _plt doc logs rebar3.crashdump erl_crash.dump
-	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	@find . \( -path ./.venv -o -path ./_debian \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
