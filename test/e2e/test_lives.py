@@ -103,8 +103,10 @@ def test_a_worker_that_hangs_is_killed_and_the_log_says_where_it_hung(serve, han
         assert ws.read_message() == b"sleeping"
     assert ws.read_close()[0] == 1012
     eventually(lambda: not alive(pid))
+    # The fields of a line come in any order.
     where = r"failures\.py.{0,40} in " + handler
-    server.node.wait_log(r"\[error\].*at: .{0,9}File .*" + where + r".*what: worker_hung")
+    hung = r"(?=.*what: worker_hung)(?=.*at: .{0,9}File )(?=.*" + where + ")"
+    server.node.wait_log(r"\[error\]" + hung)
     eventually(lambda: ready(server) and ready(server) != [pid])
     assert ended(server, "hung") == 1
 

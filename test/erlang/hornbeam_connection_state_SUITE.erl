@@ -82,7 +82,8 @@ what_is_kept_is_a_copy(_Config) ->
     Part = binary:part(Read, 0, 3),
     ok = hornbeam_state_keeper:keep(Owner, <<"first">>, {packed, Part}),
     ok = hornbeam_connection_state:set(Owner, <<"second">>, {packed, Part}),
-    [?assertEqual(byte_size(Kept), binary:referenced_byte_size(Kept))
+    %% Not the part's own size: OTP 27 counts a small binary as a little more than it has.
+    [?assert(binary:referenced_byte_size(Kept) < byte_size(Read))
      || {_, {packed, Kept}} <- hornbeam_connection_state:items(Owner)],
     gone(Owner).
 
