@@ -14,6 +14,7 @@
     of_a_topic_whose_latest_counts_one_frame_waits/1,
     the_bound_holds_for_many_topics_whose_latest_counts/1,
     one_large_frame_goes_directly_to_an_idle_connection/1,
+    a_fetch_does_not_overtake_what_is_sent_directly_meanwhile/1,
     what_waits_for_the_dead_is_forgotten/1,
     each_senders_order_is_kept_and_losses_are_counted/1
 ]).
@@ -134,6 +135,29 @@ one_large_frame_goes_directly_to_an_idle_connection(_Config) ->
     Large = bytes(binary:copy(<<0>>, 10000000)),
     push(Outbox, Large),
     ?assertEqual([Large], drained(Outbox)).
+
+%% While the last of what waited is fetched, a sender sends one frame directly, so large that the
+%% next must wait: the fetch is not to find that one before the large one is written.
+a_fetch_does_not_overtake_what_is_sent_directly_meanwhile(_Config) ->
+    Large = bytes(<<0:262144/unit:8>>),
+    [fetched_while_sent(Large) || _ <- lists:seq(1, 500)].
+
+fetched_while_sent(Large) ->
+    Outbox = hornbeam_outbox:new(self(), {1000, 1 bsl 30}),
+    push(Outbox, Large),
+    [push(Outbox, frame(0)) || _ <- lists:seq(1, 20)],
+    Large = forwarded(Outbox),
+    {Sender, Ref} = spawn_monitor(fun() ->
+        receive go -> [push(Outbox, frame(0)) || _ <- lists:seq(1, 20)] end,
+        push(Outbox, Large),
+        push(Outbox, frame(1))
+    end),
+    Sender ! go,
+    Fetched = hornbeam_outbox:written(Outbox, 1, size_of(Large)),
+    receive {'DOWN', Ref, process, Sender, normal} -> ok end,
+    ?assertNot(lists:member(frame(1), Fetched) andalso lists:member(Large, direct(Outbox))),
+    all_that_wait(Outbox, Fetched),
+    hornbeam_outbox:forget(self()).
 
 what_waits_for_the_dead_is_forgotten(_Config) ->
     Connection = spawn(fun() -> receive stop -> ok end end),

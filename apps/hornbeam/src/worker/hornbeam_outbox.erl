@@ -7,8 +7,9 @@
 %% What is dropped is counted.
 %%
 %% Order, for each sender: how many frames are on their way directly and how many wait is one
-%% atomic word. While any wait, all others wait too, and the connection fetches only when none
-%% is on its way directly: so what waits is always younger than what was sent directly.
+%% atomic word. While any wait, all others wait too, and the connection fetches only what waited
+%% when none was on its way directly: so what is fetched is younger than what was sent directly
+%% and older than what is sent so meanwhile.
 -module(hornbeam_outbox).
 
 -export([new_table/0, new/2, push/3, dropped/1, forget/1]).
@@ -139,7 +140,7 @@ is_full(#outbox{limits = {MaxMessages, MaxBytes}, counts = Counts}) ->
 drop_oldest(false, _Outbox, Dropped) ->
     Dropped;
 drop_oldest(true, Outbox, Dropped) ->
-    case take_oldest(Outbox) of
+    case take_oldest(infinity, Outbox) of
         {ok, _Frame} -> drop_oldest(is_full(Outbox), Outbox, Dropped + 1);
         none -> Dropped
     end.
@@ -163,12 +164,13 @@ count_dropped(Dropped, #outbox{counts = Counts}) ->
     atomics:add(Counts, ?DROPPED, Dropped),
     Dropped.
 
-take_oldest(#outbox{connection = Connection} = Outbox) ->
+%% Numbers sort before infinity.
+take_oldest(Last, #outbox{connection = Connection} = Outbox) ->
     case ets:next(?TABLE, {Connection, 0}) of
-        {Connection, Number} = Id when is_integer(Number) ->
+        {Connection, Number} = Id when is_integer(Number), Number =< Last ->
             case take(Id, Outbox) of
                 {ok, Frame} -> {ok, Frame};
-                gone -> take_oldest(Outbox)
+                gone -> take_oldest(Last, Outbox)
             end;
         _ ->
             none
@@ -230,26 +232,31 @@ is_waited_for(#outbox{counts = Counts}) ->
 %% after they are written.
 -spec fetch(outbox()) -> [frame()].
 fetch(#outbox{counts = Counts} = Outbox) ->
-    case ?DIRECT(atomics:get(Counts, ?FRAMES)) of
-        0 ->
-            atomics:put(Counts, ?TOLD, 0),
-            Frames = take_all(?DIRECT_LIMIT, ?DIRECT_LIMIT_BYTES, Outbox),
-            _ = [atomics:put(Counts, ?TOLD, 1) || Frames =/= [], is_waiting(Counts)],
-            Frames;
-        _ ->
-            []
-    end.
+    %% In this order: who gets a later number tells the connection, and who has this one or an
+    %% earlier has sent nothing directly that is not counted by now.
+    atomics:put(Counts, ?TOLD, 0),
+    Last = atomics:get(Counts, ?LAST),
+    Frames = case ?DIRECT(atomics:get(Counts, ?FRAMES)) of
+        0 -> take_all(Last, ?DIRECT_LIMIT, ?DIRECT_LIMIT_BYTES, Outbox);
+        _ -> []
+    end,
+    _ = [atomics:put(Counts, ?TOLD, 1) || is_next_call_sure(Frames, Counts), is_waiting(Counts)],
+    Frames.
+
+%% It is after what was fetched or what is on its way directly is written.
+is_next_call_sure([], Counts) -> ?DIRECT(atomics:get(Counts, ?FRAMES)) > 0;
+is_next_call_sure([_ | _], _Counts) -> true.
 
 is_waiting(Counts) ->
     ?WAITING(atomics:get(Counts, ?FRAMES)) > 0.
 
-take_all(Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
-    case take_oldest(Outbox) of
+take_all(Last, Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
+    case take_oldest(Last, Outbox) of
         {ok, Frame} ->
             Left = Bytes - hornbeam_frame:payload_size(Frame),
-            [Frame | take_all(Messages - 1, Left, Outbox)];
+            [Frame | take_all(Last, Messages - 1, Left, Outbox)];
         none ->
             []
     end;
-take_all(_Messages, _Bytes, _Outbox) ->
+take_all(_Last, _Messages, _Bytes, _Outbox) ->
     [].
