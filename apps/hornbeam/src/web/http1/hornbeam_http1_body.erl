@@ -91,14 +91,25 @@ chunks(Bytes, Data, #chunks{scanned = Scanned} = Chunks) ->
             begun(Bytes, Data, Chunks)
     end.
 
-begun(Bytes, Data, #chunks{state = State} = Chunks) ->
-    case byte_size(Bytes) =< longest(Chunks) + 1 andalso may_begin(State, Bytes) of
-        true -> {more, lists:reverse(Data), Chunks#chunks{line = Bytes, scanned = byte_size(Bytes)}};
-        false -> {fault, too_long(State)}
+begun(Bytes, Data, #chunks{state = State, scanned = Scanned} = Chunks) ->
+    Size = byte_size(Bytes),
+    case has_bare_break(Bytes, Scanned) orelse not may_begin(State, Bytes) of
+        true ->
+            {fault, bad_request};
+        false ->
+            case Size > longest(State, Chunks) + 1 of
+                true -> {fault, too_long(State)};
+                false -> {more, lists:reverse(Data), Chunks#chunks{line = Bytes, scanned = Size}}
+            end
     end.
 
-longest(#chunks{state = size}) -> ?LONGEST_SIZE_LINE;
-longest(#chunks{state = trailers, longest = Longest}) -> Longest.
+%% Whether what is new ends the line, with less than CRLF.
+has_bare_break(Bytes, Scanned) ->
+    New = {Scanned, byte_size(Bytes) - Scanned},
+    binary:match(Bytes, <<"\n">>, [{scope, New}]) =/= nomatch.
+
+longest(size, _Chunks) -> ?LONGEST_SIZE_LINE;
+longest(trailers, #chunks{longest = Longest}) -> Longest.
 
 too_long(size) -> bad_request;
 too_long(trailers) -> fields_too_large.

@@ -60,7 +60,7 @@ part(<<"\r">>, _Scanned, _Limits) ->
 part(<<First, _/binary>> = Bytes, Scanned, Limits) when ?IS_TOKEN(First) ->
     case has_bare_break(Bytes, Scanned) of
         true -> {fault, bad_request};
-        false -> sized_part(Bytes, Limits)
+        false -> sized_part(Bytes, Scanned, Limits)
     end;
 part(_Bytes, _Scanned, _Limits) ->
     {fault, bad_request}.
@@ -71,9 +71,10 @@ has_bare_break(Bytes, Scanned) ->
     lists:any(fun({At, 1}) -> At =:= 0 orelse binary:at(Bytes, At - 1) =/= $\r end,
               binary:matches(Bytes, <<"\n">>, [{scope, New}])).
 
-sized_part(Bytes, #{limit_request_line := Line, limit_request_head := Head}) ->
+%% A line that has become long enough to be too long is looked for its end once.
+sized_part(Bytes, Scanned, #{limit_request_line := Line, limit_request_head := Head}) ->
     Size = byte_size(Bytes),
-    case Size > Line + 1 andalso is_in_line(Bytes, Line) of
+    case Size > Line + 1 andalso Scanned =< Line + 1 andalso is_in_line(Bytes, Line) of
         true -> {fault, uri_too_long};
         false when Size > Head -> {fault, fields_too_large};
         false -> {more, Bytes, Size}
