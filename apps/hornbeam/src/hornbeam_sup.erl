@@ -87,8 +87,7 @@ start_listener(#{server := #{shutdown_timeout := Timeout, max_connections := Max
     Limit = hornbeam_connection_limit:new(Max),
     #{counters := Counters} = Mount = hornbeam_mounts:new(?PATH, Checked),
     ok = start_part(#{id => hornbeam_connection_limit,
-                      start => {hornbeam_connection_limit, start_link,
-                                [Limit, ?PATH, Counters, fun hornbeam_listener:connections/0]}}),
+                      start => {hornbeam_connection_limit, start_link, [?PATH, Counters]}}),
     start_part(#{id => hornbeam_listener,
                  start => {hornbeam_listener, start_link, [?PATH, Mount, Limit]},
                  shutdown => Timeout + 5000}).
@@ -128,6 +127,7 @@ served() ->
 init([]) ->
     ok = hornbeam_telemetry:new_table(),
     ok = hornbeam_connections:new_table(),
+    ok = hornbeam_connection_limit:new_table(),
     ok = hornbeam_date:new_table(),
     ok = hornbeam_http1_head:prepare(),
     ok = hornbeam_pool_row:new_table(),

@@ -8,7 +8,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/3, info/0, connections/0, reload_certificate/0, over/1]).
+-export([start_link/3, info/0, reload_certificate/0, over/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -48,11 +48,6 @@ info() ->
     catch
         exit:_ -> #{}
     end.
-
-%% @doc The processes of the connections.
--spec connections() -> [pid()].
-connections() ->
-    hornbeam_transport:connections(?REF).
 
 %% @doc Read the files of TLS again: new connections get what is in them, open ones stay.
 -spec reload_certificate() -> ok | {error, hornbeam_tls:error() | no_tls | not_serving}.

@@ -13,15 +13,15 @@
 %% small change that touches no connection.
 -module(hornbeam_transport).
 
--export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1,
-         connections/1, set_identity/2]).
+-export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1, set_identity/2]).
 -export([start_link/3, start_link/4]).
 -export([name/0, secure/0, messages/0, listen/1, accept/2, handshake/2, handshake/3]).
 -export([disallowed_listen_options/0, controlling_process/2, peername/1, sockname/1, close/1,
          cleanup/1, format_error/1]).
 -export_type([options/0]).
 
--type options() :: #{mount := hornbeam_mounts:mount(), limit := hornbeam_connection_limit:limit(),
+-type options() :: #{mount := hornbeam_mounts:mount(),
+                     limit := hornbeam_connection_limit:limit(),
                      cowboy := cowboy:opts(), is_secure := boolean()}.
 %% They are a persistent term, for they are large: passed on, they would be copied into the process
 %% of each connection.
@@ -77,14 +77,6 @@ listeners() ->
 -spec address(ranch:ref()) -> {inet:ip_address(), inet:port_number()} | term().
 address(Ref) ->
     ranch:get_addr(Ref).
-
-%% @doc The processes of a listener's connections.
--spec connections(ranch:ref()) -> [pid()].
-connections(Ref) ->
-    case is_listening(Ref) of
-        true -> ranch:procs(Ref, connections);
-        false -> []
-    end.
 
 %% @doc Show this to clients from the next handshake on.
 -spec set_identity(ranch:ref(), hornbeam_tls:identity() | none) -> ok.
