@@ -3,7 +3,7 @@
 
 -include_lib("hornbeam/src/web/hornbeam_request.hrl").
 
--export([new/1, new/2, with_peer/2, peer/1, scheme/1, fields/1]).
+-export([new/1, new/2, with_peer/2, peer/1, scheme/1, fields/1, connect/1]).
 
 %% A GET with some fields, in their order or as a map, and no body.
 new(Fields) ->
@@ -21,3 +21,4 @@ with_peer(Peer, Request) -> Request#request{peer = Peer}.
 peer(#request{peer = Peer}) -> Peer.
 scheme(#request{scheme = Scheme}) -> Scheme.
 fields(#request{fields = Fields}) -> Fields.
+connect(#request{connect = Connect}) -> Connect.

@@ -1,0 +1,300 @@
+%% The way of a request to its app: whom it may wait for, and what is left behind when it does not.
+%%
+%% The workers are real, on puppets that never answer; the test stands for their pool.
+-module(hornbeam_admission_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [who_finds_a_place_waits_for_nobody, who_waits_gets_the_next_place,
+     who_waits_apart_gets_the_next_place, a_place_that_came_apart_is_given_back_when_it_is_unused,
+     a_killed_waiter_gives_its_place_back, a_waiter_ends_with_its_client,
+     who_leaves_waits_no_longer, the_nodes_code_is_asked_first, the_nodes_code_may_refuse,
+     what_the_nodes_code_fails_at_is_500, the_nodes_code_ends_with_its_client,
+     the_nodes_code_ends_when_nobody_waits, a_refusal_of_the_rules_needs_no_waiting].
+
+init_per_testcase(_Case, Config) ->
+    Tables = [hornbeam_pool_row, hornbeam_telemetry],
+    ok = lists:foreach(fun(Table) -> ok = Table:new_table() end, Tables),
+    ok = hornbeam_api_sup:new_tables(),
+    Puppet = hornbeam_puppet:start(#{worker_connections => 1}),
+    Waiting = atomics:new(1, []),
+    ok = hornbeam_pool_row:write(pool(), self(), Waiting),
+    ok = hornbeam_pool_row:publish(pool(), [hornbeam_puppet:handle(Puppet)], []),
+    [{puppet, Puppet}, {queue, hornbeam_pool_queue:new(10, 60000, Waiting)} | Config].
+
+end_per_testcase(_Case, Config) ->
+    hornbeam_puppet:stop(proplists:get_value(puppet, Config)),
+    ok.
+
+pool() -> <<"/">>.
+
+who_finds_a_place_waits_for_nobody(Config) ->
+    [begin
+         {ok, Handle, _} = hornbeam_admission:enter(http, self(), request(), mount(Waits, #{})),
+         ?assertEqual({Waits, 1}, {Waits, load(Config)}),
+         hornbeam_stream:give_back(Handle),
+         has(0, Config)
+     end || Waits <- [here, apart]].
+
+%% Who is the pool cannot wait for it.
+who_waits_gets_the_next_place(Config) ->
+    Test = self(),
+    Taken = taken(Config),
+    Client = spawn_link(fun() ->
+        {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(here, #{})),
+        Test ! {came, self(), told(Admission)},
+        receive never -> ok end
+    end),
+    Queue = joined(Config),
+    ?assertEqual([Client], hornbeam_pool_queue:pids(Queue)),
+    hornbeam_stream:give_back(Taken),
+    _ = served(Queue, Config),
+    {ok, Handle, _} = receive {came, Client, Step} -> Step end,
+    ?assertEqual(1, load(Config)),
+    hornbeam_stream:give_back(Handle),
+    has(0, Config).
+
+who_waits_apart_gets_the_next_place(Config) ->
+    Taken = taken(Config),
+    {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    Queue = joined(Config),
+    [Waiter] = hornbeam_pool_queue:pids(Queue),
+    ?assertNotEqual(self(), Waiter),
+    Ref = erlang:monitor(process, Waiter),
+    hornbeam_stream:give_back(Taken),
+    _ = served(Queue, Config),
+    {ok, Handle, _} = told(Admission),
+    receive {'DOWN', Ref, process, Waiter, Reason} -> ?assertEqual(normal, Reason) end,
+    settled(Config),
+    ?assertEqual(1, load(Config)),
+    hornbeam_stream:give_back(Handle),
+    has(0, Config).
+
+a_place_that_came_apart_is_given_back_when_it_is_unused(Config) ->
+    Taken = taken(Config),
+    {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    Queue = joined(Config),
+    hornbeam_stream:give_back(Taken),
+    _ = served(Queue, Config),
+    receive {admitted, _, {ok, _, _}} -> ok end,
+    ?assertEqual(1, load(Config)),
+    hornbeam_admission:leave(Admission),
+    has(0, Config).
+
+%% At whatever moment: while it waits, and when it has the place.
+a_killed_waiter_gives_its_place_back(Config) ->
+    Taken = taken(Config),
+    {wait, _} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    Queue = joined(Config),
+    [Waiter] = hornbeam_pool_queue:pids(Queue),
+    hornbeam_stream:give_back(Taken),
+    _ = served(Queue, Config),
+    receive {admitted, Waiter, {ok, _, _}} -> ok end,
+    ?assertEqual(1, load(Config)),
+    hornbeam_eventually:dead(Waiter),
+    has(0, Config),
+    Again = taken(Config),
+    {wait, _} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    Waiting = joined(Config),
+    [Other] = hornbeam_pool_queue:pids(Waiting),
+    hornbeam_eventually:dead(Other),
+    hornbeam_stream:give_back(Again),
+    %% The pool may not have heard of its end.
+    _ = served(Waiting, Config),
+    has(0, Config).
+
+a_waiter_ends_with_its_client(Config) ->
+    Taken = taken(Config),
+    {Client, Queue} = client(mount(apart, #{}), Config),
+    [Waiter] = hornbeam_pool_queue:pids(Queue),
+    ends_with(Waiter, fun() -> hornbeam_eventually:dead(Client) end),
+    hornbeam_stream:give_back(Taken),
+    has(0, Config),
+    %% And when the client has been told, and dies before it has used it.
+    Again = taken(Config),
+    {Other, Waiting} = client(mount(apart, #{}), Config),
+    [Holder] = hornbeam_pool_queue:pids(Waiting),
+    hornbeam_stream:give_back(Again),
+    _ = served(Waiting, Config),
+    receive {client, Other, {admitted, Holder, {ok, _, _}}} -> ok end,
+    ends_with(Holder, fun() -> hornbeam_eventually:dead(Other) end),
+    has(0, Config).
+
+who_leaves_waits_no_longer(Config) ->
+    Taken = taken(Config),
+    Client = spawn_link(fun() ->
+        {wait, Here} = hornbeam_admission:enter(http, self(), request(), mount(here, #{})),
+        hornbeam_admission:leave(Here),
+        receive never -> ok end
+    end),
+    Queue = joined(Config),
+    receive
+        {forget, Ref} -> ?assertMatch({left, _}, hornbeam_pool_queue:leave(Ref, Queue))
+    end,
+    {wait, Apart} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    [Waiter] = hornbeam_pool_queue:pids(joined(Config)),
+    ends_with(Waiter, fun() -> hornbeam_admission:leave(Apart) end),
+    ?assert(is_process_alive(Client)),
+    hornbeam_stream:give_back(Taken),
+    has(0, Config).
+
+the_nodes_code_is_asked_first(Config) ->
+    Test = self(),
+    [begin
+         Callback = fun(Asked) -> Test ! {asked, Asked}, {ok, #{<<"user">> => 1}} end,
+         {wait, Admission} = hornbeam_admission:enter(websocket, self(), request(),
+                                                      mount(Waits, #{on_connect => Callback})),
+         receive
+             {asked, Asked} ->
+                 ?assertMatch(#{type := websocket, method := <<"GET">>, path := <<"/">>,
+                                host := <<"a">>, scheme := <<"http">>,
+                                headers := #{<<"x">> := <<"1, 2">>}}, Asked)
+         end,
+         {ok, Handle, Request} = waited(Admission, Config),
+         ?assertEqual({Waits, #{<<"user">> => 1}}, {Waits, hornbeam_requests:connect(Request)}),
+         hornbeam_stream:give_back(Handle),
+         has(0, Config)
+     end || Waits <- [here, apart]].
+
+the_nodes_code_may_refuse(Config) ->
+    [begin
+         Callback = fun(_) -> {refuse, 401, #{<<"X-Why">> => <<"no">>}, [<<"a">>, "b"]} end,
+         #{counters := Counters} = Mount = mount(Waits, #{on_connect => Callback}),
+         {wait, Admission} = hornbeam_admission:enter(http, self(), request(), Mount),
+         ?assertEqual({Waits, {refuse, {401, [{<<"x-why">>, <<"no">>}], <<"ab">>}}},
+                      {Waits, waited(Admission, Config)}),
+         ?assertMatch(#{connect_refused := 1}, hornbeam_counters:values(Counters)),
+         has(0, Config)
+     end || Waits <- [here, apart]].
+
+what_the_nodes_code_fails_at_is_500(Config) ->
+    Failures = [fun(_) -> error(broken) end, fun(_) -> exit(kill) end, fun(_) -> rubbish end,
+                fun(_) -> exit(self(), kill), receive never -> ok end end,
+                fun(_) -> {ok, #{<<"a">> => <<1:1>>}} end, fun(_) -> {refuse, 200} end,
+                fun(_) -> receive never -> ok end end],
+    [begin
+         #{counters := Counters} = Mount =
+             mount(Waits, #{on_connect => Callback, on_connect_timeout => 200}),
+         {wait, Admission} = hornbeam_admission:enter(http, self(), request(), Mount),
+         ?assertMatch({_, {refuse, {500, _, _}}}, {Callback, waited(Admission, Config)}),
+         ?assertMatch(#{connect_failed := 1}, hornbeam_counters:values(Counters)),
+         has(0, Config)
+     end || Waits <- [here, apart], Callback <- Failures].
+
+the_nodes_code_ends_with_its_client(_Config) ->
+    [begin
+         {Client, Code} = asking(Waits),
+         ends_with(Code, fun() -> hornbeam_eventually:dead(Client) end)
+     end || Waits <- [here, apart]].
+
+the_nodes_code_ends_when_nobody_waits(_Config) ->
+    [begin
+         {Client, Code} = asking(Waits),
+         ends_with(Code, fun() -> Client ! leave end),
+         hornbeam_eventually:dead(Client)
+     end || Waits <- [here, apart]].
+
+a_refusal_of_the_rules_needs_no_waiting(_Config) ->
+    #{counters := Counters} = Mount = mount(here, #{allowed_hosts => ["b"]}),
+    ?assertMatch({refuse, {400, _, _}}, hornbeam_admission:check(http, request(), Mount)),
+    ?assertMatch(#{host_refused := 1}, hornbeam_counters:values(Counters)),
+    Foreign = hornbeam_requests:new([{<<"host">>, <<"a">>}, {<<"origin">>, <<"http://b">>}]),
+    #{counters := Others} = Open = mount(here, #{}),
+    ?assertMatch({refuse, {403, _, _}}, hornbeam_admission:check(websocket, Foreign, Open)),
+    ?assertMatch({ok, none, Foreign}, hornbeam_admission:check(http, Foreign, Open)),
+    ?assertMatch(#{origin_refused := 1}, hornbeam_counters:values(Others)).
+
+%% A client whose request waits while the node's code is asked, and the process of that code.
+asking(Waits) ->
+    Test = self(),
+    Callback = fun(_) -> Test ! {code, self()}, receive never -> ok end end,
+    Mount = mount(Waits, #{on_connect => Callback, on_connect_timeout => 60000}),
+    Client = spawn(fun() ->
+        {wait, Admission} = hornbeam_admission:enter(http, self(), request(), Mount),
+        receive leave -> hornbeam_admission:leave(Admission) end,
+        receive never -> ok end
+    end),
+    receive {code, Code} -> {Client, Code} end.
+
+%% A client that waits, and the queue in which it does. It tells the test what it is told.
+client(Mount, Config) ->
+    Test = self(),
+    Client = spawn(fun() ->
+        {wait, _} = hornbeam_admission:enter(http, self(), request(), Mount),
+        receive Message -> Test ! {client, self(), Message} end,
+        receive never -> ok end
+    end),
+    {Client, joined(Config)}.
+
+ends_with(Pid, Fun) ->
+    Ref = erlang:monitor(process, Pid),
+    _ = Fun(),
+    receive {'DOWN', Ref, process, Pid, _} -> ok after 10000 -> error(still_alive) end.
+
+%% What comes of waiting, while the pool gives what it has.
+waited(Admission, Config) ->
+    receive
+        {wait, Ref, Pid} ->
+            Queue = proplists:get_value(queue, Config),
+            _ = served(hornbeam_pool_queue:join(Ref, Pid, Queue), Config),
+            waited(Admission, Config);
+        Message ->
+            step(hornbeam_admission:told(Message, Admission), Config)
+    after 10000 ->
+        error(nothing_told)
+    end.
+
+step({wait, Admission}, Config) -> waited(Admission, Config);
+step(Step, _Config) -> Step.
+
+told(Admission) ->
+    receive
+        Message ->
+            case hornbeam_admission:told(Message, Admission) of
+                {wait, More} -> told(More);
+                Step -> Step
+            end
+    after 10000 ->
+        error(nothing_told)
+    end.
+
+%% The pool.
+
+joined(Config) ->
+    receive
+        {wait, Ref, Pid} -> hornbeam_pool_queue:join(Ref, Pid, proplists:get_value(queue, Config))
+    after 10000 ->
+        error(nobody_waits)
+    end.
+
+served(Queue, Config) ->
+    settled(Config),
+    hornbeam_pool_queue:serve([handle(Config)], Queue).
+
+taken(Config) ->
+    {ok, Handle} = hornbeam_stream:reserve(handle(Config)),
+    Handle.
+
+handle(Config) -> hornbeam_puppet:handle(proplists:get_value(puppet, Config)).
+
+load(Config) -> hornbeam_stream:load(handle(Config)).
+
+has(Load, Config) ->
+    hornbeam_eventually:holds(fun() -> load(Config) =:= Load orelse load(Config) end),
+    settled(Config),
+    ?assertEqual(Load, load(Config)).
+
+%% The worker has handled all that was sent to it.
+settled(Config) ->
+    _ = sys:get_state(hornbeam_puppet:worker(proplists:get_value(puppet, Config))),
+    ok.
+
+request() ->
+    hornbeam_requests:new([{<<"host">>, <<"a">>}, {<<"x">>, <<"1">>}, {<<"x">>, <<"2">>}]).
+
+mount(Waits, Options) ->
+    {ok, Checked} = hornbeam_config:check("app:application", Options),
+    (hornbeam_mounts:new(pool(), Checked))#{waits := Waits}.
