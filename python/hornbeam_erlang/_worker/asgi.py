@@ -17,17 +17,6 @@ App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 # listen: a generator that waits would live on. So HTTP says 2.3, as uvicorn's does.
 SPEC_VERSIONS = {"http": "2.3", "websocket": "2.5"}
 
-# A scope lives as long as its WebSocket: the names that nearly all have are in memory once.
-_NAMES = {
-    name: name
-    for name in (
-        *(b"host", b"connection", b"upgrade", b"origin", b"cookie", b"user-agent", b"accept"),
-        *(b"accept-encoding", b"accept-language", b"cache-control", b"pragma"),
-        *(b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions"),
-        *(b"sec-websocket-protocol", b"x-forwarded-for", b"x-forwarded-proto"),
-    )
-}
-
 
 def common_scope(type_: str, scope: Scope, root_path: str) -> dict[str, Any]:
     """Return a scope of a type, with the keys that all types have.
@@ -44,7 +33,7 @@ def common_scope(type_: str, scope: Scope, root_path: str) -> dict[str, Any]:
         "raw_path": _quoted(root_path) + scope.raw_path if root_path else scope.raw_path,
         "query_string": scope.query_string,
         "root_path": root_path,
-        "headers": [(_NAMES.get(name, name), value) for name, value in scope.headers],
+        "headers": list(map(tuple, scope.headers)),
         "client": None if scope.client is None else tuple(scope.client),
         "server": None if scope.server is None else tuple(scope.server),
         "extensions": {} if scope.connect is None else {"hornbeam.connect": scope.connect},

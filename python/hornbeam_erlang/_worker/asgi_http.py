@@ -112,12 +112,11 @@ class Http(Stream):
 
     def end(self) -> str | None:
         undone = None
-        if not self.disconnected:
-            match self._response.state:
-                case State.WAITING:
-                    undone = "the app returned without a response"
-                case State.STARTED | State.SENDING | State.BROKEN:
-                    undone = "the app returned before the end of its response"
+        if not (self.disconnected or self._response.complete):
+            if self._response.state is State.WAITING:
+                undone = "the app returned without a response"
+            else:
+                undone = "the app returned before the end of its response"
         self.disconnected = True
         self._wake_readers()
         self._call_sender()

@@ -29,6 +29,17 @@ from hornbeam_erlang._worker.stream import FREE, Shared, Stream
 from hornbeam_erlang._worker.wire import Scope
 from hornbeam_erlang.exceptions import ClientDisconnected
 
+# A scope lives as long as its WebSocket: the names that nearly all have are in memory once.
+_NAMES = {
+    name: name
+    for name in (
+        *(b"host", b"connection", b"upgrade", b"origin", b"cookie", b"user-agent", b"accept"),
+        *(b"accept-encoding", b"accept-language", b"cache-control", b"pragma"),
+        *(b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions"),
+        *(b"sec-websocket-protocol", b"x-forwarded-for", b"x-forwarded-proto"),
+    )
+}
+
 # In the place of an event: the app has taken all before it and asks for more.
 _FLUSH: Event = {}
 
@@ -60,6 +71,7 @@ _OPEN = State.OPEN  # `send` looks it up for each message
 def websocket_scope(scope: Scope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
     shown = common_scope("websocket", scope, root_path)
+    shown["headers"] = [(_NAMES.get(name, name), value) for name, value in scope.headers]
     shown["subprotocols"] = _subprotocols(scope.headers)
     shown["extensions"]["websocket.http.response"] = {}
     return shown

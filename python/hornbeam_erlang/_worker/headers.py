@@ -8,6 +8,8 @@ from hornbeam_erlang._worker.wire import Headers
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _FORBIDDEN = re.compile(rb"[\x00\r\n]").search
+# What is as long as this (bytes) is not worth its place among those that are known.
+_LONG = 256
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
 
@@ -17,7 +19,12 @@ def check_headers(headers: Iterable[Iterable[bytes]]) -> Headers:
     Raises `TypeError` for what is not bytes, `ValueError` for a name that is no token
     (RFC 9110, 5.1) and for a value that would end its line: a response could be split there.
     """
-    return [_check_header(name, value) for name, value in headers]
+    return [
+        _known_header(name, value)
+        if type(name) is bytes and type(value) is bytes and len(value) < _LONG
+        else _check_header(name, value)
+        for name, value in headers
+    ]
 
 
 def _check_header(name: bytes, value: bytes) -> tuple[bytes, bytes]:
@@ -28,6 +35,10 @@ def _check_header(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     if _FORBIDDEN(value):
         raise ValueError(f"the value of header {name.decode()} has a line end or a NUL: {value!r}")
     return lowered, value
+
+
+# Most of an app's headers are those of the response before.
+_known_header = lru_cache(maxsize=1024)(_check_header)
 
 
 @lru_cache(maxsize=1024)

@@ -70,8 +70,8 @@ def _leave_signals_to_the_beam() -> None:
     """Ignore the signals that ask for an end.
 
     A service manager may send them to all processes of a service, and it is the node that decides
-    when its workers stop: it has sockets to close first. A handler, not SIG_IGN: that would be inherited by the
-    programs that the app starts.
+    when its workers stop: it has sockets to close first. A handler, not SIG_IGN: that would be
+    inherited by the programs that the app starts.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)

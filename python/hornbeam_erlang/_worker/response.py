@@ -10,6 +10,7 @@ BROKEN is a body whose sending was cancelled half-way: it can be neither resumed
 """
 
 from enum import Enum, auto
+from typing import NoReturn
 
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import Event
@@ -25,6 +26,7 @@ from hornbeam_erlang._worker.wire import Headers
 # One body message on the wire: long enough to be cheap, short enough to share the pipe.
 PART = 65_536
 
+# The body that an app gives with these is dropped (RFC 9110, 6.4.1 and 15.3.6).
 BODILESS = frozenset({204, 205, 304})
 
 
@@ -36,58 +38,74 @@ class State(Enum):
     BROKEN = auto()
 
 
+# To look a state up by its class costs more than the rest of a comparison.
+_WAITING, _STARTED, _SENDING, _COMPLETE, _BROKEN = State
+
+
 class Response:
     """The response of one stream."""
 
-    __slots__ = ("_head", "_left", "_to_head", "state")
+    __slots__ = ("_drops", "_has_length", "_head", "_left", "_to_head", "state")
 
     def __init__(self, *, to_head: bool = False) -> None:
-        self.state = State.WAITING
+        self.state = _WAITING
         self._to_head = to_head
         self._head: tuple[int, Headers] = (0, [])
+        self._has_length = False
         self._left: int | None = None
+        self._drops = to_head
 
     @property
     def complete(self) -> bool:
-        return self.state is State.COMPLETE
+        return self.state is _COMPLETE
 
     def start(self, event: Event) -> None:
         """Keep status and headers until the first body: ASGI wants them held back."""
-        if self.state is not State.WAITING:
+        if self.state is not _WAITING:
             raise RuntimeError(f"{event['type']} a second time")
         status = check_status(event["status"])
         headers = check_headers(event.get("headers") or ())
-        self._left = self._promised(status, headers)
-        self._head = (status, headers)
-        self.state = State.STARTED
-
-    def _promised(self, status: int, headers: Headers) -> int | None:
-        """Return how long the body has to be, if that is known."""
         length = content_length(headers)
-        if self._to_head:
-            return None
-        return 0 if status in BODILESS else length
+        self._has_length = length is not None
+        self._drops = self._to_head or status in BODILESS
+        self._left = None if self._drops else length
+        self._head = (status, headers)
+        self.state = _STARTED
 
     async def body(self, event: Event, stream: Stream) -> None:
         """Send the next piece of the body, and before the first the head."""
-        if self.state is State.WAITING:
-            raise RuntimeError(f"{event['type']} before the start of the response")
-        if self.complete:
-            raise RuntimeError(f"{event['type']} after the end of the response")
-        if self.state is State.BROKEN:
-            raise RuntimeError(f"{event['type']} after one that was cancelled half-way")
+        state = self.state
+        if state is not _STARTED and state is not _SENDING:
+            self._refuse(event)
         body = check_bytes("body", event.get("body", b""))
         more = bool(event.get("more_body", False))
         size = len(body)
-        self._count(size, more)
+        if self._left is not None:
+            self._count(size, more)
+        elif state is _STARTED and not more and not self._has_length:
+            self._tell_length(size)
+        if self._drops:
+            body, size = b"", 0
         if size <= PART and stream.pay_now(size):
             stream.write(self._message(stream.number, body, more))
         else:
             await self._send(body, more, stream)
 
+    def _refuse(self, event: Event) -> NoReturn:
+        if self.state is _WAITING:
+            raise RuntimeError(f"{event['type']} before the start of the response")
+        if self.complete:
+            raise RuntimeError(f"{event['type']} after the end of the response")
+        raise RuntimeError(f"{event['type']} after one that was cancelled half-way")
+
+    def _tell_length(self, size: int) -> None:
+        """Say how long a body is that is all there, where it is not seen as one on the wire."""
+        status, headers = self._head
+        if status not in BODILESS and (self._to_head or size > PART):
+            headers.append((b"content-length", str(size).encode()))
+
     def _count(self, size: int, more: bool) -> None:
-        if self._left is None:
-            return
+        assert self._left is not None
         if size > self._left:
             raise RuntimeError(f"the body is {size - self._left} bytes longer than promised")
         if size < self._left and not more:
@@ -101,14 +119,14 @@ class Response:
             try:
                 await stream.pay(len(part))
             except BaseException:
-                self.state = State.BROKEN
+                self.state = _BROKEN
                 raise
             stream.write(self._message(stream.number, part, more or start + PART < size))
 
     def _message(self, number: int, part: bytes, more: bool) -> bytes:
         """Return the next part as a message, and go on to the state that it leads to."""
-        starting = self.state is State.STARTED
-        self.state = State.SENDING if more else State.COMPLETE
+        starting = self.state is _STARTED
+        self.state = _SENDING if more else _COMPLETE
         if starting:
             return wire.encode_response_start(number, *self._head, part, more)
         return wire.encode_response_body(number, part, more)
