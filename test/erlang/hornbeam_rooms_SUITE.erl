@@ -81,7 +81,7 @@ documented() ->
         %% The manual of ranch.
         [{ranch, Function, Arity}
          || {Function, Arity} <- [{start_listener, 5}, {suspend_listener, 1}, {stop_listener, 1},
-                                  {info, 0}, {get_addr, 1}, {remove_connection, 1}]],
+                                  {get_addr, 1}, {remove_connection, 1}]],
         %% The manuals of ranch_tcp, ranch_ssl and ranch_transport, whose callbacks these are.
         [{ranch_tcp, Function, Arity}
          || {Function, Arity} <- [{setopts, 2}, {handshake, 3}, {cleanup, 1},

@@ -64,13 +64,11 @@ stop_listener(Ref) ->
 %% @doc Whether there is such a listener.
 -spec is_listening(ranch:ref()) -> boolean().
 is_listening(Ref) ->
-    lists:member(Ref, listeners()).
-
-%% A map of Ranch 2, a list of Ranch 1.
-listeners() ->
-    case ranch:info() of
-        Info when is_map(Info) -> maps:keys(Info);
-        Info -> [Ref || {Ref, _Details} <- Info]
+    try
+        _ = ranch:get_addr(Ref),
+        true
+    catch
+        error:badarg -> false
     end.
 
 %% @doc Where a listener listens.

@@ -28,7 +28,7 @@
 %% How long the app may take for what came before a wrong frame (ms).
 -define(LAST_ANSWERS, 1000).
 
--opaque socket() :: #socket{}.
+-type socket() :: #socket{}.
 
 -type command() :: {text | binary, binary()}
                  | {finished, hornbeam_frame:frame()}
