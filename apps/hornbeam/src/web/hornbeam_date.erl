@@ -29,6 +29,7 @@ remembered(Second, _Older) ->
     Text.
 
 made(Second) ->
-    Text = iolist_to_binary(cow_date:rfc1123(calendar:system_time_to_universal_time(Second, second))),
+    Now = calendar:system_time_to_universal_time(Second, second),
+    Text = iolist_to_binary(cow_date:rfc1123(Now)),
     true = ets:insert(?TABLE, {date, Second, Text}),
     Text.

@@ -6,9 +6,10 @@
 %%      └ the server stops: 503 ────┤
 %%                                  └ app failed: 500
 %%
-%% It lives in the engine's process and is told what comes; what is to be sent it returns as actions,
-%% in their order. The body of the request flows to the app while that gives credit; the body of the
-%% response flows to the client, and the app gets credit for what the engine says has left.
+%% It lives in the engine's process and is told what comes; what is to be sent it returns as
+%% actions, in their order. The body of the request flows to the app while that gives credit; the
+%% body of the response flows to the client, and the app gets credit for what the engine says has
+%% left.
 -module(hornbeam_exchange).
 
 -include("hornbeam_request.hrl").
@@ -108,8 +109,8 @@ entered({wait, Admission}, Exchange) ->
 entered({refuse, {Status, Fields, Body}}, Exchange) ->
     refuse(Status, Fields, Body, Exchange).
 
-open(Handle, #exchange{owner = Owner, request = Request, waiting = Waiting, more = More} = Exchange) ->
-    #exchange{mount = #{counters := Counters}} = Exchange,
+open(Handle, #exchange{owner = Owner, request = Request} = Exchange) ->
+    #exchange{waiting = Waiting, more = More, mount = #{counters := Counters}} = Exchange,
     Scope = hornbeam_scope:http(Request),
     Body = iolist_to_binary(lists:reverse(Waiting)),
     Stream = hornbeam_stream:open_part(Handle, http, Owner, fun(Number) ->

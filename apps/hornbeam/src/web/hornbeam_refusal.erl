@@ -1,5 +1,5 @@
-%% What a client is told that gets no answer of an app: the status, a sentence, and how it is counted.
-%% Pure but for the counting.
+%% What a client is told that gets no answer of an app: the status, a sentence, and how that is
+%% counted. Pure but for the counting.
 -module(hornbeam_refusal).
 
 -export([fault/1, count/2, response/1, response/2]).
@@ -55,7 +55,8 @@ response(Status) ->
 %% @doc The same, with a reason of its own.
 -spec response(400..599, Sentence :: binary()) -> response().
 response(Status, Sentence) ->
-    {Status, [{<<"content-type">>, <<"text/plain; charset=utf-8">>} | more_fields(Status)], Sentence}.
+    Type = {<<"content-type">>, <<"text/plain; charset=utf-8">>},
+    {Status, [Type | more_fields(Status)], Sentence}.
 
 more_fields(503) -> [{<<"retry-after">>, <<"1">>}];
 more_fields(426) -> [{<<"upgrade">>, <<"websocket">>}, {<<"sec-websocket-version">>, <<"13">>}];

@@ -23,7 +23,8 @@ websocket(Request) ->
 packed(Request) ->
     Request#request{rest = hornbeam_wire:pack_rest(http(Request))}.
 
-scope(Scheme, #request{rest = undefined, fields = Fields, peer = Peer, server = Server} = Request) ->
+scope(Scheme, #request{rest = undefined} = Request) ->
+    #request{fields = Fields, peer = Peer, server = Server} = Request,
     (line(Scheme, Request))#{headers => Fields, client => client(Peer), server => server(Server),
                              connect => Request#request.connect};
 scope(Scheme, #request{rest = Rest} = Request) ->

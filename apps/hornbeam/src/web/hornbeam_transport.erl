@@ -4,16 +4,17 @@
 %%      │ no room: 503                     └──▶ HTTP/2, or http_engine => cowboy: Cowboy goes on
 %%
 %% The process of a connection is Cowboy's (cowboy_clear, cowboy_tls), which asks Ranch for the
-%% handshake of its socket first. Ranch asks its transport, which is this module, in that process. So
-%% the handshake is where it is decided who speaks on: for HTTP/2 it returns as any handshake does,
-%% and for HTTP/1.1 it goes on until the connection is over, and ends the process. It all rests on
-%% ranch_transport and ranch_protocol, as Ranch documents them.
+%% handshake of its socket first. Ranch asks its transport, which is this module, in that process.
+%% So the handshake is where it is decided who speaks on: for HTTP/2 it returns as any handshake
+%% does, and for HTTP/1.1 it goes on until the connection is over, and ends the process. It all
+%% rests on ranch_transport and ranch_protocol, as Ranch documents them.
 %%
-%% What is shown in the handshake of TLS stands for itself, so that a reload of the certificate is one
-%% small change that touches no connection.
+%% What is shown in the handshake of TLS stands for itself, so that a reload of the certificate is
+%% one small change that touches no connection.
 -module(hornbeam_transport).
 
--export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1, set_identity/2]).
+-export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1]).
+-export([set_identity/2]).
 -export([start_link/3, start_link/4]).
 -export([name/0, secure/0, messages/0, listen/1, accept/2, handshake/2, handshake/3]).
 -export([disallowed_listen_options/0, controlling_process/2, peername/1, sockname/1, close/1,

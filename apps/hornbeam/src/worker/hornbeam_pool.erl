@@ -53,8 +53,8 @@ options(Name) ->
     {ok, Pool} = lookup(Name),
     gen_server:call(Pool, options).
 
-%% @doc A place for a new stream on the ready worker with the least open streams, unless the pool has
-%% `Max' of them.
+%% @doc A place for a new stream on the ready worker with the least open streams, unless the pool
+%% has `Max' of them.
 %%
 %% When no worker has room the calling process is in the pool's line, at most `queue_timeout', and
 %% gives each message that comes to {@link told/3}. A place that was given is to be used at once or

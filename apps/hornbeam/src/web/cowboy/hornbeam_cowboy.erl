@@ -157,7 +157,8 @@ with_cookies([], Map) -> Map;
 with_cookies(Cookies, Map) -> Map#{<<"set-cookie">> => Cookies}.
 
 is_connections(Name) ->
-    lists:member(Name, [<<"transfer-encoding">>, <<"connection">>, <<"keep-alive">>, <<"upgrade">>]).
+    lists:member(Name, [<<"transfer-encoding">>, <<"connection">>, <<"keep-alive">>,
+                        <<"upgrade">>]).
 
 unique_length(Fields) ->
     case lists:keytake(<<"content-length">>, 1, Fields) of

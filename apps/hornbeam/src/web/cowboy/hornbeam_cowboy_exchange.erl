@@ -71,7 +71,8 @@ ask(StreamId, Req, Opts, State) ->
     {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
     {Commands, State#state{next = {asked, Next}}}.
 
-checked({ok, _Told, #request{body = Body} = Request}, #state{owner = Owner, mount = Mount} = State) ->
+checked({ok, _Told, #request{body = Body} = Request}, State) ->
+    #state{owner = Owner, mount = Mount} = State,
     More = Body =/= none,
     Begun = hornbeam_exchange:new(Owner, Request, {<<>>, More}, Mount),
     first(flow(Request), acted(Begun, State));

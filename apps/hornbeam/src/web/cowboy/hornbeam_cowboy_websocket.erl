@@ -2,8 +2,8 @@
 %% (hornbeam_websocket_h) behind the callbacks of cowboy_websocket.
 %%
 %% Over HTTP/2 (RFC 8441) a WebSocket is a stream among others and stays in its request process. It
-%% owns no socket: its frames go to the connection's process, and so does the question when they have
-%% left, and the wish that no more of the client's are given to it (hornbeam_http2_stream).
+%% owns no socket: its frames go to the connection's process, and so does the question when they
+%% have left, and the wish that no more of the client's are given to it (hornbeam_http2_stream).
 -module(hornbeam_cowboy_websocket).
 -behaviour(cowboy_middleware).
 -behaviour(cowboy_websocket).
@@ -84,7 +84,8 @@ last(_Req, Headers) -> Headers.
 %% @private
 -spec websocket_init(#state{}) -> {cowboy_websocket:commands(), #state{}, hibernate}
                                 | {cowboy_websocket:commands(), #state{}}.
-websocket_init(#state{socket = Socket, http2 = undefined, early = Early, number = Number} = State) ->
+websocket_init(#state{socket = Socket, http2 = undefined} = State) ->
+    #state{early = Early, number = Number} = State,
     _ = [self() ! {stream, Number, Frame} || Frame <- Early],
     opened(hornbeam_websocket_h:taken_over(Socket), State#state{early = []});
 websocket_init(#state{socket = Socket, http2 = Http2} = State) ->

@@ -9,9 +9,10 @@
 %% In `reading' the client has the turn; in `busy' an exchange (hornbeam_exchange) or a WebSocket's
 %% handshake (hornbeam_websocket_handshake) lives in this process, and is told what comes. What
 %% follows a request waits as bytes, and past a bound in TCP. But for requests that change nothing:
-%% those that a client sends without waiting go to the app at once, a few at a time, and are answered
-%% in their order (RFC 9112, 9.3.2). What is said while more has come to be said is one write. After a response the connection is in step: what the app has not read of the body is read
-%% away, or the response says that it is the last (RFC 9112, 9.3).
+%% those that a client sends without waiting go to the app at once, a few at a time, and are
+%% answered in their order (RFC 9112, 9.3.2). What is said while more has come is one write. After a
+%% response the connection is in step: what the app has not read of the body is read away, or the
+%% response says that it is the last (RFC 9112, 9.3).
 %%
 %% A response's end that cannot be reached is told by the end of the connection. Every other last
 %% word is followed by a while in which the client may read it (hornbeam_socket:linger/1).
@@ -107,13 +108,13 @@
 %% costs a third of a request.
 -define(REST, 10000).
 
-%% The least heap of a process that serves requests, so that not each of them needs a collection, and
-%% the least of all (words).
+%% The least heap of a process that serves requests, so that not each of them needs a collection,
+%% and the least of all (words).
 -define(BUSY_HEAP, 2586).
 -define(QUIET_HEAP, 233).
 
-%% @doc Serve a connection. Returns when it is over, when its client begins with HTTP/2, or never when
-%% a WebSocket has become of it.
+%% @doc Serve a connection. Returns when it is over, when its client begins with HTTP/2, or never
+%% when a WebSocket has become of it.
 -spec serve(pid(), ranch:ref(), hornbeam_socket:socket(), hornbeam_mounts:mount()) -> result().
 serve(Parent, Ref, {Transport, Raw} = Socket, #{server := Server} = Mount) ->
     case {Transport:peername(Raw), Transport:sockname(Raw)} of
@@ -605,8 +606,9 @@ drained_until(Http1) ->
     Http1.
 
 %% The next request is answered, or the client has the turn.
-turn(#http1{later = [#later{number = Number, request = Request, exchange = Exchange,
-                            actions = Actions, is_last = IsLast, is_kept = IsKept} | Later]} = Http1) ->
+turn(#http1{later = [Next | Later]} = Http1) ->
+    #later{number = Number, request = Request, exchange = Exchange, actions = Actions,
+           is_last = IsLast, is_kept = IsKept} = Next,
     acted(Actions, Http1#http1{state = busy, current = Number, later = Later, request = Request,
                                work = {exchange, Exchange}, response = none, is_last = IsLast,
                                is_kept = IsKept});

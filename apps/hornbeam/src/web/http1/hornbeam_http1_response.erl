@@ -1,4 +1,5 @@
-%% A response as the bytes of HTTP/1.1, with the length of its body said one way (RFC 9112, 6). Pure.
+%% A response as the bytes of HTTP/1.1, with the length of its body said one way (RFC 9112, 6).
+%% Pure.
 %%
 %%   length   content-length, or the response is whole when it begins
 %%   chunks   anything longer, for who speaks 1.1

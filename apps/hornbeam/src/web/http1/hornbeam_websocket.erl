@@ -80,7 +80,8 @@ offers(false, _Request) ->
     [];
 offers(true, Request) ->
     Values = hornbeam_request:values(<<"sec-websocket-extensions">>, Request),
-    try cow_http_hd:parse_sec_websocket_extensions(iolist_to_binary(lists:join(<<", ">>, Values))) of
+    All = iolist_to_binary(lists:join(<<", ">>, Values)),
+    try cow_http_hd:parse_sec_websocket_extensions(All) of
         Offers -> [Parameters || {<<"permessage-deflate">>, Parameters} <- Offers]
     catch
         _:_ -> []
