@@ -26,6 +26,8 @@
     rpc_works/1,
     functions_work/1,
     the_tree_comes_back_when_its_root_is_killed/1,
+    what_is_asked_of_a_process_that_is_away_is_done_when_it_is_back/1,
+    an_increment_whose_process_ends_is_not_made_twice/1,
     hooks_work/1,
     a_fault_in_an_op_is_one_failed_call/1
 ]).
@@ -361,6 +363,60 @@ hooks_work(_Config) ->
     ?assertEqual({0, undefined}, apart(57, [Early])),
     {0, undefined} = answered(Serving, apart, 51, [<<"h">>], #{}),
     ?assertMatch({9, _}, apart(53, Args)).
+
+what_is_asked_of_a_process_that_is_away_is_done_when_it_is_back(_Config) ->
+    Owner = spawn(fun() -> receive stop -> ok end end),
+    Worker = hornbeam_fake_worker:start(fun(_) -> silent end),
+    {Pid, Events} = {hornbeam_fake_worker:pid(Worker), hornbeam_fake_worker:events(Worker)},
+    Asked = [{hornbeam_pubsub, fun() -> hornbeam_pubsub:subscribe(Owner, <<"t">>, process) end, ok},
+             {hornbeam_pubsub, fun() -> hornbeam_pubsub:adopt(Owner, Pid, Events) end, []},
+             {hornbeam_pubsub, fun() -> hornbeam_pubsub:unsubscribe(Owner, <<"t">>) end, ok},
+             {hornbeam_state_keeper,
+              fun() -> hornbeam_state_keeper:set(Owner, <<"k">>, 1, infinity) end, ok},
+             {hornbeam_state_keeper,
+              fun() -> hornbeam_state_keeper:keep(Owner, <<"k">>, 1) end, ok},
+             {hornbeam_hooks,
+              fun() ->
+                  hornbeam_hooks:register_worker(<<"h">>, hornbeam_fake_worker:handle(Worker))
+              end, ok}],
+    [begin
+         ?assertEqual({away, Name, Result}, {away, Name, asked_while_away(Name, Ask)}),
+         ?assertEqual({dies, Name, Result}, {dies, Name, asked_while_it_dies(Name, Ask)})
+     end || {Name, Ask, Result} <- Asked],
+    Incr = fun() -> hornbeam_state_keeper:incr(Owner, <<"n">>, 1) end,
+    ?assertEqual({ok, 1}, asked_while_away(hornbeam_state_keeper, Incr)),
+    Execute = fun() -> element(1, hornbeam_hooks:execute_async(<<"h">>, <<"act">>, [])) end,
+    ?assertEqual(ok, asked_while_away(hornbeam_executions_sup, Execute)).
+
+an_increment_whose_process_ends_is_not_made_twice(_Config) ->
+    Incr = fun() -> hornbeam_state_keeper:incr(self(), <<"n">>, 1) end,
+    ?assertMatch({'EXIT', {killed, _}}, asked_while_it_dies(hornbeam_state_keeper, Incr)),
+    ?assertEqual(absent, hornbeam_state:get(<<"n">>, absent)).
+
+asked_while_away(Name, Ask) ->
+    ok = supervisor:terminate_child(hornbeam_api_sup, Name),
+    Tag = ask(Ask),
+    {ok, _} = supervisor:restart_child(hornbeam_api_sup, Name),
+    answer(Tag).
+
+asked_while_it_dies(Name, Ask) ->
+    Process = whereis(Name),
+    ok = sys:suspend(Process),
+    Tag = ask(Ask),
+    hornbeam_eventually:holds(fun() ->
+        {message_queue_len, Asked} = process_info(Process, message_queue_len),
+        Asked > 0
+    end),
+    hornbeam_eventually:dead(Process),
+    answer(Tag).
+
+ask(Ask) ->
+    {Tag, Test} = {make_ref(), self()},
+    _ = spawn(fun() -> Test ! {Tag, catch Ask()} end),
+    Tag.
+
+answer(Tag) ->
+    receive {Tag, Answer} -> Answer after 5000 -> error(no_answer) end.
 
 the_tree_comes_back_when_its_root_is_killed(_Config) ->
     ok = hornbeam_state:set(<<"k">>, kept),

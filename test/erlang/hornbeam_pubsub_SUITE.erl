@@ -25,6 +25,7 @@
     all_goes_on_after_a_crash_of_the_server/1,
     who_died_while_the_server_was_away_is_gone/1,
     lanes_are_made_to_agree_with_the_subscriptions/1,
+    a_subscription_is_never_away_while_it_is_changed/1,
     crowds_are_forgotten_as_quickly_as_they_come/1,
     nodes_share_topics/1,
     one_message_a_node_crosses_the_distribution/1,
@@ -60,6 +61,7 @@ groups() ->
         all_goes_on_after_a_crash_of_the_server,
         who_died_while_the_server_was_away_is_gone,
         lanes_are_made_to_agree_with_the_subscriptions,
+        a_subscription_is_never_away_while_it_is_changed,
         crowds_are_forgotten_as_quickly_as_they_come
      ]},
      {two_nodes, [
@@ -408,6 +410,21 @@ on(Node, Function, Args) ->
 publish_numbers(Topic, Count) ->
     [hornbeam:publish(Topic, {node(), N}) || N <- lists:seq(1, Count)],
     ok.
+
+%% Or the crash of who changes it would end it.
+a_subscription_is_never_away_while_it_is_changed(Config) ->
+    Topic = topic(Config),
+    Owner = owner(),
+    Workers = [in_worker(subscribed_worker(Owner, Topic)), in_worker(hornbeam_fake_worker:start())],
+    Mover = spawn(fun Move() ->
+        [[Topic] = hornbeam_pubsub:adopt(Owner, Pid, Events) || {worker, Pid, Events} <- Workers],
+        Move()
+    end),
+    [?assertMatch({{ok, _}, [_ | _]},
+                  {hornbeam_topics:subscription({Owner, Topic}),
+                   ets:match(hornbeam_topics, {{Topic, worker, '$1'}, '_', '_'})})
+     || _ <- lists:seq(1, 20000)],
+    hornbeam_eventually:dead(Mover).
 
 %%% Crowds
 

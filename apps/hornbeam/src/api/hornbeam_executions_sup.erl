@@ -33,7 +33,8 @@ start(Module, Argument) ->
     Id = base64:encode(crypto:strong_rand_bytes(15)),
     case ets:info(?TABLE, size) < ?MAX of
         true ->
-            {ok, _Pid} = supervisor:start_child(?MODULE, [Module, {Id, Argument}]),
+            Start = fun() -> supervisor:start_child(?MODULE, [Module, {Id, Argument}]) end,
+            {ok, _Pid} = hornbeam_retry:unless_asked(Start),
             {ok, Id};
         false ->
             {error, overloaded}

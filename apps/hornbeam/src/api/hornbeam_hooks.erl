@@ -147,7 +147,9 @@ native({error, _} = Error) ->
 %% @doc Register the hook that a worker's app serves.
 -spec register_worker(Name :: binary(), hornbeam_stream:handle()) -> ok.
 register_worker(Name, Handle) ->
-    gen_server:call(?MODULE, {register, Name, Handle}, infinity).
+    hornbeam_retry:until_answered(fun() ->
+        gen_server:call(?MODULE, {register, Name, Handle}, infinity)
+    end).
 
 %% @doc Take a worker's hook back, if it has one of the name.
 -spec unregister_worker(Name :: binary(), Worker :: pid()) -> ok.

@@ -111,9 +111,10 @@ unsubscribe(Owner, Topic) ->
 adopt(Owner, Worker, Events) ->
     call({adopt, Owner, {worker, Worker, Events}}).
 
-%% The server waits for nobody, so its answer or its death comes soon.
+%% The server waits for nobody, so its answer or its death comes soon; each of its requests may be
+%% made twice.
 call(Request) ->
-    gen_server:call(?MODULE, Request, infinity).
+    hornbeam_retry:until_answered(fun() -> gen_server:call(?MODULE, Request, infinity) end).
 
 %% @doc How many forwarded messages were dropped before they reached a connection.
 -spec dropped(Owner :: pid()) -> non_neg_integer().

@@ -39,18 +39,18 @@ start_link() ->
 -spec set(Owner :: pid(), key(), hornbeam_value:value(), hornbeam_state_table:ttl()) ->
     ok | {error, gone}.
 set(Owner, Key, Value, Ttl) ->
-    call({set, Owner, Key, Value, Ttl}).
+    hornbeam_retry:until_answered(fun() -> call({set, Owner, Key, Value, Ttl}) end).
 
 %% @doc Add to a number until `Owner' dies. Changes nothing when it is dead already.
 -spec incr(Owner :: pid(), key(), Delta :: number()) ->
     {ok, number()} | {error, gone | not_a_number | overflow}.
 incr(Owner, Key, Delta) ->
-    call({incr, Owner, Key, Delta}).
+    hornbeam_retry:unless_asked(fun() -> call({incr, Owner, Key, Delta}) end).
 
 %% @doc Set a key of `Owner' itself; from then on others may, until it dies.
 -spec keep(Owner :: pid(), key(), hornbeam_value:value()) -> ok | {error, gone}.
 keep(Owner, Key, Value) ->
-    call({keep, Owner, Key, Value}).
+    hornbeam_retry:until_answered(fun() -> call({keep, Owner, Key, Value}) end).
 
 %% The keeper waits for nobody, so its answer or its death comes soon.
 call(Request) ->

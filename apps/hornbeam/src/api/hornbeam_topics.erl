@@ -56,8 +56,11 @@ new_tables() ->
 
 %% @doc Add a subscription that is not there.
 -spec add(id(), via()) -> ok.
-add({_Owner, Topic} = Id, Via) ->
+add(Id, Via) ->
     true = ets:insert_new(?SUBSCRIPTIONS, {Id, Via}),
+    count(Id, Via).
+
+count({_Owner, Topic} = Id, Via) ->
     {Lane, To} = lane(Id, Via),
     Key = {Topic, Lane, lane_pid(Id, Via)},
     _ = ets:update_counter(?LANES, Key, {3, 1}, {Key, To, 0}),
@@ -66,19 +69,25 @@ add({_Owner, Topic} = Id, Via) ->
 
 %% @doc Remove a subscription that is there.
 -spec remove(id()) -> ok.
-remove({_Owner, Topic} = Id) ->
+remove(Id) ->
     [{Id, Via}] = ets:take(?SUBSCRIPTIONS, Id),
+    uncount(Id, Via).
+
+uncount({_Owner, Topic} = Id, Via) ->
     {Lane, _} = lane(Id, Via),
     Key = {Topic, Lane, lane_pid(Id, Via)},
     delete_if(ets:update_counter(?LANES, Key, {3, -1}) =:= 0, ?LANES, Key),
     [Left, _] = ets:update_counter(?TOTALS, Topic, [{2, -1}, {3, -forwarding(Via)}]),
     delete_if(Left =:= 0, ?TOTALS, Topic).
 
-%% @doc Let the messages of a subscription that is there go another way.
+%% @doc Let the messages of a subscription that is there go another way. It is there all the time,
+%% whatever becomes of who calls this, and for a moment both ways are.
 -spec change(id(), via()) -> ok.
 change(Id, Via) ->
-    ok = remove(Id),
-    add(Id, Via).
+    {ok, Before} = subscription(Id),
+    true = ets:insert(?SUBSCRIPTIONS, {Id, Via}),
+    count(Id, Via),
+    uncount(Id, Before).
 
 delete_if(true, Table, Key) ->
     true = ets:delete(Table, Key),
