@@ -15,10 +15,14 @@ all() ->
      what_the_nodes_code_fails_at_is_500, the_nodes_code_ends_with_its_client,
      the_nodes_code_ends_when_nobody_waits, a_refusal_of_the_rules_needs_no_waiting].
 
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Config.
+
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
+
 init_per_testcase(_Case, Config) ->
-    Tables = [hornbeam_pool_row, hornbeam_telemetry],
-    ok = lists:foreach(fun(Table) -> ok = Table:new_table() end, Tables),
-    ok = hornbeam_api_sup:new_tables(),
     Puppet = hornbeam_puppet:start(#{worker_connections => 1}),
     Waiting = atomics:new(1, []),
     ok = hornbeam_pool_row:write(pool(), self(), Waiting),
@@ -27,7 +31,7 @@ init_per_testcase(_Case, Config) ->
 
 end_per_testcase(_Case, Config) ->
     hornbeam_puppet:stop(proplists:get_value(puppet, Config)),
-    ok.
+    hornbeam_pool_row:erase(pool()).
 
 pool() -> <<"/">>.
 

@@ -14,17 +14,20 @@ all() ->
      an_end_of_an_older_limit_does_not_count_for_a_new_one,
      workers_hear_of_a_connection_that_could_not_tell_them, a_flood_is_counted].
 
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Config.
+
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
+
 init_per_testcase(_Case, Config) ->
-    ok = hornbeam_connection_limit:new_table(),
-    ok = hornbeam_pool_row:new_table(),
-    ok = hornbeam_telemetry:new_table(),
     Counters = hornbeam_counters:new(),
     [{counters, Counters}, {first, start(Counters)} | Config].
 
 end_per_testcase(_Case, _Config) ->
     stop(),
-    [true = ets:delete(Table) || Table <- [hornbeam_connection_limit, hornbeam_pool,
-                                           hornbeam_telemetry]].
+    hornbeam_pool_row:erase(<<"/">>).
 
 so_many_may_come_in_and_not_one_more(_Config) ->
     Limit = hornbeam_connection_limit:new(2),

@@ -20,10 +20,14 @@ all() ->
      who_waits_for_a_place_gets_503_at_the_stop_and_waits_no_longer,
      a_status_that_is_none_is_500, what_is_over_says_nothing_more].
 
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Config.
+
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
+
 init_per_testcase(_Case, Config) ->
-    ok = hornbeam_pool_row:new_table(),
-    ok = hornbeam_telemetry:new_table(),
-    ok = hornbeam_api_sup:new_tables(),
     Puppet = hornbeam_puppet:start(#{worker_connections => 1}),
     ok = hornbeam_pool_row:write(<<"/">>, self(), atomics:new(1, [])),
     ok = hornbeam_pool_row:publish(<<"/">>, [hornbeam_puppet:handle(Puppet)], []),
@@ -32,7 +36,7 @@ init_per_testcase(_Case, Config) ->
 end_per_testcase(_Case, Config) ->
     Puppet = puppet(Config),
     _ = [hornbeam_puppet:stop(Puppet) || is_process_alive(hornbeam_puppet:worker(Puppet))],
-    ok.
+    hornbeam_pool_row:erase(<<"/">>).
 
 a_whole_response_ends_it(Config) ->
     {Number, Asked} = asked({<<"abc">>, false}, #{}, Config),

@@ -15,12 +15,12 @@ all() ->
      fields_go_out_in_their_order, a_response_is_dated_and_signed_once, a_refusal_is_the_last_word,
      a_switch_names_no_length, statuses_have_their_names].
 
-init_per_testcase(_Case, Config) ->
-    ok = hornbeam_date:new_table(),
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
     Config.
 
-end_per_testcase(_Case, _Config) ->
-    true = ets:delete(hornbeam_date).
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
 
 a_whole_response_says_its_length(_Config) ->
     [?assertEqual({Fields, Expected}, {Fields, whole(200, Fields, <<"abc">>, ?KEPT)})
