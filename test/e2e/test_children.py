@@ -43,7 +43,7 @@ def is_reloaded(server, ws, worker: int) -> None:
 
 
 def loses_its_process(server, ws, worker: int) -> None:
-    server.node.eval("[exit(Pid, kill) || Pid <- maps:keys(hornbeam_pool:names(main))]")
+    server.node.eval("[exit(Pid, kill) || Pid <- maps:keys(hornbeam_pool:names())]")
 
 
 def loses_its_node(server, ws, worker: int) -> None:

@@ -13,7 +13,7 @@ Of = fun(Id, Sup) ->
     hd([Pid || {Child, Pid, _, _} <- supervisor:which_children(Sup),
                is_pid(Pid), Id =:= any orelse Id =:= Child])
 end,
-Pool = Of(hornbeam_pool_sup, hornbeam_sup),
+Pool = Of({hornbeam_pool_sup, <<"/">>}, hornbeam_sup),
 """
 
 PROCESSES = {
@@ -32,7 +32,7 @@ receive {'DOWN', Ref, _, _, _} -> ok end
 
 SETTLED = """
 _ = supervisor:count_children(Of(hornbeam_worker_sup, Pool)),
-ok =:= hornbeam_pool:await_ready(main)
+ok =:= hornbeam_pool:await_ready(<<"/">>)
 """
 """Supervisors have reported what they say before they answer again."""
 

@@ -148,27 +148,12 @@ def test_a_place_that_nobody_uses_is_free_again(one_at_a_time, use):
     eventually(lambda: streams(server) == 0)
 
 
-def test_nobody_waits_for_a_pool_that_has_died(one_at_a_time):
-    server = one_at_a_time
-    with held(server, "a") as first:
-        eventually(lambda: streams(server) == 1)
-        with held(server, "b") as second:
-            eventually(lambda: waiting(server) == 1)
-            server.node.eval('{ok, Pool} = hornbeam_pool:lookup(<<"/">>), exit(Pool, kill)')
-            assert second.response().status == 503
-        assert first.response().status == 502
-    eventually(lambda: server.info().get("streams") == 0)
-    with held(server, "c") as third:
-        eventually(lambda: streams(server) == 1)
-        open_gate(server, "c")
-        assert third.response().status == 200
-
-
 # More than one pool
 
 SECOND_POOL = """
-Start = #{name => <<"/second">>, api => hornbeam_api, stop_timeout => 1000,
-          options => hornbeam_pool:options(<<"/">>)},
+{ok, #{start := {_, _, [First]}}} =
+    supervisor:get_childspec(hornbeam_sup, {hornbeam_pool_sup, <<"/">>}),
+Start = First#{name => <<"/second">>},
 {ok, _} = supervisor:start_child(hornbeam_sup, #{
     id => {hornbeam_pool_sup, <<"/second">>}, type => supervisor,
     start => {hornbeam_pool_sup, start_link, [Start]}}),

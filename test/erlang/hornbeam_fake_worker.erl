@@ -21,7 +21,7 @@ start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer),
-    Handle = hornbeam_stream:handle(#{worker => Pid, writer => Writer, pool => self(),
+    Handle = hornbeam_stream:handle(#{worker => Pid, writer => Writer,
                                       parts => hornbeam_worker_parts:new(), limit => infinity,
                                       adoption => {hornbeam_api, Events},
                                       counts => hornbeam_stream:new_counts()}),

@@ -13,9 +13,25 @@ all() ->
      a_worker_with_a_place_taken_does_not_close,
      those_who_wait_are_served_in_their_order, a_free_place_is_told_once_and_only_when_wanted,
      a_queue_holds_so_many_and_not_one_more, who_waits_too_long_is_told,
-     who_leaves_is_not_served, all_are_told_when_the_pool_stops,
+     who_has_waited_before_waits_only_for_the_rest, nobody_waits_twice,
+     who_waits_is_in_the_line_and_who_was_answered_is_not, those_in_line_stand_in_their_order,
+     who_leaves_is_not_served, who_left_is_known_until_struck_out,
+     all_are_told_when_the_pool_stops,
      a_place_is_given_back_once, the_death_of_a_holder_is_known,
      a_stream_may_be_opened_before_the_news_of_its_place].
+
+%% The table's owner is to outlive the cases.
+init_per_suite(Config) ->
+    Me = self(),
+    Owner = spawn(fun() ->
+        ok = hornbeam_pool_line:new_table(),
+        Me ! made,
+        receive stop -> ok end
+    end),
+    receive made -> [{owner, Owner} | Config] end.
+
+end_per_suite(Config) ->
+    hornbeam_eventually:dead(proplists:get_value(owner, Config)).
 
 %% Places
 
@@ -24,7 +40,7 @@ a_worker_gives_as_many_places_as_it_has_and_not_one_more(_Config) ->
     {ok, _} = take(Handles),
     {ok, _} = take(Handles),
     ?assertEqual(none, take(Handles)),
-    hornbeam_stream:ended(Handle),
+    hornbeam_stream:ended(Handle, self()),
     ?assertMatch({ok, _}, take(Handles)).
 
 two_at_once_do_not_both_get_the_last_place(_Config) ->
@@ -79,7 +95,7 @@ a_worker_with_a_place_taken_does_not_close(_Config) ->
     [Handle] = Handles = handles([infinity]),
     {ok, _} = take(Handles),
     ?assertEqual(busy, hornbeam_stream:close(Handle)),
-    hornbeam_stream:ended(Handle),
+    hornbeam_stream:ended(Handle, self()),
     ?assertEqual(closed, hornbeam_stream:close(Handle)).
 
 %% The queue
@@ -88,11 +104,11 @@ those_who_wait_are_served_in_their_order(_Config) ->
     [Handle] = Handles = full_handles(),
     {[First, Second], Queue} = joined(2, queue(10)),
     Waiting = hornbeam_pool_queue:serve(Handles, Queue),
-    hornbeam_stream:ended(Handle),
+    hornbeam_stream:ended(Handle, self()),
     One = hornbeam_pool_queue:serve(Handles, Waiting),
     ?assertMatch({ok, _}, answer(First)),
     ?assertEqual(none, answer(Second)),
-    hornbeam_stream:ended(Handle),
+    hornbeam_stream:ended(Handle, self()),
     None = hornbeam_pool_queue:serve(Handles, One),
     ?assertMatch({ok, _}, answer(Second)),
     ?assertEqual(0, hornbeam_pool_queue:count(None)).
@@ -100,13 +116,13 @@ those_who_wait_are_served_in_their_order(_Config) ->
 a_free_place_is_told_once_and_only_when_wanted(_Config) ->
     [Handle] = Handles = handles([2]),
     [{ok, _} = take(Handles) || _ <- [1, 2]],
-    hornbeam_stream:ended(Handle),
+    hornbeam_stream:ended(Handle, self()),
     ?assertEqual(0, rooms()),
     {ok, _} = take(Handles),
     {_, Queue} = joined(1, queue(10)),
     _ = hornbeam_pool_queue:serve(Handles, Queue),
     ?assertEqual(0, rooms()),
-    [hornbeam_stream:ended(Handle) || _ <- [1, 2]],
+    [hornbeam_stream:ended(Handle, self()) || _ <- [1, 2]],
     ?assertEqual(1, rooms()).
 
 rooms() ->
@@ -129,6 +145,37 @@ who_waits_too_long_is_told(_Config) ->
     ?assertEqual(0, hornbeam_pool_queue:count(hornbeam_pool_queue:late(Ref, Queue))),
     ?assertEqual({error, late}, answer(Ref)).
 
+who_has_waited_before_waits_only_for_the_rest(_Config) ->
+    Ref = hornbeam_pool_line:enter(?MODULE),
+    Before = erlang:monotonic_time() - erlang:convert_time_unit(60, second, native),
+    Queue = hornbeam_pool_queue:new(10, 60000, atomics:new(1, [])),
+    _ = hornbeam_pool_queue:join(Ref, self(), Before, Queue),
+    receive
+        {late, Ref} -> ok
+    after 5000 ->
+        error(not_late)
+    end.
+
+nobody_waits_twice(_Config) ->
+    {[Ref], Queue} = joined(1, queue(10)),
+    ?assertEqual(Queue, hornbeam_pool_queue:join(Ref, self(), 0, Queue)).
+
+who_waits_is_in_the_line_and_who_was_answered_is_not(_Config) ->
+    Me = self(),
+    {[Ref], Queue} = joined(1, queue(10)),
+    ?assertMatch({ok, Me, _}, hornbeam_pool_line:find(Ref)),
+    _ = hornbeam_pool_queue:serve(handles([1]), Queue),
+    ?assertMatch({ok, _}, answer(Ref)),
+    ?assertEqual(gone, hornbeam_pool_line:find(Ref)).
+
+those_in_line_stand_in_their_order(_Config) ->
+    Line = make_ref(),
+    Refs = [hornbeam_pool_line:enter(Line) || _ <- lists:seq(1, 100)],
+    ?assertEqual(Refs, [Ref || {Ref, _, _} <- hornbeam_pool_line:waiting(Line)]),
+    hornbeam_pool_line:abandon(Line),
+    ?assertEqual([{error, no_worker}], lists:usort([answer(Ref) || Ref <- Refs])),
+    ?assertEqual([], hornbeam_pool_line:waiting(Line)).
+
 who_leaves_is_not_served(_Config) ->
     {[First, Second], Queue} = joined(2, queue(10)),
     {left, Left} = hornbeam_pool_queue:leave(First, Queue),
@@ -136,6 +183,18 @@ who_leaves_is_not_served(_Config) ->
     _ = hornbeam_pool_queue:serve(handles([1]), Left),
     ?assertEqual(none, answer(First)),
     ?assertMatch({ok, _}, answer(Second)).
+
+who_left_is_known_until_struck_out(_Config) ->
+    Line = make_ref(),
+    Ref = hornbeam_pool_line:enter(Line),
+    hornbeam_pool_line:leave(Ref, Line),
+    hornbeam_pool_line:answer(Ref, {error, late}),
+    ?assertEqual(none, answer(Ref)),
+    hornbeam_pool_line:leave(Ref, Line),
+    ?assertEqual({[], [Ref]}, {hornbeam_pool_line:waiting(Line), hornbeam_pool_line:left(Line)}),
+    ?assertEqual(gone, hornbeam_pool_line:find(Ref)),
+    hornbeam_pool_line:strike(Ref),
+    ?assertEqual([], hornbeam_pool_line:left(Line)).
 
 all_are_told_when_the_pool_stops(_Config) ->
     {Refs, Queue} = joined(2, queue(10)),
@@ -172,8 +231,8 @@ a_stream_may_be_opened_before_the_news_of_its_place(_Config) ->
 
 handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
-    [hornbeam_stream:handle(#{worker => spawn_link(Worker), writer => self(), pool => self(),
-                              limit => Limit, adoption => no_adoption(),
+    [hornbeam_stream:handle(#{worker => spawn_link(Worker), writer => self(), limit => Limit,
+                              adoption => no_adoption(),
                               parts => hornbeam_worker_parts:new(),
                               counts => hornbeam_stream:new_counts()})
      || Limit <- Limits].
@@ -192,8 +251,9 @@ queue(Max) ->
 
 joined(Count, Queue) ->
     lists:mapfoldl(fun(_, Joined) ->
-        Ref = erlang:alias(),
-        {Ref, hornbeam_pool_queue:join(Ref, self(), Joined)}
+        Ref = hornbeam_pool_line:enter(?MODULE),
+        {ok, Me, Since} = hornbeam_pool_line:find(Ref),
+        {Ref, hornbeam_pool_queue:join(Ref, Me, Since, Joined)}
     end, Queue, lists:seq(1, Count)).
 
 answer(Ref) ->

@@ -52,7 +52,8 @@ options(Port, Options) ->
     Given = maps:merge(#{worker_hang_timeout => infinity}, maps:remove(deaf, Options)),
     {ok, #{app := Checked}} = hornbeam_config:check("puppet:app", Given),
     Deaf = atom_to_binary(maps:get(deaf, Options, false)),
-    Checked#{env := #{<<"PUPPET">> => integer_to_binary(Port), <<"PUPPET_DEAF">> => Deaf}}.
+    Env = #{<<"PUPPET">> => integer_to_binary(Port), <<"PUPPET_DEAF">> => Deaf},
+    Checked#{env := fun() -> Env end}.
 
 deaf() ->
     start(#{deaf => true}).

@@ -19,7 +19,8 @@ all() ->
      a_part_is_told_of_an_app_that_ends_too_early, what_a_part_was_said_waits_until_it_takes_over,
      an_app_that_goes_on_after_its_response_is_told_of_the_end,
      the_app_is_told_once_that_a_part_has_no_use_for_a_stream,
-     parts_hear_of_the_worker_however_it_ends, a_client_is_made_when_it_is_asked_for,
+     parts_hear_of_the_worker_however_it_ends,
+     parts_hear_of_the_worker_when_its_first_heir_has_died, a_client_is_made_when_it_is_asked_for,
      a_part_is_listed_and_known_before_the_app_says_anything,
      the_app_hears_of_a_process_that_died_without_a_word].
 
@@ -258,6 +259,23 @@ parts_hear_of_the_worker_however_it_ends(_Config) ->
         {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_worker_parts:tell_of_end(Parts)
     end,
     ?assertEqual([{worker_down, 2}], [Down || {worker_down, _} = Down <- messages_of_part()]).
+
+parts_hear_of_the_worker_when_its_first_heir_has_died(_Config) ->
+    {Me, _} = Part = part(),
+    First = spawn(fun() -> receive never -> ok end end),
+    Worker = spawn(fun() ->
+        Parts = hornbeam_worker_parts:new(First),
+        _ = opened_by(Part, 1, hornbeam_worker_streams:new(Parts)),
+        hornbeam_eventually:dead(First),
+        hornbeam_worker_parts:bequeath(Me, Parts),
+        Me ! opened,
+        receive never -> ok end
+    end),
+    receive opened -> exit(Worker, kill) end,
+    receive
+        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_worker_parts:tell_of_end(Parts)
+    end,
+    ?assertEqual([{worker_down, 1}], messages_of_part()).
 
 a_client_is_made_when_it_is_asked_for(_Config) ->
     Opened = opened_by_part(),

@@ -68,7 +68,7 @@ what_passes_is_counted(Config) ->
 messages(Config) ->
     [Writer, Counts] = [proplists:get_value(Key, Config) || Key <- [writer, counts]],
     hornbeam_stream:messages(hornbeam_stream:handle(
-        #{worker => self(), writer => Writer, pool => self(), limit => infinity, counts => Counts,
+        #{worker => self(), writer => Writer, limit => infinity, counts => Counts,
           parts => none, adoption => none})).
 
 %% All at once: the writer finds all of it in its mailbox.

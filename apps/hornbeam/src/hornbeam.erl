@@ -33,8 +33,11 @@
     {python, python_error()}
     | {worker, Sentence :: binary()}
     | not_serving
-    | reloading.
+    | reloading
+    | interrupted.
 %% `not_serving': nothing is served, or the start is not over. `reloading': a reload is under way.
+%% `interrupted': the process that changes the workers has crashed meanwhile. They serve on, with
+%% the old code, with the new, or some with each: ask again.
 
 %% @doc Serve an app with the options of the application's environment.
 -spec start(App :: string() | binary()) -> ok | {error, start_error()}.
@@ -147,7 +150,7 @@ reload([Pool | Pools]) ->
 %% @doc Run so many workers from now on. New ones are started at once; those that are too many
 %% finish what they run and end. Lasts until {@link stop/0}.
 -spec set_workers(Workers :: pos_integer()) ->
-    ok | {error, not_serving | several_apps | reloading | hornbeam_config:error()}.
+    ok | {error, not_serving | several_apps | reloading | interrupted | hornbeam_config:error()}.
 set_workers(Workers) when is_integer(Workers), Workers > 0 ->
     case hornbeam_pool:all() of
         [Pool] -> hornbeam_pool:set_workers(Pool, Workers);
@@ -181,6 +184,8 @@ format_error(several_apps) ->
     "several apps are being served, and it is not said which is meant";
 format_error(reloading) ->
     "a reload is under way already";
+format_error(interrupted) ->
+    "the process that changes the workers crashed meanwhile; ask again";
 format_error({bad_option, Key, Value}) ->
     io_lib:format("option ~0tp has the value ~0tp; expected ~ts",
                   [Key, Value, hornbeam_config:expected(Key)]);

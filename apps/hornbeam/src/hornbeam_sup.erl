@@ -2,9 +2,9 @@
 %%
 %%   hornbeam_sup                  one_for_one; the order is that of start and, reversed, of stop
 %%   ├── hornbeam_api_sup          the processes behind the ops
-%%   ├── hornbeam_pool_sup         one_for_all, while an app is served; called after its path
+%%   ├── hornbeam_pool_sup         rest_for_one, while an app is served; called after its path
 %%   │   ├── hornbeam_worker_sup → N × hornbeam_worker
-%%   │   └── hornbeam_pool_keeper  keeps N of them alive
+%%   │   └── hornbeam_pool_keeper  keeps N of them alive; its crash touches none
 %%   ├── hornbeam_reloader         with the option reload
 %%   └── hornbeam_listener         while an app is served; last, so that it opens when the
 %%                                 house is ready and shuts first
@@ -105,8 +105,10 @@ stop_server() ->
     global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
 
 stop_parts() ->
+    Pools = pools(),
     lists:foreach(fun stop_part/1,
-                  [hornbeam_reloader, hornbeam_listener, hornbeam_connection_limit | pools()]).
+                  [hornbeam_reloader, hornbeam_listener, hornbeam_connection_limit | Pools]),
+    lists:foreach(fun({hornbeam_pool_sup, Path}) -> hornbeam_pool:erase(Path) end, Pools).
 
 pools() ->
     [Id || {{hornbeam_pool_sup, _} = Id, _, _, _} <- supervisor:which_children(?MODULE)].
@@ -117,8 +119,8 @@ stop_part(Id) ->
     ok.
 
 served() ->
-    case hornbeam_pool:all() of
-        [Name | _] -> {ok, maps:get(app, hornbeam_pool:options(Name))};
+    case [App || Name <- hornbeam_pool:all(), {ok, App} <- [hornbeam_pool:app(Name)]] of
+        [App | _] -> {ok, App};
         [] -> none
     end.
 
@@ -131,6 +133,8 @@ init([]) ->
     ok = hornbeam_date:new_table(),
     ok = hornbeam_http1_head:prepare(),
     ok = hornbeam_pool_row:new_table(),
+    ok = hornbeam_pool_memory:new_table(),
+    ok = hornbeam_pool_line:new_table(),
     ok = hornbeam_api_sup:new_tables(),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},
     Api = #{id => hornbeam_api_sup,

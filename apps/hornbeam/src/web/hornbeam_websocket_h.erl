@@ -180,8 +180,6 @@ told(resume, #socket{phase = {spread, _, _}} = Socket) ->
     {[], hornbeam_websocket_resume:resume(Socket)};
 told({hornbeam_pool, Ref, Answer}, #socket{phase = {waiting, _, Ref}} = Socket) ->
     stepped(hornbeam_websocket_resume:given(Answer, Socket), Socket);
-told({'DOWN', Ref, process, _, _}, #socket{phase = {waiting, _, Ref}} = Socket) ->
-    stepped(hornbeam_websocket_resume:given({error, no_worker}, Socket), Socket);
 told({timeout, Deadline, resume}, #socket{deadline = Deadline} = Socket) ->
     stepped(hornbeam_websocket_resume:late(Socket), Socket);
 told(going_away, Socket) ->

@@ -1,10 +1,12 @@
 %% A pool of workers, as everybody but its own process sees it.
 %%
-%% Who needs a worker reads the pool's row and reserves a place on one; only who finds none goes to
-%% the pool's process (hornbeam_pool_keeper), and waits there.
+%% Who needs a worker reads the pool's row and reserves a place on one; only who finds none enters
+%% the line (hornbeam_pool_line), where the pool's process (hornbeam_pool_keeper) serves him. What
+%% is known of a pool is read without its process too. So while that is being restarted nobody
+%% fails but who wanted it to change something.
 -module(hornbeam_pool).
 
--export([all/0, lookup/1, await_ready/1, options/1]).
+-export([all/0, lookup/1, await_ready/1, app/1, erase/1]).
 -export([reserve/2, reserve_now/2, wait/2, told/3, forget/1, wait/1, forget/2]).
 -export([pick/1, find/2, owners/2, load/1]).
 -export([process_down/2, waiters/1, turn_away/1]).
@@ -21,10 +23,10 @@
                    stop_timeout := pos_integer()}.
 %% `stop_timeout': what a worker that is to end has for that (ms).
 
-%% @doc The pools that work now, sorted.
+%% @doc The pools that there are, sorted.
 -spec all() -> [name()].
 all() ->
-    [Name || Name <- hornbeam_pool_row:names(), {ok, _} <- [lookup(Name)]].
+    hornbeam_pool_row:names().
 
 %% @doc The process of a pool.
 -spec lookup(name()) -> {ok, pid()} | error.
@@ -44,14 +46,23 @@ alive(Pool) ->
 %% startup_timeout.
 -spec await_ready(name()) -> ok | {error, hornbeam_worker_failure:explained()}.
 await_ready(Name) ->
-    {ok, Pool} = lookup(Name),
-    gen_server:call(Pool, await_ready, infinity).
+    case ask(Name, await_ready) of
+        ok -> ok;
+        {error, {_, _} = Why} -> {error, Why};
+        {error, _} -> {error, {worker, <<"the process of the pool ended during the start">>}}
+    end.
 
-%% @doc The checked options that the pool runs with.
--spec options(name()) -> hornbeam_config:app_options().
-options(Name) ->
-    {ok, Pool} = lookup(Name),
-    gen_server:call(Pool, options).
+%% @doc The app that the pool runs; error when there is no such pool.
+-spec app(name()) -> {ok, binary()} | error.
+app(Name) ->
+    hornbeam_pool_keeper:app(Name).
+
+%% @doc The pool has been stopped: who still waits waits in vain, and nothing is known of it.
+-spec erase(name()) -> ok.
+erase(Name) ->
+    hornbeam_pool_row:erase(Name),
+    hornbeam_pool_memory:erase(Name),
+    hornbeam_pool_line:abandon(Name).
 
 %% @doc A place for a new stream on the ready worker with the least open streams, unless the pool
 %% has `Max' of them.
@@ -118,7 +129,7 @@ still_within(Max, Handle, Row) ->
 
 wait_within(Name, Max, Row) ->
     case Max =:= infinity orelse hornbeam_pool_row:in_progress(Row) < Max of
-        true -> {wait, {Name, wait_for(hornbeam_pool_row:process(Row))}};
+        true -> {wait, {Name, wait(Name)}};
         false -> {error, full}
     end.
 
@@ -132,8 +143,6 @@ told({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Max) ->
     end;
 told({hornbeam_pool, Ref, {error, _} = Error}, {_Name, Ref}, _Max) ->
     Error;
-told({'DOWN', Ref, process, _, _}, {_Name, Ref}, _Max) ->
-    {error, no_worker};
 told(_Other, Wait, _Max) ->
     {wait, Wait}.
 
@@ -145,35 +154,31 @@ forget({Name, Ref}) ->
 %% @doc Wait for a place without blocking.
 %%
 %% The calling process gets `{hornbeam_pool, Ref, Answer}' once, with an answer of
-%% {@link hornbeam_pool_queue:answer()}: a handle, or an error at the latest after
-%% `queue_timeout'; or `{'DOWN', Ref, process, _, _}' when there is no such pool any more. A
-%% process that dies waits no longer.
+%% {@link hornbeam_pool_line:answer()}: a handle, or an error at the latest after `queue_timeout'. A
+%% crash of the pool's process changes nothing of that. A process that dies waits no longer.
 -spec wait(name()) -> reference().
 wait(Name) ->
-    case lookup(Name) of
-        {ok, Pool} -> wait_for(Pool);
-        error -> in_vain(make_ref())
+    Ref = hornbeam_pool_line:enter(Name),
+    %% Looked up only now: a process that began before that has read the line or is told.
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} ->
+            hornbeam_pool_row:process(Row) ! {wait, Ref},
+            Ref;
+        error ->
+            hornbeam_pool_line:answer(Ref, {error, no_worker}),
+            Ref
     end.
-
-in_vain(Ref) ->
-    self() ! {hornbeam_pool, Ref, {error, no_worker}},
-    Ref.
-
-wait_for(Pool) ->
-    Ref = erlang:monitor(process, Pool, [{alias, reply_demonitor}]),
-    Pool ! {wait, Ref, self()},
-    Ref.
 
 %% @doc Wait no longer: nothing comes any more, and a place that was given is given back.
 -spec forget(name(), reference()) -> ok.
 forget(Name, Ref) ->
-    _ = erlang:unalias(Ref),
-    true = erlang:demonitor(Ref, [flush]),
-    _ = [Pool ! {forget, Ref} || {ok, Pool} <- [lookup(Name)]],
-    receive
-        {hornbeam_pool, Ref, _} -> ok
-    after 0 ->
-        ok
+    hornbeam_pool_line:leave(Ref, Name),
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} ->
+            hornbeam_pool_row:process(Row) ! {forget, Ref},
+            ok;
+        error ->
+            hornbeam_pool_line:strike(Ref)
     end.
 
 %% @doc The worker that a call into the app should go to; it takes no place.
@@ -187,31 +192,27 @@ pick(Name) ->
 %% @doc The ready worker with a name, such as `<<"worker-1">>'.
 -spec find(name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
 find(Name, Worker) ->
-    case lookup(Name) of
-        {ok, Pool} -> gen_server:call(Pool, {find, Worker});
-        error -> {error, no_worker}
-    end.
+    hornbeam_pool_keeper:find(Name, Worker).
 
 %% @doc The owners of streams of a kind in the pool.
 -spec owners(hornbeam_stream:kind(), name()) -> [hornbeam_stream:owner()].
 owners(Kind, Name) ->
-    lists:append([Owners || {Worker, _} <- workers(Name),
+    lists:append([Owners || Worker <- workers(Name),
                             {ok, Owners} <- [hornbeam_worker:owners(Kind, Worker)]]).
 
 %% @doc Tell the workers that a process has died of which parts may own streams, and has not said
 %% so itself.
 -spec process_down(pid(), name()) -> ok.
 process_down(Pid, Name) ->
-    _ = [gen_server:cast(Pool, {process_down, Pid}) || {ok, Pool} <- [lookup(Name)]],
-    ok.
+    lists:foreach(fun(Worker) -> hornbeam_worker:process_down(Pid, Worker) end, workers(Name)).
+
+workers(Name) ->
+    lists:append([hornbeam_pool_row:workers(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]]).
 
 %% @doc The processes that wait for a place.
 -spec waiters(name()) -> [pid()].
 waiters(Name) ->
-    case lookup(Name) of
-        {ok, Pool} -> gen_server:call(Pool, waiters);
-        error -> []
-    end.
+    hornbeam_pool_line:pids(Name).
 
 %% @doc Tell those who wait for a place that they wait in vain.
 -spec turn_away(name()) -> ok.
@@ -219,17 +220,10 @@ turn_away(Name) ->
     _ = [gen_server:cast(Pool, turn_away) || {ok, Pool} <- [lookup(Name)]],
     ok.
 
-workers(Name) ->
-    case lookup(Name) of
-        {ok, Pool} -> element(2, gen_server:call(Pool, info));
-        error -> []
-    end.
-
 %% @doc The names of the workers of all pools, by their processes.
 -spec names() -> #{pid() => binary()}.
 names() ->
-    lists:foldl(fun maps:merge/2, #{},
-                [gen_server:call(Pool, names) || Name <- all(), {ok, Pool} <- [lookup(Name)]]).
+    lists:foldl(fun maps:merge/2, #{}, [hornbeam_pool_keeper:names(Name) || Name <- all()]).
 
 %% @doc The open streams of the pool; cheap.
 -spec load(name()) -> non_neg_integer().
@@ -245,30 +239,46 @@ reload(Name) ->
     ask(Name, reload).
 
 %% @doc Run so many workers from now on: more are started, those that are too many retire.
--spec set_workers(name(), pos_integer()) -> ok | {error, not_serving | reloading}.
+-spec set_workers(name(), pos_integer()) -> ok | {error, not_serving | reloading | interrupted}.
 set_workers(Name, Workers) ->
     ask(Name, {set_workers, Workers}).
 
 ask(Name, Question) ->
     case lookup(Name) of
-        {ok, Pool} -> gen_server:call(Pool, Question, infinity);
+        {ok, Pool} -> ask_process(Pool, Question);
         error -> {error, not_serving}
+    end.
+
+%% It may be stopped, or crash, before it has answered.
+ask_process(Pool, Question) ->
+    try
+        gen_server:call(Pool, Question, infinity)
+    catch
+        exit:{_Reason, {gen_server, call, _}} -> {error, interrupted}
     end.
 
 %% @doc What to tell a person about all pools: what they run, their workers, and sums; empty when
 %% there is none.
 -spec info() -> #{atom() => term()}.
 info() ->
-    case [info(Name, Pool) || Name <- all(), {ok, Pool} <- [lookup(Name)]] of
+    case [Info || Name <- all(), {ok, Info} <- [info(Name)]] of
         [] -> #{};
         [First | Others] -> lists:foldl(fun summed/2, First, Others)
     end.
 
-info(Name, Pool) ->
-    {#{app := App} = Info, Workers} = gen_server:call(Pool, info),
-    (maps:remove(app, Info))#{apps => #{Name => App}, streams => load(Name),
-                              workers => lists:append([described(Pid, More#{pool => Name})
-                                                       || {Pid, More} <- Workers])}.
+info(Name) ->
+    case {hornbeam_pool_row:find(Name), hornbeam_pool_keeper:info(Name)} of
+        {{ok, Row}, {ok, #{app := App} = Info, Workers}} ->
+            {ok, (maps:remove(app, Info))#{apps => #{Name => App},
+                                           waiting => hornbeam_pool_row:waiting(Row),
+                                           streams => hornbeam_pool_row:load(Row),
+                                           workers => all_described(Name, Workers)}};
+        _ ->
+            error
+    end.
+
+all_described(Name, Workers) ->
+    lists:append([described(Pid, More#{pool => Name}) || {Pid, More} <- Workers]).
 
 described(Worker, More) ->
     [maps:merge(More, Described) || {ok, Described} <- [hornbeam_worker:describe(Worker)]].

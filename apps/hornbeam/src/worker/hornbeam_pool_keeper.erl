@@ -11,17 +11,26 @@
 %% replaced at once, and with growing pauses when the replacement does not last
 %% (hornbeam_restarts). One that has done enough (hornbeam_recycling), and all of them at a reload,
 %% are replaced by successors that are ready first (hornbeam_replacement), one round at a time.
+%%
+%% A crash of this process is not the workers' end. What it knows of them is kept with each change
+%% (hornbeam_pool_memory), and before any other process may act on it; who waits stands in
+%% hornbeam_pool_line. The next one adopts the workers, in whatever state they are, and goes on with
+%% those who wait. A round that was under way is given up. If all the pool has crashed, its workers
+%% with it, only their number is taken over, and that the pool has served.
 -module(hornbeam_pool_keeper).
 -behaviour(gen_server).
 
 -include_lib("kernel/include/logger.hrl").
 
 -export([start_link/2]).
+-export([app/1, info/1, names/1, find/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([reload_error/0]).
 
 -type place() :: pos_integer().
--type reload_error() :: not_serving | reloading | hornbeam_worker_failure:explained().
+-type reload_error() ::
+    not_serving | reloading | interrupted | hornbeam_worker_failure:explained().
+-type phase() :: starting | serving | {failed, hornbeam_worker_failure:explained()}.
 
 -record(worker, {
     place :: place(),
@@ -50,7 +59,7 @@
     options :: hornbeam_config:app_options(),
     stop_timeout :: pos_integer(),
     python :: file:filename() | undefined,
-    phase = starting :: starting | serving | {failed, hornbeam_worker_failure:explained()},
+    phase = starting :: phase(),
     %% who waits for the end of the start
     starters = [] :: [gen_server:from()],
     places = #{} :: #{place() => #place{}},
@@ -61,6 +70,17 @@
     failed_rounds = 0 :: non_neg_integer(),
     next_round :: integer(),
     ended = #{} :: #{atom() => pos_integer()}
+}).
+
+%% What is kept of it.
+-record(memory, {
+    workers_sup :: pid(),
+    app :: binary(),
+    python :: file:filename() | undefined,
+    phase :: phase(),
+    places :: #{place() => #place{}},
+    workers :: #{pid() => #worker{}},
+    ended :: #{atom() => pos_integer()}
 }).
 
 %% How often it is looked who has done enough (ms).
@@ -74,12 +94,62 @@
 start_link(Sup, Start) ->
     gen_server:start_link(?MODULE, {Sup, Start}, []).
 
+%% @doc The app that a pool runs.
+-spec app(hornbeam_pool:name()) -> {ok, binary()} | error.
+app(Name) ->
+    case hornbeam_pool_memory:recall(Name) of
+        {ok, #memory{app = App}} -> {ok, App};
+        none -> error
+    end.
+
+%% @doc What is known of a pool, and of the places of its workers, in the places' order.
+-spec info(hornbeam_pool:name()) ->
+    {ok, #{atom() => term()}, [{Worker :: pid(), #{atom() => term()}}]} | error.
+info(Name) ->
+    case hornbeam_pool_memory:recall(Name) of
+        {ok, Memory} -> {ok, facts(Memory), described(Memory)};
+        none -> error
+    end.
+
+facts(#memory{app = App, places = Places, ended = Ended}) ->
+    #{app => App, ended => Ended,
+      restarts => lists:sum([Restarts || #place{restarts = Restarts} <- maps:values(Places)])}.
+
+described(#memory{workers = Workers, places = Places}) ->
+    Sorted = lists:sort([{Place, Pid} || {Pid, #worker{place = Place}} <- maps:to_list(Workers)]),
+    [{Pid, history(maps:get(Place, Places, #place{}))} || {Place, Pid} <- Sorted].
+
+history(#place{restarts = Restarts, last_end = LastEnd}) ->
+    #{restarts => Restarts, last_end => LastEnd}.
+
+%% @doc The names of a pool's workers.
+-spec names(hornbeam_pool:name()) -> #{pid() => binary()}.
+names(Name) ->
+    maps:map(fun(_, #worker{place = Place}) -> worker_name(Place) end, remembered_workers(Name)).
+
+%% @doc The serving worker with a name.
+-spec find(hornbeam_pool:name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
+find(Name, Worker) ->
+    case [Pid || {Pid, #worker{place = Place}} <- serving(remembered_workers(Name)),
+                 worker_name(Place) =:= Worker] of
+        [Pid] -> {ok, Pid};
+        [] -> {error, no_worker}
+    end.
+
+remembered_workers(Name) ->
+    case hornbeam_pool_memory:recall(Name) of
+        {ok, #memory{workers = Workers}} -> Workers;
+        none -> #{}
+    end.
+
 %% @private
 -spec init({pid(), hornbeam_pool:start()}) -> {ok, #state{}, {continue, start}}.
 init({Sup, #{name := Name, api := Api, options := Options, stop_timeout := StopTimeout}}) ->
     process_flag(trap_exit, true),
     #{queue_max := Max, queue_timeout := Timeout} = Options,
     Waiting = atomics:new(1, []),
+    %% Nobody overtakes those who wait, also before this process knows them.
+    ok = atomics:put(Waiting, 1, length(hornbeam_pool_line:pids(Name))),
     ok = hornbeam_pool_row:write(Name, self(), Waiting),
     {ok, #state{name = Name, sup = Sup, api = Api, options = Options, stop_timeout = StopTimeout,
                 next_round = now_ms(),
@@ -88,17 +158,97 @@ init({Sup, #{name := Name, api := Api, options := Options, stop_timeout := StopT
 
 %% @private
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
-handle_continue(start, #state{options = Options} = State) ->
-    case hornbeam_config:python(Options) of
-        {ok, Python} -> {noreply, start_all(State#state{python = Python})};
-        {error, Reason} -> {noreply, fail(Reason, State)}
-    end.
-
-start_all(#state{sup = Sup, options = #{workers := Workers} = Options} = State) ->
+handle_continue(start, #state{name = Name, sup = Sup, options = Options} = State0) ->
     {_, WorkersSup, _, _} =
         lists:keyfind(hornbeam_worker_sup, 1, supervisor:which_children(Sup)),
     _ = [check_later() || hornbeam_recycling:is_asked_for(Options)],
-    lists:foldl(fun add_place/2, State#state{workers_sup = WorkersSup}, lists:seq(1, Workers)).
+    State = State0#state{workers_sup = WorkersSup},
+    {noreply, with_waiting(remember(begun(hornbeam_pool_memory:recall(Name), State)))}.
+
+begun({ok, #memory{workers_sup = Sup} = Memory}, #state{workers_sup = Sup} = State) ->
+    adopt_all(Memory, State);
+begun({ok, #memory{python = Python, phase = Phase, places = Places, ended = Ended}}, State) ->
+    #state{options = Options} = State,
+    start_all(State#state{python = Python, phase = Phase, ended = Ended,
+                          options = Options#{workers := maps:size(Places)}});
+begun(none, #state{options = Options} = State) ->
+    case hornbeam_config:python(Options) of
+        {ok, Python} -> start_all(State#state{python = Python});
+        {error, Reason} -> fail(Reason, State)
+    end.
+
+start_all(#state{options = #{workers := Workers}} = State) ->
+    end_strangers(State),
+    published(lists:foldl(fun add_place/2, State, lists:seq(1, Workers))).
+
+%% After a crash.
+
+adopt_all(#memory{workers = Workers, places = Places} = Memory, State0) ->
+    #memory{python = Python, phase = Phase, ended = Ended} = Memory,
+    #state{options = Options} = State0,
+    State = State0#state{python = Python, phase = Phase, ended = Ended, places = Places,
+                         workers = Workers, options = Options#{workers := maps:size(Places)}},
+    ?LOG_NOTICE(#{what => workers_adopted, pool => State#state.name,
+                  workers => maps:size(Workers)}, #{domain => [hornbeam]}),
+    end_strangers(State),
+    lists:foreach(fun adopt/1, maps:keys(Workers)),
+    Successors = [Pid || {Pid, #worker{role = successor}} <- maps:to_list(Workers)],
+    published(fill_places(lists:foldl(fun stop_worker/2, State, Successors))).
+
+%% Of one that has died meanwhile the monitor tells.
+adopt(Pid) ->
+    _ = erlang:monitor(process, Pid),
+    hornbeam_worker:adopt(Pid, self()).
+
+%% What was started at the very moment of the crash is in no place and serves nobody.
+end_strangers(#state{workers_sup = Sup, workers = Workers}) ->
+    lists:foreach(fun(Pid) -> hornbeam_worker:kill(Pid, stopped) end,
+                  hornbeam_worker_sup:workers(Sup) -- maps:keys(Workers)).
+
+fill_places(State) ->
+    _ = [restart_later(Failures, Place)
+         || {Place, #place{failures = Failures}} <- maps:to_list(State#state.places),
+            not is_taken(Place, State)],
+    State.
+
+%% An adopted worker tells how far it has come.
+adopted(ready, Pid, #worker{handle = undefined}, Handle, OsPid, State) ->
+    ready(Pid, Handle, OsPid, State);
+adopted(WorkerState, Pid, #worker{role = serving} = Worker, _Handle, _OsPid, State)
+        when WorkerState =:= retiring; WorkerState =:= draining ->
+    #state{workers = Workers} = State,
+    fill_places(published(State#state{workers = Workers#{Pid := Worker#worker{role = leaving}}}));
+adopted(_WorkerState, _Pid, _Worker, _Handle, _OsPid, State) ->
+    State.
+
+%% Who has died in line meanwhile takes nobody's room there.
+with_waiting(#state{name = Name} = State) ->
+    {Waiting, Dead} = lists:partition(fun({_, Pid, _}) -> is_process_alive(Pid) end,
+                                      hornbeam_pool_line:waiting(Name)),
+    Left = hornbeam_pool_line:left(Name) ++ [Ref || {Ref, _, _} <- Dead],
+    Joined = lists:foldl(fun joined_queue/2, State, Waiting),
+    serve(lists:foldl(fun forgotten/2, Joined, Left)).
+
+joined_queue({Ref, Pid, Since}, #state{queue = Queue} = State) ->
+    State#state{queue = hornbeam_pool_queue:join(Ref, Pid, Since, Queue)}.
+
+%% What is known is kept when it has changed.
+
+kept(Before, After) ->
+    _ = [remember(After) || memory(After) =/= memory(Before)],
+    After.
+
+remember(#state{name = Name} = State) ->
+    ok = hornbeam_pool_memory:keep(Name, memory(State)),
+    State.
+
+memory(#state{workers_sup = Sup, options = #{app := App}} = State) ->
+    #state{python = Python, phase = Phase, places = Places, workers = Workers,
+           ended = Ended} = State,
+    #memory{workers_sup = Sup, app = App, python = Python, phase = Phase, places = Places,
+            workers = Workers, ended = Ended}.
+
+%% Workers are started.
 
 add_place(Place, State) ->
     start_serving(Place, put_place(Place, #place{}, State)).
@@ -130,8 +280,8 @@ worker_name(Place) ->
     <<"worker-", (integer_to_binary(Place))/binary>>.
 
 %% @private
--spec handle_call(await_ready | options | info | names | waiters | {find, binary()}
-                  | reload | {set_workers, pos_integer()}, gen_server:from(), #state{}) ->
+-spec handle_call(await_ready | reload | {set_workers, pos_integer()}, gen_server:from(),
+                  #state{}) ->
     {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(await_ready, _From, #state{phase = serving} = State) ->
     {reply, ok, State};
@@ -139,89 +289,66 @@ handle_call(await_ready, _From, #state{phase = {failed, Why}} = State) ->
     {reply, {error, Why}, State};
 handle_call(await_ready, From, #state{starters = Starters} = State) ->
     {noreply, State#state{starters = [From | Starters]}};
-handle_call(options, _From, #state{options = Options} = State) ->
-    {reply, Options, State};
-handle_call({find, Name}, _From, State) ->
-    {reply, found([Pid || {Pid, #worker{place = Place}} <- serving(State),
-                          worker_name(Place) =:= Name]),
-     State};
-handle_call(info, _From, State) ->
-    {reply, {info(State), described(State)}, State};
-handle_call(waiters, _From, #state{queue = Queue} = State) ->
-    {reply, hornbeam_pool_queue:pids(Queue), State};
-handle_call(names, _From, #state{workers = Workers} = State) ->
-    {reply, maps:map(fun(_, #worker{place = Place}) -> worker_name(Place) end, Workers), State};
-handle_call(reload, From, State) ->
+handle_call(Change, From, State) ->
     case may_change(State) of
-        ok -> {noreply, begin_round(reloaded, all_places(State), From, end_round(State))};
-        {error, _} = Error -> {reply, Error, State}
-    end;
-handle_call({set_workers, Workers}, _From, State) ->
-    case may_change(State) of
-        ok -> {reply, ok, resized(Workers, end_round(State))};
+        ok -> change(Change, From, State);
         {error, _} = Error -> {reply, Error, State}
     end.
 
-found([Pid]) -> {ok, Pid};
-found([]) -> {error, no_worker}.
+change(reload, From, State) ->
+    Round = begin_round(reloaded, all_places(State), From, end_round(State)),
+    {noreply, kept(State, Round)};
+change({set_workers, Workers}, _From, State) ->
+    {reply, ok, kept(State, resized(Workers, end_round(State)))}.
 
 %% A round of recycling gives way, a reload does not.
 may_change(#state{phase = Phase}) when Phase =/= serving -> {error, not_serving};
 may_change(#state{round = {_, From}}) when From =/= nobody -> {error, reloading};
 may_change(_State) -> ok.
 
-info(#state{options = Options, queue = Queue, places = Places, ended = Ended}) ->
-    #{app => maps:get(app, Options), waiting => hornbeam_pool_queue:count(Queue), ended => Ended,
-      restarts => lists:sum([Restarts || #place{restarts = Restarts} <- maps:values(Places)])}.
-
-described(#state{workers = Workers, places = Places}) ->
-    Sorted = lists:sort([{Place, Pid} || {Pid, #worker{place = Place}} <- maps:to_list(Workers)]),
-    [{Pid, history(maps:get(Place, Places, #place{}))} || {Place, Pid} <- Sorted].
-
-history(#place{restarts = Restarts, last_end = LastEnd}) ->
-    #{restarts => Restarts, last_end => LastEnd}.
-
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(turn_away, #state{queue = Queue} = State) ->
     {noreply, State#state{queue = hornbeam_pool_queue:abandon(Queue)}};
-handle_cast({process_down, Pid}, #state{workers = Workers} = State) ->
-    lists:foreach(fun(Worker) -> hornbeam_worker:process_down(Pid, Worker) end,
-                  maps:keys(Workers)),
-    {noreply, State};
 handle_cast(_Request, State) ->
     {noreply, State}.
 
 %% @private
--spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
-handle_info({wait, Ref, Pid}, #state{queue = Queue} = State) ->
-    {noreply, serve(State#state{queue = hornbeam_pool_queue:join(Ref, Pid, Queue)})};
-handle_info({room, _Worker}, State) ->
-    {noreply, serve(State)};
-handle_info({forget, Ref}, State) ->
-    {noreply, forgotten(Ref, State)};
-handle_info({late, Ref}, #state{queue = Queue} = State) ->
-    {noreply, State#state{queue = hornbeam_pool_queue:late(Ref, Queue)}};
-handle_info({{'DOWN', {waiter, Ref}}, _Ref, process, _Pid, _Reason}, State) ->
-    {noreply, forgotten(Ref, State)};
-handle_info({worker_ready, Pid, Handle, OsPid}, State) ->
-    {noreply, ready(Pid, Handle, OsPid, State)};
-handle_info({worker_failed, Pid, Reason}, #state{workers = Workers} = State) ->
-    {noreply, failed(maps:get(Pid, Workers), Reason, State)};
-handle_info({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = State) ->
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info(Message, State) ->
+    {noreply, kept(State, heard(Message, State))}.
+
+heard({wait, Ref}, State) ->
+    case hornbeam_pool_line:find(Ref) of
+        {ok, Pid, Since} -> serve(joined_queue({Ref, Pid, Since}, State));
+        gone -> State
+    end;
+heard({room, _Worker}, State) ->
+    serve(State);
+heard({forget, Ref}, State) ->
+    forgotten(Ref, State);
+heard({late, Ref}, #state{queue = Queue} = State) ->
+    State#state{queue = hornbeam_pool_queue:late(Ref, Queue)};
+heard({{'DOWN', {waiter, Ref}}, _Ref, process, _Pid, _Reason}, State) ->
+    forgotten(Ref, State);
+heard({worker_ready, Pid, Handle, OsPid}, State) ->
+    ready(Pid, Handle, OsPid, State);
+heard({worker_adopted, Pid, WorkerState, Handle, OsPid}, #state{workers = Workers} = State) ->
+    adopted(WorkerState, Pid, maps:get(Pid, Workers), Handle, OsPid, State);
+heard({worker_failed, Pid, Reason}, #state{workers = Workers} = State) ->
+    failed(maps:get(Pid, Workers), Reason, State);
+heard({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = State) ->
     {Worker, Workers} = maps:take(Pid, Workers0),
     tell(down, seconds_since(Worker#worker.started_at), #{reason => Reason}, Worker),
-    {noreply, down(Worker, Pid, Reason, published(State#state{workers = Workers}))};
-handle_info({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
+    down(Worker, Pid, Reason, published(State#state{workers = Workers}));
+heard({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
     hornbeam_worker_parts:tell_of_end(Table),
-    {noreply, State};
-handle_info({restart, Place}, State) ->
-    {noreply, restart(Place, State)};
-handle_info(check, State) ->
+    State;
+heard({restart, Place}, State) ->
+    restart(Place, State);
+heard(check, State) ->
     check_later(),
-    {noreply, check(State)};
-handle_info({'EXIT', Sup, Reason}, #state{sup = Sup} = State) ->
-    {stop, Reason, State}.
+    check(State).
 
 %% What happens to a worker, for whoever attached to it.
 tell(What, Measurements, Metadata, #worker{place = Place}) ->
@@ -235,11 +362,12 @@ seconds_since(Ms) -> #{seconds => (now_ms() - Ms) div 1000}.
 %% Who waits for a place.
 
 serve(#state{queue = Queue} = State) ->
-    Handles = [Handle || {_, #worker{handle = Handle}} <- serving(State)],
+    Handles = [Handle || {_, #worker{handle = Handle}} <- serving(State#state.workers)],
     State#state{queue = hornbeam_pool_queue:serve(Handles, Queue)}.
 
 %% A place that is on its way to who does not want it any more: its worker knows it.
 forgotten(Ref, #state{queue = Queue0, workers = Workers} = State) ->
+    hornbeam_pool_line:strike(Ref),
     case hornbeam_pool_queue:leave(Ref, Queue0) of
         {left, Queue} ->
             State#state{queue = Queue};
@@ -258,7 +386,7 @@ ready(Pid, Handle, OsPid, #state{workers = Workers} = State) ->
 
 joined(#worker{role = serving}, _Pid, State0) ->
     State = serve(published(State0)),
-    served(length(serving(State)) =:= maps:size(State#state.places), State);
+    served(length(serving(State#state.workers)) =:= maps:size(State#state.places), State);
 joined(#worker{role = successor, place = Place}, Pid, #state{round = {Round, From}} = State0) ->
     State = State0#state{round = {hornbeam_replacement:ready(Pid, Round), From}},
     case is_served(Place, State) of
@@ -269,8 +397,9 @@ joined(#worker{role = leaving}, _Pid, State) ->
     State.
 
 served(true, #state{phase = starting, starters = Starters} = State) ->
+    Serving = remember(State#state{phase = serving, starters = []}),
     reply_all(Starters, ok),
-    State#state{phase = serving, starters = []};
+    Serving;
 served(_, State) ->
     State.
 
@@ -307,7 +436,8 @@ reply_all(Callers, Reply) ->
 
 %% Workers go.
 
-down(#worker{role = leaving}, _Pid, {shutdown, stopped}, State) ->
+down(#worker{role = leaving}, _Pid, Reason, State)
+        when Reason =:= {shutdown, stopped}; Reason =:= noproc ->
     State;
 down(#worker{role = leaving}, _Pid, Reason, State) ->
     count_end(kind(Reason), State);
@@ -347,8 +477,14 @@ noted(Place, Reason, #state{places = Places} = State) ->
 pause(Place, ReadyAt, Reason, #state{places = Places} = State) ->
     #{Place := #place{failures = Before} = History} = Places,
     Failures = hornbeam_restarts:failures(ReadyAt, now_ms(), Before),
-    _ = erlang:send_after(hornbeam_restarts:pause(Failures), self(), {restart, Place}),
+    restart_later(Failures, Place),
     put_place(Place, History#place{failures = Failures, last_end = Reason}, State).
+
+restart_later(0, Place) ->
+    restart_later(1, Place);
+restart_later(Failures, Place) ->
+    _ = erlang:send_after(hornbeam_restarts:pause(Failures), self(), {restart, Place}),
+    ok.
 
 restart(Place, #state{places = Places} = State) ->
     case {Places, is_taken(Place, State)} of
@@ -502,12 +638,13 @@ recycle(_Due, State) ->
 
 %% The workers of the pool.
 
-serving(#state{workers = Workers}) ->
+serving(Workers) ->
     [{Pid, Worker} || {Pid, #worker{role = serving, handle = Handle} = Worker}
                           <- maps:to_list(Workers), Handle =/= undefined].
 
 is_served(Place, State) ->
-    lists:any(fun({_, #worker{place = P}}) -> P =:= Place end, serving(State)).
+    lists:any(fun({_, #worker{place = P}}) -> P =:= Place end,
+              serving(State#state.workers)).
 
 all_places(#state{places = Places}) ->
     lists:sort(maps:keys(Places)).
@@ -515,26 +652,31 @@ all_places(#state{places = Places}) ->
 put_place(Place, History, #state{places = Places} = State) ->
     State#state{places = Places#{Place => History}}.
 
+%% Kept first: who is found by others must be known to this process's successor.
 published(#state{name = Name, workers = Workers} = State) ->
-    Leaving = [Handle || #worker{role = leaving, handle = Handle} <- maps:values(Workers),
-                         Handle =/= undefined],
-    ok = hornbeam_pool_row:publish(Name, [H || {_, #worker{handle = H}} <- serving(State)],
+    Leaving = handles(maps:filter(fun(_, #worker{role = Role}) -> Role =:= leaving end, Workers)),
+    _ = remember(State),
+    ok = hornbeam_pool_row:publish(Name, [H || {_, #worker{handle = H}} <- serving(Workers)],
                                    Leaving),
     State.
 
 now_ms() -> erlang:monotonic_time(millisecond).
 
-%% Drain: nobody finds the workers any more, they end in their own time, and that is bounded.
+%% Drain: nobody finds the workers any more, they end in their own time, and that is bounded. After
+%% a crash they serve on.
 %% @private
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{name = Name, workers = Workers, queue = Queue} = State) ->
-    ok = hornbeam_pool_row:erase(Name),
-    _ = hornbeam_pool_queue:abandon(Queue),
-    #state{stop_timeout = Timeout} = State,
+terminate(shutdown, #state{name = Name, workers = Workers, stop_timeout = Timeout}) ->
+    ok = hornbeam_pool_row:publish(Name, [], handles(Workers)),
     Pids = maps:keys(Workers),
     Refs = [erlang:monitor(process, Pid) || Pid <- Pids],
     lists:foreach(fun(Pid) -> hornbeam_worker:stop(Pid, Timeout) end, Pids),
-    await_all(Refs, now_ms() + Timeout + ?STOP_SLACK).
+    await_all(Refs, now_ms() + Timeout + ?STOP_SLACK);
+terminate(_Crash, _State) ->
+    ok.
+
+handles(Workers) ->
+    [Handle || #worker{handle = Handle} <- maps:values(Workers), Handle =/= undefined].
 
 await_all([], _Deadline) ->
     ok;

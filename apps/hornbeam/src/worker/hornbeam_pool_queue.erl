@@ -1,18 +1,15 @@
 %% Who waits for a place on a worker of one pool, first come first served.
 %%
-%% It monitors, keeps time and sends the answers; which worker has room is hornbeam_choice's
-%% question. The pool's process owns it and passes on what comes for it:
+%% It monitors, keeps time and answers; which worker has room is hornbeam_choice's question, and
+%% all who wait stand in hornbeam_pool_line too. The pool's process owns it and passes on what comes
+%% for it:
 %%
 %%   `{late, Ref}'                              to late/2
 %%   `{{'DOWN', {waiter, Ref}}, _, _, _, _}'    to leave/2
 -module(hornbeam_pool_queue).
 
--export([new/3, join/3, leave/2, late/2, serve/2, abandon/1, count/1, pids/1]).
--export_type([queue/0, answer/0]).
-
--type answer() :: {ok, hornbeam_stream:handle()} | {error, queue_full | late | no_worker}.
-%% `queue_full': too many wait already. `late': no place came free in time. `no_worker': the
-%% pool stops.
+-export([new/3, join/4, leave/2, late/2, serve/2, abandon/1, count/1]).
+-export_type([queue/0]).
 
 -record(waiter, {
     ref :: reference(),
@@ -38,21 +35,25 @@
 new(Max, Timeout, Count) ->
     #queue{max = Max, timeout = Timeout, count = Count}.
 
-%% @doc Let a process wait. It gets `{hornbeam_pool, Ref, answer()}' by its alias `Ref'.
--spec join(Ref :: reference(), pid(), queue()) -> queue().
-join(Ref, Pid, #queue{max = Max} = Queue) ->
+%% @doc Let a process wait, unless it does already. `Since' is when it began, in native monotonic
+%% time: so long ago that it has waited long enough, or not.
+-spec join(Ref :: reference(), pid(), Since :: integer(), queue()) -> queue().
+join(Ref, _Pid, _Since, #queue{numbers = Numbers} = Queue) when is_map_key(Ref, Numbers) ->
+    Queue;
+join(Ref, Pid, Since, #queue{max = Max} = Queue) ->
     case count(Queue) < Max of
         true ->
             Monitor = erlang:monitor(process, Pid, [{tag, {'DOWN', {waiter, Ref}}}]),
-            Waiter = #waiter{ref = Ref, pid = Pid, monitor = Monitor, timer = timer(Ref, Queue)},
-            add(Waiter, Queue);
+            add(#waiter{ref = Ref, pid = Pid, monitor = Monitor, timer = timer(Ref, Since, Queue)},
+                Queue);
         false ->
-            answer(Ref, {error, queue_full}),
+            hornbeam_pool_line:answer(Ref, {error, queue_full}),
             Queue
     end.
 
-timer(Ref, #queue{timeout = Timeout}) ->
-    erlang:send_after(Timeout, self(), {late, Ref}).
+timer(Ref, Since, #queue{timeout = Timeout}) ->
+    Waited = erlang:convert_time_unit(erlang:monotonic_time() - Since, native, millisecond),
+    erlang:send_after(max(0, Timeout - Waited), self(), {late, Ref}).
 
 add(#waiter{ref = Ref} = Waiter, #queue{last = Last} = Queue) ->
     #queue{waiters = Waiters, numbers = Numbers} = Queue,
@@ -83,7 +84,7 @@ late(Ref, Queue) ->
 in_vain(Ref, Why, Queue0) ->
     case leave(Ref, Queue0) of
         {left, Queue} ->
-            answer(Ref, {error, Why}),
+            hornbeam_pool_line:answer(Ref, {error, Why}),
             Queue;
         unknown ->
             Queue0
@@ -112,15 +113,11 @@ serve_all(Handles, #queue{waiters = Waiters} = Queue) ->
 serve_first({Number, #waiter{ref = Ref, pid = Pid} = Waiter}, Handles, Queue) ->
     case hornbeam_choice:take(Handles, fun(Free) -> hornbeam_stream:take(Free, Ref, Pid) end) of
         {ok, Handle} ->
-            answer(Ref, {ok, Handle}),
+            hornbeam_pool_line:answer(Ref, {ok, Handle}),
             serve_all(Handles, remove(Waiter, Number, Queue));
         none ->
             {full, Queue}
     end.
-
-answer(Ref, Answer) ->
-    Ref ! {hornbeam_pool, Ref, Answer},
-    ok.
 
 %% @doc Tell all that they wait in vain.
 -spec abandon(queue()) -> queue().
@@ -131,11 +128,6 @@ abandon(#queue{numbers = Numbers} = Queue) ->
 -spec count(queue()) -> non_neg_integer().
 count(#queue{numbers = Numbers}) ->
     map_size(Numbers).
-
-%% @doc Who waits.
--spec pids(queue()) -> [pid()].
-pids(#queue{waiters = Waiters}) ->
-    [Pid || #waiter{pid = Pid} <- gb_trees:values(Waiters)].
 
 counted(#queue{count = Count} = Queue) ->
     atomics:put(Count, 1, count(Queue)),

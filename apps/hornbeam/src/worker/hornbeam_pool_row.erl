@@ -1,11 +1,11 @@
 %% What others read of a pool to find a worker, without asking its process: one row of a table.
 %%
-%% The pool's process writes it. The row of one that was killed stays until its successor writes
-%% another.
+%% The pool's process writes it. When that crashes the row stays, and the workers in it are found as
+%% before; its successor takes it over.
 -module(hornbeam_pool_row).
 
 -export([new_table/0, write/3, publish/3, erase/1, find/1, names/0]).
--export([process/1, handles/1, is_waited_for/1, load/1, in_progress/1]).
+-export([process/1, handles/1, workers/1, is_waited_for/1, waiting/1, load/1, in_progress/1]).
 -export_type([row/0]).
 
 -record(row, {
@@ -28,11 +28,17 @@ new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {keypos, #row.name}, {read_concurrency, true}]),
     ok.
 
-%% @doc The calling process keeps a pool from now on, and counts in `Waiting' who waits.
+%% @doc A process keeps a pool from now on, and counts in `Waiting' who waits.
 -spec write(hornbeam_pool:name(), pid(), Waiting :: atomics:atomics_ref()) -> ok.
 write(Name, Process, Waiting) ->
-    true = ets:insert(?TABLE, #row{name = Name, process = Process, waiting = Waiting}),
+    New = #row{name = Name, process = Process, waiting = Waiting},
+    true = ets:insert(?TABLE, with_workers_of(find(Name), New)),
     ok.
+
+with_workers_of({ok, #row{handles = Handles, retiring = Retiring}}, New) ->
+    New#row{handles = Handles, retiring = Retiring};
+with_workers_of(error, New) ->
+    New.
 
 %% @doc These workers take new streams, and those run what they have.
 -spec publish(hornbeam_pool:name(), [hornbeam_stream:handle()],
@@ -65,9 +71,18 @@ process(#row{process = Process}) -> Process.
 -spec handles(row()) -> [hornbeam_stream:handle()].
 handles(#row{handles = Handles}) -> Handles.
 
+%% @doc All workers that may run streams.
+-spec workers(row()) -> [pid()].
+workers(#row{handles = Handles, retiring = Retiring}) ->
+    [hornbeam_stream:worker(Handle) || Handle <- Handles ++ Retiring].
+
 %% @doc Whether somebody waits for a place, whom nobody may overtake.
 -spec is_waited_for(row()) -> boolean().
-is_waited_for(#row{waiting = Waiting}) -> atomics:get(Waiting, 1) > 0.
+is_waited_for(Row) -> waiting(Row) > 0.
+
+%% @doc How many wait for a place.
+-spec waiting(row()) -> non_neg_integer().
+waiting(#row{waiting = Waiting}) -> atomics:get(Waiting, 1).
 
 %% @doc The open streams of the pool.
 -spec load(row()) -> non_neg_integer().
@@ -76,5 +91,5 @@ load(#row{handles = Handles, retiring = Retiring}) ->
 
 %% @doc The open streams, and who waits for a place.
 -spec in_progress(row()) -> non_neg_integer().
-in_progress(#row{waiting = Waiting} = Row) ->
-    load(Row) + atomics:get(Waiting, 1).
+in_progress(Row) ->
+    load(Row) + waiting(Row).

@@ -1,5 +1,5 @@
-%% One pool: its workers, and the process that keeps them alive. One for all, because the pool
-%% process alone knows which worker is which.
+%% One pool: its workers, and the process that keeps them alive. When that crashes the next one
+%% adopts the workers; when the workers' supervisor has crashed, they with it, it starts others.
 -module(hornbeam_pool_sup).
 -behaviour(supervisor).
 
@@ -23,4 +23,4 @@ init(#{stop_timeout := Timeout} = Start) ->
     Pool = #{id => hornbeam_pool_keeper,
              start => {hornbeam_pool_keeper, start_link, [self(), Start]},
              shutdown => Timeout + 5000},
-    {ok, {#{strategy => one_for_all, intensity => 3, period => 10}, [Workers, Pool]}}.
+    {ok, {#{strategy => rest_for_one, intensity => 3, period => 10}, [Workers, Pool]}}.

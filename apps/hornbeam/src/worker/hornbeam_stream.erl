@@ -4,7 +4,7 @@
 %% ops, and may give it to another process. It knows the worker's messages, not its state.
 -module(hornbeam_stream).
 
--export([new_counts/0, handle/1, worker/1, load/1, started/1, ended/1]).
+-export([new_counts/0, handle/1, worker/1, load/1, started/1, ended/2, tell_of_room/2]).
 -export([take/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
@@ -18,7 +18,6 @@
 -record(handle, {
     worker :: pid(),
     writer :: pid(),
-    pool :: pid(),
     %% how many streams the worker runs at once
     limit :: pos_integer() | infinity,
     counts :: counts(),
@@ -70,15 +69,14 @@
 new_counts() ->
     atomics:new(5, []).
 
-%% @doc The handle of a worker and its writer, which tells its pool of room.
--spec handle(#{worker := pid(), writer := pid(), pool := pid(),
-               limit := pos_integer() | infinity, counts := counts(),
-               parts := hornbeam_worker_parts:parts(),
+%% @doc The handle of a worker and its writer.
+-spec handle(#{worker := pid(), writer := pid(), limit := pos_integer() | infinity,
+               counts := counts(), parts := hornbeam_worker_parts:parts(),
                adoption := {Api :: module(), hornbeam_worker_events:events()}}) -> handle().
-handle(#{worker := Worker, writer := Writer, pool := Pool, limit := Limit, counts := Counts,
-         parts := Parts, adoption := Adoption}) ->
-    #handle{worker = Worker, writer = Writer, pool = Pool, limit = Limit, counts = Counts,
-            parts = Parts, adoption = Adoption}.
+handle(#{worker := Worker, writer := Writer, limit := Limit, counts := Counts, parts := Parts,
+         adoption := Adoption}) ->
+    #handle{worker = Worker, writer = Writer, limit = Limit, counts = Counts, parts = Parts,
+            adoption = Adoption}.
 
 %% @doc The process behind a handle.
 -spec worker(handle()) -> pid().
@@ -98,18 +96,26 @@ load(#handle{counts = Counts}) ->
 started(#handle{counts = Counts}) ->
     atomics:add(Counts, ?OPEN, 1).
 
-%% @doc A stream is over, or a place was given back; the worker calls this. The pool gets
-%% `{room, Worker}' if it wants to know.
--spec ended(handle()) -> ok.
-ended(#handle{worker = Worker, pool = Pool, counts = Counts}) ->
+%% @doc A stream is over, or a place was given back; the worker calls this. The pool's process
+%% gets `{room, Worker}' if it wants to know.
+-spec ended(handle(), Pool :: pid()) -> ok.
+ended(#handle{counts = Counts} = Handle, Pool) ->
     atomics:sub(Counts, ?OPEN, 1),
-    case atomics:get(Counts, ?WANTED) =:= 1 andalso atomics:exchange(Counts, ?WANTED, 0) of
+    tell_of_room(Handle, Pool).
+
+%% @doc The same where the place has been counted as free already.
+-spec tell_of_room(handle(), Pool :: pid()) -> ok.
+tell_of_room(#handle{worker = Worker, counts = Counts}, Pool) ->
+    case is_wanted(Counts) andalso atomics:exchange(Counts, ?WANTED, 0) of
         1 ->
             Pool ! {room, Worker},
             ok;
         _ ->
             ok
     end.
+
+is_wanted(Counts) ->
+    atomics:get(Counts, ?WANTED) =:= 1.
 
 %% @doc Take a place on the worker for `Owner', unless it runs as many streams as it may.
 %%
@@ -153,8 +159,10 @@ claim(#handle{worker = Worker, place = Place} = Handle) ->
 
 %% @doc Give back the place that was taken or reserved with a handle.
 -spec give_back(handle()) -> ok.
-give_back(#handle{place = reserved} = Handle) ->
-    ended(Handle);
+give_back(#handle{worker = Worker, place = reserved, counts = Counts}) ->
+    atomics:sub(Counts, ?OPEN, 1),
+    _ = [Worker ! room || is_wanted(Counts)],
+    ok;
 give_back(#handle{worker = Worker, place = Place}) ->
     Worker ! {give_back, Place},
     ok.

@@ -28,7 +28,7 @@
 -include_lib("kernel/include/logger.hrl").
 -include("../wire/hornbeam_wire.hrl").
 
--export([start_link/1, stop/2, retire/4, kill/2, describe/1, owners/2, process_down/2]).
+-export([start_link/1, adopt/2, stop/2, retire/4, kill/2, describe/1, owners/2, process_down/2]).
 -export([init/1, callback_mode/0, starting/3, ready/3, retiring/3, draining/3,
          terminate/3]).
 -export_type([start/0, retirement/0]).
@@ -108,6 +108,13 @@
 start_link(Start) ->
     gen_statem:start_link(?MODULE, Start, []).
 
+%% @doc Have a worker report to another process from now on, since the one it had is dead. That gets
+%% `{worker_adopted, Worker, State, Handle, OsPid}', where State tells how far the worker has come.
+-spec adopt(pid(), Pool :: pid()) -> ok.
+adopt(Worker, Pool) ->
+    Worker ! {adopt, Pool},
+    ok.
+
 %% @doc Ask for an orderly end within `Timeout' milliseconds.
 -spec stop(pid(), non_neg_integer()) -> ok.
 stop(Worker, Timeout) ->
@@ -177,8 +184,8 @@ new(Port, #{pool := Pool, options := #{worker_hang_timeout := HangTimeout}} = St
           buffer = hornbeam_wire:new_buffer(), streams = hornbeam_worker_streams:new(Parts),
           started = erlang:monotonic_time(second)}.
 
-handle(Writer, Counts, Parts, Events, #{pool := Pool, api := Api, options := Options}) ->
-    hornbeam_stream:handle(#{worker => self(), writer => Writer, pool => Pool,
+handle(Writer, Counts, Parts, Events, #{api := Api, options := Options}) ->
+    hornbeam_stream:handle(#{worker => self(), writer => Writer,
                              limit => maps:get(worker_connections, Options), counts => Counts,
                              parts => Parts, adoption => {Api, Events}}).
 
@@ -240,6 +247,9 @@ in_any_state(info, {open, Place, Kind, Number, Owner, Client, Account, Op}, _Sta
     {keep_state, opened(Kind, Number, Owner, Client, Account, Op, placed(Place, Data))};
 in_any_state(info, {claimed, Place}, _State, Data) ->
     {keep_state, placed(Place, Data)};
+in_any_state(info, room, _State, #data{handle = Handle, start = #{pool := Pool}} = Data) ->
+    hornbeam_stream:tell_of_room(Handle, Pool),
+    {keep_state, Data};
 in_any_state(info, {give_back, Place}, _State, Data) ->
     {keep_state, given_back(Place, Data)};
 in_any_state(info, {{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, _State, Data) ->
@@ -299,10 +309,17 @@ in_any_state(cast, {retire, _, _, Timeout}, starting, Data) ->
     {next_state, draining, Data, stopping(Timeout, Data)};
 in_any_state(cast, {kill, Reason}, _State, Data) ->
     {stop, {shutdown, Reason}, Data};
+in_any_state(info, {adopt, Pool}, State, Data) ->
+    {keep_state, adopted(Pool, State, Data)};
 in_any_state({call, From}, describe, State, Data) ->
     {keep_state_and_data, [{reply, From, description(State, Data)}]};
 in_any_state({call, From}, {owners, Kind}, _State, #data{streams = Streams}) ->
     {keep_state_and_data, [{reply, From, hornbeam_worker_streams:owners(Kind, Streams)}]}.
+
+adopted(Pool, State, #data{start = Start, streams = Streams} = Data) ->
+    hornbeam_worker_parts:bequeath(Pool, hornbeam_worker_streams:parts(Streams)),
+    Pool ! {worker_adopted, self(), State, Data#data.handle, Data#data.os_pid},
+    Data#data{start = Start#{pool := Pool}}.
 
 description(State, #data{os_pid = OsPid, handle = Handle, pulse = Pulse} = Data) ->
     #data{started = Started} = Data,
@@ -610,14 +627,15 @@ placed(reserved, Data) ->
 placed(Place, #data{places = Places} = Data) ->
     Data#data{places = hornbeam_worker_places:used(Place, Places)}.
 
-given_back(Place, #data{places = Places0, handle = Handle} = Data) ->
+given_back(Place, #data{places = Places0} = Data) ->
     case hornbeam_worker_places:back(Place, Places0) of
-        {ok, Places} ->
-            hornbeam_stream:ended(Handle),
-            Data#data{places = Places};
-        unknown ->
-            Data
+        {ok, Places} -> freed(Data#data{places = Places});
+        unknown -> Data
     end.
+
+freed(#data{handle = Handle, start = #{pool := Pool}} = Data) ->
+    hornbeam_stream:ended(Handle, Pool),
+    Data.
 
 opened(Kind, Number, Owner, Client, Account, Op, #data{streams = Streams0} = Data) ->
     write(Op, Data),
@@ -640,11 +658,10 @@ disconnect(Number, Kind, Data) ->
 broken(http) -> undefined;
 broken(websocket) -> 1006.
 
-app_ended(Number, Frame, #data{streams = Streams0, handle = Handle} = Data) ->
+app_ended(Number, Frame, #data{streams = Streams0} = Data) ->
     case hornbeam_worker_streams:ended(Number, Frame, Streams0) of
         {ok, Streams} ->
-            hornbeam_stream:ended(Handle),
-            {ok, Data#data{streams = Streams}};
+            {ok, freed(Data#data{streams = Streams})};
         {error, Reason} ->
             {error, {Reason, Number}}
     end.

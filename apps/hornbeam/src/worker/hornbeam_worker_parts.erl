@@ -6,7 +6,8 @@
 %% here for a stream when the app says something, and strikes a part out that has got all.
 -module(hornbeam_worker_parts).
 
--export([new/0, new/1, enter/5, leave/2, find/2, of_kind/2, of_process/2, tell_of_end/1]).
+-export([new/0, new/1, bequeath/2]).
+-export([enter/5, leave/2, find/2, of_kind/2, of_process/2, tell_of_end/1]).
 -export_type([parts/0, part/0]).
 
 %% Rows: {Number, Kind, Owner, Account}.
@@ -23,6 +24,13 @@ new() ->
 -spec new(Heir :: pid()) -> parts().
 new(Heir) ->
     ets:new(?MODULE, [public, {write_concurrency, true}, {heir, Heir, inherited}]).
+
+%% @doc Another process inherits the parts of the calling process: the heir has died and has a
+%% successor.
+-spec bequeath(Heir :: pid(), parts()) -> ok.
+bequeath(Heir, Parts) ->
+    true = ets:setopts(Parts, {heir, Heir, inherited}),
+    ok.
 
 %% @doc Enter a part of the calling process as the owner of a stream; false when the worker is dead.
 -spec enter(pos_integer(), hornbeam_stream:kind(), hornbeam_stream:owner(),

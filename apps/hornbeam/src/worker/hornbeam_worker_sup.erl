@@ -3,7 +3,7 @@
 -module(hornbeam_worker_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_worker/2]).
+-export([start_link/0, start_worker/2, workers/1]).
 -export([init/1]).
 
 -spec start_link() -> {ok, pid()}.
@@ -18,6 +18,11 @@ start_worker(Sup, Start) ->
         {ok, Pid} when is_pid(Pid) -> {ok, Pid};
         {error, Reason} -> {error, Reason}
     end.
+
+%% @doc All workers that live.
+-spec workers(pid()) -> [pid()].
+workers(Sup) ->
+    [Pid || {_, Pid, _, _} <- supervisor:which_children(Sup), is_pid(Pid)].
 
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
