@@ -35,6 +35,37 @@ async def echo(scope, receive, send):
         await send({**event, "type": "websocket.send"})
 
 
+async def accept_and_be_cancelled(send):
+    """Accept, and do not wait for what comes of it."""
+    accepting = asyncio.create_task(accept(send))
+    await asyncio.sleep(0)
+    accepting.cancel()
+    await asyncio.wait([accepting])
+    assert accepting.cancelled()
+
+
+async def hasty(scope, receive, send):
+    await accept_and_be_cancelled(send)
+    await say(send, "first")
+    await say(send, (await receive())["type"])
+    async for event in messages(receive):
+        await say(send, event["text"])
+
+
+async def hasty_and_closes(scope, receive, send):
+    await accept_and_be_cancelled(send)
+    await send({"type": "websocket.close", "code": 4001})
+
+
+async def hasty_and_returns(scope, receive, send):
+    await accept_and_be_cancelled(send)
+
+
+async def hasty_and_raises(scope, receive, send):
+    await accept_and_be_cancelled(send)
+    raise LookupError("in haste")
+
+
 async def held(scope, receive, send):
     note(scope, (await receive())["type"])
     await released(scope)

@@ -132,6 +132,31 @@ async def test_a_denial_response_has_the_status_headers_and_body_of_the_app(serv
     assert response.body == b"first log in"
 
 
+def test_an_accept_that_is_cancelled_is_an_accept_all_the_same(server):
+    for _ in range(20):
+        with RawWebSocket(server, "/hasty") as ws:
+            ws.frame(TEXT, b"early")
+            assert [ws.read_message() for _ in range(3)] == [
+                b"first",
+                b"websocket.connect",
+                b"early",
+            ]
+
+
+@pytest.mark.parametrize(
+    ("handler", "code"),
+    [("hasty_and_closes", 4001), ("hasty_and_returns", 1000), ("hasty_and_raises", 1011)],
+)
+def test_a_handler_that_ends_in_the_middle_of_its_accept_closes_the_socket(server, handler, code):
+    for _ in range(20):
+        with RawWebSocket(server, f"/{handler}") as ws:
+            assert ws.read_close()[0] == code
+    eventually(lambda: server.info()["streams"] == 0)
+    with RawWebSocket(server, "/echo") as ws:
+        ws.frame(TEXT, b"still here")
+        assert ws.read_message() == b"still here"
+
+
 @pytest.mark.parametrize("handler", ["fails_before_accept", "returns_before_accept"])
 async def test_an_app_that_ends_before_accept_is_a_500_without_its_secrets(server, handler):
     response = await refusal(f"{server.ws}/{handler}")

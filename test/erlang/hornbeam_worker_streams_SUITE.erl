@@ -7,6 +7,7 @@
 
 all() ->
     [frames_reach_the_owner, frames_wait_while_a_stream_moves,
+     what_follows_an_accept_waits_for_the_bind, the_death_of_who_was_told_of_the_accept_is_told,
      a_multicast_reaches_each_owner_in_its_order, a_multicast_keeps_the_rules_of_each_stream,
      an_end_while_moving_is_seen_after_the_bind, the_death_of_an_owner_is_told_once,
      after_its_end_a_stream_says_nothing, nothing_is_said_between_an_end_and_the_bind,
@@ -38,6 +39,28 @@ frames_wait_while_a_stream_moves(_Config) ->
     Bound = hornbeam_worker_streams:bind(1, self(), Two),
     {ok, _} = say(close, Bound),
     ?assertEqual([send_text, send_bytes, close], received(1)).
+
+%% An app that was cancelled in its accept goes on as if that were through.
+what_follows_an_accept_waits_for_the_bind(_Config) ->
+    Kept = said([accept, send_text], opened()),
+    ?assertEqual([accept], received(1)),
+    {ok, Ended} = ended(said([close], Kept)),
+    [begin
+         ?assertEqual([], received(1)),
+         Bound = hornbeam_worker_streams:bind(1, self(), Streams),
+         ?assertEqual([send_text, close, ended], received(1)),
+         ?assertEqual([], hornbeam_worker_streams:owners(websocket, Bound))
+     end || Streams <- [Ended, hornbeam_worker_streams:hand_over(1, self(), Ended)]].
+
+the_death_of_who_was_told_of_the_accept_is_told(_Config) ->
+    {Owner, Monitor} = spawn_monitor(fun() -> receive die -> ok end end),
+    Opened = hornbeam_worker_streams:open(websocket, 1, Owner, hornbeam_worker_streams:new()),
+    Accepted = said([accept, send_text], Opened),
+    Owner ! die,
+    receive {'DOWN', Monitor, process, Owner, _} -> ok after 5000 -> error(lives) end,
+    Ref = receive {{'DOWN', 1}, R, process, Owner, _} -> R after 5000 -> error(no_down) end,
+    {gone, websocket, Gone} = hornbeam_worker_streams:owner_down(1, Ref, Accepted),
+    ?assertMatch({ok, _}, ended(Gone)).
 
 a_multicast_reaches_each_owner_in_its_order(_Config) ->
     Frame = hornbeam_frame:new(text, <<"to all">>),
@@ -77,7 +100,7 @@ three_accepted() ->
         Opened = hornbeam_worker_streams:open(websocket, Number, self(), Before),
         {ok, Accepted} = hornbeam_worker_streams:deliver(Number, code(accept), frame(accept),
                                                          Opened),
-        Accepted
+        hornbeam_worker_streams:bind(Number, self(), Accepted)
     end, hornbeam_worker_streams:new(), [1, 2, 3]).
 
 all_received() ->
@@ -180,7 +203,7 @@ orders() ->
 
 what_the_app_says_in_order_is_taken(_Config) ->
     [begin
-         _ = said(Said, opened(Kind)),
+         _ = hornbeam_worker_streams:bind(1, self(), said(Said, opened(Kind))),
          ?assertEqual([plain(Name) || Name <- Said], received(1))
      end || {Kind, Said, _} <- orders()].
 

@@ -58,6 +58,92 @@ def test_sends_of_other_tasks_wait_until_the_accept_is_through_and_keep_their_or
     with_websocket(scenario)
 
 
+def with_cancelled_accept(scenario):
+    """Run a scenario after an accept whose caller was cancelled before the node answered."""
+
+    async def cancelled(websocket, sent):
+        accepting = asyncio.create_task(websocket.send(ACCEPT))
+        await settle()
+        accepting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await accepting
+        assert sent.names() == ["accept"]
+        await scenario(websocket, sent)
+
+    with_websocket(cancelled)
+
+
+def test_cancelled_accept_is_an_accept_all_the_same():
+    async def scenario(websocket, sent):
+        sending = asyncio.create_task(websocket.send(text("one")))
+        await settle()
+        assert not sending.done()
+        websocket.accepted()
+        await sending
+        websocket.receive_text(b"two")
+        assert (await websocket.receive())["type"] == "websocket.connect"
+        assert (await websocket.receive())["text"] == "two"
+        await websocket.send({"type": "websocket.close"})
+        assert sent.names() == ["send_text", "close"]
+        assert websocket.end() is None
+
+    with_cancelled_accept(scenario)
+
+
+def test_what_may_follow_an_accept_is_the_same_after_a_cancelled_one():
+    async def scenario(websocket, sent):
+        for event in (ACCEPT, {"type": "websocket.http.response.start", "status": 401}):
+            with pytest.raises(RuntimeError, match="while the WebSocket is accepting"):
+                await websocket.send(event)
+        await websocket.send({"type": "websocket.close", "code": 4001})
+        websocket.accepted()
+        with pytest.raises(OSError):
+            await websocket.send(text("late"))
+        assert sent.names() == ["close"]
+
+    with_cancelled_accept(scenario)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_client_that_goes_after_a_cancelled_accept_is_told_as_ever(accepted):
+    async def scenario(websocket, sent):
+        if accepted:
+            websocket.accepted()
+        websocket.disconnect(1006, b"")
+        with pytest.raises(ClientDisconnected):
+            await websocket.send(text("late"))
+        assert (await websocket.receive())["type"] == "websocket.connect"
+        assert (await websocket.receive())["code"] == 1006
+        assert (sent.messages(), websocket.end()) == ([], None)
+
+    with_cancelled_accept(scenario)
+
+
+def test_accept_cancelled_in_the_moment_it_is_answered_is_an_accept():
+    async def scenario(websocket, sent):
+        accepting = asyncio.create_task(websocket.send(ACCEPT))
+        await settle()
+        websocket.accepted()
+        accepting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await accepting
+        await websocket.send(text("one"))
+        assert sent.names() == ["accept", "send_text"]
+
+    with_websocket(scenario)
+
+
+def test_handler_that_ends_after_a_cancelled_accept_has_left_nothing_undone():
+    async def scenario(websocket, sent):
+        assert websocket.end() is None
+        websocket.accepted()
+        with pytest.raises(OSError):
+            await websocket.send(text("late"))
+        assert sent.messages() == []
+
+    with_cancelled_accept(scenario)
+
+
 def test_client_that_goes_during_the_accept_makes_it_raise():
     async def scenario(websocket, sent):
         accepting = asyncio.create_task(websocket.send(ACCEPT))

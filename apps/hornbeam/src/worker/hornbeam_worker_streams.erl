@@ -1,9 +1,12 @@
 %% The streams of one worker and who owns them.
 %%
-%%              hand_over            bind
+%%          hand_over, accept        bind
 %%   {open, P} ────────▶ {moving, P} ────▶ {open, P}
 %%       │ owner gone          │ owner gone      (what Python says waits while it is moving)
 %%       └──────▶ gone ◀───────┘
+%%
+%% An app need not wait until its accept is through. So what follows an accept waits at once, for
+%% the owner that binds the WebSocket: the same, or one that it is handed over to.
 %%
 %% What the app may say next:
 %%
@@ -111,6 +114,10 @@ hand_over(Number, Owner, From, Streams) ->
             forget(Number, Entry, Streams),
             enter_part(Number, Owner, Entry, Streams),
             Moving = {moving, Owner, watch(Number, giver(Owner, From)), [], false},
+            put_entry(Number, Entry#entry{owner = Moving}, Streams);
+        #entry{owner = {moving, _, _, Waiting, Ended}} = Entry ->
+            forget(Number, Entry, Streams),
+            Moving = {moving, Owner, watch(Number, giver(Owner, From)), Waiting, Ended},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
         _ ->
             Streams
@@ -258,7 +265,7 @@ in_phase(Phase, Entry) -> Entry#entry{phase = Phase}.
 paid(overspent, _Message, _Entry, _Before, _Streams) ->
     {error, overspent};
 paid(ok, {_, Number, _} = Message, Entry, Before, Streams) ->
-    Said = said_to_owner(Message, Entry, Before),
+    Said = held_if_accepted(said_to_owner(Message, Entry, Before), Before),
     {ok, put_changed(Number, Said, Before, served_if_said(Number, Said, Before, Streams))}.
 
 served_if_said(_Number, _Entry, #entry{phase = said}, Streams) -> Streams;
@@ -282,6 +289,12 @@ said_to_owner(Message, #entry{owner = {open, Owner, _}} = Entry, _Before) ->
     Entry;
 said_to_owner(Message, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _Before) ->
     Entry#entry{owner = {moving, Owner, Ref, [Message | Waiting], false}}.
+
+held_if_accepted(#entry{phase = accepted, owner = {open, Owner, Ref}} = Entry,
+                 #entry{phase = asked}) ->
+    Entry#entry{owner = {moving, Owner, Ref, [], false}};
+held_if_accepted(Entry, _Before) ->
+    Entry.
 
 %% Most messages change nothing.
 put_changed(_Number, Entry, Entry, Streams) -> Streams;

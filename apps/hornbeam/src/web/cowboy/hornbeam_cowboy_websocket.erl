@@ -17,10 +17,7 @@
     socket :: hornbeam_websocket_h:socket(),
     %% the stream that stands for the socket over HTTP/2
     http2 :: hornbeam_http2_stream:ref() | undefined,
-    number :: pos_integer(),
-    tcp :: hornbeam_socket:socket(),
-    %% frames of the app that came while the process changed
-    early :: [binary()]
+    tcp :: hornbeam_socket:socket()
 }).
 
 %% @private Which handler serves a request that comes here: only WebSockets do.
@@ -58,14 +55,17 @@ shaken({deny, Stream, Frame}, Req, _Mount) ->
 shaken({accept, Fields, Socket}, #{version := Version, socket := Tcp} = Req, Mount) ->
     {Headers, _} = hornbeam_cowboy:response(Fields),
     hornbeam_read_buffer:widen(Tcp),
-    Stream = hornbeam_websocket_h:stream(Socket),
-    State = #state{socket = Socket, http2 = http2(Req), tcp = Tcp,
-                   number = hornbeam_stream:number(Stream), early = moved(Version, Stream, Req)},
+    moved(Version, hornbeam_websocket_h:stream(Socket), Req),
+    State = #state{socket = Socket, http2 = http2(Req), tcp = Tcp},
     {cowboy_websocket, cowboy_req:set_resp_headers(maps:remove(<<"date">>, Headers), Req), State,
      options(Version, Mount)}.
 
-moved('HTTP/2', _Stream, _Req) -> [];
-moved(_Version, Stream, #{pid := Connection}) -> hornbeam_stream:hand_over(Stream, Connection).
+%% What the app says behind its accept waits in the worker.
+moved('HTTP/2', _Stream, _Req) ->
+    ok;
+moved(_Version, Stream, #{pid := Connection}) ->
+    [] = hornbeam_stream:hand_over(Stream, Connection),
+    ok.
 
 options(Version, #{options := Options}) ->
     #{websocket_max_frame_size := Max, websocket_compress := Compress,
@@ -85,9 +85,7 @@ last(_Req, Headers) -> Headers.
 -spec websocket_init(#state{}) -> {cowboy_websocket:commands(), #state{}, hibernate}
                                 | {cowboy_websocket:commands(), #state{}}.
 websocket_init(#state{socket = Socket, http2 = undefined} = State) ->
-    #state{early = Early, number = Number} = State,
-    _ = [self() ! {stream, Number, Frame} || Frame <- Early],
-    opened(hornbeam_websocket_h:taken_over(Socket), State#state{early = []});
+    opened(hornbeam_websocket_h:taken_over(Socket), State);
 websocket_init(#state{socket = Socket, http2 = Http2} = State) ->
     hornbeam_http2_stream:tell_when_ended(Http2),
     opened(Socket, State).
