@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from gallery import gallery, note, note_count, read_body, released, respond
+from gallery import gallery, key, note, note_count, read_body, released, respond
 
 PART = bytes(65536)
 
@@ -56,6 +56,16 @@ async def bodiless_parts(scope, receive, send):
     await body(send, b"")
     note(scope, (await receive())["type"])
     note(scope, (await receive())["type"])
+
+
+async def bodiless_with_body(scope, receive, send):
+    """Give a body to the status in the query, as frameworks do with `return None`."""
+    status, _, parts = key(scope).partition("&")
+    await start(send, status=int(status), headers=[(b"content-length", b"4")])
+    for _ in range(int(parts)):
+        await body(send, b"nu")
+        await asyncio.sleep(0.01)
+    await body(send, b"null", more=False)
 
 
 async def cookies(scope, receive, send):

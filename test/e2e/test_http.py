@@ -364,6 +364,22 @@ def test_a_response_that_can_have_no_body_is_over_with_its_head(raw, server, key
     assert raw.response().body == b"hello"
 
 
+@pytest.mark.parametrize("parts", [0, 5])
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_a_body_that_such_a_response_is_given_is_dropped(raw, server, status, parts):
+    raw.request("GET", f"/bodiless_with_body?{status}&{parts}")
+    head = raw.head()
+    assert head.status == status
+    if status == 204:
+        assert not head.all("content-length") + head.all("transfer-encoding")
+    if status == 205:
+        assert head.all("content-length") == ["0"]
+    raw.request("GET", "/hello")
+    assert raw.response().body == b"hello"
+    eventually(lambda: server.info()["streams"] == 0)
+    assert "failed" not in server.node.log.partition("bodiless_with_body")[2]
+
+
 def test_send_raises_oserror_when_the_client_is_gone(server, key):
     with RawHTTP(server) as raw:
         raw.request("GET", f"/floods?{key}")

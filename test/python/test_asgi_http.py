@@ -255,16 +255,23 @@ def test_answer_to_head_may_promise_a_length_and_send_none_of_it():
     with_http(scenario, method="HEAD")
 
 
-@pytest.mark.parametrize("bodies", [[b"null"], [b"a", b""], [b"a", b"b"], [b""]])
 @pytest.mark.parametrize("status", [204, 205, 304])
-def test_status_without_body_drops_the_one_that_the_app_gives(status, bodies):
+@pytest.mark.parametrize("parts", [[b"null"], [b"a", b"bc"], [b"a", b"", b"x" * 3 * PART, b""]])
+def test_body_of_a_status_that_has_none_is_dropped(status, parts):
     async def scenario(http, sent):
-        await http.send(start(status=status))
-        for data in bodies:
-            await http.send(body(data, more=data is not bodies[-1]))
+        await http.send(start((b"x-a", b"1"), status=status))
+        for part in parts[:-1]:
+            await http.send(body(part, more=True))
+        assert sent.messages() == (
+            [("response_start", 1, status, [[b"x-a", b"1"]], b"", False)] if parts[1:] else []
+        )
+        if parts[1:]:
+            http.disconnect(None, b"")  # the node has all of it
+            assert (await http.receive())["type"] == "http.request"
+        await http.send(body(parts[-1]))
+        assert len(sent.messages()) == (0 if parts[1:] else 1)
+        assert (await http.receive())["type"] in ("http.request", "http.disconnect")
         assert http.end() is None
-        first, *others = sent.messages()
-        assert [first[4], *(message[2] for message in others)] == [b""] * len(bodies)
 
     with_http(scenario)
 
@@ -277,6 +284,56 @@ def test_a_body_that_comes_whole_says_its_length_if_it_travels_in_parts():
         assert first[3] == [[b"a", b"1"], [b"content-length", b"%d" % (PART + 1)]]
 
     with_http(scenario, window=(4 * PART, 64))
+
+
+@pytest.mark.parametrize("status", [204, 205])
+def test_status_without_body_has_no_length(status):
+    async def scenario(http, sent):
+        await http.send(start((b"content-length", b"4"), (b"x-a", b"1"), status=status))
+        await http.send(body(b"null"))
+        assert sent.messages() == [("response_start", 1, status, [[b"x-a", b"1"]], b"", False)]
+
+    with_http(scenario)
+
+
+def test_body_of_an_answer_to_head_is_dropped_after_the_part_that_shows_its_length():
+    async def scenario(http, sent):
+        await http.send(start((b"content-length", b"1000000")))
+        await http.send(body(b"abc", more=True))
+        for _ in range(50):
+            await http.send(body(b"x" * 100, more=True))
+        await http.send(BODY)
+        first, *others = sent.messages()
+        assert first == ("response_start", 1, 200, [[b"content-length", b"1000000"]], b"abc", True)
+        assert {message[2] for message in others} == {b""}
+        assert http.end() is None
+
+    with_http(scenario, method="HEAD", window=(1000, 100))
+
+
+def test_headers_keep_order_repetition_and_bytes():
+    async def scenario(http, sent):
+        headers = [
+            [b"x-b", b"1"], (b"x-a", b" \xe9\x1b\t,"), (b"x-b", b"1"), (b"connection", b"close"),
+            (b"www-authenticate", b"Basic"), (b"www-authenticate", b"Bearer"), (b"x-empty", b""),
+        ]  # fmt: skip
+        await http.send(start(*headers))
+        await http.send(BODY)
+        assert sent.messages()[0][3] == [list(header) for header in headers]
+
+    with_http(scenario)
+
+
+def test_header_may_be_any_bytes_like_object():
+    class Name(bytes):
+        pass
+
+    async def scenario(http, sent):
+        await http.send(start((Name(b"X-A"), bytearray(b"1")), (b"x-b", memoryview(b"2"))))
+        await http.send(BODY)
+        assert sent.messages()[0][3] == [[b"x-a", b"1"], [b"x-b", b"2"]]
+
+    with_http(scenario)
 
 
 def test_304_may_promise_the_length_that_a_200_would_have():

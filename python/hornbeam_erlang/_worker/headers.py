@@ -14,7 +14,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
 
 def check_headers(headers: Iterable[Iterable[bytes]]) -> Headers:
-    """Return the headers as pairs with lower-case names.
+    """Return the headers as pairs with lower-case names, in their order, each as often as given.
 
     Raises `TypeError` for what is not bytes, `ValueError` for a name that is no token
     (RFC 9110, 5.1) and for a value that would end its line: a response could be split there.
@@ -29,8 +29,7 @@ def check_headers(headers: Iterable[Iterable[bytes]]) -> Headers:
 
 def _check_header(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     if type(name) is not bytes or type(value) is not bytes:
-        wrong = value if type(name) is bytes else name
-        raise TypeError(f"header names and values are bytes, not {type(wrong).__name__}")
+        name, value = check_bytes("a header name", name), check_bytes("a header value", value)
     lowered = _lowered(name)
     if _FORBIDDEN(value):
         raise ValueError(f"the value of header {name.decode()} has a line end or a NUL: {value!r}")

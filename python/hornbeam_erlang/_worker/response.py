@@ -4,11 +4,15 @@ Knows the order of start and body, the promise of content-length, and that a lon
 parts; must not know which events carry them.
 
     WAITING ──start──► STARTED ──body──► SENDING ──last body──► COMPLETE
-                          └───────────last body───────────────────┘
+                         │└───────────last body───────────────────┤
+                         └─body──► DROPPING ──last body───────────┘
 
-BROKEN is a body whose sending was cancelled half-way: it can be neither resumed nor ended.
+DROPPING is a response that has no body by its status (RFC 9110, 6.4.1): all is said with its head,
+and what the app gives is dropped. BROKEN is a body whose sending was cancelled half-way: it can be
+neither resumed nor ended.
 """
 
+import asyncio
 from enum import Enum, auto
 from typing import NoReturn
 
@@ -26,26 +30,30 @@ from hornbeam_erlang._worker.wire import Headers
 # One body message on the wire: long enough to be cheap, short enough to share the pipe.
 PART = 65_536
 
-# The body that an app gives with these is dropped (RFC 9110, 6.4.1 and 15.3.6).
 BODILESS = frozenset({204, 205, 304})
+
+# Of those, the ones whose content-length would be that of a body (RFC 9110, 8.6); a 304 has the
+# length that a 200 would have.
+LENGTHLESS = frozenset({204, 205})
 
 
 class State(Enum):
     WAITING = auto()
     STARTED = auto()
     SENDING = auto()
+    DROPPING = auto()
     COMPLETE = auto()
     BROKEN = auto()
 
 
 # To look a state up by its class costs more than the rest of a comparison.
-_WAITING, _STARTED, _SENDING, _COMPLETE, _BROKEN = State
+_WAITING, _STARTED, _SENDING, _DROPPING, _COMPLETE, _BROKEN = State
 
 
 class Response:
     """The response of one stream."""
 
-    __slots__ = ("_drops", "_has_length", "_head", "_left", "_to_head", "state")
+    __slots__ = ("_has_length", "_head", "_left", "_to_head", "state")
 
     def __init__(self, *, to_head: bool = False) -> None:
         self.state = _WAITING
@@ -53,7 +61,6 @@ class Response:
         self._head: tuple[int, Headers] = (0, [])
         self._has_length = False
         self._left: int | None = None
-        self._drops = to_head
 
     @property
     def complete(self) -> bool:
@@ -67,25 +74,28 @@ class Response:
         headers = check_headers(event.get("headers") or ())
         length = content_length(headers)
         self._has_length = length is not None
-        self._drops = self._to_head or status in BODILESS
-        self._left = None if self._drops else length
-        self._head = (status, headers)
+        self._left = None if self._to_head or status in BODILESS else length
+        self._head = (status, _without_length(headers) if status in LENGTHLESS else headers)
         self.state = _STARTED
 
     async def body(self, event: Event, stream: Stream) -> None:
         """Send the next piece of the body, and before the first the head."""
         state = self.state
-        if state is not _STARTED and state is not _SENDING:
+        if state is not _STARTED and state is not _SENDING and state is not _DROPPING:
             self._refuse(event)
         body = check_bytes("body", event.get("body", b""))
         more = bool(event.get("more_body", False))
+        if self._head[0] in BODILESS:
+            await self._drop(more, stream)
+            return
+        if self._to_head and state is _SENDING:
+            body = b""  # the node reads the length off the first part
+        if state is _STARTED and not (more or self._has_length) and len(body) > PART:
+            # It travels in parts, of which the node cannot know that they are all.
+            self._head[1].append((b"content-length", b"%d" % len(body)))
         size = len(body)
         if self._left is not None:
-            self._count(size, more)
-        elif state is _STARTED and not more and not self._has_length:
-            self._tell_length(size)
-        if self._drops:
-            body, size = b"", 0
+            self._count(size, more, self._left)
         if size <= PART and stream.pay_now(size):
             stream.write(self._message(stream.number, body, more))
         else:
@@ -98,19 +108,19 @@ class Response:
             raise RuntimeError(f"{event['type']} after the end of the response")
         raise RuntimeError(f"{event['type']} after one that was cancelled half-way")
 
-    def _tell_length(self, size: int) -> None:
-        """Say how long a body is that is all there, where it is not seen as one on the wire."""
-        status, headers = self._head
-        if status not in BODILESS and (self._to_head or size > PART):
-            headers.append((b"content-length", str(size).encode()))
+    async def _drop(self, more: bool, stream: Stream) -> None:
+        if self.state is _DROPPING:
+            await asyncio.sleep(0)
+        else:
+            await self._send(b"", False, stream)
+        self.state = _DROPPING if more else _COMPLETE
 
-    def _count(self, size: int, more: bool) -> None:
-        assert self._left is not None
-        if size > self._left:
-            raise RuntimeError(f"the body is {size - self._left} bytes longer than promised")
-        if size < self._left and not more:
-            raise RuntimeError(f"the body is {self._left - size} bytes shorter than promised")
-        self._left -= size
+    def _count(self, size: int, more: bool, left: int) -> None:
+        if size > left:
+            raise RuntimeError(f"the body is {size - left} bytes longer than promised")
+        if size < left and not more:
+            raise RuntimeError(f"the body is {left - size} bytes shorter than promised")
+        self._left = left - size
 
     async def _send(self, body: bytes, more: bool, stream: Stream) -> None:
         size = len(body)
@@ -130,3 +140,7 @@ class Response:
         if starting:
             return wire.encode_response_start(number, *self._head, part, more)
         return wire.encode_response_body(number, part, more)
+
+
+def _without_length(headers: Headers) -> Headers:
+    return [(name, value) for name, value in headers if name != b"content-length"]
