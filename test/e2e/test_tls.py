@@ -5,16 +5,22 @@ That the server does over TLS what it does without stands in test_http and test_
 
 from __future__ import annotations
 
+import contextlib
+import json
+import select
 import shutil
 import signal
 import socket
 import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 import trustme
-from clients import TEXT, RawHTTP, RawWebSocket
-from harness import eventually
+from clients import CLOSE, TEXT, RawHTTP, RawWebSocket, handshake_headers, release
+from harness import DEADLINE, eventually
+from http1 import GONE, Wire, request, says
 from identities import encrypted
 from terms import Atom
 
@@ -309,3 +315,143 @@ def test_a_kept_connection_goes_on_after_a_reload(serve, renewed):
         assert reload(server) == "ok"
         raw.request("GET", "/hello")
         assert raw.response().body == b"hello"
+
+
+# The end
+
+VERSIONS = ["tlsv1.2", "tlsv1.3"]
+
+
+@pytest.fixture(params=VERSIONS)
+def sockets(request, serve, tls):
+    """Serve WebSockets by one version of TLS."""
+    return serve("sockets:application", **tls, tls_versions=[Atom(request.param)])
+
+
+@pytest.fixture(params=VERSIONS)
+def mirrors(request, serve, tls):
+    """Serve what a request asks for by one version of TLS."""
+    return serve("mirrors:application", **tls, tls_versions=[Atom(request.param)])
+
+
+def ends_cleanly(ws: RawWebSocket) -> bool:
+    """Wait for the end; say whether TLS has told it and nothing came before it."""
+    ws.socket.suppress_ragged_eofs = False
+    return ws.buffer == b"" and ws.socket.recv(65536) == b""
+
+
+def closed_by_the_app(server, key: str) -> RawWebSocket:
+    ws = RawWebSocket(server, f"/closes?{key}")
+    ws.frame(TEXT, json.dumps({"code": 4001, "reason": "done"}).encode())
+    return ws
+
+
+def was_reset(connection: socket.socket) -> bool:
+    """Wait for the end of TCP; say whether it is a reset, which Python's TLS does not."""
+    ends = select.poll()
+    ends.register(connection, select.POLLRDHUP)
+    ((_, end),) = ends.poll(DEADLINE * 1000)
+    return bool(end & select.POLLERR)
+
+
+def tls_connections(server) -> int:
+    """Count the connections for which ssl keeps processes."""
+    return server.node.eval(
+        "proplists:get_value(active, supervisor:count_children(tls_connection_sup))"
+    )
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_websocket_that_the_app_closes_has_a_clean_end(sockets, key, answers):
+    with closed_by_the_app(sockets, key) as ws:
+        assert ws.read_close() == (4001, "done")
+        if answers:
+            ws.frame(CLOSE, b"\x0f\xa1")
+        assert ends_cleanly(ws)
+
+
+def test_a_websocket_that_the_client_closes_has_a_clean_end(sockets):
+    with RawWebSocket(sockets, "/echo") as ws:
+        ws.frame(CLOSE, b"\x03\xe8")
+        assert ws.read_close()[0] == 1000
+        assert ends_cleanly(ws)
+
+
+def test_a_client_that_ends_tls_is_answered_in_tls(sockets):
+    with RawWebSocket(sockets, "/echo") as ws:
+        ws.frame(CLOSE, b"\x03\xe8")
+        assert ws.read_close()[0] == 1000
+        ws.socket.unwrap()  # raises where the server's closure alert is missing
+
+
+def test_websockets_that_the_server_sends_away_have_a_clean_end(sockets):
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
+        opened = [stack.enter_context(RawWebSocket(sockets, "/echo")) for _ in range(3)]
+        stopped = pool.submit(sockets.stop)
+        for ws in opened:
+            assert ws.read_close()[0] == 1001
+        opened[0].frame(CLOSE, b"\x03\xe9")
+        assert [ends_cleanly(ws) for ws in opened] == [True] * 3
+        stopped.result()
+
+
+@pytest.mark.parametrize("target", ["/refused", "/denied", "/fails_before_accept"])
+def test_a_refused_handshake_has_a_clean_end(sockets, key, target):
+    with Wire(sockets) as wire:
+        response = wire.ask(request(f"{target}?{key}", *handshake_headers()))
+        assert response.status in (401, 403, 500)
+        wire.end()
+
+
+def test_the_end_reaches_a_client_that_is_still_sending(sockets, key):
+    with closed_by_the_app(sockets, key) as ws:
+        for _ in range(60):
+            ws.frame(TEXT, bytes(16384))
+        assert ws.read_close() == (4001, "done")
+        assert ends_cleanly(ws)
+
+
+def test_a_last_response_is_whole_however_slowly_it_is_read(serve, tls):
+    size = 8_000_000
+    with Wire(serve("mirrors:application", **tls)) as wire:
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        fields = [("connection", "close"), ("content-length", str(size))]
+        wire.send(request(says(200, fields, [size])))
+        end = time.monotonic() + 3  # longer than the server waits for one who takes nothing
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            wire.more()
+        assert len(wire.read().body) == size
+        wire.end()
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+def test_a_response_until_the_end_that_breaks_off_is_reset_without_an_alert(
+    serve, tls, key, engine
+):
+    server = serve("mirrors:application", **tls, http_engine=Atom(engine))
+    with Wire(server) as wire:
+        wire.send(request(f"/breaks?{key}", version="HTTP/1.0"))
+        release(server, key)
+        assert was_reset(wire.socket)
+        with pytest.raises(GONE):
+            wire.read(version="1.0")
+
+
+def test_a_client_that_never_closes_keeps_nothing_of_the_server(mirrors):
+    with Wire(mirrors) as wire:
+        assert wire.ask(request("/a", "connection: close")).closes()
+        wire.end()
+        assert tls_connections(mirrors) == 1
+        eventually(lambda: tls_connections(mirrors) == 0)
+
+
+def test_a_client_that_sends_for_ever_is_cut_off(serve, tls):
+    begun = time.monotonic()
+    with Wire(serve("mirrors:application", **tls)) as wire:
+        assert wire.ask(request("/a", "connection: close")).closes()
+        with pytest.raises(GONE):
+            while time.monotonic() < begun + 20:
+                wire.socket.sendall(b"more")
+                time.sleep(0.1)
+    assert 4 < time.monotonic() - begun < 8

@@ -1,7 +1,7 @@
 %% A client's TCP connection, with TLS or without: what has come, what has not left, how it ends.
 -module(hornbeam_socket).
 
--export([unsent/1, linger/1, abandon/1, drop/1]).
+-export([unsent/1, linger/1, reset/1, abandon/1]).
 -export_type([socket/0]).
 
 -type socket() :: {Transport :: module(), Socket :: term()}.
@@ -9,8 +9,10 @@
 %% The option with which the end of a socket drops what is not sent.
 -define(DROP, [{linger, {true, 0}}]).
 
-%% How long the peer may take to answer our close, and to take some of what waits for it (ms).
+%% How long the peer may be silent after our last word, and how long it may send on, while it takes
+%% some of what waits for it in the one time or the other (ms).
 -define(LINGER, 1000).
+-define(LONGEST, 5000).
 
 %% @doc Bytes that were given to the socket and that the client's side has not taken.
 %%
@@ -22,22 +24,24 @@ unsent({Transport, Socket}) ->
         {error, _} -> 0
     end.
 
-%% @doc After our last word: take what the client still sends, until it closes. A socket that
-%% is closed with unread bytes is reset, and the client would never see that word.
+%% @doc After our last word: take what the client still sends, until it closes, or is silent, or
+%% has sent on for too long. A socket that is closed with unread bytes is reset, and the client
+%% would never see that word. Over TLS it is followed by TLS's own, and the connection is over.
 %%
 %% A socket with unsent bytes outlives its process, until the client has read them all; that of a
 %% client which does not read would live for ever. So what such a client leaves is dropped.
 -spec linger(socket()) -> ok.
+linger({ranch_ssl, Socket}) ->
+    _ = ssl:shutdown(Socket, read_write),
+    ok;
 linger({Transport, Socket} = Both) ->
     _ = Transport:setopts(Socket, [{active, false}]),
     _ = Transport:shutdown(Socket, write),
-    discard(Both, unsent(Both), linger_deadline()).
-
-linger_deadline() -> erlang:monotonic_time(millisecond) + ?LINGER.
+    discard(Both, unsent(Both), now_ms() + ?LONGEST).
 
 discard({Transport, Socket} = Both, Unsent, Deadline) ->
-    Left = max(0, Deadline - erlang:monotonic_time(millisecond)),
-    case Transport:recv(Socket, 0, Left) of
+    Left = max(0, Deadline - now_ms()),
+    case Transport:recv(Socket, 0, min(?LINGER, Left)) of
         {ok, _} when Left > 0 -> discard(Both, Unsent, Deadline);
         _ -> discarded(unsent(Both), Unsent, Both)
     end.
@@ -45,14 +49,22 @@ discard({Transport, Socket} = Both, Unsent, Deadline) ->
 discarded(0, _Before, _Both) ->
     ok;
 discarded(Unsent, Before, Both) when Unsent < Before ->
-    discard(Both, Unsent, linger_deadline());
-discarded(_Unsent, _Before, Both) ->
-    drop(Both).
-
-%% @doc Have what is not sent dropped when the socket ends.
--spec drop(socket()) -> ok.
-drop({Transport, Socket}) ->
+    discard(Both, Unsent, now_ms() + ?LONGEST);
+discarded(_Unsent, _Before, {Transport, Socket}) ->
     _ = Transport:setopts(Socket, ?DROP),
+    ok.
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+%% @doc End a connection so that its client sees that something is missing: by a reset, over TLS
+%% without the alert that would say that this was all.
+-spec reset(socket()) -> ok.
+reset({ranch_ssl, Socket}) ->
+    _ = ssl:shutdown(Socket, read),
+    ok;
+reset({Transport, Socket}) ->
+    _ = Transport:setopts(Socket, ?DROP),
+    _ = Transport:close(Socket),
     ok.
 
 %% @doc Have all that a listener's connections have not sent dropped when they end. The listener

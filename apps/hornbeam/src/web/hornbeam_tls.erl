@@ -136,7 +136,8 @@ fields(Record) ->
 %% @doc What the listening socket is told; each handshake brings the identity.
 -spec listen_options(hornbeam_config:server_options()) -> [ssl:tls_server_option()].
 listen_options(#{tls_versions := Versions, ciphers := Suites}) ->
-    [{versions, Versions},
+    [hornbeam_tls_transport:info(),
+     {versions, Versions},
      %% Ranch asks for a certificate or for this. The certificate comes with each handshake: so
      %% it can change, and the key is in no option of the socket, which supervisors log.
      {sni_fun, fun(_Host) -> undefined end},

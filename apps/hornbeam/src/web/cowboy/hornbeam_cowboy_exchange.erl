@@ -44,16 +44,20 @@ serve(Stream, Frame, #{pid := Connection, streamid := StreamId} = Req) ->
 -spec breaking(cowboy_req:req()) -> cowboy_stream:commands().
 breaking(#{version := 'HTTP/2'}) ->
     [{internal_error, broken_response, 'The response was broken off.'}];
-breaking(_Req) ->
+breaking(#{version := Version}) ->
     %% Cowboy would end it neatly.
-    [{switch_protocol, #{}, ?MODULE, broken}].
+    [{switch_protocol, #{}, ?MODULE, Version}].
 
 %% @private
--spec takeover(pid(), ranch:ref(), inet:socket(), module(), cowboy:opts(), binary(), broken) ->
-    no_return().
-takeover(_Parent, _Ref, Socket, Transport, _Opts, _Buffer, broken) ->
-    _ = Transport:close(Socket),
+-spec takeover(pid(), ranch:ref(), inet:socket(), module(), cowboy:opts(), binary(),
+               cowboy:http_version()) -> no_return().
+takeover(_Parent, _Ref, Socket, Transport, _Opts, _Buffer, Version) ->
+    break(Version, Transport, Socket),
     exit({shutdown, broken_response}).
+
+%% A body that ends with the connection must not seem whole.
+break('HTTP/1.0', Transport, Socket) -> hornbeam_socket:reset({Transport, Socket});
+break('HTTP/1.1', Transport, Socket) -> Transport:close(Socket).
 
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->

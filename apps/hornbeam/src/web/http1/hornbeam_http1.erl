@@ -165,7 +165,7 @@ wait(#http1{socket = Socket, parent = Parent} = Http1) ->
         {Tag, Socket, _Reason} when Tag =:= tcp_error; Tag =:= ssl_error ->
             ended(Http1);
         {'EXIT', Parent, _Reason} ->
-            ended(Http1);
+            broken_off(Http1);
         {'EXIT', _Other, _Reason} ->
             loop(Http1);
         {system, From, Request} ->
@@ -714,12 +714,13 @@ last_word(#http1{transport = Transport, socket = Socket, said = Said} = Http1) -
 %% A body that ends with the connection must not seem whole.
 broken_off(#http1{transport = Transport, socket = Socket, response = Response} = Http1) ->
     _ = leave(Http1),
-    _ = [hornbeam_socket:drop({Transport, Socket})
-         || Response =/= none, hornbeam_http1_response:ends_with_connection(Response)],
-    _ = Transport:close(Socket),
+    case Response =/= none andalso hornbeam_http1_response:ends_with_connection(Response) of
+        true -> hornbeam_socket:reset({Transport, Socket});
+        false -> Transport:close(Socket)
+    end,
     over.
 
-%% The client is gone, or we have to be.
+%% The client is gone.
 ended(Http1) ->
     _ = leave(Http1),
     over.
@@ -734,7 +735,7 @@ system_continue(_Parent, _Debug, Http1) ->
 %% @private
 -spec system_terminate(term(), pid(), [sys:dbg_opt()], #http1{}) -> no_return().
 system_terminate(Reason, _Parent, _Debug, Http1) ->
-    over = ended(Http1),
+    over = broken_off(Http1),
     exit(Reason).
 
 %% @private
