@@ -53,7 +53,7 @@ who_waits_gets_the_next_place(Config) ->
         receive never -> ok end
     end),
     Queue = joined(Config),
-    ?assertEqual([Client], hornbeam_pool_queue:pids(Queue)),
+    ?assertEqual([Client], waiters(Queue)),
     hornbeam_stream:give_back(Taken),
     _ = served(Queue, Config),
     {ok, Handle, _} = receive {came, Client, Step} -> Step end,
@@ -65,7 +65,7 @@ who_waits_apart_gets_the_next_place(Config) ->
     Taken = taken(Config),
     {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
     Queue = joined(Config),
-    [Waiter] = hornbeam_pool_queue:pids(Queue),
+    [Waiter] = waiters(Queue),
     ?assertNotEqual(self(), Waiter),
     Ref = erlang:monitor(process, Waiter),
     hornbeam_stream:give_back(Taken),
@@ -93,7 +93,7 @@ a_killed_waiter_gives_its_place_back(Config) ->
     Taken = taken(Config),
     {wait, _} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
     Queue = joined(Config),
-    [Waiter] = hornbeam_pool_queue:pids(Queue),
+    [Waiter] = waiters(Queue),
     hornbeam_stream:give_back(Taken),
     _ = served(Queue, Config),
     receive {admitted, Waiter, {ok, _, _}} -> ok end,
@@ -103,7 +103,7 @@ a_killed_waiter_gives_its_place_back(Config) ->
     Again = taken(Config),
     {wait, _} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
     Waiting = joined(Config),
-    [Other] = hornbeam_pool_queue:pids(Waiting),
+    [Other] = waiters(Waiting),
     hornbeam_eventually:dead(Other),
     hornbeam_stream:give_back(Again),
     %% The pool may not have heard of its end.
@@ -113,14 +113,14 @@ a_killed_waiter_gives_its_place_back(Config) ->
 a_waiter_ends_with_its_client(Config) ->
     Taken = taken(Config),
     {Client, Queue} = client(mount(apart, #{}), Config),
-    [Waiter] = hornbeam_pool_queue:pids(Queue),
+    [Waiter] = waiters(Queue),
     ends_with(Waiter, fun() -> hornbeam_eventually:dead(Client) end),
     hornbeam_stream:give_back(Taken),
     has(0, Config),
     %% And when the client has been told, and dies before it has used it.
     Again = taken(Config),
     {Other, Waiting} = client(mount(apart, #{}), Config),
-    [Holder] = hornbeam_pool_queue:pids(Waiting),
+    [Holder] = waiters(Waiting),
     hornbeam_stream:give_back(Again),
     _ = served(Waiting, Config),
     receive {client, Other, {admitted, Holder, {ok, _, _}}} -> ok end,
@@ -134,12 +134,11 @@ who_leaves_waits_no_longer(Config) ->
         hornbeam_admission:leave(Here),
         receive never -> ok end
     end),
-    Queue = joined(Config),
-    receive
-        {forget, Ref} -> ?assertMatch({left, _}, hornbeam_pool_queue:leave(Ref, Queue))
-    end,
+    Ref = receive {wait, Entered} -> Entered end,
+    receive {forget, Ref} -> ok end,
+    ?assertEqual(gone, hornbeam_pool_line:find(Ref)),
     {wait, Apart} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
-    [Waiter] = hornbeam_pool_queue:pids(joined(Config)),
+    [Waiter] = waiters(joined(Config)),
     ends_with(Waiter, fun() -> hornbeam_admission:leave(Apart) end),
     ?assert(is_process_alive(Client)),
     hornbeam_stream:give_back(Taken),
@@ -241,9 +240,8 @@ ends_with(Pid, Fun) ->
 %% What comes of waiting, while the pool gives what it has.
 waited(Admission, Config) ->
     receive
-        {wait, Ref, Pid} ->
-            Queue = proplists:get_value(queue, Config),
-            _ = served(hornbeam_pool_queue:join(Ref, Pid, Queue), Config),
+        {wait, Ref} ->
+            _ = served(join(Ref, Config), Config),
             waited(Admission, Config);
         Message ->
             step(hornbeam_admission:told(Message, Admission), Config)
@@ -269,10 +267,18 @@ told(Admission) ->
 
 joined(Config) ->
     receive
-        {wait, Ref, Pid} -> hornbeam_pool_queue:join(Ref, Pid, proplists:get_value(queue, Config))
+        {wait, Ref} -> join(Ref, Config)
     after 10000 ->
         error(nobody_waits)
     end.
+
+join(Ref, Config) ->
+    {ok, Pid, Since} = hornbeam_pool_line:find(Ref),
+    hornbeam_pool_queue:join(Ref, Pid, Since, proplists:get_value(queue, Config)).
+
+%% Who waits and lives.
+waiters(_Queue) ->
+    [Pid || Pid <- hornbeam_pool_line:pids(pool()), is_process_alive(Pid)].
 
 served(Queue, Config) ->
     settled(Config),

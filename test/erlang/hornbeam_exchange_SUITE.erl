@@ -167,7 +167,7 @@ who_waits_for_a_place_gets_503_at_the_stop_and_waits_no_longer(Config) ->
     {ok, _} = hornbeam_stream:reserve(hornbeam_puppet:handle(puppet(Config))),
     {[], Waiting} = hornbeam_exchange:new(?PART, request(#{}), {<<"abc">>, true},
                                           (mount(#{}))#{waits := apart}),
-    Waiter = receive {wait, _, Pid} -> Pid end,
+    {ok, Waiter, _} = receive {wait, Line} -> hornbeam_pool_line:find(Line) end,
     Ref = erlang:monitor(process, Waiter),
     %% What comes of the body meanwhile waits, too.
     More = hornbeam_exchange:body(<<"d">>, true, Waiting),

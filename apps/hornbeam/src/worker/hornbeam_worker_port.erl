@@ -35,9 +35,10 @@ if [ -z \"$begun\" ] || [ \"$begun\" = \"$first\" ]; then kill -9 -$1; fi
 -define(LONGEST_LINE, 8192).
 
 %% Runs a module as `python -m' does, but with no folder of the app in front of Python's own:
-%% neither the present one (-P), nor those of the variable PYTHONPATH, which go to the end. They come
-%% back in `hornbeam_erlang._worker.loader', once a worker has imported what it needs. So an app may have
-%% files named like modules of the standard library. What this imports itself is built in or frozen.
+%% neither the present one (-P), nor those of the variable PYTHONPATH, which go to the end. They
+%% come back in `hornbeam_erlang._worker.loader', once a worker has imported what it needs. So an
+%% app may have files named like modules of the standard library. What this imports itself is built
+%% in or frozen.
 -define(RUN, "import os,sys\n"
              "late={os.path.abspath(f) for f in os.getenv('PYTHONPATH','').split(os.pathsep)}\n"
              "sys.path.sort(key=lambda f:f in late)\n"
