@@ -3,7 +3,7 @@
 %% One mount so far, the app at "/". What those who serve it need to know travels in the mount.
 -module(hornbeam_mounts).
 
--export([new/2, reserve/1, reserve_now/1, told/3, forget/2, shut/1, is_shut/1, over/2]).
+-export([new/2, reserve/1, reserve_now/1, rest/0, told/3, forget/2, shut/1, is_shut/1, over/2]).
 -export_type([mount/0, wait/0]).
 
 -type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
@@ -53,6 +53,11 @@ counter(full) -> refused;
 counter(no_worker) -> no_worker;
 counter(queue_full) -> queue_full;
 counter(late) -> queue_timeouts.
+
+%% @doc The calling process asks for no place for a while.
+-spec rest() -> ok.
+rest() ->
+    hornbeam_pool:rest().
 
 %% @doc Wait no longer.
 -spec forget(wait(), mount()) -> ok.

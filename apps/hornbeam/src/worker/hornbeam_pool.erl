@@ -7,7 +7,7 @@
 -module(hornbeam_pool).
 
 -export([all/0, lookup/1, await_ready/1, app/1, erase/1]).
--export([reserve/2, reserve_now/2, wait/2, told/3, forget/1, wait/1, forget/2]).
+-export([reserve/2, reserve_now/2, rest/0, wait/2, told/3, forget/1, wait/1, forget/2]).
 -export([pick/1, find/2, owners/2, load/1]).
 -export([process_down/2, waiters/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/0, names/0]).
@@ -73,7 +73,7 @@ erase(Name) ->
 -spec reserve(name(), Max :: pos_integer() | infinity) ->
     {ok, hornbeam_stream:handle()} | {wait, wait()} | {error, reason()}.
 reserve(Name, Max) ->
-    case hornbeam_pool_row:find(Name) of
+    case hornbeam_pool_row:recall(Name) of
         {ok, Row} -> reserve(Name, Max, Row);
         error -> {error, no_worker}
     end.
@@ -83,6 +83,12 @@ reserve(Name, Max, Row) ->
         {ok, Handle} -> still_within(Max, Handle, Row);
         none -> wait_within(Name, Max, Row)
     end.
+
+%% @doc The calling process, which has asked for places, does not for a while: it gives back what it
+%% keeps for that.
+-spec rest() -> ok.
+rest() ->
+    hornbeam_pool_row:forget().
 
 %% @doc The same, unless one would have to wait.
 -spec reserve_now(name(), Max :: pos_integer() | infinity) -> {ok, hornbeam_stream:handle()} | none.

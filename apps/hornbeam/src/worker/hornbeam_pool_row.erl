@@ -4,7 +4,7 @@
 %% before; its successor takes it over.
 -module(hornbeam_pool_row).
 
--export([new_table/0, write/3, publish/3, erase/1, find/1, names/0]).
+-export([new_table/0, write/3, publish/3, erase/1, find/1, recall/1, forget/0, names/0]).
 -export([process/1, handles/1, workers/1, is_waited_for/1, waiting/1, load/1, in_progress/1]).
 -export_type([row/0]).
 
@@ -22,18 +22,24 @@
 
 -define(TABLE, hornbeam_pool).
 
+%% How often a row has changed, for those who keep a copy.
+-define(CHANGES, {?MODULE, changes}).
+
 %% @doc Make the table of pools; its owner must outlive them.
 -spec new_table() -> ok.
 new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {keypos, #row.name}, {read_concurrency, true}]),
-    ok.
+    persistent_term:put(?CHANGES, atomics:new(1, [])).
+
+changed() ->
+    atomics:add(persistent_term:get(?CHANGES), 1, 1).
 
 %% @doc A process keeps a pool from now on, and counts in `Waiting' who waits.
 -spec write(hornbeam_pool:name(), pid(), Waiting :: atomics:atomics_ref()) -> ok.
 write(Name, Process, Waiting) ->
     New = #row{name = Name, process = Process, waiting = Waiting},
     true = ets:insert(?TABLE, with_workers_of(find(Name), New)),
-    ok.
+    changed().
 
 with_workers_of({ok, #row{handles = Handles, retiring = Retiring}}, New) ->
     New#row{handles = Handles, retiring = Retiring};
@@ -45,13 +51,13 @@ with_workers_of(error, New) ->
               Retiring :: [hornbeam_stream:handle()]) -> ok.
 publish(Name, Handles, Retiring) ->
     true = ets:update_element(?TABLE, Name, [{#row.handles, Handles}, {#row.retiring, Retiring}]),
-    ok.
+    changed().
 
 %% @doc The pool is no more.
 -spec erase(hornbeam_pool:name()) -> ok.
 erase(Name) ->
     true = ets:delete(?TABLE, Name),
-    ok.
+    changed().
 
 -spec find(hornbeam_pool:name()) -> {ok, row()} | error.
 find(Name) ->
@@ -59,6 +65,28 @@ find(Name) ->
         [Row] -> {ok, Row};
         [] -> error
     end.
+
+%% @doc The same, for a process that asks again and again: it keeps the row until that changes. What
+%% a row is made of costs more to copy, and to collect, than all else that finds a worker.
+-spec recall(hornbeam_pool:name()) -> {ok, row()} | error.
+recall(Name) ->
+    Changes = atomics:get(persistent_term:get(?CHANGES), 1),
+    case get(?MODULE) of
+        {Name, Changes, Row} -> {ok, Row};
+        _ -> kept(Name, Changes, find(Name))
+    end.
+
+kept(Name, Changes, {ok, Row}) ->
+    _ = put(?MODULE, {Name, Changes, Row}),
+    {ok, Row};
+kept(_Name, _Changes, error) ->
+    error.
+
+%% @doc The calling process asks no more for a while.
+-spec forget() -> ok.
+forget() ->
+    _ = erase(?MODULE),
+    ok.
 
 %% @doc The pools that there are, sorted.
 -spec names() -> [hornbeam_pool:name()].

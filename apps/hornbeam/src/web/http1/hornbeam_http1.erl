@@ -649,6 +649,7 @@ late(_Now, #http1{mount = #{counters := Counters}} = Http1) ->
 rest(#http1{state = reading, rested = false, begun = false, reads = Reads} = Http1) ->
     Rested = Http1#http1{rested = true, fields = none, reads = hornbeam_read_buffer:quiet(Reads)},
     _ = process_flag(min_heap_size, ?QUIET_HEAP),
+    hornbeam_mounts:rest(),
     true = garbage_collect(),
     loop(Rested);
 rest(Http1) ->
@@ -684,6 +685,7 @@ become_websocket(Extensions, Socket, #http1{transport = Transport, socket = Raw}
       websocket_timeout := Timeout} = Options,
     ranch:remove_connection(Ref),
     _ = process_flag(min_heap_size, ?QUIET_HEAP),
+    hornbeam_mounts:rest(),
     hornbeam_websocket:start(#{parent => Http1#http1.parent, socket => {Transport, Raw},
                                reads => Http1#http1.reads, first => Http1#http1.buffer,
                                listening => Http1#http1.listening, extensions => Extensions,
