@@ -7,7 +7,7 @@ from typing import Any
 from harness import comparison, rounds
 from harness.load import window
 from harness.rounds import Times
-from servers.cowboy import BareHello, CowboyHello
+from servers.cowboy import BareHello, CowboyHello, EngineHello
 from servers.hornbeam import Hornbeam
 from servers.process import Server
 from servers.rivals import Granian, Gunicorn, Hypercorn
@@ -28,6 +28,7 @@ SERVERS: dict[str, type[Server]] = {
     "granian": Granian,
     "hypercorn": Hypercorn,
     # Neither rivals nor apps: the least that a front end on the BEAM can cost.
+    "engine": EngineHello,
     "bare": BareHello,
     "cowboy": CowboyHello,
 }

@@ -52,6 +52,15 @@ class CowboyHello(Cowboy):
     START: ClassVar[str] = "cowboy_hello:start()."
 
 
+class EngineHello(Cowboy):
+    """The same from Hornbeam's own HTTP/1.1."""
+
+    START: ClassVar[str] = "engine_hello:start()."
+
+    def versions(self) -> dict[str, str]:
+        return erlang.versions("hornbeam", "cowboy", "cowlib", "ranch")
+
+
 class BareHello(Cowboy):
     """The same from a process that has no more than `erlang:decode_packet/3`."""
 
