@@ -85,7 +85,7 @@ kept(_Name, _Changes, error) ->
 %% @doc The calling process asks no more for a while.
 -spec forget() -> ok.
 forget() ->
-    _ = erase(?MODULE),
+    _ = erlang:erase(?MODULE),
     ok.
 
 %% @doc The pools that there are, sorted.
