@@ -1,6 +1,6 @@
 %% A floor of HTTP: Hornbeam's own HTTP/1.1 with no Python behind it. In place of a worker and its
-%% writer stands one process that answers each request as it is opened, in the words of the wire: what
-%% an app costs is missing, and all that is between it and a connection. Started by
+%% writer stands one process that answers each request as it is opened, in the words of the wire:
+%% what an app costs is missing, and all that is between it and a connection. Started by
 %% servers/cowboy.py, which reads the port from its output.
 -module(engine_hello).
 
