@@ -50,7 +50,7 @@ what_follows_an_accept_waits_for_the_bind(_Config) ->
          Bound = hornbeam_worker_streams:bind(1, self(), Streams),
          ?assertEqual([send_text, close, ended], received(1)),
          ?assertEqual([], hornbeam_worker_streams:owners(websocket, Bound))
-     end || Streams <- [Ended, hornbeam_worker_streams:hand_over(1, self(), Ended)]].
+     end || Streams <- [Ended, hornbeam_worker_streams:hand_over(1, self(), self(), Ended)]].
 
 the_death_of_who_was_told_of_the_accept_is_told(_Config) ->
     {Owner, Monitor} = spawn_monitor(fun() -> receive die -> ok end end),
