@@ -131,9 +131,10 @@ an_end_of_an_older_limit_does_not_count_for_a_new_one(Config) ->
     has(0, Old),
     ?assertEqual(1, hornbeam_connection_limit:count(New)).
 
-%% The test stands for the pool.
+%% The test stands for the pool, and for its worker.
 workers_hear_of_a_connection_that_could_not_tell_them(Config) ->
     ok = hornbeam_pool_row:write(<<"/">>, self(), atomics:new(1, [])),
+    ok = hornbeam_pool_row:publish(<<"/">>, [handle()], []),
     Limit = hornbeam_connection_limit:new(infinity),
     [begin
          {Pid, ok} = connection(Limit),
@@ -150,17 +151,29 @@ workers_hear_of_a_connection_that_could_not_tell_them(Config) ->
     ?assert(told(Pid)).
 
 told(Pid) ->
+    settled(),
     receive
-        {'$gen_cast', {process_down, Pid}} -> true
+        {process_down, Pid} -> true
     after 0 ->
         false
     end.
+
+handle() ->
+    hornbeam_stream:handle(#{worker => self(), writer => self(), limit => infinity,
+                             parts => hornbeam_worker_parts:new(), adoption => none,
+                             counts => hornbeam_stream:new_counts()}).
+
+%% An end is through to its last consequence, not only counted.
+settled() ->
+    _ = sys:get_state(hornbeam_connection_limit),
+    ok.
 
 a_flood_is_counted(Config) ->
     Limit = hornbeam_connection_limit:new(infinity),
     {Pid, ok} = connection(Limit),
     ends(Pid, {shutdown, {connection_error, enhance_your_calm, 'Too many.'}}),
     has(0, Limit),
+    settled(),
     ?assertMatch(#{http2_floods := 1}, hornbeam_counters:values(counters(Config))).
 
 %% Connections.

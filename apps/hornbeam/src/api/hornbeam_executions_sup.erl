@@ -79,6 +79,8 @@ ask_process(Pid, Id, Question) ->
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
+    %% The executions of a predecessor that was killed went with it; their rows have stayed.
+    true = ets:delete_all_objects(?TABLE),
     Execution = #{id => execution,
                   start => {?MODULE, start_execution, []},
                   restart => temporary,
