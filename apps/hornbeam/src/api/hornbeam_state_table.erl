@@ -125,7 +125,7 @@ incr(Key, Delta) ->
 
 incr_row(absent, Key, Delta) ->
     case hornbeam_value:sum(0, Delta) of
-        {ok, Delta} -> first_row(new_row(Key, Delta, infinity));
+        {ok, Sum} -> first_row(new_row(Key, Sum, infinity));
         {error, _} = Error -> Error
     end;
 incr_row({_, Value, _, _}, Key, Delta) when ?IS_SMALL(Value), ?IS_SMALL(Delta) ->
