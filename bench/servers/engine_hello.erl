@@ -26,7 +26,8 @@ start() ->
     Mount = hornbeam_mounts:new(?POOL, Checked),
     Options = #{mount => Mount, limit => hornbeam_connection_limit:new(infinity),
                 cowboy => hornbeam_cowboy:options(Mount), is_secure => false},
-    Buffer = {buffer, hornbeam_read_buffer:least()},
+    %% A request of the load comes by one read.
+    Buffer = {buffer, 16384},
     {ok, _} = hornbeam_transport:start_listener(
         ?MODULE, #{max_connections => infinity, socket_opts => [Buffer | ?SOCKET]},
         {Options, none}),

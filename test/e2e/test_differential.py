@@ -281,7 +281,7 @@ KNOWN = frozenset(
 )
 """The methods of llhttp."""
 
-HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|([0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)?(:[0-9]*)?")
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|([0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(:[0-9]*)?")
 
 
 def only_tokens(listed: bytes) -> bool:

@@ -15,7 +15,7 @@ def prepare_path(pythonpath: Sequence[str]) -> None:
     """Put the folders of the app in front of `sys.path`: the given ones, and the current one.
 
     The worker has imported what it needs by now, so nothing in them can stand in its way. Those
-    of the variable PYTHONPATH come back from the end, where `hornbeam_worker_port` has put them.
+    of the variable PYTHONPATH come back from the end, where `priv/run.py` has put them.
     """
     given = os.getenv("PYTHONPATH", "").split(os.pathsep)
     late = {os.path.abspath(path) for path in given}  # noqa: PTH100 - as `site` does it

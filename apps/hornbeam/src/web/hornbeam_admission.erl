@@ -38,16 +38,29 @@ check(Type, Request0, #{counters := Counters, server := Server, options := Optio
     #{forwarded_allow_ips := Trusted} = Server,
     {Told, Request} = hornbeam_forwarded:resolve(Request0, Trusted),
     _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
-    case hornbeam_access:check(Type, Request, Server, Options) of
+    Misdirected = is_misdirected(Request, Request0#request.peer, Trusted),
+    case not Misdirected andalso hornbeam_access:check(Type, Request, Server, Options) of
         ok ->
             {ok, Told, Request};
+        false ->
+            refuse(misdirected, Counters);
         {refuse, Refusal} ->
-            {Counter, Status, Sentence} = answer(Refusal),
-            hornbeam_counters:add(Counter, Counters),
-            {refuse, hornbeam_refusal:response(Status, Sentence)}
+            refuse(Refusal, Counters)
     end.
 
+%% What is of https came past its protection (RFC 9110, 7.4), unless a trusted proxy has ended that.
+is_misdirected(#request{https = true, scheme = <<"http">>}, Peer, Trusted) ->
+    not hornbeam_forwarded:trusts(Peer, Trusted);
+is_misdirected(_Request, _Peer, _Trusted) ->
+    false.
+
+refuse(Refusal, Counters) ->
+    {Counter, Status, Sentence} = answer(Refusal),
+    hornbeam_counters:add(Counter, Counters),
+    {refuse, hornbeam_refusal:response(Status, Sentence)}.
+
 answer(bad_host) -> {host_refused, 400, <<"The Host header names no host.\n">>};
+answer(misdirected) -> {host_refused, 421, <<"A target of https must come over TLS.\n">>};
 answer(unknown_host) -> {host_refused, 400, <<"This host is not served here.\n">>};
 answer(foreign_origin) -> {origin_refused, 403, <<"Pages of this origin may not connect.\n">>}.
 

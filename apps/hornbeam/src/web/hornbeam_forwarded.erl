@@ -11,7 +11,7 @@
 
 -include("hornbeam_request.hrl").
 
--export([resolve/2, address/1]).
+-export([resolve/2, trusts/2, address/1]).
 -export_type([trusted/0]).
 
 -type range() :: {inet:ip_address(), Bits :: non_neg_integer()}.
@@ -126,6 +126,8 @@ with_port({ok, Ip}, "_" ++ _Hidden) -> {ok, {Ip, 0}};
 with_port({ok, Ip}, Port) -> {ok, {Ip, min(65535, list_to_integer(Port))}};
 with_port({error, _}, _Port) -> error.
 
+%% @doc Whether a peer is one of those that are believed.
+-spec trusts(hornbeam_request:address(), trusted()) -> boolean().
 trusts(_Peer, any) ->
     true;
 trusts({Ip, _Port}, Trusted) when is_tuple(Ip) ->

@@ -9,6 +9,8 @@
     %% in the order and number in which they came, names in lower case
     fields :: hornbeam_headers:fields(),
     scheme :: binary(),
+    %% whether the target, in absolute form, is one of https
+    https = false :: boolean(),
     peer :: hornbeam_request:address(),
     server :: hornbeam_request:address(),
     %% how many bytes of body follow, if any and if that is known

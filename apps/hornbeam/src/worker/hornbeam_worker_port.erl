@@ -34,17 +34,6 @@ if [ -z \"$begun\" ] || [ \"$begun\" = \"$first\" ]; then kill -9 -$1; fi
 %% The longest line (bytes) of the watcher is well below this.
 -define(LONGEST_LINE, 8192).
 
-%% Runs a module as `python -m' does, but with no folder of the app in front of Python's own:
-%% neither the present one (-P), nor those of the variable PYTHONPATH, which go to the end. They
-%% come back in `hornbeam_erlang._worker.loader', once a worker has imported what it needs. So an
-%% app may have files named like modules of the standard library. What this imports itself is built
-%% in or frozen.
--define(RUN, "import os,sys\n"
-             "late={os.path.abspath(f) for f in os.getenv('PYTHONPATH','').split(os.pathsep)}\n"
-             "sys.path.sort(key=lambda f:f in late)\n"
-             "import runpy\n"
-             "runpy.run_module(sys.argv.pop(1),run_name='__main__',alter_sys=True)\n").
-
 %% @doc Start `Python' (an absolute path) with the worker's module, in folder `chdir' and with
 %% the variables of `env'. Fails with a posix reason when the file cannot be executed.
 -spec open(file:filename(), hornbeam_config:app_options()) -> {ok, port()} | {error, term()}.
@@ -77,11 +66,15 @@ run(Python, Arguments, #{chdir := Dir, env := Env}, How) ->
     Variables = [{to_list(Name), to_list(Value)} || {Name, Value} <- maps:to_list(Env())],
     try
         {ok, open_port({spawn_executable, Python},
-                       [{args, ["-P", "-c", ?RUN | Arguments]}, binary, exit_status,
+                       [{args, ["-P", runner() | Arguments]}, binary, exit_status,
                         {cd, Dir}, {env, Variables} | How])}
     catch
         error:Reason -> {error, Reason}
     end.
+
+%% Runs a module so that an app may have files named like modules of the standard library.
+runner() ->
+    filename:join(code:priv_dir(hornbeam), "run.py").
 
 to_list(Text) -> unicode:characters_to_list(Text).
 

@@ -57,8 +57,16 @@ shaken({accept, Fields, Socket}, #{version := Version, socket := Tcp} = Req, Mou
     hornbeam_read_buffer:widen(Tcp),
     moved(Version, hornbeam_websocket_h:stream(Socket), Req),
     State = #state{socket = Socket, http2 = http2(Req), tcp = Tcp},
-    {cowboy_websocket, cowboy_req:set_resp_headers(maps:remove(<<"date">>, Headers), Req), State,
+    {cowboy_websocket, with_headers(maps:remove(<<"date">>, Headers), Req), State,
      options(Version, Mount)}.
+
+%% From 2.12 on Cowboy takes no cookie as a header, and what it takes as a cookie it writes itself.
+with_headers(#{<<"set-cookie">> := Cookies} = Headers, Req) ->
+    Numbered = lists:zip(lists:seq(1, length(Cookies)), Cookies),
+    with_headers(maps:remove(<<"set-cookie">>, Headers),
+                 Req#{resp_cookies => maps:from_list(Numbered)});
+with_headers(Headers, Req) ->
+    cowboy_req:set_resp_headers(Headers, Req).
 
 %% What the app says behind its accept waits in the worker.
 moved('HTTP/2', _Stream, _Req) ->

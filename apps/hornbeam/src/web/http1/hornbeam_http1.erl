@@ -317,7 +317,7 @@ request({Method, Path, Query, Version}, #fields{body = Length} = Fields, Http1) 
     #request{version = Version, method = Method, path = Path, query = Query,
              fields = Fields#fields.list, rest = Fields#fields.rest, scheme = Http1#http1.scheme,
              peer = Http1#http1.peer, server = Http1#http1.name, body = Length,
-             upgrade = upgrade(Version, Fields),
+             upgrade = upgrade(Version, Fields), https = Fields#fields.https,
              socket = {Http1#http1.transport, Http1#http1.socket}}.
 
 requested(Line, Fields, #http1{rested = true} = Http1) ->

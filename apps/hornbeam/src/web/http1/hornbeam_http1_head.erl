@@ -109,8 +109,9 @@ block(LineEnd, End, Bytes) -> binary:part(Bytes, LineEnd + 2, End - LineEnd - 2)
 with_line({Method, Target, Version}, Fields, Behind) ->
     case target(Method, Target) of
         {Path, Query} -> sure(Version, {Method, Path, Query, Version}, Fields, Behind);
-        {Authority, Path, Query} ->
-            sure(Version, {Method, Path, Query, Version}, at_host(Authority, Fields), Behind);
+        {Scheme, Authority, Path, Query} ->
+            At = of_scheme(Scheme, at_host(Authority, Fields)),
+            sure(Version, {Method, Path, Query, Version}, At, Behind);
         Fault -> {fault, Fault}
     end;
 with_line(Fault, _Fields, _Behind) ->
@@ -198,7 +199,7 @@ absolute(Scheme, Rest) when Scheme =:= <<"http">>; Scheme =:= <<"https">> ->
     end,
     <<Authority:Size/binary, Path/binary>> = Rest,
     case is_authority(Authority) andalso path(rooted(Path)) of
-        {Clean, Query} -> {Authority, Clean, Query};
+        {Clean, Query} -> {Scheme, Authority, Clean, Query};
         _ -> bad_request
     end;
 absolute(_Scheme, _Rest) ->
@@ -221,6 +222,10 @@ at_host(Authority, #fields{host = Host, list = List} = Fields) ->
 at_other_host(Authority, List, Fields) ->
     Fields#fields{block = none, host = Authority, rest = undefined,
                   list = lists:keyreplace(<<"host">>, 1, List, {<<"host">>, Authority})}.
+
+%% Nor are those the same with which a target of https came.
+of_scheme(<<"https">>, Fields) -> Fields#fields{block = none, https = true};
+of_scheme(<<"http">>, Fields) -> Fields.
 
 %% The fields.
 

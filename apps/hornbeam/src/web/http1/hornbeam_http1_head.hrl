@@ -10,6 +10,8 @@
     connection = [] :: [binary()],
     upgrade = none :: none | websocket,
     expect = false :: boolean(),
+    %% whether the target is one of https
+    https = false :: boolean(),
     %% what is packed of a scope with these fields, for a request that was let in by them alone
     rest = undefined :: hornbeam_wire:packed_rest() | undefined
 }).

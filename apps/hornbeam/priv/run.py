@@ -1,0 +1,16 @@
+"""Run a module as `python -m` does, with no folder of the app in front of Python's own.
+
+The present folder is left out by -P; the folders of the variable PYTHONPATH go to the end, and come
+back in hornbeam_erlang._worker.loader once a worker has imported what it needs. What is imported
+here is built in or frozen. It is a file because Python 3.13 imports linecache for a `-c`.
+"""
+
+import os
+import sys
+
+late = {os.path.abspath(folder) for folder in os.getenv("PYTHONPATH", "").split(os.pathsep)}
+sys.path.sort(key=lambda folder: folder in late)
+
+import runpy  # noqa: E402
+
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
