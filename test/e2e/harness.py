@@ -306,7 +306,7 @@ def exactly(source: socket.socket, size: int) -> bytes:
 @functools.cache
 def compiled() -> Path:
     """Compile the tests' Erlang outside the source tree; return its folder."""
-    folder = Path(tempfile.mkdtemp(prefix="hornbeam-e2e-"))
+    folder = Path(tempfile.mkdtemp(prefix="e2e-hornbeam-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     sources = sorted(Path(__file__).parent.glob("*.erl"))
     subprocess.run(["erlc", "-o", folder, *sources], check=True, timeout=60)

@@ -8,7 +8,8 @@ here is built in or frozen. It is a file because Python 3.13 imports linecache f
 import os
 import sys
 
-late = {os.path.abspath(folder) for folder in os.getenv("PYTHONPATH", "").split(os.pathsep)}
+given = os.getenv("PYTHONPATH", "").split(os.pathsep)
+late = {os.path.abspath(folder) for folder in given}  # noqa: PTH100 - as Python makes it
 sys.path.sort(key=lambda folder: folder in late)
 
 import runpy  # noqa: E402

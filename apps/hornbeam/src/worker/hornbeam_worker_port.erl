@@ -74,7 +74,7 @@ run(Python, Arguments, #{chdir := Dir, env := Env}, How) ->
 
 %% Runs a module so that an app may have files named like modules of the standard library.
 runner() ->
-    filename:join(code:priv_dir(hornbeam), "run.py").
+    filename:absname("run.py", filename:absname(code:priv_dir(hornbeam))).
 
 to_list(Text) -> unicode:characters_to_list(Text).
 
