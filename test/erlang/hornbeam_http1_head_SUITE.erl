@@ -18,6 +18,13 @@ all() ->
      a_method_is_as_long_as_any_that_is_known, the_same_fields_are_not_read_again,
      a_head_that_comes_byte_by_byte_is_not_read_again_from_its_start, properties_hold].
 
+init_per_suite(Config) ->
+    ok = hornbeam_http1_head:prepare(),
+    Config.
+
+end_per_suite(_Config) ->
+    ok.
+
 request_lines_are_read(_Config) ->
     [?assertEqual({Line, {ok, Read}}, {Line, line(Line)})
      || {Line, Read} <-
