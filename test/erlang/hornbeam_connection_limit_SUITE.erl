@@ -137,7 +137,7 @@ workers_hear_of_a_connection_that_could_not_tell_them(Config) ->
     ok = hornbeam_pool_row:publish(<<"/">>, [handle()], []),
     Limit = hornbeam_connection_limit:new(infinity),
     [begin
-         {Pid, ok} = connection(Limit),
+         {Pid, ok} = watched(Limit),
          ends(Pid, Reason),
          has(0, Limit),
          ?assertEqual({Reason, Told}, {Reason, told(Pid)})
@@ -163,14 +163,20 @@ handle() ->
                              parts => hornbeam_worker_parts:new(), adoption => none,
                              counts => hornbeam_stream:new_counts()}).
 
-%% An end is through to its last consequence, not only counted.
+%% One whose end nobody can miss.
+watched(Limit) ->
+    Connection = connection(Limit),
+    settled(),
+    Connection.
+
+%% What has come to who counts is through to its last consequence.
 settled() ->
     _ = sys:get_state(hornbeam_connection_limit),
     ok.
 
 a_flood_is_counted(Config) ->
     Limit = hornbeam_connection_limit:new(infinity),
-    {Pid, ok} = connection(Limit),
+    {Pid, ok} = watched(Limit),
     ends(Pid, {shutdown, {connection_error, enhance_your_calm, 'Too many.'}}),
     has(0, Limit),
     settled(),
