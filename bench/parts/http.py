@@ -21,12 +21,15 @@ class QuietUvicorn(Uvicorn):
         return [*super().command(), "--no-access-log"]
 
 
-SERVERS: dict[str, type[Server]] = {
+SERVERS_OF_APPS: dict[str, type[Server]] = {
     "uvicorn": QuietUvicorn,
     "hornbeam": Hornbeam,
     "gunicorn": Gunicorn,
     "granian": Granian,
     "hypercorn": Hypercorn,
+}
+SERVERS: dict[str, type[Server]] = {
+    **SERVERS_OF_APPS,
     # Neither rivals nor apps: the least that a front end on the BEAM can cost.
     "engine": EngineHello,
     "bare": BareHello,

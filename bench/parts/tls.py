@@ -9,20 +9,12 @@ from harness import comparison, rounds
 from harness.load import window
 from harness.rounds import Times
 from parts.connect import SOURCES
-from parts.http import QuietUvicorn, with_app
+from parts.http import SERVERS_OF_APPS, with_app
 from servers import certificate
 from servers.certificate import Certificate
-from servers.hornbeam import Hornbeam
 from servers.process import Server
-from servers.rivals import Granian, Gunicorn, Hypercorn
 
-SERVERS: dict[str, type[Server]] = {
-    "uvicorn": QuietUvicorn,
-    "hornbeam": Hornbeam,
-    "gunicorn": Gunicorn,
-    "granian": Granian,
-    "hypercorn": Hypercorn,
-}
+SERVERS = SERVERS_OF_APPS
 TIMES = Times(rounds=3, warmup=0.3, seconds=1.2)
 WORKERS = 1
 # Of a load on each new server that does not count. Under its first connections uvloop gives the

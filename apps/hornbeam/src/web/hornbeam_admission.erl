@@ -38,14 +38,17 @@ check(Type, Request0, #{counters := Counters, server := Server, options := Optio
     #{forwarded_allow_ips := Trusted} = Server,
     {Told, Request} = hornbeam_forwarded:resolve(Request0, Trusted),
     _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
-    Misdirected = is_misdirected(Request, Request0#request.peer, Trusted),
-    case not Misdirected andalso hornbeam_access:check(Type, Request, Server, Options) of
+    Judgement = case is_misdirected(Request, Request0#request.peer, Trusted) of
+        true -> {refuse, misdirected};
+        false -> hornbeam_access:check(Type, Request, Server, Options)
+    end,
+    case Judgement of
         ok ->
             {ok, Told, Request};
-        false ->
-            refuse(misdirected, Counters);
         {refuse, Refusal} ->
-            refuse(Refusal, Counters)
+            {Counter, Status, Sentence} = answer(Refusal),
+            hornbeam_counters:add(Counter, Counters),
+            {refuse, hornbeam_refusal:response(Status, Sentence)}
     end.
 
 %% What is of https came past its protection (RFC 9110, 7.4), unless a trusted proxy has ended that.
@@ -53,11 +56,6 @@ is_misdirected(#request{https = true, scheme = <<"http">>}, Peer, Trusted) ->
     not hornbeam_forwarded:trusts(Peer, Trusted);
 is_misdirected(_Request, _Peer, _Trusted) ->
     false.
-
-refuse(Refusal, Counters) ->
-    {Counter, Status, Sentence} = answer(Refusal),
-    hornbeam_counters:add(Counter, Counters),
-    {refuse, hornbeam_refusal:response(Status, Sentence)}.
 
 answer(bad_host) -> {host_refused, 400, <<"The Host header names no host.\n">>};
 answer(misdirected) -> {host_refused, 421, <<"A target of https must come over TLS.\n">>};

@@ -45,7 +45,7 @@ told(not_implemented) ->
 told(version_not_supported) ->
     {505, bad_requests, <<"This version of HTTP is not spoken here.\n">>};
 told(full) ->
-    {503, refused, <<"The server has no room for another connection now.\n">>}.
+    {503, refused, sentence(503)}.
 
 %% @doc The response in the name of no app.
 -spec response(400..599) -> response().

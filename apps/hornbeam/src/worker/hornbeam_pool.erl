@@ -8,7 +8,7 @@
 
 -export([all/0, lookup/1, await_ready/1, app/1, erase/1]).
 -export([reserve/2, reserve_now/2, rest/0, wait/2, told/3, forget/1, wait/1, forget/2]).
--export([pick/1, find/2, owners/2, load/1]).
+-export([pick/1, find/2, owners/2]).
 -export([process_down/2, waiters/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/0, names/0]).
 -export_type([name/0, wait/0, reason/0, start/0]).
@@ -230,11 +230,6 @@ turn_away(Name) ->
 -spec names() -> #{pid() => binary()}.
 names() ->
     lists:foldl(fun maps:merge/2, #{}, [hornbeam_pool_keeper:names(Name) || Name <- all()]).
-
-%% @doc The open streams of the pool; cheap.
--spec load(name()) -> non_neg_integer().
-load(Name) ->
-    lists:sum([hornbeam_pool_row:load(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]]).
 
 %% @doc Replace every worker by a fresh one that has imported the app anew.
 %%
