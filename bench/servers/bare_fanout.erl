@@ -4,10 +4,9 @@
 %% sent it back. No worker, no topics, no limits but the outbox's, no account of what was written
 %% to whom. Started by servers/cowboy.py, which reads the port from its output.
 -module(bare_fanout).
--behaviour(cowboy_websocket).
 
 -export([start/2]).
--export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
+-export([opened/1, received/2, told/2, sent/2, closed/2]).
 
 -type role() :: subscribe | {publish, Python :: string(), Script :: string()}.
 -type state() :: role() | {publish, port()}
@@ -27,52 +26,45 @@ start(Python, Script) ->
     _ = spawn(fun() ->
         ok = hornbeam_outbox:new_table(),
         ?OUTBOXES = ets:new(?OUTBOXES, [named_table, public, {read_concurrency, true}]),
-        ok = floor:listen(?MODULE, [{"/subscribe", ?MODULE, subscribe},
-                                    {"/publish", ?MODULE, {publish, Python, Script}}], #{}),
+        ok = engine_websocket:listen(?MODULE, ?MODULE, #{
+            <<"/subscribe">> => subscribe, <<"/publish">> => {publish, Python, Script}
+        }),
         receive never -> ok end
     end),
     ok.
 
 %% @private
--spec init(cowboy_req:req(), role()) ->
-    {hornbeam_websocket, cowboy_req:req(), role(), hornbeam_websocket:options()}.
-init(Request, Role) ->
-    Options = #{max_frame_size => 16777216, max_frame_rate => infinity, compress => false,
-                idle_timeout => infinity},
-    {hornbeam_websocket, Request, Role, Options}.
-
-%% @private
--spec websocket_init(role()) -> {hornbeam_websocket:commands(), state()}.
-websocket_init(subscribe) ->
+-spec opened(role()) -> {[term()], state()}.
+opened(subscribe) ->
     true = ets:insert(?OUTBOXES, {self(), hornbeam_outbox:new(self(), ?LIMITS)}),
     ok = pg:join(?MODULE, subscribers, self()),
     {[{text, <<"subscribed">>}], {subscribe, 0, 0}};
-websocket_init({publish, Python, Script}) ->
+opened({publish, Python, Script}) ->
     Port = open_port({spawn_executable, Python},
                      [{args, [Script]}, nouse_stdio, binary, {packet, 4}]),
     {[], {publish, Port}}.
 
 %% @private
--spec websocket_handle(term(), state()) -> {hornbeam_websocket:commands(), state()}.
-websocket_handle({text, Text}, {publish, Port} = State) ->
+-spec received(term(), state()) -> {[term()], state()}.
+received({text, Text}, {publish, Port} = State) ->
     true = port_command(Port, Text),
     {[], State};
-websocket_handle({failed, _Fault}, State) ->
+received({failed, _Fault}, State) ->
     {[{close, 1002, <<>>}], State};
-websocket_handle(_Frame, State) ->
+received(_Frame, State) ->
     {[], State}.
 
 %% @private
--spec websocket_info(term(), state()) -> {hornbeam_websocket:commands(), state()}.
-websocket_info({forward, Outbox, Frame}, {subscribe, Frames, Bytes}) ->
+-spec told(term(), state()) -> {[term()], state()}.
+told({forward, Outbox, Frame}, {subscribe, Frames, Bytes}) ->
     {[{finished, Frame}],
      settled(Outbox, Frames + 1, Bytes + hornbeam_frame:payload_size(Frame))};
-websocket_info({Port, {data, Text}}, {publish, Port} = State) ->
+told({Port, {data, Text}}, {publish, Port} = State) ->
     Frame = hornbeam_frame:new(text, Text),
     lists:foreach(fun(Pid) -> push(ets:lookup(?OUTBOXES, Pid), Frame) end,
                   pg:get_members(?MODULE, subscribers)),
     {[], State};
-websocket_info(_Other, State) ->
+told(_Other, State) ->
     {[], State}.
 
 push([{_, Outbox}], Frame) ->
@@ -86,7 +78,12 @@ settled(_Outbox, Frames, Bytes) ->
     {subscribe, Frames, Bytes}.
 
 %% @private
--spec terminate(term(), cowboy_req:req(), state()) -> ok.
-terminate(_Reason, _Request, _State) ->
+-spec sent(term(), state()) -> {[], state()}.
+sent(_What, State) ->
+    {[], State}.
+
+%% @private
+-spec closed(term(), state()) -> ok.
+closed(_Reason, _State) ->
     true = ets:delete(?OUTBOXES, self()),
     ok.

@@ -4,25 +4,25 @@
 -behaviour(cowboy_websocket).
 
 -export([start/1]).
--export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
+-export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2]).
+-export([opened/1, received/2, told/2, sent/2, closed/2]).
 
 -type engine() :: cowboy_websocket | hornbeam_websocket.
 
 %% @doc Serve on a free port of the loopback and print it.
 -spec start(engine()) -> ok.
-start(Engine) ->
-    floor:listen(?MODULE, [{"/", ?MODULE, Engine}], #{active_n => 100}).
+start(cowboy_websocket) ->
+    floor:listen(?MODULE, [{"/", ?MODULE, []}], #{active_n => 100});
+start(hornbeam_websocket) ->
+    engine_websocket:listen(?MODULE, ?MODULE, #{<<"/">> => []}).
+
+%% Cowboy's.
 
 %% @private
--spec init(cowboy_req:req(), engine()) -> {engine(), cowboy_req:req(), [], map()}.
-init(Request, Engine) ->
-    {Engine, Request, [], options(Engine)}.
-
-options(cowboy_websocket) ->
-    #{compress => false, validate_utf8 => false, max_frame_size => 16777216};
-options(hornbeam_websocket) ->
-    #{compress => false, max_frame_size => 16777216, max_frame_rate => infinity,
-      idle_timeout => infinity}.
+-spec init(cowboy_req:req(), []) -> {cowboy_websocket, cowboy_req:req(), [], map()}.
+init(Request, State) ->
+    {cowboy_websocket, Request, State,
+     #{compress => false, validate_utf8 => false, max_frame_size => 16777216}}.
 
 %% @private
 -spec websocket_init([]) -> {[], []}.
@@ -33,8 +33,6 @@ websocket_init(State) ->
 -spec websocket_handle(term(), []) -> {cowboy_websocket:commands(), []}.
 websocket_handle({Kind, Data}, State) when Kind =:= text; Kind =:= binary ->
     {[{Kind, Data}], State};
-websocket_handle({failed, _Fault}, State) ->
-    {[{close, 1002, <<>>}], State};
 websocket_handle(_, State) ->
     {[], State}.
 
@@ -43,7 +41,33 @@ websocket_handle(_, State) ->
 websocket_info(_, State) ->
     {[], State}.
 
+%% Hornbeam's.
+
 %% @private
--spec terminate(term(), cowboy_req:req(), []) -> ok.
-terminate(_Reason, _Request, _State) ->
+-spec opened([]) -> {[], []}.
+opened(State) ->
+    {[], State}.
+
+%% @private
+-spec received(term(), []) -> {[term()], []}.
+received({Kind, Data}, State) when Kind =:= text; Kind =:= binary ->
+    {[{Kind, Data}], State};
+received({failed, _Fault}, State) ->
+    {[{close, 1002, <<>>}], State};
+received(_, State) ->
+    {[], State}.
+
+%% @private
+-spec told(term(), []) -> {[], []}.
+told(_, State) ->
+    {[], State}.
+
+%% @private
+-spec sent(term(), []) -> {[], []}.
+sent(_, State) ->
+    {[], State}.
+
+%% @private
+-spec closed(term(), []) -> ok.
+closed(_Reason, _State) ->
     ok.
