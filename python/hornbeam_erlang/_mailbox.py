@@ -78,7 +78,6 @@ class Mailbox:
         "bell",
         "dropped",
         "forwarded",
-        "polled",
         "rung",
         "topics",
     )
@@ -97,8 +96,6 @@ class Mailbox:
         self.dropped = 0
         self.topics: set[str] = set()
         self.forwarded: set[str] = set()
-        # Who reads by `check_pubsub`, if anybody does: by module, the functions that it runs in.
-        self.polled: dict[str, set[Any]] = {}
         # Called for each message, for a reader who does not wait here but for something else.
         self.bell: Callable[[], None] | None = None
         # Whether that reader has been told and has not come yet.
@@ -140,8 +137,8 @@ class Mailbox:
     def _tell(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
             _wake(waiter)
-        if self.bell is not None and self.polled:
-            self.bell()
+        if (bell := self.bell) is not None:
+            bell()
 
     def _shorten(self) -> None:
         messages = self._messages
@@ -165,20 +162,20 @@ class Mailbox:
         return message
 
     def ring(self) -> bool:
-        """Tell whether the reader who polls has to be told that there is something to read.
+        """Tell whether a reader who polls has to be told that there is something to read.
 
         It is told once for each message that it takes or that comes: one that never takes any
         is not told for ever.
         """
         with self._lock:
-            due = bool(self._messages) and bool(self.polled) and not self.rung
+            due = self.may_ring
             self.rung = self.rung or due
             return due
 
     @property
     def may_ring(self) -> bool:
         """Tell whether `ring` could be true."""
-        return bool(self.polled) and not self.rung and bool(self._messages)
+        return not self.rung and bool(self._messages)
 
     def close(self) -> None:
         """Take nothing more; those who wait are woken, and what is there can still be read."""
@@ -240,8 +237,6 @@ class Mailbox:
             return None
         reader: asyncio.Future[Published | None] = home.loop.create_future()
         self._reader = reader
-        if self.polled:
-            self.polled.clear()
         # Without the lock: another thread has seen the reader, or is seen here.
         if not self._messages and not self._closed:
             return reader
@@ -251,7 +246,6 @@ class Mailbox:
     def _next_or_wait(self, make: Callable[[], W]) -> Published | W:
         """Return the next message or, if there is none, something new that is told of it."""
         with self._lock:
-            self.polled.clear()
             if (message := self._next()) is not None:
                 return message
             if self._closed:

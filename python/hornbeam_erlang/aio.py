@@ -12,7 +12,6 @@ messages are here in the form for coroutines, and so is the state of the connect
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -196,11 +195,8 @@ _CONNECTION_STATE = ConnectionState()
 async def subscribe(topic: str, forward: bool = False, overflow: str | None = None) -> None:
     """Subscribe the connection to a topic."""
     carrier = _bridge.connected()
-    number = carrier.caller()
-    pubsub.listen(carrier, number, forward, sys._getframe(1))
-    await _bridge.follow_async(
-        _requests.subscribe(carrier.topics, number, topic, forward, overflow)
-    )
+    plan = _requests.subscribe(carrier.topics, carrier.caller(), topic, forward, overflow)
+    await _bridge.follow_async(plan)
 
 
 async def unsubscribe(topic: str) -> None:
@@ -216,7 +212,7 @@ async def publish(topic: str, message: Any) -> int:
 
 async def check_pubsub() -> Any:
     """Return the next message that the connection has not read, or None; never waits."""
-    return pubsub.poll(sys._getframe(1))
+    return pubsub.check_pubsub()
 
 
 async def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:

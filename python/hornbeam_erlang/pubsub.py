@@ -9,10 +9,9 @@ Of those who read, `check_pubsub` never waits, `receive_pubsub` waits in a threa
 `aio.receive_pubsub` and `aio.messages` wait in a coroutine.
 """
 
-import sys
 from typing import Any
 
-from hornbeam_erlang import _bridge, _caller, _requests
+from hornbeam_erlang import _bridge, _requests
 
 __all__ = [
     "check_pubsub",
@@ -34,12 +33,8 @@ def subscribe(topic: str, forward: bool = False, overflow: str | None = None) ->
     (of all that waits), "close" (with code 1013), or "latest", with which only the newest message
     of the topic ever waits; None stands for the server's option `pubsub_overflow`.
 
-    In a raw ASGI app, a `receive()` that waits is woken by a message with the event
-    `{"type": "hornbeam.pubsub"}`, so that a loop around `receive()` and `check_pubsub()` hears
-    at once. That is so from the subscription on when the calling module has `check_pubsub` among
-    its names, and else from its first call of it; only code of that module is woken, never a
-    framework's `receive()`; and not while messages are read by `receive_pubsub` or
-    `aio.messages`.
+    A message that comes while a WebSocket's `receive()` waits wakes it with the event
+    `{"type": "hornbeam.pubsub"}` if the function that calls `receive()` names `check_pubsub` too.
 
     >>> subscribe("news")
     >>> publish("news", "extra!")
@@ -48,16 +43,8 @@ def subscribe(topic: str, forward: bool = False, overflow: str | None = None) ->
     'extra!'
     """
     carrier = _bridge.connected()
-    number = carrier.caller()
-    listen(carrier, number, forward, sys._getframe(1))
-    _bridge.follow(_requests.subscribe(carrier.topics, number, topic, forward, overflow))
-
-
-def listen(carrier: _bridge.Carrier, number: int, forward: bool, frame: Any) -> None:
-    """Note who subscribes, if it is code that reads by `check_pubsub`."""
-    frame = _caller.named(frame)
-    if not forward and frame is not None and _caller.knows_check_pubsub(frame):
-        _caller.note(carrier.topics.mailbox(number).polled, frame)
+    plan = _requests.subscribe(carrier.topics, carrier.caller(), topic, forward, overflow)
+    _bridge.follow(plan)
 
 
 def unsubscribe(topic: str) -> None:
@@ -96,17 +83,9 @@ def check_pubsub() -> Any:
     >>> check_pubsub() is None
     True
     """
-    return poll(sys._getframe(1))
-
-
-def poll(frame: Any) -> Any:
-    """Return the next message, and note who reads in this way."""
     carrier = _bridge.connected()
     mailbox = carrier.topics.find(carrier.caller())
-    if mailbox is None:
-        return None
-    _caller.note(mailbox.polled, frame)
-    message = mailbox.take()
+    message = None if mailbox is None else mailbox.take()
     return None if message is None else message.value
 
 

@@ -49,7 +49,6 @@ def test_only_values_and_watch_need_more_than_the_standard_library(path):
 LOWER = {
     "exceptions": set(),
     "terms": set(),
-    "_caller": set(),
     "_watch": set(),
     "_ops": {"exceptions"},
     "_values": {"exceptions", "terms"},

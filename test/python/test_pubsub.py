@@ -152,8 +152,8 @@ def test_receive_is_not_woken_for_code_that_reads_otherwise(run):
     assert beam.expect("send_text", 1)[2] == b"websocket.receive"
 
 
-def test_receive_is_not_woken_before_the_first_check_pubsub(run):
-    """The module does not have the name, so nothing tells that it would know the event."""
+def test_receive_is_not_woken_for_a_function_that_does_not_name_check_pubsub(run):
+    """Nothing tells that it would know the event."""
     beam = run(
         """
         from hornbeam_erlang import aio, subscribe
@@ -244,6 +244,7 @@ def test_one_who_never_reads_does_not_stop_the_loop(run):
             subscribe("news")
             while (event := await receive())["type"] != "websocket.disconnect":
                 print(event["type"])
+            check_pubsub()
         """,
         ops=True,
     )
@@ -495,3 +496,75 @@ def test_thread_that_waits_for_a_message_does_not_hold_up_the_end(run):
     beam.send("stop", 0, 20_000)
     beam.expect_log("ended: the connection that subscribed is over")
     assert beam.expect_end() == 0
+
+
+# Who is woken, however it waits
+
+WAITS = {
+    "wait_for": "message = await asyncio.wait_for(receive(), 60)",
+    "a task": "message = await asyncio.create_task(receive())",
+    "wait": "message = (await asyncio.wait([asyncio.ensure_future(receive())]))[0].pop().result()",
+    "timeout": "async with asyncio.timeout(60): message = await receive()",
+    "anyio": "with anyio.fail_after(60): message = await receive()",
+    "shield": "message = await asyncio.shield(receive())",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_guides_chat_is_woken_however_it_waits(run, wait):
+    chat = CHAT.replace("message = await receive()", WAITS[wait])
+    assert chat != CHAT
+    beam = run(chat.replace("import asyncio", "import anyio, asyncio"), ops=True)
+    in_room(beam, 1, 2)
+    beam.node.publish("chat:lobby", {"text": "from erlang"})
+    assert sorted(said(beam, 2)) == [(1, "from erlang"), (2, "from erlang")]
+
+
+def test_receive_that_was_given_up_does_not_keep_the_next_from_being_woken(run):
+    chat = CHAT.replace(
+        "message = await receive()",
+        """
+            for seconds in (0, 0.001, 60):
+                try:
+                    message = await asyncio.wait_for(receive(), seconds)
+                    break
+                except TimeoutError:
+                    print("gave up")
+        """.strip(),
+    )
+    beam = run(chat, ops=True)
+    in_room(beam, 1)
+    beam.node.publish("chat:lobby", {"text": "first"})
+    assert said(beam, 1) == [(1, "first")]
+    beam.expect_log("gave up")
+    beam.node.publish("chat:lobby", {"text": "second"})
+    assert said(beam, 1) == [(1, "second")]
+
+
+@pytest.mark.parametrize("subscribing", ["aio.subscribe", "asyncio.to_thread(subscribe, ", "_now("])
+def test_receive_that_waits_already_is_woken_by_what_is_subscribed_meanwhile(run, subscribing):
+    call = f'{subscribing}("news")' if "(" not in subscribing else f'{subscribing}"news")'
+    beam = run(
+        f"""
+        import asyncio
+        from hornbeam_erlang import aio, check_pubsub, subscribe
+
+        async def _now(topic):
+            subscribe(topic)
+
+        async def app(scope, receive, send):
+            if scope["type"] != "websocket":
+                raise NotImplementedError
+            await send({{"type": "websocket.accept"}})
+            await receive()
+            subscribing = asyncio.ensure_future({call})
+            event = await receive()
+            text = event["type"] + " " + check_pubsub()
+            await send({{"type": "websocket.send", "text": text}})
+        """,
+        ops=True,
+    )
+    beam.accept(1)
+    wait_until_subscribed(beam, "news", 1)
+    beam.node.publish("news", "extra!")
+    assert beam.expect("send_text", 1)[2] == b"hornbeam.pubsub extra!"
