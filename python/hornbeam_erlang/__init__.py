@@ -9,6 +9,7 @@ app's own tests.
 from hornbeam_erlang.connection import ConnectionState, connection_state
 from hornbeam_erlang.exceptions import (
     ClientDisconnected,
+    ConnectionEnded,
     HornbeamError,
     NotConnected,
     RemoteError,
@@ -58,6 +59,7 @@ from hornbeam_erlang.terms import Atom, Fun, Pid, Port, Reference
 __all__ = [
     "Atom",
     "ClientDisconnected",
+    "ConnectionEnded",
     "ConnectionState",
     "Fun",
     "HornbeamError",

@@ -5,6 +5,7 @@ the stand-in of `hornbeam_erlang.testing`. Must not import the worker, so that t
 imported anywhere.
 """
 
+import asyncio
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -44,7 +45,11 @@ class Carrier(Protocol):
         """Call an op and wait for it."""
 
     def caller(self) -> int:
-        """Return the number of the connection for which the running code calls, or 0."""
+        """Return the number of the connection for which the running code calls; 0 is the worker.
+
+        Raises `NotConnected` for code that belongs to none, and `ConnectionEnded` for code whose
+        connection is over.
+        """
 
     def is_alone(self) -> bool:
         """Tell whether nothing else can run in this process while the running code blocks."""
@@ -146,15 +151,36 @@ def follow(plan: Plan[T]) -> T:
 
 
 async def follow_async(plan: Plan[T]) -> T:
-    """Perform a plan's requests one after the other."""
+    """Perform a plan's requests one after the other.
+
+    A plan changes something here and in Erlang, and both sides have to agree in the end: so a plan
+    that is cancelled hears of it when the request that is under way has its answer, and may take
+    back what it has done.
+    """
     try:
         request = next(plan)
         while True:
             try:
-                result = await perform_async(request)
+                result = await _answered(request)
             except BaseException as error:
                 request = plan.throw(error)
             else:
                 request = plan.send(result)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
+
+
+async def _answered(request: Request[T]) -> T:
+    """Wait for a request's result; who is cancelled meanwhile waits on, and is cancelled then."""
+    work = asyncio.ensure_future(perform_async(request))
+    cancelled = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return work.result()
+    if not work.cancelled():
+        work.exception()  # or it would be logged as one that nobody has looked at
+    raise cancelled

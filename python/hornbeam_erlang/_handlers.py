@@ -7,9 +7,11 @@ import functools
 import inspect
 import traceback
 from collections.abc import Callable
+from contextvars import Context
 from types import FunctionType
 from typing import Any
 
+from hornbeam_erlang._identity import worker_context
 from hornbeam_erlang.exceptions import RemoteError
 
 Action = Callable[..., Any]
@@ -26,6 +28,18 @@ class Handlers:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Any] = {}
+        self._context = worker_context()
+
+    def keep_context(self) -> None:
+        """Let handlers from now on see the context variables that are set here."""
+        self._context = worker_context()
+
+    def new_context(self) -> Context:
+        """Return the context of one call, which runs for the worker, whoever calls.
+
+        It takes nothing over from another call's, and leaves nothing to one.
+        """
+        return self._context.copy()
 
     def __contains__(self, name: str) -> bool:
         return name in self._handlers

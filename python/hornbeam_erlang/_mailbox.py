@@ -10,12 +10,13 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from hornbeam_erlang._identity import WORKER
 from hornbeam_erlang._values import unpack
-from hornbeam_erlang.exceptions import ClientDisconnected
+from hornbeam_erlang.exceptions import ClientDisconnected, ConnectionEnded
 
 # Values of these types cannot be changed, so that one may be given to all.
 _IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
@@ -54,6 +55,18 @@ class Home:
     loop: asyncio.AbstractEventLoop
 
 
+class Way(NamedTuple):
+    """How a topic's messages come to a connection: into its mailbox, or straight to its client.
+
+    `overflow` is what becomes of those for which the client is too slow, None is the node's option.
+    """
+
+    forward: bool
+    overflow: str | None
+
+
+QUEUED = Way(False, None)
+
 # Who waits for a message: a thread, or a coroutine in some loop.
 Waiter = threading.Event | asyncio.Future[Any]
 W = TypeVar("W", bound=Waiter)
@@ -77,9 +90,8 @@ class Mailbox:
         "_waiters",
         "bell",
         "dropped",
-        "forwarded",
         "rung",
-        "topics",
+        "ways",
     )
 
     def __init__(self, max_messages: int, max_bytes: int, home: Home | None = None) -> None:
@@ -94,8 +106,8 @@ class Mailbox:
         self._reader: asyncio.Future[Published | None] | None = None
         self._closed = False
         self.dropped = 0
-        self.topics: set[str] = set()
-        self.forwarded: set[str] = set()
+        # The topics of the connection.
+        self.ways: dict[str, Way] = {}
         # Called for each message, for a reader who does not wait here but for something else.
         self.bell: Callable[[], None] | None = None
         # Whether that reader has been told and has not come yet.
@@ -181,6 +193,7 @@ class Mailbox:
         """Take nothing more; those who wait are woken, and what is there can still be read."""
         with self._lock:
             self._closed = True
+            self.bell = None  # or who set it and this would hold each other
             waiters = self._all_waiters()
         for waiter in waiters:
             _wake(waiter)
@@ -289,10 +302,11 @@ def _answer(future: asyncio.Future[Any]) -> None:
 
 
 class Topics:
-    """Who subscribes to what in this process."""
+    """Who subscribes to what in this process: the process itself, and those `connections`."""
 
-    def __init__(self, max_messages: int, max_bytes: int) -> None:
+    def __init__(self, max_messages: int, max_bytes: int, connections: Container[int]) -> None:
         self._bounds = (max_messages, max_bytes)
+        self._connections = connections
         # Read without the lock; `list` of such a dict is one step of the interpreter.
         self._topics: dict[str, dict[Mailbox, None]] = {}
         self._mailboxes: dict[int, Mailbox] = {}
@@ -305,32 +319,45 @@ class Topics:
         return self._mailboxes.get(number)
 
     def mailbox(self, number: int) -> Mailbox:
-        """Return the mailbox of a connection, which may be a new one."""
+        """Return the mailbox of a connection, which may be a new one.
+
+        Raises `ConnectionEnded` for one that is over: nobody would forget its mailbox.
+        """
         with self._lock:
-            if (mailbox := self._mailboxes.get(number)) is not None:
-                return mailbox
-            mailbox = self._mailboxes[number] = Mailbox(*self._bounds, self.home)
+            return self._found_or_opened(number)
+
+    def _found_or_opened(self, number: int) -> Mailbox:
+        if (mailbox := self._mailboxes.get(number)) is not None:
+            return mailbox
+        mailbox = self._mailboxes[number] = Mailbox(*self._bounds, self.home)
+        # Only now: a connection that ends meanwhile forgets it, or is seen here to have ended.
+        if number != WORKER and number not in self._connections:
+            del self._mailboxes[number]
+            raise ConnectionEnded("the connection for which this code runs is over")
         self.opened(number, mailbox)
         return mailbox
 
-    def subscribe(self, number: int, topic: str) -> bool:
-        """Let the messages of a topic come to a connection; tell whether they did not before."""
-        mailbox = self.mailbox(number)
-        with self._lock:
-            new = topic not in mailbox.topics
-            mailbox.topics.add(topic)
-            self._topics.setdefault(topic, {})[mailbox] = None
-        return new
-
-    def unsubscribe(self, number: int, topic: str) -> bool:
-        """Undo `subscribe`; tell whether there was something to undo."""
+    def way(self, number: int, topic: str) -> Way | None:
+        """Return how the messages of a topic come to a connection, if they do."""
         mailbox = self._mailboxes.get(number)
-        if mailbox is None or topic not in mailbox.topics:
-            return False
+        return None if mailbox is None else mailbox.ways.get(topic)
+
+    def subscribe(self, number: int, topic: str, way: Way = QUEUED) -> None:
+        """Note how the messages of a topic come to a connection from now on."""
         with self._lock:
-            mailbox.topics.discard(topic)
-            self._remove(topic, mailbox)
-        return True
+            mailbox = self._found_or_opened(number)
+            mailbox.ways[topic] = way
+            if way.forward:
+                self._remove(topic, mailbox)
+            else:
+                self._topics.setdefault(topic, {})[mailbox] = None
+
+    def unsubscribe(self, number: int, topic: str) -> None:
+        """Note that they come no more, if they did."""
+        with self._lock:
+            mailbox = self._mailboxes.get(number)
+            if mailbox is not None and mailbox.ways.pop(topic, None) is not None:
+                self._remove(topic, mailbox)
 
     def _remove(self, topic: str, mailbox: Mailbox) -> None:
         subscribers = self._topics.get(topic)
@@ -350,20 +377,23 @@ class Topics:
 
     def leave(self, number: int) -> None:
         """End all subscriptions of a connection; what it has not read yet it still may."""
-        mailbox = self._mailboxes.get(number)
-        if mailbox is None:
-            return
         with self._lock:
-            for topic in mailbox.topics:
-                self._remove(topic, mailbox)
-            mailbox.topics.clear()
-            mailbox.forwarded.clear()
+            if (mailbox := self._mailboxes.get(number)) is None:
+                return
+            self._end_all(mailbox)
         mailbox.close()
 
+    def _end_all(self, mailbox: Mailbox) -> None:
+        for topic in mailbox.ways:
+            self._remove(topic, mailbox)
+        mailbox.ways.clear()
+
     def forget(self, number: int) -> None:
-        """Forget a connection that has ended."""
+        """Forget a connection that has ended, which is none of `connections` any more."""
         if number not in self._mailboxes:  # nearly all that end have none
             return
-        self.leave(number)
         with self._lock:
-            self._mailboxes.pop(number, None)
+            if (mailbox := self._mailboxes.pop(number, None)) is None:
+                return
+            self._end_all(mailbox)
+        mailbox.close()

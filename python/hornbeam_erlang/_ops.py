@@ -3,6 +3,7 @@
 Pure: knows nothing of how an op travels or of what it does.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from hornbeam_erlang.exceptions import HornbeamError, RemoteError
@@ -105,6 +106,18 @@ OPS = (
 )
 
 HOOKS = frozenset(op.code for op in OPS if op.name.startswith("hooks."))
+
+_OF_CONNECTION = frozenset(
+    {PUBSUB_SUBSCRIBE, PUBSUB_UNSUBSCRIBE, PUBSUB_DROPPED}
+    | {CONNECTION_GET, CONNECTION_SET, CONNECTION_DELETE, CONNECTION_ITEMS}
+)
+_SCOPED = frozenset({STATE_SET, STATE_INCR})
+
+
+def is_of_connection(op: int, args: Sequence[Any]) -> bool:
+    """Tell whether an op is about the connection of who calls it: `scoped` is the last argument."""
+    return op in _OF_CONNECTION or (op in _SCOPED and args[-1:] == [True])
+
 
 STATUSES: dict[int, type[Exception]] = {
     1: NotImplementedError,

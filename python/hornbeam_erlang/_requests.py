@@ -3,12 +3,14 @@
 The blocking functions and those of `aio` are made of the same requests. Pure: performs nothing.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hornbeam_erlang import _ops
 from hornbeam_erlang._bridge import Plan, Request
-from hornbeam_erlang._mailbox import Topics
+from hornbeam_erlang._mailbox import Topics, Way
 from hornbeam_erlang._values import (
     Key,
     checked_key,
@@ -19,6 +21,9 @@ from hornbeam_erlang._values import (
     pack,
     unpack,
 )
+
+# What leaves open whether Erlang has done what it was asked for.
+UNSURE = (TimeoutError, asyncio.CancelledError)
 
 # State
 
@@ -182,29 +187,53 @@ def subscribe(
     one way to the other leaves the first before it takes the second, so that none comes twice.
     """
     topic = checked_text(topic, "topic")
-    args = [topic, bool(forward), _overflow(overflow, forward)]
-    change = Request(_ops.PUBSUB_SUBSCRIBE, args, _nothing)
-    if forward:
-        was_queued = topics.unsubscribe(number, topic)
-        try:
-            yield change
-        except BaseException:
-            if was_queued:
-                topics.subscribe(number, topic)
-            raise
-        topics.mailbox(number).forwarded.add(topic)
-        return
-    mailbox = topics.mailbox(number)
-    if topic in mailbox.forwarded:
-        mailbox.forwarded.discard(topic)
-        yield Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
-    is_new = topics.subscribe(number, topic)
+    way = Way(bool(forward), _overflow(overflow, forward))
+    # How it was; how it is in Erlang, as far as we know; and what is noted of it here.
+    before = there = noted = topics.way(number, topic)
     try:
-        yield change
-    except BaseException:
-        if is_new:
+        if before is not None and before.forward != way.forward:
             topics.unsubscribe(number, topic)
+            noted = None
+            if before.forward:
+                yield _in_erlang(topic, None)
+                there = None
+        if not way.forward:
+            topics.subscribe(number, topic, way)
+            noted = way
+        yield _in_erlang(topic, way)
+    except BaseException as error:
+        # What another task has changed since then is its own.
+        if topics.way(number, topic) is noted:
+            is_unsure = isinstance(error, UNSURE) and way != before
+            yield from _undone(topics, number, topic, before if is_unsure else there, is_unsure)
         raise
+    if way.forward:
+        topics.subscribe(number, topic, way)
+
+
+def _undone(
+    topics: Topics, number: int, topic: str, way: Way | None, in_erlang: bool
+) -> Plan[None]:
+    """Go back to how it was, as far as that can still be reached."""
+    with contextlib.suppress(Exception):
+        if in_erlang:
+            topics.unsubscribe(number, topic)
+            yield _in_erlang(topic, way)
+        _note(topics, number, topic, way)
+
+
+def _note(topics: Topics, number: int, topic: str, way: Way | None) -> None:
+    if way is None:
+        topics.unsubscribe(number, topic)
+    else:
+        topics.subscribe(number, topic, way)
+
+
+def _in_erlang(topic: str, way: Way | None) -> Request[None]:
+    """Return what lets Erlang know of a way."""
+    if way is None:
+        return Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
+    return Request(_ops.PUBSUB_SUBSCRIBE, [topic, *way], _nothing)
 
 
 def _overflow(overflow: str | None, forward: bool) -> str | None:
@@ -219,9 +248,7 @@ def unsubscribe(topics: Topics, number: int, topic: str) -> Plan[None]:
     """Unsubscribe a connection."""
     topic = checked_text(topic, "topic")
     topics.unsubscribe(number, topic)
-    if (mailbox := topics.find(number)) is not None:
-        mailbox.forwarded.discard(topic)
-    yield Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
+    yield _in_erlang(topic, None)
 
 
 def publish(topic: str, message: Any) -> Request[int]:

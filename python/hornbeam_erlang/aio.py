@@ -193,14 +193,17 @@ _CONNECTION_STATE = ConnectionState()
 
 
 async def subscribe(topic: str, forward: bool = False, overflow: str | None = None) -> None:
-    """Subscribe the connection to a topic."""
+    """Subscribe the connection to a topic.
+
+    If it is cancelled, all is as before; it ends once Erlang has said so.
+    """
     carrier = _bridge.connected()
     plan = _requests.subscribe(carrier.topics, carrier.caller(), topic, forward, overflow)
     await _bridge.follow_async(plan)
 
 
 async def unsubscribe(topic: str) -> None:
-    """End the connection's subscription to a topic, if it has one."""
+    """End the connection's subscription to a topic, if it has one; also if it is cancelled."""
     carrier = _bridge.connected()
     await _bridge.follow_async(_requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 

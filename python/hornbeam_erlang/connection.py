@@ -1,7 +1,7 @@
 """State of the connection: what a handler keeps in the Erlang VM as long as its client is there.
 
-It is the WebSocket's or the HTTP exchange's whose handler calls, also in tasks and threads that
-the handler starts; outside of a connection it is the worker's. It does not end with the Python
+It is the WebSocket's or the HTTP exchange's whose handler calls, also in its tasks and in what it
+runs by `asyncio.to_thread`; in the lifespan it is the worker's. It does not end with the Python
 process: where an open WebSocket goes on with another worker, the app finds it there. It ends with
 the connection, whoever ends that.
 """
@@ -98,7 +98,8 @@ def connection_state() -> ConnectionState:
     read is a copy: change it, then set it again.
 
     Its methods raise `ConnectionError` when the connection is gone, `KeyError` as a dict does,
-    `TypeError` for a key or a value that cannot travel, and `NotConnected` outside of a worker.
+    `TypeError` for a key or a value that cannot travel, and `NotConnected` outside of a worker and
+    in a thread that was started without the handler's context variables.
     They block; `aio.connection_state` has coroutines.
 
     >>> state = connection_state()

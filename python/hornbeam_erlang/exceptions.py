@@ -1,6 +1,13 @@
 """The exceptions of Hornbeam. Knows nothing of the rest of the package."""
 
-__all__ = ["ClientDisconnected", "HornbeamError", "NotConnected", "ProtocolError", "RemoteError"]
+__all__ = [
+    "ClientDisconnected",
+    "ConnectionEnded",
+    "HornbeamError",
+    "NotConnected",
+    "ProtocolError",
+    "RemoteError",
+]
 
 
 class HornbeamError(Exception):
@@ -8,10 +15,16 @@ class HornbeamError(Exception):
 
 
 class NotConnected(HornbeamError, RuntimeError):
-    """Tell that Erlang was called outside of a Hornbeam worker."""
+    """Tell that Erlang was called outside of a Hornbeam worker, or for a connection by code that
+    belongs to none: a thread that was started without its handler's context variables."""
 
 
-class ClientDisconnected(HornbeamError, ConnectionError):
+class ConnectionEnded(HornbeamError, ConnectionError):
+    """Tell that the connection for which the code calls is over, as for a task that has outlived
+    its handler."""
+
+
+class ClientDisconnected(ConnectionEnded):
     """Tell an app's `send` that the client is gone.
 
     It is an `OSError`, as ASGI 2.4 and later ask for, so that frameworks know it. An app need

@@ -5,8 +5,10 @@ methods are the actions, or a class of which an instance is made; those that are
 in a thread. Of several workers that serve a hook, the least loaded is asked.
 """
 
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import Context
 from typing import Any
 
 from hornbeam_erlang import _bridge, _requests
@@ -60,8 +62,11 @@ def registration(name: str, handler: Any) -> _bridge.Plan[None]:
     handlers.put(name, handler)
     try:
         yield request
-    except BaseException:
+    except BaseException as error:
         handlers.put(name, before)
+        if before is None and isinstance(error, _requests.UNSURE):
+            with contextlib.suppress(Exception):
+                yield _requests.unregister_hook(name)
         raise
 
 
@@ -70,7 +75,11 @@ def _has_actions(handler: Any) -> bool:
 
 
 def deregistration(name: str) -> _bridge.Plan[None]:
-    yield _requests.unregister_hook(name)
+    try:
+        yield _requests.unregister_hook(name)
+    except _requests.UNSURE:
+        _bridge.connected().handlers.put(name, None)
+        raise
     _bridge.connected().handlers.put(name, None)
 
 
@@ -172,32 +181,34 @@ def _is_ours_to_run(name: str) -> bool:
 
 
 def _run_here(name: str, action: str, args: bytes, kwargs: bytes) -> Any:
-    result = _call_here(name, action, args, kwargs)
+    context = _bridge.connected().handlers.new_context()
+    result = _call_here(context, name, action, args, kwargs)
     return unpack(_told(pack, result, "result"))
 
 
 def _iterate_here(name: str, action: str, args: bytes, kwargs: bytes) -> Iterator[Any]:
-    items = _call_here(name, action, args, kwargs)
+    context = _bridge.connected().handlers.new_context()
+    items = _call_here(context, name, action, args, kwargs)
     iterator = _told(iter, items)
     try:
         while True:
-            item = _told(next, iterator, _END)
+            item = _told(context.run, next, iterator, _END)
             if item is _END:
                 return
             yield unpack(_told(pack, item, "item"))
     finally:
         if inspect.isgenerator(iterator):
-            iterator.close()
+            context.run(iterator.close)
 
 
 _END = object()
 
 
-def _call_here(name: str, action: str, args: bytes, kwargs: bytes) -> Any:
+def _call_here(context: Context, name: str, action: str, args: bytes, kwargs: bytes) -> Any:
     function = _bridge.connected().handlers.action(name, action)
     if is_async(function):
         _refuse(name)
-    result = _told(function, *unpack(args), **unpack(kwargs))
+    result = _told(context.run, function, *unpack(args), **unpack(kwargs))
     if inspect.iscoroutine(result):
         result.close()
     if inspect.isawaitable(result) or hasattr(result, "__aiter__"):

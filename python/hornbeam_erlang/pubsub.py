@@ -1,9 +1,12 @@
 """Publish and subscribe, between all workers, nodes and Erlang processes of the cluster.
 
-Who subscribes is the connection whose handler calls, also in tasks and threads that the handler
-starts; outside of a connection it is the worker. A subscription ends with its connection. A
+Who subscribes is the connection whose handler calls, also in its tasks and in what it runs by
+`asyncio.to_thread`; in the lifespan it is the worker. A subscription ends with its connection. A
 message is delivered at most once, those of one publisher in its order. Each connection's queue
 is bounded: past it the oldest are dropped, and `pubsub_dropped` counts them.
+
+All here but `publish` raise `NotConnected` in a thread that was started without the context
+variables of a handler, and `ConnectionEnded` in a task that has outlived its connection.
 
 Of those who read, `check_pubsub` never waits, `receive_pubsub` waits in a thread, and
 `aio.receive_pubsub` and `aio.messages` wait in a coroutine.

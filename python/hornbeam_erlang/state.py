@@ -50,7 +50,7 @@ def state_set(
     """Set a key, whatever it was, for `ttl` seconds or for good.
 
     With `scope="connection"` it is bound to the connection whose handler calls (or to the
-    worker, outside of one): the node deletes it when that ends, also when the worker is killed,
+    worker, in the lifespan): the node deletes it when that ends, also when the worker is killed,
     unless somebody has set it anew.
 
     >>> state_set(("session", 42), {"user": "ada"}, ttl=3600)

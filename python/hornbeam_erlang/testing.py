@@ -9,8 +9,9 @@
             yield beam
 
 Inside of `with Beam()` the functions of `hornbeam_erlang` do what they do in a worker: the same
-tests hold both to that. What is different: there is one worker and no other node, handlers run
-where they are called, and only `aio` keeps a `timeout_ms`.
+tests hold both to that. What the block runs calls for the worker, and inside of `connection()` for
+a connection, by context variables as in a worker. What is different: there is one worker and no
+other node, handlers run where they are called, and only `aio` keeps a `timeout_ms`.
 """
 
 import asyncio
@@ -18,13 +19,13 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
+from contextvars import Context, copy_context
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from hornbeam_erlang import _bridge, _ops
+from hornbeam_erlang import _bridge, _identity, _ops
 from hornbeam_erlang._handlers import Action, Handlers, Missing, remote_error
 from hornbeam_erlang._mailbox import Topics
 from hornbeam_erlang._memory import Memory
@@ -32,9 +33,12 @@ from hornbeam_erlang._values import pack, unpack
 
 __all__ = ["Beam", "Connection"]
 
-_current: ContextVar[int] = ContextVar("hornbeam_test_connection", default=0)
+# A number is never that of another connection, also not of another `Beam`.
+_numbers = itertools.count(1)
 
 _END = object()
+
+T = TypeVar("T")
 
 
 class Connection:
@@ -60,21 +64,22 @@ class Beam:
     """
 
     def __init__(self, *, queue_messages: int = 1000, queue_bytes: int = 1 << 20) -> None:
-        self.topics = Topics(queue_messages, queue_bytes)
+        self._connections: dict[int, Connection] = {}
+        self.topics = Topics(queue_messages, queue_bytes, self._connections)
         self.handlers = Handlers()
         self._memory = Memory(self._now, self.topics.deliver, self._forward)
         self._ahead = 0.0
-        self._numbers = itertools.count(1)
-        self._connections: dict[int, Connection] = {}
         self._ids = map(str, itertools.count(1))
         self._results: dict[str, Callable[[], Any]] = {}
         self._streams: dict[str, _Items] = {}
-        self._before: _bridge.Carrier | None = None
+        self._before: tuple[_bridge.Carrier | None, int | None] = (None, None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        self._before = _bridge.installed()
+        self._before = _bridge.installed(), _identity.current.get()
+        _identity.current.set(_identity.WORKER)
+        self.handlers.keep_context()
         _bridge.install(self)
         return self
 
@@ -87,10 +92,12 @@ class Beam:
         self.topics.leave(0)
         if self._loop is not None:
             self._loop.close()
-        if self._before is None:
+        carrier, number = self._before
+        _identity.current.set(number)
+        if carrier is None:
             _bridge.uninstall()
         else:
-            _bridge.install(self._before)
+            _bridge.install(carrier)
 
     # What a test prepares
 
@@ -104,16 +111,17 @@ class Beam:
         ...     publish("news", "extra!"), connection.forwarded
         (1, [('news', 'extra!')])
         """
-        connection = Connection(next(self._numbers))
+        connection = Connection(next(_numbers))
         self._connections[connection.number] = connection
-        token = _current.set(connection.number)
+        before = _identity.current.get()
+        _identity.current.set(connection.number)
         try:
             yield connection
         finally:
-            _current.reset(token)
+            _identity.current.set(before)  # in a fixture, not always in the context of the start
             self._memory.disconnect(connection.number)
-            self.topics.forget(connection.number)
             del self._connections[connection.number]
+            self.topics.forget(connection.number)
 
     def register_function(self, name: str, function: Callable[..., Any]) -> None:
         """Offer a function for `call` and `cast`, as `hornbeam:register_function` does.
@@ -152,8 +160,7 @@ class Beam:
     # What the public functions ask of a carrier
 
     def caller(self) -> int:
-        number = _current.get()
-        return number if number in self._connections else 0
+        return _identity.caller(self._connections)
 
     def is_alone(self) -> bool:
         try:
@@ -163,9 +170,11 @@ class Beam:
         return True
 
     def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
-        if op not in _ops.HOOKS:
-            return _ops.result(*self._memory.answer(self.caller(), op, list(args)))
-        return self._call_hooks(op, *args)
+        if op in _ops.HOOKS:
+            return self._call_hooks(op, *args)
+        is_of_connection = _ops.is_of_connection(op, args)
+        number = self.caller() if is_of_connection else _identity.WORKER
+        return _ops.result(*self._memory.answer(number, op, list(args)))
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         if op not in _ops.HOOKS:
@@ -207,7 +216,8 @@ class Beam:
                 return give()
             case _ops.HOOKS_STREAM:
                 id = next(self._ids)
-                self._streams[id] = _Items(self._action(*args[:2]), *args[2:])
+                context = self.handlers.new_context()
+                self._streams[id] = _Items(context, self._action(*args[:2]), *args[2:])
                 return id
             case _ops.HOOKS_NEXT:
                 return await self._next(args[0])
@@ -227,10 +237,11 @@ class Beam:
 
     async def _execute(self, name: str, action: str, args: bytes, kwargs: bytes) -> bytes:
         function = self._action(name, action)
-        with _outside_of_connections(), _told():
-            result = function(*unpack(args), **unpack(kwargs))
+        context = self.handlers.new_context()
+        with _told():
+            result = context.run(function, *unpack(args), **unpack(kwargs))
             if hasattr(result, "__await__"):
-                result = await result
+                result = await _awaited(result, context)
             return pack(result, "result")
 
     async def _start(self, name: str, action: str, args: bytes, kwargs: bytes) -> str:
@@ -252,7 +263,7 @@ class Beam:
     async def _next(self, id: str) -> list[bytes]:
         items = self._stream(id)
         try:
-            with _outside_of_connections(), _told():
+            with _told():
                 packed = await items.next()
         except BaseException:
             self._streams.pop(id, None)
@@ -268,28 +279,29 @@ _UNKNOWN = "this id is unknown: its result was taken, closed or given up"
 class _Items:
     """What a hook's stream yields, one at a time."""
 
-    def __init__(self, function: Action, args: bytes, kwargs: bytes) -> None:
+    def __init__(self, context: Context, function: Action, args: bytes, kwargs: bytes) -> None:
+        self._context = context
         self._call = (function, args, kwargs)
         self._source: Any = None
 
     async def next(self) -> list[bytes]:
         if self._source is None:
             function, args, kwargs = self._call
-            source = function(*unpack(args), **unpack(kwargs))
+            source = self._context.run(function, *unpack(args), **unpack(kwargs))
             if hasattr(source, "__await__"):
-                source = await source
+                source = await _awaited(source, self._context)
             self._source = aiter(source) if hasattr(source, "__aiter__") else iter(source)
         if hasattr(self._source, "__anext__"):
-            item = await anext(self._source, _END)
+            item = await _awaited(anext(self._source, _END), self._context)
         else:
-            item = next(self._source, _END)
+            item = self._context.run(next, self._source, _END)
         return [] if item is _END else [pack(item, "item")]
 
     async def close(self) -> None:
         if hasattr(self._source, "aclose"):
-            await self._source.aclose()
+            await _awaited(self._source.aclose(), self._context)
         elif hasattr(self._source, "close"):
-            self._source.close()
+            self._context.run(self._source.close)
 
 
 def _raiser(error: Exception) -> Callable[[], Any]:
@@ -308,11 +320,10 @@ def _told() -> Iterator[None]:
         raise remote_error(error) from error
 
 
-@contextlib.contextmanager
-def _outside_of_connections() -> Iterator[None]:
-    """Run a handler as the worker does: for no connection."""
-    token = _current.set(0)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+async def _awaited(awaitable: Awaitable[T], context: Context) -> T:
+    """Wait for what a handler does, in the context of its call."""
+
+    async def wait() -> T:
+        return await awaitable
+
+    return await asyncio.get_running_loop().create_task(wait(), context=context)

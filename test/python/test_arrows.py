@@ -52,8 +52,9 @@ LOWER = {
     "_watch": set(),
     "_ops": {"exceptions"},
     "_values": {"exceptions", "terms"},
-    "_handlers": {"exceptions"},
-    "_mailbox": {"exceptions", "_values"},
+    "_identity": {"exceptions"},
+    "_handlers": {"exceptions", "_identity"},
+    "_mailbox": {"exceptions", "_identity", "_values"},
     "_bridge": {"exceptions", "_handlers", "_mailbox"},
     "_memory": {"terms", "_handlers", "_ops", "_values"},
 }

@@ -1,5 +1,8 @@
 """Calls into Python: functions, hooks and streams of items, as Erlang asks for them."""
 
+import ast
+import itertools
+
 import msgpack
 import pytest
 from beam import CODES, Beam
@@ -475,3 +478,100 @@ def test_function_that_was_async_may_become_another(run):
     assert result(beam, 3) is None
     call(beam, 4, "flip")
     assert result(beam, 4) is False
+
+
+# Context variables
+
+CONTEXTS = """
+    import asyncio
+    from contextvars import ContextVar
+    from hornbeam_erlang import aio, execute, register_hook, state_get, stream, _bridge
+
+    seen = ContextVar("seen", default="nothing")
+    seen.set("at the import")
+
+    def caller():
+        return _bridge.connected().caller()
+
+    class Hook:
+        def plain(self, value):
+            found = seen.get(), caller()
+            seen.set(value)
+            return found
+
+        async def later(self, value):
+            found = self.plain(value)
+            await asyncio.sleep(0)
+            return found
+
+        def turning(self, value):
+            found = self.plain(value)
+            async def turned():
+                return found, seen.get()
+            return turned()
+
+        def count(self, value):
+            for _ in range(3):
+                yield seen.get(), caller()
+                seen.set(value)
+
+        async def count_later(self, value):
+            for _ in range(3):
+                yield seen.get(), caller()
+                seen.set(value)
+
+    hook = Hook()
+    register_hook("hook", hook)
+    plain, later, turning = hook.plain, hook.later, hook.turning
+    count, count_later = hook.count, hook.count_later
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            raise NotImplementedError
+        seen.set("in a handler")
+        found = [
+            execute("hook", "plain", 1),
+            await aio.execute("hook", "plain", 2),
+            await aio.execute("hook", "later", 3),
+            list(stream("hook", "count", 4)),
+            [item async for item in aio.stream("hook", "count_later", 5)],
+            seen.get(),
+        ]
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr(found).encode()})
+"""
+
+FRESH = ("at the import", 0)
+
+
+@pytest.mark.parametrize("functions", [*itertools.permutations(["plain", "later", "turning"])])
+def test_call_neither_takes_over_nor_leaves_behind_context_variables(run, functions):
+    beam = run(CONTEXTS, ops=True)
+    for ref, function in enumerate(functions * 2):
+        call(beam, ref, function, f"of call {ref}")
+        found = result(beam, ref)
+        assert found == ((FRESH, f"of call {ref}") if function == "turning" else FRESH)
+
+
+@pytest.mark.parametrize("function", ["count", "count_later"])
+def test_stream_keeps_its_context_variables_from_item_to_item(run, function):
+    beam = run(CONTEXTS, ops=True)
+    for ref in (1, 2):
+        call(beam, ref, function, f"of {ref}", module="hook", mode=2)
+        beam.send("more", 0, ref, 4)
+        items = [unpack(beam.expect("item")[3]) for _ in range(3)]
+        assert items == [FRESH, (f"of {ref}", 0), (f"of {ref}", 0)]
+        assert beam.next()[3] == 2
+
+
+def test_hook_that_a_handler_calls_runs_for_the_worker_with_variables_of_its_own(run):
+    beam = run(CONTEXTS, ops=True)
+    for number in (1, 2):
+        beam.open_http(number)
+        body = beam.expect("response_start", number)[4]
+        beam.expect("ended", number)
+        *called, streamed, later, own = ast.literal_eval(body.decode())
+        assert called == [FRESH] * 3
+        assert streamed == [FRESH, (4, 0), (4, 0)]
+        assert later == [FRESH, (5, 0), (5, 0)]
+        assert own == "in a handler"

@@ -45,7 +45,7 @@ def test_examples_of_the_docstrings_run(test):
     assert outcome.attempted > 0
 
 
-WITHOUT_EXAMPLE = {"ClientDisconnected", "HornbeamError", "NotConnected"}
+WITHOUT_EXAMPLE = {"ClientDisconnected", "ConnectionEnded", "HornbeamError", "NotConnected"}
 BY_ANOTHER = {
     "Fun": "Term",
     "Pid": "Term",

@@ -1,18 +1,21 @@
 """Queues of published messages: bounds, order, and those who wait at them."""
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 
 import pytest
-from hornbeam_erlang import aio, testing
-from hornbeam_erlang._mailbox import Home, Mailbox, Published, Topics
+from hornbeam_erlang import _requests, aio, testing
+from hornbeam_erlang._mailbox import Home, Mailbox, Published, Topics, Way
 from hornbeam_erlang._values import pack
-from hornbeam_erlang.exceptions import ClientDisconnected
+from hornbeam_erlang.exceptions import ClientDisconnected, ConnectionEnded
 from hypothesis import given
 from hypothesis import strategies as st
 
 DEADLINE = 20.0
+
+CONNECTIONS = range(10)
 
 
 def message(value=None, size=1):
@@ -228,7 +231,7 @@ def test_coroutine_is_woken_from_another_thread(at_home):
 @pytest.mark.parametrize("at_home", [False, True])
 def test_end_of_the_connection_wakes_all_who_wait(at_home):
     async def main():
-        topics = Topics(10, 10)
+        topics = Topics(10, 10, CONNECTIONS)
         topics.home = home() if at_home else None
         topics.subscribe(1, "t")
         mailbox = topics.mailbox(1)
@@ -245,7 +248,7 @@ def test_end_of_the_connection_wakes_all_who_wait(at_home):
 
 
 def test_what_came_before_the_end_can_still_be_read():
-    topics = Topics(10, 10)
+    topics = Topics(10, 10, CONNECTIONS)
     topics.subscribe(1, "t")
     assert topics.deliver("t", pack(1)) == 1
     topics.leave(1)
@@ -258,7 +261,7 @@ def test_what_came_before_the_end_can_still_be_read():
 
 
 def test_each_subscriber_of_a_topic_gets_its_messages_in_order():
-    topics = Topics(1000, 1 << 20)
+    topics = Topics(1000, 1 << 20, CONNECTIONS)
     for number in range(5):
         topics.subscribe(number, "all")
         topics.subscribe(number, f"own {number}")
@@ -272,7 +275,7 @@ def test_each_subscriber_of_a_topic_gets_its_messages_in_order():
 
 
 def test_no_topic_is_kept_that_nobody_subscribes_to():
-    topics = Topics(10, 10)
+    topics = Topics(10, 10, CONNECTIONS)
     for number in range(10):
         topics.subscribe(number, f"topic {number}")
     topics.unsubscribe(0, "topic 0")
@@ -294,3 +297,60 @@ def test_reader_who_polls_is_told_once_for_each_message_it_takes():
     assert mailbox.ring()
     mailbox.take()
     assert not mailbox.ring()
+
+
+# What is over does not come back
+
+
+def test_connection_that_is_over_gets_no_mailbox_again():
+    connections = {1}
+    topics = Topics(10, 10, connections)
+    topics.subscribe(1, "t")
+    connections.clear()
+    topics.forget(1)
+    for call in (topics.mailbox, lambda number: topics.subscribe(number, "t")):
+        with pytest.raises(ConnectionEnded):
+            call(1)
+    topics.unsubscribe(1, "t")
+    assert (topics._mailboxes, topics._topics) == ({}, {})
+    topics.mailbox(0)  # the process itself has no end
+
+
+@pytest.mark.parametrize("before", [None, Way(False, None), Way(True, "close")])
+@pytest.mark.parametrize("forward", [False, True])
+def test_connection_that_ends_before_erlangs_answer_gets_no_mailbox_again(before, forward):
+    connections = {1}
+    topics = Topics(10, 10, connections)
+    if before is not None:
+        topics.subscribe(1, "t", before)
+    plan = _requests.subscribe(topics, 1, "t", forward, None)
+    next(plan)
+    connections.clear()
+    topics.forget(1)
+    with contextlib.suppress(ConnectionEnded, StopIteration):
+        while True:
+            plan.send(None)
+    assert (topics._mailboxes, topics._topics) == ({}, {})
+
+
+def test_threads_that_subscribe_a_connection_while_it_ends_leave_nothing_of_it():
+    connections = set(range(1, 501))
+    topics = Topics(10, 10, connections)
+    ready = threading.Barrier(3)
+
+    def subscribe(topic):
+        ready.wait(DEADLINE)
+        for number in range(1, 501):
+            with contextlib.suppress(ConnectionEnded):
+                topics.subscribe(number, topic)
+
+    threads = [threading.Thread(target=subscribe, args=(topic,)) for topic in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    ready.wait(DEADLINE)
+    for number in range(1, 501):
+        connections.discard(number)
+        topics.forget(number)
+    for thread in threads:
+        thread.join(DEADLINE)
+    assert (topics._mailboxes, topics._topics) == ({}, {})

@@ -485,7 +485,7 @@ def test_thread_that_waits_for_a_message_does_not_hold_up_the_end(run):
                 raise NotImplementedError
             await receive()
             subscribe("news")
-            asyncio.get_running_loop().run_in_executor(None, listen)
+            listening = asyncio.create_task(asyncio.to_thread(listen))
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await send({"type": "lifespan.shutdown.complete"})
@@ -568,3 +568,196 @@ def test_receive_that_waits_already_is_woken_by_what_is_subscribed_meanwhile(run
     wait_until_subscribed(beam, "news", 1)
     beam.node.publish("news", "extra!")
     assert beam.expect("send_text", 1)[2] == b"hornbeam.pubsub extra!"
+
+
+# What a cancelled change leaves: the test answers Erlang's part by hand
+
+CHANGING = """
+    import asyncio
+    from hornbeam_erlang import aio, check_pubsub, publish, subscribe
+
+    async def show():
+        print("found", check_pubsub())
+
+    async def app(scope, receive, send):
+        if scope["type"] != "websocket":
+            raise NotImplementedError
+        await send({"type": "websocket.accept"})
+        await receive()
+        while "text" in (event := await receive()):
+            verb, _, source = event["text"].partition(" ")
+            if verb == "do":
+                await eval(source)
+                print("done")
+            elif verb == "begin":
+                begun = asyncio.create_task(eval(source))
+            else:
+                for _ in range(int(source)):
+                    begun.cancel()
+                    await asyncio.sleep(0)
+                print("cancelling")
+                await asyncio.wait([begun])
+                print("cancelled", begun.cancelled())
+"""
+
+SUBSCRIBE, UNSUBSCRIBE, REGISTER, UNREGISTER = 20, 21, 50, 51
+QUEUED, FORWARDED = ["news", False, None], ["news", True, "close"]
+
+
+def do(beam: Beam, command: str) -> None:
+    beam.send("receive_text", 1, command.encode())
+
+
+def answered(beam: Beam, until: str) -> list[tuple[int, list]]:
+    """Answer what Erlang is asked for until there is such a line in the log; return it."""
+    asks = []
+    while not any(until in text for _, _, text in beam.logs):
+        beam.read()
+        while beam._messages:
+            _, _, ref, op, args = beam.next()
+            beam.send("reply", 1, ref, 0, None)
+            asks.append((op, args))
+    beam.logs.clear()
+    return asks
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(
+    ("before", "vain", "asks"),
+    [
+        ("", "subscribe('news')", [(SUBSCRIBE, QUEUED), (UNSUBSCRIBE, ["news"])]),
+        ("", "subscribe('news', True, 'close')", [(SUBSCRIBE, FORWARDED), (UNSUBSCRIBE, ["news"])]),
+        ("subscribe('news')", "subscribe('news')", [(SUBSCRIBE, QUEUED)]),
+        (
+            "subscribe('news')",
+            "subscribe('news', True, 'close')",
+            [(SUBSCRIBE, FORWARDED), (SUBSCRIBE, QUEUED)],
+        ),
+        (
+            "subscribe('news', True, 'close')",
+            "subscribe('news')",
+            [(UNSUBSCRIBE, ["news"]), (SUBSCRIBE, FORWARDED)],
+        ),
+        (
+            "subscribe('news', True, 'close')",
+            "subscribe('news', True)",
+            [(SUBSCRIBE, ["news", True, None]), (SUBSCRIBE, FORWARDED)],
+        ),
+        ("subscribe('news')", "unsubscribe('news')", [(UNSUBSCRIBE, ["news"])]),
+        ("", "register_hook('h', print)", [(REGISTER, ["h"]), (UNREGISTER, ["h"])]),
+        ("register_hook('h', print)", "unregister_hook('h')", [(UNREGISTER, ["h"])]),
+    ],
+    ids=str,
+)
+def test_change_that_is_cancelled_leaves_both_sides_alike(run, before, vain, asks, times):
+    beam = run(CHANGING)
+    beam.accept(1)
+    if before:
+        do(beam, f"do aio.{before}")
+        answered(beam, "done")
+    do(beam, f"begin aio.{vain}")
+    _, _, ref, op, args = beam.expect("op", 1)
+    do(beam, f"cancel {times}")
+    beam.expect_log("cancelling")
+    beam.send("reply", 1, ref, 0, None)
+    assert [(op, args), *answered(beam, "cancelled True")] == asks
+    beam.send("event", 0, "news", pack("heard"))
+    do(beam, "do show()")
+    line = beam.expect_log("found")[2]
+    assert line == f"found {'heard' if asks[-1] == (SUBSCRIBE, QUEUED) else None}"
+
+
+def test_what_is_subscribed_anew_is_not_taken_back_with_what_was_cancelled(run):
+    beam = run(CHANGING)
+    beam.accept(1)
+    do(beam, "begin aio.subscribe('news')")
+    first = beam.expect("op", 1)[2]
+    do(beam, "do asyncio.to_thread(subscribe, 'news')")
+    second = beam.expect("op", 1)[2]
+    beam.send("reply", 1, second, 0, None)
+    beam.expect_log("done")
+    do(beam, "cancel 1")
+    beam.expect_log("cancelling")
+    beam.send("reply", 1, first, 0, None)
+    assert answered(beam, "cancelled True") == []
+    beam.send("event", 0, "news", pack("heard"))
+    do(beam, "do show()")
+    assert beam.expect_log("found")[2] == "found heard"
+
+
+def test_subscription_whose_answer_is_late_is_taken_back(run):
+    beam = run(CHANGING, op_timeout=50)
+    beam.accept(1)
+    do(beam, "begin aio.subscribe('news')")
+    assert beam.expect("op", 1)[3:] == (SUBSCRIBE, QUEUED)
+    assert beam.expect("op", 1)[3:] == (UNSUBSCRIBE, ["news"])
+
+
+# What a connection leaves
+
+ENDING = """
+    import asyncio, gc, weakref
+    from hornbeam_erlang import ConnectionEnded, _bridge, aio, check_pubsub, subscribe
+    from hornbeam_erlang._worker.asgi_websocket import WebSocket
+
+    class Stream(WebSocket):
+        __slots__ = ("__weakref__",)
+
+    late = set()
+    gone = []
+
+    def watch(receive):
+        gone.append(weakref.ref(receive.__self__))
+
+    async def subscribe_late(topic):
+        await asyncio.sleep(0)
+        try:
+            await aio.subscribe(topic)
+            print("subscribed late")
+        except ConnectionEnded:
+            print("too late")
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            import hornbeam_erlang._worker.server as server
+            server.WebSocket = Stream
+            await receive()
+            gc.collect()
+            gc.disable()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        elif scope["type"] == "http":
+            await asyncio.gather(*late)
+            topics = _bridge.connected().topics
+            body = repr((
+                sum(ref() is not None for ref in gone), len(topics._mailboxes), len(topics._topics)
+            ))
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": body.encode()})
+        else:
+            watch(receive)
+            await send({"type": "websocket.accept"})
+            await receive()
+            await SOURCE
+            await receive()
+"""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "aio.subscribe('news')",
+        "asyncio.to_thread(check_pubsub)",
+        "asyncio.sleep(0, late.add(asyncio.create_task(subscribe_late('news'))))",
+        "asyncio.wait([asyncio.create_task(aio.receive_pubsub(0))])",
+        "asyncio.sleep(0, subscribe('news') or check_pubsub())",
+    ],
+)
+def test_connection_that_is_over_leaves_neither_mailbox_nor_cycle(run, source):
+    beam = run(ENDING.replace("SOURCE", source), ops=True)
+    for number in range(1, 11):
+        beam.accept(number)
+        beam.send("disconnect", number, 1000, b"")
+        assert beam.expect("ended", number)[2] is None
+    beam.open_http(11)
+    assert beam.expect("response_start", 11)[4] == b"(0, 0, 0)"

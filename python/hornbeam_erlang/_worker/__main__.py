@@ -21,7 +21,7 @@ import sys
 from typing import Any, NoReturn
 
 import hornbeam_erlang
-from hornbeam_erlang import _bridge
+from hornbeam_erlang import _bridge, _identity
 from hornbeam_erlang._worker import stacks, wire
 from hornbeam_erlang._worker.asgi import App
 from hornbeam_erlang._worker.carrier import WorkerCarrier
@@ -52,6 +52,8 @@ class Worker:
         self._transport.send(wire.encode_hello(wire.VERSION, _about()))
         config = self._receive_config()
         self._capture.install()
+        # What runs here and in the lifespan calls for the worker, whoever calls from elsewhere not.
+        _identity.current.set(_identity.WORKER)
         carrier = WorkerCarrier(self._transport, config)
         _bridge.install(carrier)
         atexit.register(self._last_words)

@@ -2,7 +2,7 @@
 
 Knows the messages of calls, and how app code is run beside the loop; must not know pipes. Code
 that is not async runs in a thread, where it cannot stop the loop. A call has a task only if it
-has something to do in the loop.
+has something to do in the loop. Each has context variables of its own, wherever it runs.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
@@ -41,9 +42,10 @@ _END = object()
 class Running:
     """One call that is not over: its task, and how many items are wanted of it."""
 
-    __slots__ = ("begun", "bell", "cancelled", "over", "room", "task")
+    __slots__ = ("begun", "bell", "cancelled", "context", "over", "room", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self.task: asyncio.Task[None] | None = None
         # A task that is cancelled before its first step never gets there.
         self.begun = False
@@ -121,7 +123,7 @@ class Calls:
 
     def call(self, message: Message) -> None:
         _, _, ref, mode, target, function, args, kwargs = message
-        running = self._running[ref] = Running()
+        running = self._running[ref] = Running(self._handlers.new_context())
         name = mode, target, function
         if mode == STREAM:
             find = partial(self._find, *name)
@@ -130,7 +132,8 @@ class Calls:
             self._begin(ref, running, self._called_here(name, args, kwargs))
         else:
             work = partial(_outcome, running, partial(self._find, *name), args, kwargs)
-            self._crew.submit(work, partial(self._called, ref, running, name))
+            done = partial(self._called, ref, running, name)
+            self._crew.submit(partial(running.context.run, work), done)
 
     def more(self, message: Message) -> None:
         if (running := self._running.get(message[2])) is not None:
@@ -162,7 +165,8 @@ class Calls:
 
     def _begin(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
         """Give a call its task."""
-        running.task = self._loop.create_task(self._run(ref, running, work))
+        task = self._run(ref, running, work)
+        running.task = self._loop.create_task(task, context=running.context)
 
     async def _run(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
         running.begun = True
@@ -186,7 +190,7 @@ class Calls:
         """Call a function that was async the last time; it may be another one now."""
         function = self._find(*name)
         if not is_async(function):
-            function = partial(self._in_thread, function)
+            function = partial(self._in_thread, copy_context(), function)
         result = function(*unpack(args), **_keywords(kwargs))
         if inspect.isawaitable(result):
             result = await result
@@ -195,12 +199,13 @@ class Calls:
     async def _stream(
         self, ref: int, running: Running, find: Callable[[], Action], args: bytes, kwargs: bytes
     ) -> Outcome:
-        source = await self._in_thread(_call, find, args, kwargs)
+        beside = copy_context()  # a context is entered by one thread at a time
+        source = await self._in_thread(beside, _call, find, args, kwargs)
         if isinstance(source, _Async):
             source = source.function(*source.args, **source.kwargs)
         if inspect.isawaitable(source):
             source = await source
-        items = source if hasattr(source, "__aiter__") else self._in_steps(iter(source))
+        items = source if hasattr(source, "__aiter__") else self._in_steps(beside, iter(source))
         iterator = aiter(items)
         try:
             await running.wait_for_room()
@@ -212,19 +217,22 @@ class Calls:
                 await iterator.aclose()
         return EXHAUSTED, None
 
-    async def _in_steps(self, iterator: Iterator[Any]) -> AsyncIterator[Any]:
+    async def _in_steps(self, beside: Context, iterator: Iterator[Any]) -> AsyncIterator[Any]:
         """Yield what a plain iterator yields, each step of it taken in a thread."""
         try:
-            while (item := await self._in_thread(next, iterator, _END)) is not _END:
+            while (item := await self._in_thread(beside, next, iterator, _END)) is not _END:
                 yield item
         finally:
             if inspect.isgenerator(iterator):
-                await self._in_thread(iterator.close)
+                await self._in_thread(beside, iterator.close)
 
-    async def _in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def _in_thread(
+        self, context: Context, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
         """Run a function beside the loop, to its end: a thread cannot be cancelled."""
         done: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
-        self._crew.submit(partial(_tried, function, args, kwargs), done.set_result)
+        work = partial(_tried, context.run, (function, *args), kwargs)
+        self._crew.submit(work, done.set_result)
         try:
             result, error = await asyncio.shield(done)
         except asyncio.CancelledError:

@@ -3,6 +3,8 @@
 Knows which part answers what; the parts themselves are elsewhere.
 """
 
+from typing import Any
+
 from hornbeam_erlang._handlers import Handlers
 from hornbeam_erlang._mailbox import Topics
 from hornbeam_erlang._worker import wire
@@ -19,9 +21,13 @@ class WorkerCarrier:
 
     def __init__(self, transport: Transport, config: Config) -> None:
         self._transport = transport
-        self.topics = Topics(config.pubsub_queue_messages, config.pubsub_queue_bytes)
+        # Those that are open, by their numbers.
+        self.streams: dict[int, Any] = {}
+        bounds = config.pubsub_queue_messages, config.pubsub_queue_bytes
+        self.topics = Topics(*bounds, self.streams)
         self.handlers = Handlers()
         self._events = Allowance(EVENT_WINDOW, 1 << 30)
+        transport.streams = self.streams
         transport.op_timeout = config.op_timeout / 1000
         transport.take_event = self.take_event
         self.call = transport.call

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -31,6 +32,8 @@ class Crew:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        # What follows in the loop is not to run in the context of a thread.
+        self._context = copy_context()
         self._queue: SimpleQueue[tuple[Work, Done]] = SimpleQueue()
         self._submitted = 0
         self._watching = False
@@ -76,7 +79,7 @@ class Crew:
             if not self._told:
                 self._told = True
                 with suppress(RuntimeError):  # the loop has been closed
-                    self._loop.call_soon_threadsafe(self._deliver)
+                    self._loop.call_soon_threadsafe(self._deliver, context=self._context)
 
     def _next(self) -> tuple[Work, Done] | None:
         """Return the next piece of work, or None when there are threads enough without this one."""

@@ -9,9 +9,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from typing import Any
 
+from hornbeam_erlang import _identity
 from hornbeam_erlang._mailbox import Home, Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import App
@@ -25,9 +25,6 @@ from hornbeam_erlang._worker.logs import quote_line
 from hornbeam_erlang._worker.stream import Shared, Stream
 from hornbeam_erlang._worker.transport import Message, Transport
 from hornbeam_erlang.exceptions import ClientDisconnected, ProtocolError
-
-# The stream whose handler runs: its ops name it, so that the BEAM knows for whom they are.
-_current: ContextVar[int] = ContextVar("hornbeam_stream", default=0)
 
 _log = logging.getLogger("hornbeam.app")
 
@@ -51,10 +48,11 @@ class Server:
             loop, transport.write, transport.write_payload, config.stream_window, config.resume
         )
         self._root_path = config.root_path
-        self._streams: dict[int, Any] = {}
+        self._streams = carrier.streams
         self._topics = carrier.topics
         self._topics.opened = self._open_mailbox
         self._topics.home = Home(threading.get_ident(), loop)
+        carrier.handlers.keep_context()
         self._calls = Calls(loop, transport.write, carrier.handlers)
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()
@@ -147,11 +145,6 @@ class Server:
             if stream.task is not None
         ]
 
-    def caller(self) -> int:
-        """Return the stream on whose behalf the running code calls; 0 once it has ended."""
-        number = _current.get()
-        return number if number in self._streams else 0
-
     def _open_mailbox(self, number: int, mailbox: Mailbox) -> None:
         if (stream := self._streams.get(number)) is not None:
             stream.open_mailbox(mailbox)
@@ -173,20 +166,20 @@ class Server:
         _, number, fields, attempt, reason, topics = message
         scope = websocket_scope(wire.decode_scope(fields), self._root_path)
         scope["extensions"]["hornbeam.resume"] = {"attempt": attempt, "reason": reason}
-        self._open(WebSocket(number, self._shared), scope)
-        for topic in topics:
-            self._topics.subscribe(number, topic)
+        self._open(WebSocket(number, self._shared), scope, topics)
 
-    def _open(self, stream: Stream, scope: dict[str, Any]) -> None:
+    def _open(self, stream: Stream, scope: dict[str, Any], topics: Iterable[str] = ()) -> None:
         if self._state is not None:
             scope["state"] = self._state.copy()
         self._streams[stream.number] = stream
+        for topic in topics:
+            self._topics.subscribe(stream.number, topic)
         stream.task = self._loop.create_task(self._run(stream, scope))
 
     async def _run(self, stream: Any, scope: dict[str, Any]) -> None:
         """Call the app. Here is its outermost edge: nothing that it raises goes further."""
         number = stream.number
-        _current.set(number)
+        _identity.current.set(number)  # its ops name it, so that the BEAM knows for whom they are
         failure = None
         try:
             await self._app(scope, stream.receive, stream.send)

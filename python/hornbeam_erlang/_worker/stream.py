@@ -78,8 +78,10 @@ class Stream:
         self._call_sender()
 
     def open_mailbox(self, mailbox: Mailbox) -> None:
-        """Take note of where published messages for this stream go."""
+        """Take note of where published messages for this stream go; called in any thread."""
         self.mailbox = mailbox
+        if self.disconnected:
+            mailbox.close()
 
     def end(self) -> str | None:
         """Note that the app's callable has returned; return what it has left undone."""

@@ -18,10 +18,10 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, Protocol, cast
 
-from hornbeam_erlang import _ops
+from hornbeam_erlang import _identity, _ops
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import CHUNK, Connection
 from hornbeam_erlang._worker.logs import LogQueue
@@ -47,9 +47,6 @@ class Receiver(Protocol):
     def dispatch(self, messages: Iterable[Message]) -> None:
         """Take messages in their order."""
 
-    def caller(self) -> int:
-        """Return the number of the stream for which the running code calls, or 0."""
-
 
 # Whoever waits for a reply, in the loop's own coroutines or elsewhere.
 Waiter = asyncio.Future[Message] | concurrent.futures.Future[Message]
@@ -74,8 +71,8 @@ class Transport:
         self._refs = itertools.count(1)
         self._blocking: dict[int, Message | None] = {}
         self._waiting: dict[int, Waiter] = {}
-        # What runs between the turns of an app's task must not run in that task's context.
-        self._context = contextvars.copy_context()
+        # The streams that are open, for which ops may be.
+        self.streams: Container[int] = ()
         # How long an op waits for its reply when its caller does not say (seconds).
         self.op_timeout = 5.0
         # Events are taken at once, also while an op blocks the loop: it may be what they wait for.
@@ -88,6 +85,8 @@ class Transport:
         # Known from `start` on.
         self._loop: asyncio.AbstractEventLoop
         self._receiver: Receiver
+        # What runs between the turns of an app's task must not run in that task's context.
+        self._context: contextvars.Context
 
     # The loop
 
@@ -97,6 +96,7 @@ class Transport:
             self._loop = loop
             self._call_soon = loop.call_soon
             self._receiver = receiver
+            self._context = contextvars.copy_context()
             self._owner = threading.get_ident()
         loop.add_reader(FROM_BEAM, self._on_readable)
         loop.call_soon(self._catch_up)
@@ -367,8 +367,8 @@ class Transport:
             self._waiting.pop(ref, None)
 
     def caller(self) -> int:
-        """Return the number of the stream for which the running code calls, or 0."""
-        return 0 if self._owner is None else self._receiver.caller()
+        """Return the number of the stream for which the running code calls; 0 is the worker."""
+        return _identity.caller(self.streams)
 
     def is_alone(self) -> bool:
         """Tell whether no loop runs but one that the running code would block."""
@@ -417,7 +417,10 @@ class Transport:
 
     def _encode(self, op: int, args: Sequence[Any]) -> tuple[int, int, bytes]:
         """Return an op's number, its stream, and its bytes."""
-        ref, stream = next(self._refs), self.caller()
+        find = _identity.caller_or_worker
+        if _ops.is_of_connection(op, args):
+            find = _identity.caller
+        ref, stream = next(self._refs), find(self.streams)
         message = wire.encode_op(stream, ref, op, args)
         if len(message) > wire.MAX_MESSAGE:
             raise ValueError(
