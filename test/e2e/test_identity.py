@@ -76,3 +76,8 @@ def test_lifespans_tasks_call_for_the_worker_and_nobody_else_does(serve):
     assert get(server, "/raw/here/alice") == {}
     assert get(server, "/raw/executor/bob")["raised"][0] == "NotConnected"
     assert get(server, "/worker/second") == {"name": "first"}
+
+
+def test_threads_take_over_no_context_whatever_the_python(serve, consoles):
+    (console,) = consoles(serve("console:application"))
+    assert console("__import__('sys')._xoptions") == {"thread_inherit_context": "0"}

@@ -66,11 +66,16 @@ run(Python, Arguments, #{chdir := Dir, env := Env}, How) ->
     Variables = [{to_list(Name), to_list(Value)} || {Name, Value} <- maps:to_list(Env())],
     try
         {ok, open_port({spawn_executable, Python},
-                       [{args, ["-P", runner() | Arguments]}, binary, exit_status,
+                       [{args, options() ++ [runner() | Arguments]}, binary, exit_status,
                         {cd, Dir}, {env, Variables} | How])}
     catch
         error:Reason -> {error, Reason}
     end.
+
+%% A thread begins without context variables, also on Python 3.14 where it may take over those of
+%% whoever started it: a pool's thread would then act for the client that was there first.
+options() ->
+    ["-P", "-X", "thread_inherit_context=0"].
 
 %% Runs a module so that an app may have files named like modules of the standard library.
 runner() ->
