@@ -36,20 +36,27 @@
     when Request :: hornbeam_request:request().
 check(Type, Request0, #{counters := Counters, server := Server, options := Options}) ->
     #{forwarded_allow_ips := Trusted} = Server,
-    {Told, Request} = hornbeam_forwarded:resolve(Request0, Trusted),
-    _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
-    Judgement = case is_misdirected(Request, Request0#request.peer, Trusted) of
+    case hornbeam_forwarded:resolve(Request0, Trusted) of
+        malformed ->
+            refuse(malformed, Counters);
+        {Told, Request} ->
+            _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
+            case judge(Type, Request, Request0#request.peer, Server, Options) of
+                ok -> {ok, Told, Request};
+                {refuse, Refusal} -> refuse(Refusal, Counters)
+            end
+    end.
+
+judge(Type, Request, Peer, #{forwarded_allow_ips := Trusted} = Server, Options) ->
+    case is_misdirected(Request, Peer, Trusted) of
         true -> {refuse, misdirected};
         false -> hornbeam_access:check(Type, Request, Server, Options)
-    end,
-    case Judgement of
-        ok ->
-            {ok, Told, Request};
-        {refuse, Refusal} ->
-            {Counter, Status, Sentence} = answer(Refusal),
-            hornbeam_counters:add(Counter, Counters),
-            {refuse, hornbeam_refusal:response(Status, Sentence)}
     end.
+
+refuse(Refusal, Counters) ->
+    {Counter, Status, Sentence} = answer(Refusal),
+    hornbeam_counters:add(Counter, Counters),
+    {refuse, hornbeam_refusal:response(Status, Sentence)}.
 
 %% What is of https came past its protection (RFC 9110, 7.4), unless a trusted proxy has ended that.
 is_misdirected(#request{https = true, scheme = <<"http">>}, Peer, Trusted) ->
@@ -57,6 +64,8 @@ is_misdirected(#request{https = true, scheme = <<"http">>}, Peer, Trusted) ->
 is_misdirected(_Request, _Peer, _Trusted) ->
     false.
 
+answer(malformed) ->
+    {forwarded_refused, 400, <<"What proxies say of the client cannot be read.\n">>};
 answer(bad_host) -> {host_refused, 400, <<"The Host header names no host.\n">>};
 answer(misdirected) -> {host_refused, 421, <<"A target of https must come over TLS.\n">>};
 answer(unknown_host) -> {host_refused, 400, <<"This host is not served here.\n">>};

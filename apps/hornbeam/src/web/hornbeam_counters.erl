@@ -18,6 +18,7 @@
     | origin_refused
     | host_refused
     | forwarded_ignored
+    | forwarded_refused
     | connect_refused
     | connect_failed
     | refused
@@ -45,6 +46,7 @@ names() ->
      origin_refused,
      host_refused,
      forwarded_ignored,
+     forwarded_refused,
      connect_refused,
      connect_failed,
      refused,
