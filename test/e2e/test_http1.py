@@ -16,6 +16,7 @@ from clients import handshake_headers, journal, quiet, release
 from http1 import (
     GONE,
     SMUGGLED,
+    Incomplete,
     Wire,
     chunked,
     fields_of,
@@ -417,6 +418,21 @@ def test_good_requests_are_answered_before_a_bad_one_behind_them(wire, case):
     assert (response.status, response.closes()) == (status, True)
     still_sending(wire, 100_000)
     wire.end()
+
+
+@pytest.mark.parametrize("parts", [["begun"], [100_000]])
+def test_what_was_answered_before_a_response_that_is_cut_short_is_read(wire, parts):
+    """A chunk is bad when the app has begun to answer: nobody knows what would follow."""
+    kinds = [numbered(number) for number in range(10)]
+    target = says(200, [("x-n", "10")], parts, ends=False)
+    wire.send(b"".join(data for data, _ in kinds) + chunked("1\r\nx\r\n", target=target))
+    assert [number_of(wire.read(method)) for _, method in kinds] == list(range(10))
+    response = wire.head()
+    assert number_of(response) == 10
+    wire.send(b"nonsense\r\n" + SMUGGLED)
+    still_sending(wire, 100_000)
+    with pytest.raises(Incomplete):
+        wire.chunks(response)
 
 
 def test_a_bad_request_waits_for_the_good_one_before_it(server, wire, key):

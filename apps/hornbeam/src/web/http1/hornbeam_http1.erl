@@ -437,7 +437,7 @@ spoiled(Fault, #http1{response = none} = Http1) ->
     exit(normal);
 spoiled(Fault, #http1{mount = #{counters := Counters}} = Http1) ->
     hornbeam_refusal:count(Fault, Counters),
-    _ = broken_off(Http1),
+    _ = cut_short(Http1),
     exit(normal).
 
 %% What those who work on the request are told.
@@ -488,9 +488,8 @@ acted([{part, Body} | Actions], Http1) ->
     part(Body, true, Actions, Http1);
 acted([{last, Body} | Actions], Http1) ->
     part(Body, false, Actions, Http1);
-acted([break | _], #http1{said = Said} = Http1) ->
-    _ = send(lists:reverse(Said), Http1),
-    broken_off(Http1).
+acted([break | _], Http1) ->
+    cut_short(Http1).
 
 part(Body, More, Actions, #http1{response = Response} = Http1) ->
     case hornbeam_http1_response:part(Body, More, Response) of
@@ -713,7 +712,18 @@ last_word(#http1{transport = Transport, socket = Socket, said = Said} = Http1) -
     hornbeam_socket:linger({Transport, Socket}),
     over.
 
-%% A body that ends with the connection must not seem whole.
+%% A response cannot be ended. What was said before it is read, whatever the client still sends;
+%% but a body that ends with the connection must not seem whole.
+cut_short(#http1{said = Said, response = Response} = Http1) ->
+    case hornbeam_http1_response:ends_with_connection(Response) of
+        true ->
+            _ = send(lists:reverse(Said), Http1),
+            broken_off(Http1);
+        false ->
+            last_word(leave(Http1))
+    end.
+
+%% Nobody reads any more, or there is no time for that.
 broken_off(#http1{transport = Transport, socket = Socket, response = Response} = Http1) ->
     _ = leave(Http1),
     case Response =/= none andalso hornbeam_http1_response:ends_with_connection(Response) of
