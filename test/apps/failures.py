@@ -22,7 +22,7 @@ import warnings
 import msgpack
 from hornbeam_erlang._worker.server import _current
 
-from gallery import gallery, respond
+from gallery import gallery, read_body, respond
 from sockets import accept, echo, messages, say, who  # noqa: F401 - part of the gallery
 
 log = logging.getLogger("shop.orders")
@@ -72,10 +72,15 @@ async def speaks(scope, receive, send):
 
 
 async def answers(scope, receive, send):
-    """Answer a request with the frame in its query string, which names the stream 0."""
-    code, _, *fields = msgpack.unpackb(bytes.fromhex(scope["query_string"].decode()))
+    """Answer with the frame in the query string or the request's body; it names the stream 0."""
+    frame = bytes.fromhex(scope["query_string"].decode()) or await read_body(receive)
+    code, _, *fields = msgpack.unpackb(frame)
     frame = msgpack.packb([code, _current.get(), *fields])
-    os.write(4, len(frame).to_bytes(4, "big") + frame)
+    left = len(frame).to_bytes(4, "big") + frame
+    while left:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full
+            left = left[os.write(4, left) :]
+        await asyncio.sleep(0)
     await asyncio.sleep(3600)
 
 

@@ -79,6 +79,21 @@ async def held_and_refused(scope, receive, send):
     await send({"type": "websocket.close"})
 
 
+async def disagrees(scope, receive, send):
+    """Accept what was never asked for, then properly, and say what that raised."""
+    raised = []
+    for wrong in (
+        {"subprotocol": "json"},
+        {"headers": [(b"sec-websocket-extensions", b"permessage-deflate")]},
+    ):
+        try:
+            await send({"type": "websocket.accept"} | wrong)
+        except ValueError as error:
+            raised.append(str(error))
+    await accept(send)
+    await say(send, "; ".join(raised))
+
+
 async def chosen(scope, receive, send):
     headers = [(b"x-first", b"one"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
     await accept(send, subprotocol=scope["subprotocols"][-1], headers=headers)

@@ -6,6 +6,8 @@ import httpx
 import pytest
 from clients import RawHTTP, RawWebSocket
 from harness import eventually
+from http2 import Http2
+from terms import Atom
 
 # Below a path, which a proxy has taken off
 
@@ -27,6 +29,28 @@ def test_app_at_the_root_finds_its_routes_and_links_to_itself(serve, app):
 def test_websocket_below_a_path_finds_its_route(serve):
     ws = RawWebSocket(serve("rooted:starlette", root_path="/api"), "/items/one/socket")
     assert ws.read_message() == b"one /api/items/one/socket"
+
+
+# What another server said of its connection
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+@pytest.mark.parametrize("app", ["starlette", "fastapi", "a2wsgi"])
+def test_app_that_passes_on_another_servers_head_is_answered_by_ours(serve, app, engine):
+    server = serve(f"passing:{app}", http_engine=Atom(engine))
+    with RawHTTP(server) as raw:
+        for _ in range(2):
+            raw.request("GET", "/")
+            response = raw.response()
+            assert (response.status, response.body) == (200, b"hello")
+            assert response.all("x-powered-by") == ["another"]
+            assert not response.all("keep-alive") + response.all("upgrade")
+            assert len(response.all("transfer-encoding") + response.all("content-length")) == 1
+    with Http2(server) as http2:
+        stream = http2.request("GET", "/")
+        status, headers = stream.head()
+        assert (status, stream.body(), dict(headers)["x-powered-by"]) == (200, b"hello", "another")
+        assert not {"connection", "keep-alive", "transfer-encoding", "upgrade"} & set(dict(headers))
 
 
 # The client of a stream leaves

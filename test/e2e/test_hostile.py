@@ -5,8 +5,10 @@ from __future__ import annotations
 import httpx
 import msgpack
 import pytest
-from clients import BINARY, TEXT, RawHTTP, RawWebSocket
+from clients import BINARY, TEXT, RawHTTP, RawWebSocket, handshake_headers
 from harness import DEADLINE, alive, eventually
+from http2 import Http2
+from terms import Atom
 
 ACCEPT, SEND_TEXT, CLOSE, START, BODY, CREDIT, OP, RESULT = 38, 39, 41, 36, 37, 9, 44, 46
 FLUSHED, MULTICAST_TEXT, MULTICAST_BYTES = 50, 51, 52
@@ -150,6 +152,65 @@ def test_no_response_of_a_worker_can_be_split_or_absurd(server, message, reason)
     assert b"script" not in answer.content
     cut_off(server, since, reason)
     eventually(lambda: httpx.get(f"{server.http}/says_things").status_code == 200)
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        pytest.param([[b"te", b"trailers"]], "bad_header", id="te"),
+        pytest.param([[b"trailer", b"x"]], "bad_header", id="trailer"),
+        pytest.param([[b"proxy-connection", b"x"]], "bad_header", id="proxy-connection"),
+        pytest.param([[b"x", b"\x1b"]], "bad_header", id="a control character"),
+        pytest.param([[b"x", b"x" * 2_000_000]], "head_too_large", id="2 MB"),
+        pytest.param([[b"x" * 2_000_000, b""]], "head_too_large", id="2 MB of name"),
+        pytest.param([[b"x", b""]] * 20_000, "head_too_large", id="20 000"),
+        pytest.param([[b"x", b""]] * 70_000, "bad_field", id="70 000"),
+    ],
+)
+def test_no_head_of_a_worker_is_beyond_the_limits(server, headers, reason):
+    since = len(server.node.log)
+    message = msgpack.packb([START, 0, 200, headers, b"", False])
+    answer = httpx.post(f"{server.http}/answers", content=message, timeout=DEADLINE)
+    assert answer.status_code == 500
+    cut_off(server, since, reason)
+    eventually(lambda: httpx.get(f"{server.http}/says_things").status_code == 200)
+
+
+WAYS = {"ours": Atom("hornbeam"), "cowboy": Atom("cowboy"), "http2": Atom("hornbeam")}
+
+
+def handshake(server, by: str, message: bytes, offers: list[str]) -> int:
+    """Ask for a WebSocket, to which the worker says the message; return the status."""
+    target = f"/answers?{message.hex()}"
+    if by == "http2":
+        with Http2(server) as http2:
+            fields = [("sec-websocket-protocol", offer) for offer in offers]
+            return http2.websocket(target, *fields).head()[0]
+    with RawHTTP(server) as client:
+        fields = [f"sec-websocket-protocol: {offer}" for offer in offers]
+        client.request("GET", target, *handshake_headers(), *fields)
+        return client.head().status
+
+
+@pytest.mark.parametrize("by", WAYS)
+def test_no_handshake_of_a_worker_says_what_was_not_agreed_on(serve, by):
+    server = serve("failures:application", workers=2, http_engine=WAYS[by])
+    for accept, offers, reason in (
+        ((None, [[b"sec-websocket-extensions", b"permessage-deflate"]]), [], "bad_header"),
+        ((None, [[b"sec-websocket-protocol", b"chat"]]), ["chat"], "bad_header"),
+        ((None, [[b"proxy-connection", b"close"]]), [], "bad_header"),
+        (("chat", []), [], "bad_subprotocol"),
+        (("chat", []), ["CHAT, chat2", "cha"], "bad_subprotocol"),
+        ((None, [[b"x", b""]] * 300), [], "head_too_large"),
+    ):
+        since = len(server.node.log)
+        message = msgpack.packb([ACCEPT, 0, *accept])
+        assert handshake(server, by, message, offers) == 500
+        cut_off(server, since, reason)
+        eventually(lambda: all(worker["state"] == "ready" for worker in server.workers()))
+    good = msgpack.packb([ACCEPT, 0, "chat", [[b"content-length", b"5"]]])
+    status = handshake(server, by, good, ["x", "y , chat"])
+    assert status == (200 if by == "http2" else 101)
 
 
 def test_a_body_that_is_longer_than_promised_is_no_second_response(server):

@@ -353,6 +353,15 @@ def test_a_handshake_of_another_version_never_reaches_the_app(sockets, key):
         assert journal(sockets, key, 0) == []
 
 
+@pytest.mark.parametrize("length", ["0", "5"])
+def test_a_handshake_that_says_the_length_of_what_is_to_come_is_a_400(sockets, key, length):
+    with Http2(sockets) as http2:
+        stream = http2.websocket(f"/held?{key}", ("content-length", length))
+        assert stream.head()[0] == 400
+        assert journal(sockets, key, 0) == []
+        assert Frames(http2, "/echo").status == 200
+
+
 def test_another_protocol_than_websocket_is_a_501(sockets):
     with Http2(sockets) as http2:
         stream = http2.request("CONNECT", "/echo", end=False, protocol="connect-udp")

@@ -10,6 +10,7 @@ import time
 import pytest
 from clients import RawHTTP, RawWebSocket, handshake_headers, journal, release
 from harness import DEADLINE, eventually
+from http1 import says
 from terms import Atom
 
 SOCKETS = "sockets:application"
@@ -104,6 +105,48 @@ def test_a_head_without_end_is_cut_at_its_limit(serve):
     with counted(server, "fields_too_large"), RawHTTP(server) as raw:
         raw.send(b"GET /hello HTTP/1.1\r\n" + b"a: b\r\n" * 200)
         assert raw.response().status == 431
+
+
+# Sizes of the app's heads
+
+MIRRORS = "mirrors:application"
+
+
+@pytest.mark.parametrize(("count", "status"), [(5, 200), (6, 500)])
+def test_limit_response_fields(serve, count, status):
+    server = serve(MIRRORS, limit_response_fields=5)
+    fields = [("x", f"{number}") for number in range(count)]
+    assert ask(server, request(says(200, fields, ["x"]))).status == status
+    # A length that the app does not say, of what travels in parts, is no header of its own.
+    assert ask(server, request(says(200, fields, [200_000]))).status == status
+    denied = request(says(403, fields, ["no"]), *handshake_headers())
+    assert ask(server, denied).status == (403 if status == 200 else 500)
+    accepted = request(says(101, fields), *handshake_headers())
+    assert ask(server, accepted).status == (101 if status == 200 else 500)
+    if status == 500:
+        server.node.wait_log(r"ValueError: 6 headers .* limit_response_fields, which is 5")
+
+
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 500)])
+def test_limit_response_head(serve, size, status):
+    server = serve(MIRRORS, limit_response_head=1000)
+    field = ("x-large", "x" * (size - len("x-large") - 4))
+    assert ask(server, request(says(200, [field], ["x"]))).status == status
+    assert ask(server, request(says(200, [field], [200_000]))).status == status
+    if status == 500:
+        server.node.wait_log(r"ValueError: .*limit_response_head, which is 1000.*x-large")
+
+
+@pytest.mark.parametrize("name", ["TE", "Trailer", "Proxy-Connection"])
+def test_a_header_that_no_response_has_is_refused_with_its_name(serve, name):
+    server = serve(MIRRORS)
+    before = server.node.log.count(f"ValueError: no response has a header {name}:")
+    for answer in (request(says(200, [(name, "x")], ["x"])),
+                   request(says(403, [(name, "x")], ["x"]), *handshake_headers()),
+                   request(says(101, [(name, "x")]), *handshake_headers())):  # fmt: skip
+        assert ask(server, answer).status == 500
+    said = f"ValueError: no response has a header {name}:"
+    eventually(lambda: server.node.log.count(said) == before + 3)
 
 
 # Sizes of the body

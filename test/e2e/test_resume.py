@@ -42,7 +42,7 @@ async def told(ws) -> dict:
 
 
 def bound(server, key) -> connect:
-    return connect(f"{server.ws}/bound?{key}", subprotocols=["first"])
+    return connect(f"{server.ws}/bound?{key}", subprotocols=["first", "another"])
 
 
 def kill(pid: int) -> None:

@@ -105,6 +105,46 @@ def test_an_app_may_refuse_late_because_no_101_was_sent(server, key):
         assert client.head().status == 403
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("content-length: 5", b"hello"),
+        ("content-length: 5", b""),
+        ("transfer-encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked", b"0\r\n\r\n"),
+        ("transfer-encoding: chunked", b"nonsense\r\n"),
+    ],
+)
+def test_a_handshake_with_a_body_is_a_400_and_ends_the_connection(server, way, http1, key, data):
+    """Or what one server takes for a body would be frames, or a request, to another."""
+    field, body = data
+    with RawHTTP(server) as client:
+        client.request("GET", f"/held?{key}", *handshake_headers(), field, body=body)
+        if way != "cowboy":  # which may answer a request behind its last one
+            with contextlib.suppress(ConnectionError):
+                client.request("GET", f"/journal/0?{key}")
+        response = client.response()
+        assert (response.status, response.all("connection")) == (400, ["close"])
+        assert client.ended(), client.buffer
+    assert journal(server, key, 0) == []
+
+
+def test_a_handshake_may_say_that_it_has_no_body(server, http1):
+    ws = RawWebSocket(server, "/echo", "content-length: 0")
+    ws.frame(TEXT, b"hello")
+    assert ws.read_message() == b"hello"
+
+
+def test_what_was_not_agreed_on_is_refused_at_the_line_that_says_it(server):
+    for offers in ([], ["sec-websocket-protocol: xml, JSON"]):
+        ws = RawWebSocket(server, "/disagrees", *offers)
+        assert ws.opening.all("sec-websocket-protocol") == []
+        assert ws.read_message().decode() == (
+            "the client has not offered the subprotocol 'json'; "
+            "sec-websocket-extensions is what client and server agree on, not the app's"
+        )
+
+
 def test_accept_names_subprotocol_and_headers(server):
     ws = RawWebSocket(server, "/chosen", "sec-websocket-protocol: soap, json , graphql-ws")
     assert ws.opening.all("sec-websocket-protocol") == ["graphql-ws"]

@@ -7,7 +7,9 @@
 
 all() ->
     [statuses_are_those_of_final_responses, a_response_cannot_be_split,
-     names_are_tokens_in_lower_case, lengths_are_digits, a_subprotocol_is_a_token,
+     names_are_tokens_in_lower_case, what_no_response_has_is_a_fault,
+     what_other_servers_say_of_their_connections_is_none, a_head_is_bounded_in_headers_and_bytes,
+     an_accept_says_nothing_of_the_handshake_itself, lengths_are_digits, a_subprotocol_is_a_token,
      close_codes_are_those_that_may_be_sent, close_reasons_fit_a_control_frame,
      a_frame_is_read_and_checked].
 
@@ -18,16 +20,55 @@ statuses_are_those_of_final_responses(_Config) ->
 
 a_response_cannot_be_split(_Config) ->
     [?assertEqual({error, bad_header}, start(200, [{<<"a">>, <<"b">>}, {<<"x">>, Value}]))
-     || Value <- [<<"\r">>, <<"\n">>, <<"a\r\nset-cookie: b">>, <<0>>, <<"a", 0, "b">>]],
+     || Value <- [<<"\r">>, <<"\n">>, <<"a\r\nset-cookie: b">>, <<"a", 0, "b">>
+                  | [<<Code>> || Code <- lists:seq(0, 8) ++ lists:seq(10, 31) ++ [127]]]],
     [?assertEqual({error, bad_header}, start(200, [{Name, <<"b">>}]))
      || Name <- [<<>>, <<"a\r\nb">>, <<"a b">>, <<"a:">>, <<"a", 0>>, <<"größe"/utf8>>, <<"(a)">>]],
     ?assertEqual({error, bad_header}, accept(undefined, [{<<"x">>, <<"\r\n\r\n">>}])),
-    ?assertEqual(ok, start(200, [{<<"x">>, <<"any other bytes \t ", 1, 127, 255>>}])).
+    ?assertEqual(ok, start(200, [{<<"x">>, <<"any other bytes \t ", 126, 128, 255>>}])).
 
 names_are_tokens_in_lower_case(_Config) ->
     ?assertEqual(ok, start(200, [{<<"x-a_b.c!#$%&'*+^`|~9">>, <<>>}])),
     [?assertEqual({error, bad_header}, start(200, [{Name, <<"chunked">>}]))
      || Name <- [<<"Transfer-Encoding">>, <<"X">>]].
+
+what_no_response_has_is_a_fault(_Config) ->
+    [?assertEqual({Name, {error, bad_header}, {error, bad_header}},
+                  {Name, start(200, [{Name, <<"x">>}]), accept(undefined, [{Name, <<"x">>}])})
+     || Name <- [<<"te">>, <<"trailer">>, <<"proxy-connection">>]].
+
+what_other_servers_say_of_their_connections_is_none(_Config) ->
+    [?assertEqual({Name, ok, ok},
+                  {Name, start(200, [{Name, <<"x">>}]), accept(undefined, [{Name, <<"x">>}])})
+     || Name <- [<<"connection">>, <<"keep-alive">>, <<"upgrade">>, <<"transfer-encoding">>]].
+
+%% Python may add a content-length to what the app has said within the limits.
+a_head_is_bounded_in_headers_and_bytes(_Config) ->
+    Length = {<<"content-length">>, binary:copy(<<"9">>, 18)},
+    Header = {<<"x">>, <<>>},
+    Check = fun(Headers, Limits) ->
+        [hornbeam_answer:check({response_start, 1, 200, Headers, <<>>, false}, Limits),
+         hornbeam_answer:check({accept, 1, undefined, Headers}, Limits)]
+    end,
+    Fields = #{limit_response_head => 10000, limit_response_fields => 20},
+    ?assertEqual([ok, ok], Check([Length | lists:duplicate(20, Header)], Fields)),
+    ?assertEqual([{error, head_too_large}, {error, head_too_large}],
+                 Check([Length, Length | lists:duplicate(20, Header)], Fields)),
+    Bytes = #{limit_response_head => 100, limit_response_fields => 20},
+    Big = fun(Size) -> {<<"x">>, binary:copy(<<"x">>, Size)} end,
+    ?assertEqual([ok, ok], Check([Big(95), Length], Bytes)),
+    ?assertEqual([ok, ok], Check([Big(100 + 64 - 5)], Bytes)),
+    ?assertEqual([{error, head_too_large}, {error, head_too_large}],
+                 Check([Big(100 + 64 - 4)], Bytes)),
+    ?assertEqual([{error, head_too_large}, {error, head_too_large}],
+                 Check(lists:duplicate(3, Big(60)), Bytes)).
+
+an_accept_says_nothing_of_the_handshake_itself(_Config) ->
+    [?assertEqual({Name, {error, bad_header}, ok},
+                  {Name, accept(undefined, [{<<"x">>, <<>>}, {Name, <<"x">>}]),
+                   start(426, [{Name, <<"x">>}])})
+     || Name <- [<<"sec-websocket-extensions">>, <<"sec-websocket-accept">>,
+                 <<"sec-websocket-protocol">>, <<"sec-websocket-version">>]].
 
 lengths_are_digits(_Config) ->
     Length = fun(Value) -> start(200, [{<<"content-length">>, Value}]) end,
@@ -53,17 +94,21 @@ close_reasons_fit_a_control_frame(_Config) ->
 
 a_frame_is_read_and_checked(_Config) ->
     Read = fun(Fields) ->
-        hornbeam_answer:read(iolist_to_binary(hornbeam_msgpack:encode(Fields)))
+        hornbeam_answer:read(iolist_to_binary(hornbeam_msgpack:encode(Fields)), limits())
     end,
     ?assertEqual({ok, {close, 1, 1000, <<>>}}, Read([41, 1, 1000, hornbeam_msgpack:bytes(<<>>)])),
     ?assertEqual({error, bad_close}, Read([41, 1, 1, hornbeam_msgpack:bytes(<<>>)])),
     ?assertEqual({error, {field_count, close}}, Read([41, 1, 1000])).
 
 start(Status, Headers) ->
-    hornbeam_answer:check({response_start, 1, Status, Headers, <<>>, false}).
+    hornbeam_answer:check({response_start, 1, Status, Headers, <<>>, false}, limits()).
 
 accept(Subprotocol, Headers) ->
-    hornbeam_answer:check({accept, 1, Subprotocol, Headers}).
+    hornbeam_answer:check({accept, 1, Subprotocol, Headers}, limits()).
 
 close(Code, Reason) ->
-    hornbeam_answer:check({close, 1, Code, Reason}).
+    hornbeam_answer:check({close, 1, Code, Reason}, limits()).
+
+limits() ->
+    {ok, #{app := Options}} = hornbeam_config:check("app:application", #{}),
+    Options.

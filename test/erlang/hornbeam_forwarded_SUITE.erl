@@ -73,8 +73,9 @@ addresses_are_read_as_proxies_write_them(_Config) ->
                            {<<"1.1.1.1, [2001:DB8::9]:4711, 10.0.0.2">>, {V6, 4711}}]].
 
 %% nginx and haproxy add what they saw behind what came.
--define(WRITTEN, [<<"\"">>, <<"x\"y">>, <<"\\">>, <<"\\\"">>, <<"=\"">>, <<"for=\"">>, <<"unknown">>, <<"_x">>,
-                  <<>>, <<",,,">>, <<"127.0.0.1">>, <<"10.0.0.9">>, <<255, 254>>, <<"\", \"">>,
+-define(WRITTEN, [<<"\"">>, <<"x\"y">>, <<"\\">>, <<"\\\"">>, <<"=\"">>, <<"for=\"">>,
+                  <<"unknown">>, <<"_x">>, <<>>, <<",,,">>, <<"127.0.0.1">>, <<"10.0.0.9">>,
+                  <<255, 254>>, <<"\", \"">>,
                   <<"for=10.0.0.9;by=\"">>, <<"(">>, <<"'">>, <<"a;b=\"c,">>]).
 
 a_client_hides_nothing_by_what_it_writes_itself(_Config) ->
@@ -114,7 +115,7 @@ whom_a_proxy_does_not_name_is_the_peer(_Config) ->
                   {Text, said(#{<<"x-forwarded-for">> => Text,
                                 <<"x-forwarded-proto">> => <<"https">>})})
      || Text <- [<<>>, <<",">>, <<"unknown">>, <<"Unknown">>, <<"unknown:80">>, <<"_hidden">>,
-                 <<"_hidden:_port">>, <<"203.0.113.9, unknown">>, <<"1.1.1.1, _SEVKISEK, 10.0.0.2">>,
+                 <<"_hidden:_port">>, <<"203.0.113.9, unknown">>, <<"1.1.1.1, _SEVK, 10.0.0.2">>,
                  <<"unix:">>, <<"10.0.0.2, unix:">>]],
     ?assertEqual({{?PROXY, 1}, <<"https">>, <<"site">>},
                  said(#{<<"forwarded">> => <<"for=1.1.1.1, for=_x;proto=https;host=site">>})),

@@ -70,10 +70,13 @@ decoders_give_a_value_or_an_error(Config) ->
     Frames = [Frame || {_, python, _, Frame, _} <- hornbeam_wire_files:vectors()],
     for_a_while(fun() -> decoded(rubbish(Frames)) end, 500, Config).
 
+limits() ->
+    #{limit_response_head => 65536, limit_response_fields => 256}.
+
 decoded(Bytes) ->
     is_result(hornbeam_msgpack:decode_all(Bytes)),
     is_result(hornbeam_wire:decode(Bytes)),
-    is_result(hornbeam_answer:read(Bytes)),
+    is_result(hornbeam_answer:read(Bytes, limits())),
     is_result(hornbeam_api_args:read([{keys, keys}, {pairs, pairs}], Bytes)),
     {_, _} = {hornbeam_wire:route(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
     true = is_boolean(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),

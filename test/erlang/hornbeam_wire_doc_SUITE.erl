@@ -308,6 +308,8 @@ config() ->
         op_timeout => 5000,
         pubsub_queue_messages => 1000,
         pubsub_queue_bytes => 1048576,
+        limit_response_head => 65536,
+        limit_response_fields => 256,
         resume => false
     },
     Values = Config#{lifespan => <<"auto">>, loop => <<"uvloop">>, stream_window => [262144, 64]},

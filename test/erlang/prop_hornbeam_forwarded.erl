@@ -73,7 +73,9 @@ written() ->
                                    "unix:", "for=\"10.0.0.9\""])),
                 iolist_to_binary(Words))]).
 
-stranger() -> ?SUCHTHAT({_Text, Address}, host_and_port(), not hornbeam_forwarded:trusts(Address, ?TRUSTED)).
+stranger() ->
+    ?SUCHTHAT({_Text, Address}, host_and_port(),
+              not hornbeam_forwarded:trusts(Address, ?TRUSTED)).
 
 proxy() ->
     ?LET({A, B, C}, {byte(), byte(), byte()},

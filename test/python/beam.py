@@ -84,6 +84,8 @@ CONFIG = {
     "op_timeout": 20_000,
     "pubsub_queue_messages": 1000,
     "pubsub_queue_bytes": 1 << 20,
+    "limit_response_head": 65_536,
+    "limit_response_fields": 256,
     "resume": False,
 }
 

@@ -1,16 +1,18 @@
 """Streams without a process: a real loop, and a list in place of the pipe."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgpack
 from beam import NAMES, Message
 from hornbeam_erlang._worker.asgi_http import Http
 from hornbeam_erlang._worker.asgi_websocket import WebSocket
+from hornbeam_erlang._worker.headers import Limits
 from hornbeam_erlang._worker.stream import Shared
 
 WINDOW = (1000, 10)
+LIMITS = Limits(head=1000, fields=20)
 
 
 class Sent:
@@ -22,6 +24,9 @@ class Sent:
 
     def write_payload(self, code: int, stream: int, payload: bytes) -> None:
         self.write(msgpack.packb((code, stream, payload)))
+
+    def shared(self, window: tuple[int, int]) -> Shared:
+        return Shared(asyncio.get_running_loop(), self.write, self.write_payload, window, LIMITS)
 
     def messages(self) -> list[Message]:
         """Return everything written since the last call, as (name, stream, field, …)."""
@@ -40,12 +45,14 @@ async def settle() -> None:
 
 
 def with_websocket(
-    scenario: Callable[[WebSocket, Sent], Awaitable[None]], window: tuple[int, int] = WINDOW
+    scenario: Callable[[WebSocket, Sent], Awaitable[None]],
+    window: tuple[int, int] = WINDOW,
+    offered: Sequence[str] = (),
 ) -> None:
     async def main() -> None:
         sent = Sent()
-        shared = Shared(asyncio.get_running_loop(), sent.write, sent.write_payload, window)
-        await asyncio.wait_for(scenario(WebSocket(1, shared), sent), 20)
+        websocket = WebSocket(1, sent.shared(window), offered)
+        await asyncio.wait_for(scenario(websocket, sent), 20)
 
     asyncio.run(main())
 
@@ -75,7 +82,7 @@ def with_http(
 ) -> None:
     async def main() -> None:
         sent = Sent()
-        shared = Shared(asyncio.get_running_loop(), sent.write, sent.write_payload, window)
+        shared = sent.shared(window)
         await asyncio.wait_for(scenario(Http(1, shared, method, body, more), sent), 20)
 
     asyncio.run(main())

@@ -7,7 +7,7 @@ from hornbeam_erlang import ClientDisconnected
 from hornbeam_erlang._worker.asgi_http import http_scope
 from hornbeam_erlang._worker.response import PART
 from hornbeam_erlang._worker.wire import Scope
-from memory import settle, with_http
+from memory import LIMITS, settle, with_http
 
 START = {"type": "http.response.start", "status": 200}
 BODY = {"type": "http.response.body"}
@@ -314,12 +314,87 @@ def test_body_of_an_answer_to_head_is_dropped_after_the_part_that_shows_its_leng
 def test_headers_keep_order_repetition_and_bytes():
     async def scenario(http, sent):
         headers = [
-            [b"x-b", b"1"], (b"x-a", b" \xe9\x1b\t,"), (b"x-b", b"1"), (b"connection", b"close"),
+            [b"x-b", b"1"], (b"x-a", b"\xe9 \t,"), (b"x-b", b"1"), (b"connection", b"close"),
             (b"www-authenticate", b"Basic"), (b"www-authenticate", b"Bearer"), (b"x-empty", b""),
         ]  # fmt: skip
         await http.send(start(*headers))
         await http.send(BODY)
         assert sent.messages()[0][3] == [list(header) for header in headers]
+
+    with_http(scenario)
+
+
+def test_blanks_around_a_value_are_no_part_of_it():
+    async def scenario(http, sent):
+        await http.send(start((b"x-a", b" \t1 2\t"), (b"x-b", b" "), (b"x-c", b" " * 300 + b"3")))
+        await http.send(BODY)
+        assert sent.messages()[0][3] == [[b"x-a", b"1 2"], [b"x-b", b""], [b"x-c", b"3"]]
+
+    with_http(scenario)
+
+
+def test_what_other_servers_say_of_their_connections_is_left_to_the_node():
+    """An app that passes on the answer of another server has these, and there they are dropped."""
+    headers = [
+        *([b"connection", b"keep-alive"], [b"keep-alive", b"timeout=5"]),
+        *([b"transfer-encoding", b"chunked"], [b"upgrade", b"h2,h2c"]),
+    ]
+
+    async def scenario(http, sent):
+        await http.send(start(*headers))
+        await http.send(BODY)
+        assert sent.messages()[0][3] == headers
+
+    with_http(scenario)
+
+
+NAMED = [
+    *((b"a", bytes([code]), "a") for code in (*range(9), *range(10, 32), 127)),
+    (b"X-Long", b"x" * 300 + b"\x7f", "X-Long"),
+    (b"TE", b"trailers", "TE"),
+    (b"trailer", b"x-a", "trailer"),
+    (b"Proxy-Connection", b"keep-alive", "Proxy-Connection"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "shown"), NAMED)
+def test_a_header_that_no_response_has_is_refused_with_its_name(name, value, shown):
+    async def scenario(http, sent):
+        for _ in range(2):  # what was refused once is not known
+            with pytest.raises(ValueError, match=rf"header {shown}\b") as refusal:
+                await http.send(start((b"x-ok", b"1"), (name, value)))
+            assert len(str(refusal.value)) < 500
+        assert sent.messages() == []
+
+    with_http(scenario)
+
+
+def test_a_head_has_as_many_headers_as_the_limit_says():
+    """`LIMITS` of the tests."""
+
+    async def scenario(http, sent):
+        many = [(b"x", b"%d" % number) for number in range(LIMITS.fields + 1)]
+        with pytest.raises(ValueError, match=r"21 headers .* limit_response_fields, which is 20"):
+            await http.send(start(*many))
+        await http.send(start(*many[1:]))
+        await http.send(BODY)
+        assert len(sent.messages()[0][3]) == LIMITS.fields
+
+    with_http(scenario)
+
+
+@pytest.mark.parametrize("names", [[b"x-big"], [b"x-a", b"x-big", b"x-b"]])
+def test_a_head_has_as_many_bytes_as_the_limit_says(names):
+    """Each header counts with its name, its value and 4 bytes."""
+    others = [(name, b"") for name in names if name != b"x-big"]
+    room = LIMITS.head - sum(len(name) + 4 for name in names)
+
+    async def scenario(http, sent):
+        with pytest.raises(ValueError, match=r"limit_response_head.*x-big"):
+            await http.send(start(*others, (b"X-Big", b"x" * (room + 1))))
+        await http.send(start(*others, (b"X-Big", b"x" * room)))
+        await http.send(BODY)
+        assert sum(len(name) + len(value) + 4 for name, value in sent.messages()[0][3]) == 1000
 
     with_http(scenario)
 

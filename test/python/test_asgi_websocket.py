@@ -6,7 +6,7 @@ import pytest
 from hornbeam_erlang import ClientDisconnected
 from hornbeam_erlang._worker.asgi_websocket import websocket_scope
 from hornbeam_erlang._worker.wire import Scope
-from memory import settle, text, with_open_websocket, with_websocket
+from memory import LIMITS, settle, text, with_open_websocket, with_websocket
 
 ACCEPT = {"type": "websocket.accept"}
 CLOSE = {"type": "websocket.close"}
@@ -39,6 +39,71 @@ def test_accept_carries_subprotocol_and_headers():
         await settle()
         headers = [[b"x-who", b"me"], [b"x-who", b"I"]]
         assert sent.messages() == [("accept", 1, "json", headers)]
+        accepting.cancel()
+
+    with_websocket(scenario, offered=["xml", "json"])
+
+
+@pytest.mark.parametrize("offered", [[], ["xml"], ["JSON"], ["json2", "jso"]])
+def test_a_subprotocol_that_was_not_offered_is_refused(offered):
+    async def scenario(websocket, sent):
+        with pytest.raises(ValueError, match="not offered the subprotocol 'json'"):
+            await websocket.send(ACCEPT | {"subprotocol": "json"})
+        assert sent.messages() == []
+
+    with_websocket(scenario, offered=offered)
+
+
+def test_what_an_app_adds_to_its_scope_was_not_offered():
+    offered = ["xml"]
+
+    async def scenario(websocket, sent):
+        offered.append("json")
+        with pytest.raises(ValueError, match="json"):
+            await websocket.send(ACCEPT | {"subprotocol": "json"})
+
+    with_websocket(scenario, offered=offered)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"Sec-WebSocket-Extensions", b"permessage-deflate"),
+        (b"sec-websocket-accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        (b"sec-websocket-version", b"13"),
+        (b"te", b"trailers"),
+        (b"trailer", b"x"),
+        (b"proxy-connection", b"close"),
+        (b"x-a", b"\x1b"),
+        (b"x-big", b"x" * 2_000_000),
+    ],
+)
+def test_a_header_that_no_accept_has_is_refused_with_its_name(name, value):
+    async def scenario(websocket, sent):
+        with pytest.raises(ValueError, match=f"(?i){name.decode()}") as refusal:
+            await websocket.send(ACCEPT | {"headers": [(b"x-ok", b"1"), (name, value)]})
+        assert len(str(refusal.value)) < 500
+        deny = DENY | {"headers": [(b"x-ok", b"1"), (name, value)]}
+        if name.lower().startswith(b"sec-websocket-"):
+            await websocket.send(deny)  # a refusal may say what is spoken instead
+        else:
+            with pytest.raises(ValueError, match=name.decode()):
+                await websocket.send(deny)
+        assert sent.messages() == []
+
+    with_websocket(scenario)
+
+
+def test_an_accept_and_a_denial_have_as_many_headers_as_the_limit_says():
+    many = [(b"x", b"%d" % number) for number in range(LIMITS.fields + 1)]
+
+    async def scenario(websocket, sent):
+        for event in (ACCEPT, DENY):
+            with pytest.raises(ValueError, match="limit_response_fields"):
+                await websocket.send(event | {"headers": many})
+        accepting = asyncio.create_task(websocket.send(ACCEPT | {"headers": many[1:]}))
+        await settle()
+        assert sent.names() == ["accept"]
         accepting.cancel()
 
     with_websocket(scenario)

@@ -41,7 +41,7 @@ class Http(Stream):
         self._window = shared.window[0]
         self._more = more
         self._gone_at = 0.0
-        self._response = Response(to_head=method == "HEAD")
+        self._response = Response(shared.limits, to_head=method == "HEAD")
         if body or not more:
             self._queue_body(body, more, FREE)
 

@@ -14,7 +14,7 @@ from then on), or by text that is not UTF-8.
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from enum import Enum, auto
 from types import CodeType
 from typing import Any
@@ -23,7 +23,11 @@ from hornbeam_erlang._mailbox import Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import Event, common_scope
 from hornbeam_erlang._worker.connection import Allowance
-from hornbeam_erlang._worker.headers import check_bytes, check_headers, check_subprotocol
+from hornbeam_erlang._worker.headers import (
+    check_accept_headers,
+    check_bytes,
+    check_subprotocol,
+)
 from hornbeam_erlang._worker.response import Response
 from hornbeam_erlang._worker.stream import FREE, Shared, Stream
 from hornbeam_erlang._worker.wire import Scope
@@ -81,18 +85,31 @@ def _subprotocols(headers: list[list[bytes]]) -> list[str]:
     offers = (
         value.decode("latin-1") for name, value in headers if name == b"sec-websocket-protocol"
     )
-    return [part.strip() for offer in offers for part in offer.split(",") if part.strip()]
+    # The blanks of HTTP and no others: the node, too, looks whether one was offered.
+    parts = (part.strip(" \t") for offer in offers for part in offer.split(","))
+    return [part for part in parts if part]
 
 
 class WebSocket(Stream):
     """One WebSocket: the `receive` and `send` of its app."""
 
-    __slots__ = ("_accepted", "_disconnect", "_response", "_state", "_write_payload")
+    __slots__ = (
+        "_accepted",
+        "_disconnect",
+        "_limits",
+        "_offered",
+        "_response",
+        "_state",
+        "_write_payload",
+    )
 
-    def __init__(self, number: int, shared: Shared) -> None:
+    def __init__(self, number: int, shared: Shared, offered: Sequence[str] = ()) -> None:
         size, messages = shared.window
         super().__init__(number, shared, Allowance(size, 1 if shared.resume else messages))
         self._write_payload = shared.write_payload
+        self._limits = shared.limits
+        # The subprotocols; a copy, since what the app does to its scope changes no offer.
+        self._offered = tuple(offered)
         self._state = State.CONNECTING
         self._events.append(({"type": "websocket.connect"}, FREE))
         # Whether the accept became an open WebSocket, while somebody waits for that.
@@ -240,7 +257,7 @@ class WebSocket(Stream):
                 self._close(event)
             case "websocket.http.response.start":
                 self._check_order(event, State.CONNECTING)
-                self._response = Response()
+                self._response = Response(self._limits)
                 self._response.start(event)
                 self._change(State.DENYING)
             case "websocket.http.response.body":
@@ -250,10 +267,8 @@ class WebSocket(Stream):
 
     async def _accept(self, event: Event) -> None:
         self._check_order(event, State.CONNECTING)
-        subprotocol = check_subprotocol(event.get("subprotocol"))
-        headers = check_headers(event.get("headers") or ())
-        if any(name == b"sec-websocket-protocol" for name, _ in headers):
-            raise ValueError("sec-websocket-protocol is set by the key subprotocol of the accept")
+        subprotocol = check_subprotocol(event.get("subprotocol"), self._offered)
+        headers = check_accept_headers(event.get("headers") or (), self._limits)
         self._state = State.ACCEPTING
         self._accepted = self._create_future()
         self.write(wire.encode_accept(self.number, subprotocol, headers))

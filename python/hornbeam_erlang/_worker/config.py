@@ -25,6 +25,8 @@ class Config:
     op_timeout: int
     pubsub_queue_messages: int
     pubsub_queue_bytes: int
+    limit_response_head: int
+    limit_response_fields: int
     resume: bool
 
     @classmethod

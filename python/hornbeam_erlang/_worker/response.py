@@ -19,6 +19,7 @@ from typing import NoReturn
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import Event
 from hornbeam_erlang._worker.headers import (
+    Limits,
     check_bytes,
     check_headers,
     check_status,
@@ -53,10 +54,11 @@ _WAITING, _STARTED, _SENDING, _DROPPING, _COMPLETE, _BROKEN = State
 class Response:
     """The response of one stream."""
 
-    __slots__ = ("_has_length", "_head", "_left", "_to_head", "state")
+    __slots__ = ("_has_length", "_head", "_left", "_limits", "_to_head", "state")
 
-    def __init__(self, *, to_head: bool = False) -> None:
+    def __init__(self, limits: Limits, *, to_head: bool = False) -> None:
         self.state = _WAITING
+        self._limits = limits
         self._to_head = to_head
         self._head: tuple[int, Headers] = (0, [])
         self._has_length = False
@@ -71,7 +73,7 @@ class Response:
         if self.state is not _WAITING:
             raise RuntimeError(f"{event['type']} a second time")
         status = check_status(event["status"])
-        headers = check_headers(event.get("headers") or ())
+        headers = check_headers(event.get("headers") or (), self._limits)
         length = content_length(headers)
         self._has_length = length is not None
         self._left = None if self._to_head or status in BODILESS else length

@@ -21,6 +21,7 @@ from hornbeam_erlang._worker.calls import Calls
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
+from hornbeam_erlang._worker.headers import Limits
 from hornbeam_erlang._worker.logs import quote_line
 from hornbeam_erlang._worker.stream import Shared, Stream
 from hornbeam_erlang._worker.transport import Message, Transport
@@ -45,7 +46,12 @@ class Server:
         self._write = transport.write
         self._loop = loop
         self._shared = Shared(
-            loop, transport.write, transport.write_payload, config.stream_window, config.resume
+            loop,
+            transport.write,
+            transport.write_payload,
+            config.stream_window,
+            Limits(config.limit_response_head, config.limit_response_fields),
+            config.resume,
         )
         self._root_path = config.root_path
         self._streams = carrier.streams
@@ -159,14 +165,14 @@ class Server:
 
     def _open_websocket(self, message: Message) -> None:
         _, number, fields = message
-        stream = WebSocket(number, self._shared)
-        self._open(stream, websocket_scope(wire.decode_scope(fields), self._root_path))
+        scope = websocket_scope(wire.decode_scope(fields), self._root_path)
+        self._open(WebSocket(number, self._shared, scope["subprotocols"]), scope)
 
     def _reopen_websocket(self, message: Message) -> None:
         _, number, fields, attempt, reason, topics = message
         scope = websocket_scope(wire.decode_scope(fields), self._root_path)
         scope["extensions"]["hornbeam.resume"] = {"attempt": attempt, "reason": reason}
-        self._open(WebSocket(number, self._shared), scope, topics)
+        self._open(WebSocket(number, self._shared, scope["subprotocols"]), scope, topics)
 
     def _open(self, stream: Stream, scope: dict[str, Any], topics: Iterable[str] = ()) -> None:
         if self._state is not None:

@@ -12,6 +12,7 @@ from hornbeam_erlang._mailbox import Mailbox
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.asgi import Event
 from hornbeam_erlang._worker.connection import Account, Allowance
+from hornbeam_erlang._worker.headers import Limits
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # The size of an event that no credit was paid for.
@@ -25,6 +26,7 @@ class Shared(NamedTuple):
     write: Callable[[bytes], None]
     write_payload: Callable[[int, int, bytes], None]
     window: tuple[int, int]
+    limits: Limits
     # Whether a WebSocket may go on with another worker: then each message is acknowledged.
     resume: bool = False
 

@@ -72,6 +72,8 @@
     root_path := binary(),
     timeout := milliseconds() | infinity,
     max_body_size := bytes() | infinity,
+    limit_response_head := bytes(),
+    limit_response_fields := pos_integer(),
     websocket_timeout := milliseconds() | infinity,
     websocket_ping_interval := milliseconds() | infinity,
     websocket_max_frame_size := bytes(),
@@ -92,6 +94,11 @@
 
 %% The longest message on the wire is 128 MiB; the rest of a frame's fields need room in it.
 -define(MAX_MESSAGE, 16#7ff0000).
+
+%% An accept with all of its headers is a message without payload, of 1 MiB at most: a header takes
+%% up to 7 bytes more there than it is counted with.
+-define(MAX_RESPONSE_HEAD, 524288).
+-define(MAX_RESPONSE_FIELDS, 10000).
 
 %% @doc Check the options of `start/2' for an app, fill in the defaults, and take apart what the
 %% server is told and what the app.
@@ -265,6 +272,10 @@ table(app) ->
                     "a path such as \"/api\", with a slash in front and none at its end"},
       timeout => {30000, timeout, "milliseconds or infinity"},
       max_body_size => {infinity, timeout, "bytes or infinity"},
+      limit_response_head =>
+          {65536, {range, 1, ?MAX_RESPONSE_HEAD}, "bytes, from 1 to 524288"},
+      limit_response_fields =>
+          {256, {range, 1, ?MAX_RESPONSE_FIELDS}, "a number from 1 to 10000"},
       websocket_timeout => {60000, timeout, "milliseconds or infinity"},
       websocket_ping_interval => {20000, timeout, "milliseconds or infinity"},
       websocket_max_frame_size =>

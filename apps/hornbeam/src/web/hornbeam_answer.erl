@@ -3,12 +3,21 @@
 %% Python checks the same where the app says it. Here it is checked once more before it becomes
 %% bytes for a client, because a worker may be anybody: neither a response nor a handshake can be
 %% split, and no frame goes out that a client must refuse. Pure.
+%%
+%% A header about the connection is either ours to say, and dropped where the bytes are made, since
+%% apps that pass on the answers of other servers send them too: connection, keep-alive, upgrade and
+%% transfer-encoding. Or nobody who means well sends it: te is a request's, trailer announces what
+%% no app can send, and proxy-connection is none at all. Those are a fault.
 -module(hornbeam_answer).
 
--export([read/1, check/1, fault/1, is_close_code/1, is_close_reason/1]).
--export_type([fault/0]).
+-export([read/2, check/2, fault/1, is_close_code/1, is_close_reason/1]).
+-export_type([limits/0, fault/0]).
 
--type fault() :: out_of_order | hornbeam_wire:reason() | bad_status | bad_header
+-type limits() :: #{limit_response_head := pos_integer(),
+                    limit_response_fields := pos_integer(), _ => _}.
+%% The options of an app, or these of them.
+
+-type fault() :: out_of_order | hornbeam_wire:reason() | bad_status | bad_header | head_too_large
                | bad_content_length | bad_subprotocol | bad_close.
 
 %% Of a control frame (RFC 6455, 5.5), less the code.
@@ -16,12 +25,19 @@
 %% Digits; more bytes than that nobody has.
 -define(MAX_LENGTH, 18).
 
+%% What a field takes beside its name and value (bytes).
+-define(FIELD, 4).
+
+%% A worker that keeps the limits may add a length that the app has not said (fields, bytes).
+-define(OWN_FIELDS, 1).
+-define(OWN_BYTES, 64).
+
 %% @doc A frame as a message that may go on to its client.
--spec read(Frame :: binary()) -> {ok, hornbeam_wire:message()} | {error, fault()}.
-read(Frame) ->
+-spec read(Frame :: binary(), limits()) -> {ok, hornbeam_wire:message()} | {error, fault()}.
+read(Frame, Limits) ->
     case hornbeam_wire:decode(Frame) of
         {ok, {Hot, _, _}} = Read when Hot =:= send_text; Hot =:= send_bytes -> Read;
-        {ok, Message} = Read -> checked(check(Message), Read);
+        {ok, Message} = Read -> checked(check(Message, Limits), Read);
         {error, _} = Error -> Error
     end.
 
@@ -34,20 +50,30 @@ fault({error, Fault}) -> Fault;
 fault({ok, _}) -> out_of_order.
 
 %% @doc Whether a message of an app may go on to its client.
--spec check(hornbeam_wire:message()) -> ok | {error, fault()}.
-check({response_start, _, Status, Headers, _, _}) when Status >= 200, Status =< 599 ->
-    headers(Headers);
-check({response_start, _, _, _, _, _}) ->
+-spec check(hornbeam_wire:message(), limits()) -> ok | {error, fault()}.
+check({response_start, _, Status, Headers, _, _}, Limits) when Status >= 200, Status =< 599 ->
+    headers(Headers, Limits);
+check({response_start, _, _, _, _, _}, _Limits) ->
     {error, bad_status};
-check({accept, _, Subprotocol, Headers}) ->
+check({accept, _, Subprotocol, Headers}, Limits) ->
     case Subprotocol =:= undefined orelse hornbeam_headers:is_token(Subprotocol) of
-        true -> headers(Headers);
+        true -> accept_headers(Headers, Limits);
         false -> {error, bad_subprotocol}
     end;
-check({close, _, Code, Reason}) ->
+check({close, _, Code, Reason}, _Limits) ->
     ok_if(is_close_code(Code) andalso is_close_reason(Reason), bad_close);
-check(_Other) ->
+check(_Other, _Limits) ->
     ok.
+
+%% What is agreed on is said by the engine, and the subprotocol by its own field.
+accept_headers(Headers, Limits) ->
+    case lists:any(fun({Name, _}) -> is_handshakes(Name) end, Headers) of
+        true -> {error, bad_header};
+        false -> headers(Headers, Limits)
+    end.
+
+is_handshakes(<<"sec-websocket-", _/binary>>) -> true;
+is_handshakes(_Name) -> false.
 
 %% @doc Whether a close frame may have this code (RFC 6455, 7.4, and IANA's registry).
 -spec is_close_code(integer()) -> boolean().
@@ -63,17 +89,33 @@ is_close_reason(Reason) ->
 ok_if(true, _Fault) -> ok;
 ok_if(false, Fault) -> {error, Fault}.
 
-headers([]) ->
+headers(Headers, #{limit_response_head := Bytes, limit_response_fields := Fields}) ->
+    headers(Headers, Fields + ?OWN_FIELDS, Bytes + ?OWN_BYTES).
+
+headers(_Headers, Fields, Bytes) when Fields < 0; Bytes < 0 ->
+    {error, head_too_large};
+headers([], _Fields, _Bytes) ->
     ok;
-headers([{<<"content-length">>, Value} | Headers]) ->
+headers([{Name, Value} | Headers], Fields, Bytes) ->
+    case header(Name, Value) of
+        ok ->
+            headers(Headers, Fields - 1, Bytes - byte_size(Name) - byte_size(Value) - ?FIELD);
+        Fault ->
+            {error, Fault}
+    end.
+
+header(<<"content-length">>, Value) ->
     case is_length(Value) of
-        true -> headers(Headers);
-        false -> {error, bad_content_length}
+        true -> ok;
+        false -> bad_content_length
     end;
-headers([{Name, Value} | Headers]) ->
-    case is_name(Name) andalso hornbeam_headers:is_value(Value) of
-        true -> headers(Headers);
-        false -> {error, bad_header}
+header(<<"te">>, _Value) -> bad_header;
+header(<<"trailer">>, _Value) -> bad_header;
+header(<<"proxy-connection">>, _Value) -> bad_header;
+header(Name, Value) ->
+    case is_name(Name) andalso hornbeam_headers:is_clean(Value) of
+        true -> ok;
+        false -> bad_header
     end.
 
 is_length(Value) ->

@@ -159,7 +159,8 @@ is_over(#exchange{phase = Phase}) -> Phase =:= over.
 -spec told(term(), exchange()) -> step().
 told({stream, Number, Frame}, #exchange{number = Number, phase = Phase} = Exchange)
         when Phase =/= over ->
-    said(hornbeam_answer:read(Frame), Frame, Exchange);
+    #exchange{mount = #{options := Options}} = Exchange,
+    said(hornbeam_answer:read(Frame, Options), Frame, Exchange);
 told({worker_down, Number}, #exchange{number = Number, phase = Phase} = Exchange)
         when Phase =/= over ->
     fail(502, Exchange);

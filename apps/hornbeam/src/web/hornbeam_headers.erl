@@ -4,7 +4,7 @@
 -include_lib("cowlib/include/cow_parse.hrl").
 
 -export([field/1, joined/1, tokens/1, items/1, lower/1]).
--export([trim/1, is_token/1, is_value/1, is_clean/1, is_number/1]).
+-export([trim/1, is_token/1, is_clean/1, is_number/1]).
 -export_type([fields/0]).
 
 -type fields() :: [{Name :: binary(), Value :: binary()}].
@@ -82,12 +82,7 @@ is_token(Text) -> is_all_token(Text).
 is_all_token(<<Char, Rest/binary>>) when ?IS_TOKEN(Char) -> is_all_token(Rest);
 is_all_token(Rest) -> Rest =:= <<>>.
 
-%% @doc Whether a text ends no line, so that it may be sent as a field's value.
--spec is_value(binary()) -> boolean().
-is_value(<<Char, Rest/binary>>) when Char =/= $\r, Char =/= $\n, Char =/= 0 -> is_value(Rest);
-is_value(Rest) -> Rest =:= <<>>.
-
-%% @doc Whether a text has no control characters but tabs, as fields of requests have none.
+%% @doc Whether a text has no control characters but tabs, as the values of fields (RFC 9110, 5.5).
 -spec is_clean(binary()) -> boolean().
 is_clean(<<Char, Rest/binary>>) when Char >= 32, Char =/= 127; Char =:= $\t -> is_clean(Rest);
 is_clean(Rest) -> Rest =:= <<>>.

@@ -109,7 +109,7 @@ is_encodable(Additions) ->
 
 is_field({Name, Value}) ->
     is_binary(Name) andalso is_binary(Value) andalso hornbeam_headers:is_token(Name)
-        andalso hornbeam_headers:is_value(Value).
+        andalso hornbeam_headers:is_clean(Value).
 
 is_iodata(Body) ->
     try

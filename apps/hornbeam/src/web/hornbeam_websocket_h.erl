@@ -274,8 +274,8 @@ fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
     asking([{finished, Frame} || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)).
 
 %% All that the app and others have said by now goes out together.
-drain(Frame, Commands, Left, Socket0) ->
-    case said(hornbeam_answer:read(Frame), Frame, Commands, Socket0) of
+drain(Frame, Commands, Left, #socket{mount = #{options := Options}} = Socket0) ->
+    case said(hornbeam_answer:read(Frame, Options), Frame, Commands, Socket0) of
         {closed, Result} -> Result;
         {open, More, Socket} -> drain_next(More, Left - 1, Socket)
     end.

@@ -43,12 +43,17 @@ new(Request, Client, Mount) ->
             {refuse, hornbeam_refusal:response(Status)}
     end.
 
-%% RFC 6455, 4.2.1; RFC 8441, 5.
+%% RFC 6455, 4.2.1; RFC 8441, 5. What follows a handshake is the WebSocket's: it has no body, and
+%% over HTTP/2 no length of what is to come.
+fault(#request{version = 'HTTP/2', body = Length}) when is_integer(Length) ->
+    400;
 fault(#request{version = 'HTTP/2'} = Request) ->
     case hornbeam_request:values(<<"sec-websocket-version">>, Request) of
         [<<"13">>] -> none;
         _ -> 400
     end;
+fault(#request{body = Body}) when Body =/= none, Body =/= 0 ->
+    400;
 fault(#request{method = <<"GET">>} = Request) ->
     case {hornbeam_request:values(<<"sec-websocket-version">>, Request),
           hornbeam_request:values(<<"sec-websocket-key">>, Request)} of
@@ -111,7 +116,8 @@ resume(_Scope, _Mount) ->
 %% @doc A message for the calling process; what is not the handshake's is ignored.
 -spec told(term(), handshake()) -> step().
 told({stream, Number, Frame}, #handshake{step = {asked, #socket{number = Number}}} = Handshake) ->
-    answered(hornbeam_answer:read(Frame), Frame, Handshake);
+    #handshake{mount = #{options := Options}} = Handshake,
+    answered(hornbeam_answer:read(Frame, Options), Frame, Handshake);
 told({'DOWN', Worker, process, _, _},
      #handshake{step = {asked, #socket{worker = Worker}}} = Handshake) ->
     refused(502, Handshake);
@@ -125,9 +131,16 @@ told(Message, #handshake{step = {waiting, Admission}} = Handshake) ->
 told(_Stray, Handshake) ->
     {wait, Handshake}.
 
-answered({ok, {accept, _, Subprotocol, Fields}}, _Frame, #handshake{step = {asked, Socket}}) ->
-    Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
-    {accept, Protocol ++ Fields, Socket};
+answered({ok, {accept, _, Subprotocol, Fields}}, Frame, Handshake) ->
+    #handshake{request = Request, step = {asked, Socket}} = Handshake,
+    case is_offered(Subprotocol, Request) of
+        true ->
+            Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
+            Own = [Field || {Name, _} = Field <- Fields, not is_connections(Name)],
+            {accept, Protocol ++ Own, Socket};
+        false ->
+            violated(bad_subprotocol, Frame, Handshake)
+    end;
 answered({ok, {close, _, _, _}}, _Frame, Handshake) ->
     refused(403, Handshake);
 answered({ok, {response_start, _, _, _, _, _}}, Frame, #handshake{step = {asked, Socket}}) ->
@@ -136,8 +149,25 @@ answered({ok, {response_start, _, _, _, _, _}}, Frame, #handshake{step = {asked,
     {deny, Stream, Frame};
 answered({ok, {ended, _, _, _, _}}, _Frame, Handshake) ->
     refused(500, Handshake);
-answered(Wrong, Frame, #handshake{step = {asked, #socket{stream = Stream}}} = Handshake) ->
-    hornbeam_stream:violated(Stream, hornbeam_answer:fault(Wrong), Frame),
+answered(Wrong, Frame, Handshake) ->
+    violated(hornbeam_answer:fault(Wrong), Frame, Handshake).
+
+%% The answer to a handshake has no body, and is the connection's last over HTTP/1.1.
+is_connections(Name) ->
+    lists:member(Name, [<<"connection">>, <<"upgrade">>, <<"keep-alive">>, <<"transfer-encoding">>,
+                        <<"content-length">>]).
+
+%% One of those that the client has named, letter by letter (RFC 6455, 4.2.2).
+is_offered(undefined, _Request) ->
+    true;
+is_offered(Subprotocol, Request) ->
+    lists:any(fun(Value) ->
+        lists:any(fun(Offer) -> hornbeam_headers:trim(Offer) =:= Subprotocol end,
+                  binary:split(Value, <<",">>, [global]))
+    end, hornbeam_request:values(<<"sec-websocket-protocol">>, Request)).
+
+violated(Fault, Frame, #handshake{step = {asked, #socket{stream = Stream}}} = Handshake) ->
+    hornbeam_stream:violated(Stream, Fault, Frame),
     refused(500, Handshake).
 
 refused(Status, Handshake) ->

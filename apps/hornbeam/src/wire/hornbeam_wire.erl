@@ -64,6 +64,8 @@
     op_timeout := pos_integer(),
     pubsub_queue_messages := pos_integer(),
     pubsub_queue_bytes := pos_integer(),
+    limit_response_head := pos_integer(),
+    limit_response_fields := pos_integer(),
     resume := boolean()
 }.
 
@@ -148,6 +150,8 @@ start(Config) ->
         <<"op_timeout">> => maps:get(op_timeout, Config),
         <<"pubsub_queue_messages">> => maps:get(pubsub_queue_messages, Config),
         <<"pubsub_queue_bytes">> => maps:get(pubsub_queue_bytes, Config),
+        <<"limit_response_head">> => maps:get(limit_response_head, Config),
+        <<"limit_response_fields">> => maps:get(limit_response_fields, Config),
         <<"resume">> => maps:get(resume, Config)
     },
     [head(3, ?START, 0), hornbeam_msgpack:encode(Map)].
@@ -498,7 +502,6 @@ field(map, <<2#1000:4, _:4, _/binary>> = Binary) -> value(Binary);
 field(map, <<Tag, _/binary>> = Binary) when Tag =:= 16#de; Tag =:= 16#df -> value(Binary);
 field(headers, <<2#1001:4, N:4, Rest/binary>>) -> headers(N, Rest, []);
 field(headers, <<16#dc, N:16, Rest/binary>>) -> headers(N, Rest, []);
-field(headers, <<16#dd, N:32, Rest/binary>>) -> headers(N, Rest, []);
 field(streams, <<2#1001:4, N:4, Rest/binary>>) -> streams(N, Rest, []);
 field(streams, <<16#dc, N:16, Rest/binary>>) -> streams(N, Rest, []);
 field(any, Binary) -> value(Binary);
@@ -512,6 +515,7 @@ value(Binary) ->
         {error, _} -> error
     end.
 
+%% Of these there are 65 535 at most, as of streams.
 -spec headers(non_neg_integer(), binary(), headers()) -> {headers(), Rest :: binary()} | error.
 headers(0, Rest, Done) ->
     {lists:reverse(Done), Rest};

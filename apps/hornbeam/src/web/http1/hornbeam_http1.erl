@@ -656,11 +656,8 @@ rest(Http1) ->
 
 %% WebSockets.
 
-%% What follows a handshake is the WebSocket's.
-handshake(#http1{request = Request, mount = Mount, body = none} = Http1) ->
-    shaken(hornbeam_websocket_handshake:new(Request, self(), Mount), Http1);
-handshake(Http1) ->
-    respond(hornbeam_refusal:response(400), Http1).
+handshake(#http1{request = Request, mount = Mount} = Http1) ->
+    shaken(hornbeam_websocket_handshake:new(Request, self(), Mount), Http1).
 
 shaken({wait, Handshake}, Http1) ->
     next(with_deadline(Http1#http1{work = {handshake, Handshake}}));

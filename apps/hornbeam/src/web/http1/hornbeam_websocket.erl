@@ -67,13 +67,7 @@ switch(Fields, Request, #{options := #{websocket_compress := Compress}}) ->
     {Extensions, Agreed} = negotiate(offers(Compress, Request)),
     Key = hornbeam_request:field(<<"sec-websocket-key">>, Request),
     {Extensions, [{<<"upgrade">>, <<"websocket">>}, {<<"connection">>, <<"Upgrade">>},
-                  {<<"sec-websocket-accept">>, cow_ws:encode_key(Key)}]
-                 ++ Agreed ++ [Field || {Name, _} = Field <- Fields, not is_ours(Name)]}.
-
-is_ours(Name) ->
-    lists:member(Name, [<<"connection">>, <<"upgrade">>, <<"keep-alive">>, <<"transfer-encoding">>,
-                        <<"content-length">>, <<"sec-websocket-accept">>,
-                        <<"sec-websocket-extensions">>]).
+                  {<<"sec-websocket-accept">>, cow_ws:encode_key(Key)}] ++ Agreed ++ Fields}.
 
 %% An offer that cannot be read is declined.
 offers(false, _Request) ->
