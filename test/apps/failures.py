@@ -20,7 +20,7 @@ import time
 import warnings
 
 import msgpack
-from hornbeam_erlang._worker.server import _current
+from hornbeam_erlang._identity import current
 
 from gallery import gallery, read_body, respond
 from sockets import accept, echo, messages, say, who  # noqa: F401 - part of the gallery
@@ -66,7 +66,7 @@ async def rubbish(scope, receive, send):
 async def speaks(scope, receive, send):
     """Say the stream's number, then write the client's messages on the wire."""
     await accept(send)
-    await say(send, f"{os.getpid()} {_current.get()}")
+    await say(send, f"{os.getpid()} {current.get()}")
     async for event in messages(receive):
         os.write(4, event["bytes"])
 
@@ -75,7 +75,7 @@ async def answers(scope, receive, send):
     """Answer with the frame in the query string or the request's body; it names the stream 0."""
     frame = bytes.fromhex(scope["query_string"].decode()) or await read_body(receive)
     code, _, *fields = msgpack.unpackb(frame)
-    frame = msgpack.packb([code, _current.get(), *fields])
+    frame = msgpack.packb([code, current.get(), *fields])
     left = len(frame).to_bytes(4, "big") + frame
     while left:
         with contextlib.suppress(BlockingIOError):  # the pipe is full
