@@ -521,3 +521,113 @@ def test_scope_has_every_key_with_its_exact_type():
 def test_root_path_stands_in_front_of_the_path_that_came(root_path, came, path, raw_path):
     scope = http_scope(Scope("1.1", "http", "GET", came, b"", [], None, None, None), root_path)
     assert (scope["root_path"], scope["path"], scope["raw_path"]) == (root_path, path, raw_path)
+
+
+# Several tasks
+
+
+async def sending(http, *events):
+    """Start to send events, each in a task of its own."""
+    tasks = [asyncio.create_task(http.send(event)) for event in events]
+    await settle()
+    return tasks
+
+
+def parts(sent):
+    """Return the bodies of what was sent."""
+    return b"".join(message[-2] for message in sent.messages())
+
+
+def test_long_body_is_whole_before_anything_of_another_task():
+    async def scenario(http, sent):
+        await http.send(START)
+        tasks = await sending(
+            http, body(b"a" * 5 * PART, True), body(b"b", True), body(b"c" * 2 * PART, True)
+        )
+        while not all(task.done() for task in tasks):
+            http.credit(PART, 1)
+            await settle()
+        assert parts(sent) == b"a" * 5 * PART + b"b" + b"c" * 2 * PART
+
+    with_http(scenario)
+
+
+def test_last_piece_of_another_task_waits_and_then_ends_the_response():
+    async def scenario(http, sent):
+        await http.send(START)
+        tasks = await sending(http, body(b"a" * 3 * PART, True), body(b"b"), body(b"c"))
+        http.credit(10 * PART, 10)
+        first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
+        assert (first, second) == (None, None)
+        assert "after the end of the response" in str(third)
+        assert parts(sent) == b"a" * 3 * PART + b"b"
+
+    with_http(scenario)
+
+
+def test_who_waits_for_a_body_that_was_cancelled_half_way_is_told():
+    async def scenario(http, sent):
+        await http.send(START)
+        first, second = await sending(http, body(b"a" * 3 * PART, True), body(b"b"))
+        first.cancel()
+        with pytest.raises(RuntimeError, match="cancelled half-way"):
+            await second
+
+    with_http(scenario)
+
+
+def test_who_is_cancelled_while_another_task_sends_leaves_the_rest_in_line():
+    async def scenario(http, sent):
+        await http.send(START)
+        tasks = await sending(http, body(b"a" * 3 * PART, True), body(b"b", True), body(b"c"))
+        tasks[1].cancel()
+        http.credit(10 * PART, 10)
+        assert await asyncio.gather(tasks[0], tasks[2]) == [None, None]
+        assert parts(sent) == b"a" * 3 * PART + b"c"
+
+    with_http(scenario)
+
+
+def test_who_is_cancelled_at_its_turn_hands_it_on():
+    async def scenario(http, sent):
+        await http.send(START)
+        first, second, third = await sending(
+            http, body(b"a" * 2 * PART, True), body(b"b", True), body(b"c")
+        )
+        written = http.write
+
+        def write(message):
+            written(message)
+            asyncio.get_running_loop().call_soon(second.cancel)
+
+        http.write = write
+        http.credit(10 * PART, 10)
+        results = await asyncio.gather(first, second, third, return_exceptions=True)
+        assert [type(result) for result in results[:2]] == [type(None), asyncio.CancelledError]
+        assert results[2] is None
+        assert parts(sent) == b"a" * 2 * PART + b"c"
+
+    with_http(scenario)
+
+
+def test_who_waits_in_line_hears_that_the_client_has_gone():
+    async def scenario(http, sent):
+        await http.send(START)
+        tasks = await sending(http, body(b"a" * 3 * PART, True), body(b"b", True), body(b"c"))
+        http.disconnect(None, b"")
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [ClientDisconnected] * 3
+
+    with_http(scenario)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_bodies_of_several_tasks_are_dropped_where_there_is_none(status):
+    async def scenario(http, sent):
+        await http.send(start(status=status))
+        tasks = await sending(http, body(b"a", True), body(b"b" * 2 * PART, True), body(b"c"))
+        assert await asyncio.gather(*tasks) == [None] * 3
+        assert sent.names() == ["response_start"]
+        assert http.end() is None
+
+    with_http(scenario)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from hornbeam_erlang import ClientDisconnected
 from hornbeam_erlang._worker.asgi_websocket import websocket_scope
+from hornbeam_erlang._worker.response import PART
 from hornbeam_erlang._worker.wire import Scope
 from memory import LIMITS, settle, text, with_open_websocket, with_websocket
 
@@ -750,3 +751,21 @@ def test_what_the_node_said_of_the_client_is_an_extension():
 def test_path_that_is_not_utf8_is_still_a_str():
     scope = Scope("1.1", "ws", "GET", b"/%ff\xff", b"", [], None, None, None)
     assert websocket_scope(scope, "")["path"] == "/\ufffd\ufffd"
+
+
+def test_denial_of_several_tasks_is_said_piece_by_piece():
+    async def scenario(websocket, sent):
+        await websocket.send(DENY)
+        pieces = [(b"a" * 3 * PART, True), (b"b", False), (b"c", False)]
+        tasks = [
+            asyncio.create_task(websocket.send(DENY_BODY | {"body": data, "more_body": more}))
+            for data, more in pieces
+        ]
+        await settle()
+        websocket.credit(10 * PART, 10)
+        first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
+        assert (first, second, type(third)) == (None, None, OSError)
+        told = b"".join(message[-2] for message in sent.messages())
+        assert told == b"a" * 3 * PART + b"b"
+
+    with_websocket(scenario)

@@ -86,7 +86,7 @@ class Http(Stream):
     async def send(self, event: Event) -> None:
         try:
             if self._response.state is not State.DROPPING:  # or the node would say that it is over
-                self._check_alive()
+                self.check_alive()
             match event["type"]:
                 case "http.response.start":
                     self._response.start(event)

@@ -275,7 +275,7 @@ class WebSocket(Stream):
         # Once accepted, what came since is told by `receive`, also that the client has gone.
         try:
             if not await self._accepted:
-                self._check_alive()
+                self.check_alive()
         finally:
             self._accepted = None
 
@@ -303,10 +303,10 @@ class WebSocket(Stream):
     def _check_order(self, event: Event, *states: State) -> None:
         if self._state in states:
             return
-        self._check_alive()
+        self.check_alive()
         raise RuntimeError(f"{event['type']} while the WebSocket is {self._state.name.lower()}")
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
         if self._state is State.GONE:
             raise ClientDisconnected("the client has disconnected")
         if self._state is State.CLOSED:

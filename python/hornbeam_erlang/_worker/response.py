@@ -1,7 +1,7 @@
 """One HTTP response as an app sends it: to a request, or to refuse a WebSocket.
 
 Knows the order of start and body, the promise of content-length, and that a long body goes in
-parts; must not know which events carry them.
+parts, between which goes nothing of another task; must not know which events carry them.
 
     WAITING ──start──► STARTED ──body──► SENDING ──last body──► COMPLETE
                          │└───────────last body───────────────────┤
@@ -54,7 +54,7 @@ _WAITING, _STARTED, _SENDING, _DROPPING, _COMPLETE, _BROKEN = State
 class Response:
     """The response of one stream."""
 
-    __slots__ = ("_has_length", "_head", "_left", "_limits", "_to_head", "state")
+    __slots__ = ("_has_length", "_head", "_left", "_limits", "_line", "_to_head", "state")
 
     def __init__(self, limits: Limits, *, to_head: bool = False) -> None:
         self.state = _WAITING
@@ -63,6 +63,8 @@ class Response:
         self._head: tuple[int, Headers] = (0, [])
         self._has_length = False
         self._left: int | None = None
+        # Who sends what cannot go at once, and who waits until it is whole.
+        self._line: list[asyncio.Future[None]] = []
 
     @property
     def complete(self) -> bool:
@@ -82,26 +84,56 @@ class Response:
 
     async def body(self, event: Event, stream: Stream) -> None:
         """Send the next piece of the body, and before the first the head."""
-        state = self.state
-        if state is not _STARTED and state is not _SENDING and state is not _DROPPING:
-            self._refuse(event)
-        body = check_bytes("body", event.get("body", b""))
-        more = bool(event.get("more_body", False))
-        if self._head[0] in BODILESS:
-            await self._drop(more, stream)
-            return
-        if self._to_head and state is _SENDING:
-            body = b""  # the node reads the length off the first part
-        if state is _STARTED and not (more or self._has_length) and len(body) > PART:
-            # It travels in parts, of which the node cannot know that they are all.
-            self._head[1].append((b"content-length", b"%d" % len(body)))
-        size = len(body)
-        if self._left is not None:
-            self._count(size, more, self._left)
-        if size <= PART and stream.pay_now(size):
-            stream.write(self._message(stream.number, body, more))
-        else:
-            await self._send(body, more, stream)
+        turn = await self._turn(stream) if self._line else None
+        try:
+            state = self.state
+            if state is not _STARTED and state is not _SENDING and state is not _DROPPING:
+                self._refuse(event)
+            body = check_bytes("body", event.get("body", b""))
+            more = bool(event.get("more_body", False))
+            if self._head[0] in BODILESS:
+                turn = turn or self._join_line()
+                await self._drop(more, stream)
+                return
+            if self._to_head and state is _SENDING:
+                body = b""  # the node reads the length off the first part
+            if state is _STARTED and not (more or self._has_length) and len(body) > PART:
+                # It travels in parts, of which the node cannot know that they are all.
+                self._head[1].append((b"content-length", b"%d" % len(body)))
+            size = len(body)
+            if self._left is not None:
+                self._count(size, more, self._left)
+            if size <= PART and stream.pay_now(size):
+                stream.write(self._message(stream.number, body, more))
+            else:
+                turn = turn or self._join_line()
+                await self._send(body, more, stream)
+        finally:
+            if turn is not None:
+                self._leave_line(turn)
+
+    async def _turn(self, stream: Stream) -> asyncio.Future[None]:
+        """Wait until what others are sending is whole."""
+        turn = self._join_line()
+        try:
+            await turn
+            if self.state is not _DROPPING:
+                stream.check_alive()
+        except BaseException:
+            self._leave_line(turn)
+            raise
+        return turn
+
+    def _join_line(self) -> asyncio.Future[None]:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
+        return turn
+
+    def _leave_line(self, turn: asyncio.Future[None]) -> None:
+        was_first = self._line[0] is turn
+        self._line.remove(turn)
+        if was_first and self._line and not self._line[0].done():
+            self._line[0].set_result(None)
 
     def _refuse(self, event: Event) -> NoReturn:
         if self.state is _WAITING:

@@ -93,7 +93,7 @@ class Stream:
         """Wait in line for credit and spend it; raises when nothing can be sent any more."""
         if self._senders or not self._may_send():
             await self._wait_in_line()
-        self._check_alive()
+        self.check_alive()
         self.account.bytes -= size
         self.account.messages -= 1
 
@@ -110,7 +110,8 @@ class Stream:
         """Tell whether the first in line has nothing to wait for, be it only an error."""
         return self.disconnected or self.account.open
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """Raise `ClientDisconnected` if nothing can be sent any more."""
         if self.disconnected:
             raise ClientDisconnected("the client has disconnected")
 
