@@ -76,7 +76,7 @@ def test_only_the_start_of_the_worker_installs_the_bridge(path):
     assert ("_bridge" in ours(path)) is (path.stem == "__main__")
 
 
-@pytest.mark.parametrize("module", ["connection", "wire", "headers", "asgi", "config"])
+@pytest.mark.parametrize("module", ["connection", "wire", "headers", "asgi", "config", "text"])
 def test_pure_module_does_no_io(module):
     found = {name.partition(".")[0] for name in imports(PACKAGE / "_worker" / f"{module}.py")}
     assert not found & {"asyncio", "os", "socket", "threading", "select", "time", "uvloop"}

@@ -17,6 +17,14 @@ def in_context(error, context):
     return error
 
 
+class WebSocketDisconnect(Exception):
+    """What Starlette and Litestar call it."""
+
+
+class Left(WebSocketDisconnect):
+    """An app's own, made of it."""
+
+
 def circle():
     error = KeyError("a")
     return caused(error, caused(ValueError("b"), error))
@@ -45,9 +53,13 @@ class Falsy(Exception):
     [
         GONE,
         caused(RuntimeError(), GONE),
-        in_context(RuntimeError(), GONE),
-        caused(KeyError(), in_context(OSError(), GONE)),
-        in_context(RuntimeError(), in_context(Falsy(), GONE)),
+        WebSocketDisconnect(),
+        in_context(WebSocketDisconnect(), GONE),
+        in_context(WebSocketDisconnect(), KeyError()),
+        caused(WebSocketDisconnect(), KeyError()),
+        Left(),
+        caused(KeyError(), WebSocketDisconnect()),
+        caused(RuntimeError(), caused(Falsy(), GONE)),
         ExceptionGroup("g", [GONE]),
         ExceptionGroup("g", [GONE, ClientDisconnected("too"), caused(OSError(), GONE)]),
         ExceptionGroup("g", [ExceptionGroup("h", [GONE]), GONE]),
@@ -63,6 +75,10 @@ def test_disconnect_and_what_was_made_of_it(error):
     "error",
     [
         KeyError(),
+        in_context(KeyError(), GONE),
+        in_context(KeyError(), in_context(WebSocketDisconnect(), GONE)),
+        caused(KeyError(), in_context(OSError(), GONE)),
+        ExceptionGroup("g", [GONE, in_context(KeyError(), GONE)]),
         OSError(),
         ConnectionError(),
         caused(caused(KeyError(), OSError()), None),

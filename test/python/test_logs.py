@@ -5,16 +5,8 @@ import os
 import threading
 
 import pytest
-from hornbeam_erlang._worker.logs import (
-    MAX_TEXT,
-    MAX_WAITING,
-    Capture,
-    Handler,
-    LogQueue,
-    clip,
-    quote_line,
-    quote_lines,
-)
+from hornbeam_erlang._worker.logs import MAX_WAITING, Capture, Handler, LogQueue
+from hornbeam_erlang._worker.text import MAX_NAME, MAX_TEXT, clip, quote_line, quote_lines
 
 
 @pytest.fixture
@@ -88,6 +80,14 @@ def test_record_has_level_logger_and_traceback(queue):
     assert (level, name) == (40, "app.part")
     assert text.startswith("it failed\nTraceback")
     assert text.endswith("KeyError: 'k'")
+
+
+def test_what_the_wire_cannot_hold_of_a_record_is_cut(queue):
+    queue.put(10**30, "n" * 2 * MAX_NAME, "text")
+    ((level, name, text),) = everything(queue)
+    assert level < 1 << 32
+    assert name == "n" * MAX_NAME + "…"
+    assert text == "text"
 
 
 def test_any_thread_may_log(queue):

@@ -14,7 +14,6 @@ process.take_over()
 import asyncio
 import atexit
 import gc
-import logging
 import os
 import platform
 import sys
@@ -29,13 +28,13 @@ from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.lifespan import Lifespan
 from hornbeam_erlang._worker.loader import load, prepare_path
-from hornbeam_erlang._worker.logs import Capture, LogQueue
+from hornbeam_erlang._worker.logs import Capture, Log, LogQueue
 from hornbeam_erlang._worker.loops import new_loop
 from hornbeam_erlang._worker.server import Server
 from hornbeam_erlang._worker.transport import LAST_WORDS, Transport
 from hornbeam_erlang.exceptions import ProtocolError
 
-_log = logging.getLogger("hornbeam.worker")
+_log = Log("hornbeam.worker")
 
 
 class Worker:
@@ -64,8 +63,8 @@ class Worker:
         self._transport.start(loop, server)
         try:
             loop.run_until_complete(self._serve(server, Lifespan(app, config.lifespan)))
-        except BaseException:  # SystemExit, from a task or a callback of the app
-            _log.critical("the app has ended the event loop", exc_info=True)
+        except BaseException as error:  # SystemExit, from a task or a callback of the app
+            _log.critical(f"the app has ended the event loop\n{describe(error).traceback}")
             return process.FAILED
         finally:
             self._transport.stop()
@@ -94,6 +93,7 @@ class Worker:
         except ImportError as error:
             self._fail("config", describe(error))
         asyncio.set_event_loop(loop)
+        self._capture.watch(loop)
         return loop
 
     def _load(self, config: Config) -> App:
@@ -104,6 +104,9 @@ class Worker:
             self._fail("import", describe(error))
 
     async def _serve(self, server: Server, lifespan: Lifespan) -> None:
+        # An app may cancel all the tasks that there are: this one is none of its own.
+        if (task := asyncio.current_task()) is not None:
+            asyncio._unregister_task(task)
         failure = await lifespan.startup()
         if failure is not None:
             self._fail("lifespan", failure)
@@ -129,7 +132,7 @@ class Worker:
             async with asyncio.timeout(seconds / 4):
                 await lifespan.shutdown()
         except TimeoutError:
-            _log.warning("the lifespan did not shut down within %.1f s", seconds / 4)
+            _log.warning(f"the lifespan did not shut down within {seconds / 4:.1f} s")
         await _cancel_tasks(seconds / 16)
 
     def _fail(self, stage: str, failure: Failure) -> NoReturn:

@@ -19,6 +19,7 @@ from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.crew import Crew
 from hornbeam_erlang._worker.failure import describe
+from hornbeam_erlang._worker.tasks import begin, first_turn
 from hornbeam_erlang._worker.transport import Message
 
 FUNCTION, HOOK, STREAM = range(3)
@@ -42,13 +43,11 @@ _END = object()
 class Running:
     """One call that is not over: its task, and how many items are wanted of it."""
 
-    __slots__ = ("begun", "bell", "cancelled", "context", "over", "room", "task")
+    __slots__ = ("bell", "cancelled", "context", "over", "room", "task")
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.task: asyncio.Task[None] | None = None
-        # A task that is cancelled before its first step never gets there.
-        self.begun = False
         self.cancelled = False
         self.room = 0
         self.bell: asyncio.Future[None] | None = None
@@ -57,7 +56,7 @@ class Running:
 
     def cancel(self) -> None:
         self.cancelled = True
-        if self.task is not None and self.begun:
+        if self.task is not None:
             self.task.cancel()
 
     def add(self, items: int) -> None:
@@ -164,21 +163,21 @@ class Calls:
             self._end(ref, running, *result)
 
     def _begin(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
-        """Give a call its task."""
-        task = self._run(ref, running, work)
-        running.task = self._loop.create_task(task, context=running.context)
-
-    async def _run(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
-        running.begun = True
+        """Give a call its task, unless it was cancelled while a thread had it."""
         if running.cancelled:
             work.close()
             self._end(ref, running, OK, None)  # which nobody hears
-            return
+        else:
+            running.task = begin(self._loop, self._run(ref, running, work), running.context)
+
+    async def _run(self, ref: int, running: Running, work: Coroutine[Any, Any, Outcome]) -> None:
         try:
-            status, value = await work
+            await first_turn(self._loop)
+            outcome = await work
         except BaseException as error:  # the edge, see `_failed`
-            status, value = _failed(error)
-        self._end(ref, running, status, value)
+            outcome = _failed(error)
+            work.close()  # it may never have come to that
+        self._end(ref, running, *outcome)
 
     def _end(self, ref: int, running: Running, status: int, value: Any) -> None:
         del self._running[ref]

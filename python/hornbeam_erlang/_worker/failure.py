@@ -1,13 +1,17 @@
-"""An exception as the BEAM hears of it: class, message, traceback without our own frames. Pure."""
+"""An exception as the BEAM hears of it: class, message, traceback without our own frames. Pure.
+
+Nothing here raises, whatever the exception's own code does.
+"""
 
 import traceback
 import unicodedata  # noqa: F401 - traceback imports it late, when a folder of the app is in front
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
 from hornbeam_erlang._handlers import class_name
-from hornbeam_erlang._worker.logs import clip
+from hornbeam_erlang._worker.text import clip, clip_name
 
 _OURS = str(Path(__file__).parent)
 _IMPORT_SYSTEM = "<frozen importlib"
@@ -23,19 +27,41 @@ class Failure(NamedTuple):
 
 def describe(error: BaseException) -> Failure:
     """Describe an exception that came out of the app."""
-    return Failure(class_name(type(error)), clip(_message(error)), clip(_traceback(error)))
+    return Failure(
+        clip_name(_told(_class, error)),
+        clip(_told(_message, error)),
+        clip(_told(_traceback, error) or _told(_frames, error)),
+    )
+
+
+def _told(part: Callable[[BaseException], str], error: BaseException) -> str:
+    """Return a part of the description; empty if the exception's own code breaks it."""
+    try:
+        return part(error)
+    except BaseException:
+        return ""
+
+
+def _class(error: BaseException) -> str:
+    return class_name(type(error))
 
 
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:  # the app's own __str__
+    except BaseException as broken:
         return f"<{type(broken).__name__} in __str__>"
 
 
 def _traceback(error: BaseException) -> str:
     trace = _skip_ours(error.__traceback__)
     return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+
+
+def _frames(error: BaseException) -> str:
+    """Return where an exception comes from that cannot be shown itself, nor what it is made of."""
+    lines = traceback.format_tb(_skip_ours(error.__traceback__))
+    return f"Traceback (most recent call last):\n{''.join(lines)}{_class(error)}: {_message(error)}"
 
 
 def _skip_ours(trace: TracebackType | None) -> TracebackType | None:

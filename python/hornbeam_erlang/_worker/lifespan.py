@@ -4,12 +4,13 @@ Knows the events and one task; must not know the wire or other streams.
 """
 
 import asyncio
-import logging
 from typing import Any
 
 from hornbeam_erlang._worker.asgi import App, Event
 from hornbeam_erlang._worker.failure import Failure, describe
-from hornbeam_erlang._worker.logs import quote_line
+from hornbeam_erlang._worker.logs import Log
+from hornbeam_erlang._worker.tasks import begin, first_turn
+from hornbeam_erlang._worker.text import quote_line
 
 _ANSWERS = frozenset(
     f"lifespan.{phase}.{outcome}"
@@ -17,7 +18,7 @@ _ANSWERS = frozenset(
     for outcome in ("complete", "failed")
 )
 
-_log = logging.getLogger("hornbeam.lifespan")
+_log = Log("hornbeam.lifespan")
 
 
 class Lifespan:
@@ -46,12 +47,13 @@ class Lifespan:
         """Start the app; return what failed, if anything did."""
         if self._mode == "off":
             return None
-        self._task = asyncio.create_task(self._run())
-        failure = await self._ask("lifespan.startup")
+        answer = self._ask("lifespan.startup")
+        self._task = begin(asyncio.get_running_loop(), self._run())
+        failure = await answer
         if failure is None or self._mode == "on" or failure.class_ == "lifespan.startup.failed":
             return failure
         name, message = failure.class_, quote_line(failure.message)
-        _log.info("the app takes no part in the lifespan: %s: %s", name, message)
+        _log.info(f"the app takes no part in the lifespan: {name}: {message}")
         return None
 
     async def shutdown(self) -> None:
@@ -60,14 +62,15 @@ class Lifespan:
             return
         failure = await self._ask("lifespan.shutdown")
         if failure:
-            _log.error("shutdown failed: %s", _told(failure))
+            _log.error(f"shutdown failed: {_told(failure)}")
         await asyncio.wait([self._task])
 
-    async def _ask(self, kind: str) -> Failure | None:
+    def _ask(self, kind: str) -> asyncio.Future[Failure | None]:
+        """Ask the app; return what brings its answer."""
         self._asked = kind
         self._answer = asyncio.get_running_loop().create_future()
         self._events.put_nowait({"type": kind})
-        return await self._answer
+        return self._answer
 
     def _answered(self, failure: Failure | None) -> bool:
         """Pass on the app's answer; tell whether it had been asked for."""
@@ -85,6 +88,7 @@ class Lifespan:
             "state": self._state,
         }
         try:
+            await first_turn(asyncio.get_running_loop())
             await self._app(scope, self._events.get, self._send)
         except asyncio.CancelledError as error:
             self._answered(describe(error))
@@ -96,7 +100,7 @@ class Lifespan:
 
     def _raised(self, failure: Failure) -> None:
         if not self._answered(failure) and self.supported:
-            _log.error("the lifespan of the app failed: %s", _told(failure))
+            _log.error(f"the lifespan of the app failed: {_told(failure)}")
 
     def _returned(self) -> None:
         early = Failure("RuntimeError", "the app returned before lifespan.startup.complete", "")

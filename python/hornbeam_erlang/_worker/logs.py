@@ -4,26 +4,30 @@ Knows the standard library's streams and hooks; must not know pipes: lines go in
 queue, whose owner is told by `notify` that there are some. Safe from any thread.
 """
 
+import asyncio
+import contextlib
 import io
 import logging
 import os
 import sys
 import threading
-import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
+
+from hornbeam_erlang._worker.failure import describe
+from hornbeam_erlang._worker.text import MAX_TEXT, clip, clip_name, quote_lines
 
 # What may wait while the BEAM takes no more; the rest is dropped and counted.
 MAX_WAITING = 8 << 20
 
-# The longest text of one log message, in characters.
-MAX_TEXT = 65_536
-
 # The level of what the app prints, between INFO and WARNING: OTP's `notice`, which its logger
 # shows by default.
 PRINTED = 25
+
+# Python has no highest level, the wire has.
+MAX_LEVEL = 1 << 31
 
 Line = tuple[int, str, str]
 
@@ -49,7 +53,7 @@ class LogQueue:
         if self._fd is not None:
             os.write(self._fd, f"{quote_lines(text)}\n".encode(errors="backslashreplace"))
             return
-        line = (max(level, 0), logger, clip(text))
+        line = (min(max(level, 0), MAX_LEVEL), clip_name(logger), clip(text))
         with self._lock:
             if self._waiting > MAX_WAITING:
                 self._lost += 1
@@ -76,26 +80,6 @@ class LogQueue:
         return bool(self._lines)
 
 
-def clip(text: str) -> str:
-    """Return the text, shortened in its middle if it is too long for a message."""
-    if len(text) <= MAX_TEXT:
-        return text
-    half = MAX_TEXT // 2
-    return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
-
-
-def quote_line(text: str) -> str:
-    """Return text from outside on one line, with what is not printable as Python shows it."""
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
-def quote_lines(text: str) -> str:
-    """Return text as the node shows it: lines after the first are indented, so that none of them
-    passes for another event.
-    """
-    return "\n    ".join(map(quote_line, text.rstrip("\n").split("\n")))
-
-
 class Handler(logging.Handler):
     """Sends the records that reach the root logger."""
 
@@ -104,12 +88,63 @@ class Handler(logging.Handler):
         self._queue = queue
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == getattr(_told, "logger", None):
+            return
         try:
-            text = self.format(record)
+            self._queue.put(record.levelno, record.name, self.format(record))
         except Exception:
             self.handleError(record)
-            return
-        self._queue.put(record.levelno, record.name, text)
+
+
+# The logger of which the node has been told already what is being logged, by threads.
+_told = threading.local()
+
+
+@contextlib.contextmanager
+def _beside(logger: str) -> Iterator[None]:
+    """Let `logging` have what the node has been told, and do with it what the app has made of it.
+
+    An app may disable loggers, take handlers away, and put filters and handlers there that raise.
+    """
+    before = getattr(_told, "logger", None)
+    _told.logger = logger
+    try:
+        yield
+    except BaseException:  # nothing of it is ours: the node knows
+        return
+    finally:
+        _told.logger = before
+
+
+class Log:
+    """A logger of ours: what it says of the app is in the node's log whatever `logging` does."""
+
+    # Where to, once this process speaks to a node.
+    queue: LogQueue | None = None
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logger = logging.getLogger(name)
+
+    def info(self, text: str) -> None:
+        with _beside(""):
+            self._logger.info("%s", text)
+
+    def warning(self, text: str) -> None:
+        self._say(logging.WARNING, text)
+
+    def error(self, text: str) -> None:
+        self._say(logging.ERROR, text)
+
+    def critical(self, text: str) -> None:
+        self._say(logging.CRITICAL, text)
+
+    def _say(self, level: int, text: str) -> None:
+        if Log.queue is not None:
+            Log.queue.put(level, self._name, text)
+        with _beside(self._name):
+            if self._logger.hasHandlers():  # or `logging` prints it, for the node to log again
+                self._logger.log(level, "%s", text)
 
 
 class _Lines(io.RawIOBase):
@@ -178,6 +213,7 @@ class Capture:
         self._stderr = _Stream(queue, logging.WARNING, "stderr", 2)
 
     def install(self) -> None:
+        Log.queue = self._queue
         sys.stdout, sys.stderr = self._stdout, self._stderr
         root = logging.getLogger()
         root.addHandler(self._handler)
@@ -188,6 +224,10 @@ class Capture:
         sys.excepthook = self._uncaught
         sys.unraisablehook = self._unraisable
         threading.excepthook = self._thread_died
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take what a loop has to tell, above all of tasks whose exception nobody has fetched."""
+        loop.set_exception_handler(self._failed_in_loop)
 
     def finish(self) -> None:
         """Send what was printed without a line end."""
@@ -205,24 +245,44 @@ class Capture:
     def _uncaught(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        self._put_error("uncaught exception", kind, error, trace)
+        self._put_error("uncaught exception", error)
 
     def _unraisable(self, args: Any) -> None:
-        title = f"{args.err_msg or 'Exception ignored in'}: {args.object!r}"
-        self._put_error(title, args.exc_type, args.exc_value, args.exc_traceback)
+        self._put_error(
+            f"{args.err_msg or 'Exception ignored in'}: {args.object!r}", args.exc_value
+        )
 
     def _thread_died(self, args: threading.ExceptHookArgs) -> None:
         if args.exc_type is not SystemExit:
             name = args.thread.name if args.thread else "unknown"
-            title = f"exception in thread {name}"
-            self._put_error(title, args.exc_type, args.exc_value, args.exc_traceback)
+            self._put_error(f"exception in thread {name}", args.exc_value)
+
+    def _failed_in_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._put_error(_title(context), context.get("exception"), "asyncio")
+        with _beside("asyncio"):
+            if logging.getLogger("asyncio").hasHandlers():
+                loop.default_exception_handler(context)
 
     def _put_error(
-        self,
-        title: str,
-        kind: type[BaseException],
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, title: str, error: BaseException | None, logger: str = "hornbeam.python"
     ) -> None:
-        lines = traceback.format_exception(kind, error, trace)
-        self._queue.put(logging.ERROR, "hornbeam.python", f"{title}\n{''.join(lines)}".rstrip())
+        trace = "" if error is None else describe(error).traceback
+        self._queue.put(logging.ERROR, logger, f"{title}\n{trace}".rstrip())
+
+
+# What has no place in the title of what a loop tells.
+_UNTITLED = frozenset({"message", "exception", "source_traceback", "handle_traceback"})
+
+
+def _title(context: dict[str, Any]) -> str:
+    """Return what a loop has to tell beside an exception: of which task, callback or generator."""
+    lines = [str(context.get("message") or "Unhandled exception in event loop")]
+    lines += [f"{key}: {_shown(context[key])}" for key in sorted(context.keys() - _UNTITLED)]
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except BaseException as broken:
+        return f"<{type(broken).__name__} in __repr__>"

@@ -6,7 +6,6 @@ one table.
 """
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,12 +21,26 @@ from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.headers import Limits
-from hornbeam_erlang._worker.logs import quote_line
+from hornbeam_erlang._worker.logs import Log
 from hornbeam_erlang._worker.stream import Shared, Stream
+from hornbeam_erlang._worker.tasks import begin, first_turn
+from hornbeam_erlang._worker.text import quote_line
 from hornbeam_erlang._worker.transport import Message, Transport
-from hornbeam_erlang.exceptions import ClientDisconnected, ProtocolError
+from hornbeam_erlang.exceptions import ProtocolError
 
-_log = logging.getLogger("hornbeam.app")
+# What a client is told of an exception while nothing is known of it.
+_UNKNOWN = Failure("Exception", "what the app has raised could not be described", "")
+
+# What an exception is called that says that the client has gone: by us, by Starlette and FastAPI,
+# Litestar, Falcon, BlackSheep. Starlette raises some with none of ours behind them.
+_DISCONNECTS = frozenset(
+    {
+        *("ConnectionEnded", "ClientDisconnected", "ClientDisconnect", "WebSocketDisconnect"),
+        *("WebSocketDisconnected", "WebSocketDisconnectError"),
+    }
+)
+
+_log = Log("hornbeam.app")
 
 
 class Server:
@@ -180,20 +193,28 @@ class Server:
         self._streams[stream.number] = stream
         for topic in topics:
             self._topics.subscribe(stream.number, topic)
-        stream.task = self._loop.create_task(self._run(stream, scope))
+        stream.task = begin(self._loop, self._run(stream, scope))
 
     async def _run(self, stream: Any, scope: dict[str, Any]) -> None:
         """Call the app. Here is its outermost edge: nothing that it raises goes further."""
-        number = stream.number
-        _identity.current.set(number)  # its ops name it, so that the BEAM knows for whom they are
         failure = None
         try:
+            await first_turn(self._loop)
+            # Its ops name it, so that the BEAM knows for whom they are.
+            _identity.current.set(stream.number)
             await self._app(scope, stream.receive, stream.send)
         except BaseException as error:  # also SystemExit: it is one handler's, not the worker's
-            failure = self._failed(scope, error, stream.disconnected)
+            failure = _UNKNOWN
+            gone = stream.disconnected
             stream.end()
+            failure = self._failed(scope, error, gone)
         else:
             failure = self._undone(scope, stream.end())
+        finally:
+            self._ended(stream, failure)
+
+    def _ended(self, stream: Any, failure: Failure | None) -> None:
+        number = stream.number
         stream.task = None  # or the two would hold each other until a garbage collection
         del self._streams[number]
         self._topics.forget(number)
@@ -204,13 +225,13 @@ class Server:
             return None
         failure = describe(error)
         if not (isinstance(error, asyncio.CancelledError) and self.stopping.done()):
-            _log.error("%s failed\n%s", _name(scope), failure.traceback)
+            _log.error(f"{_name(scope)} failed\n{failure.traceback}")
         return failure
 
     def _undone(self, scope: dict[str, Any], undone: str | None) -> Failure | None:
         if undone is None:
             return None
-        _log.error("%s: %s", _name(scope), undone)
+        _log.error(f"{_name(scope)}: {undone}")
         return Failure("RuntimeError", undone, "")
 
     async def finish(self, seconds: float, seconds_to_cancel: float) -> None:
@@ -222,7 +243,7 @@ class Server:
         for task in late:
             task.cancel()
         if late:
-            _log.warning("%d handlers still ran at the stop and were cancelled", len(late))
+            _log.warning(f"{len(late)} handlers still ran at the stop and were cancelled")
             await asyncio.wait(late, timeout=seconds_to_cancel)
 
 
@@ -232,9 +253,11 @@ def _name(scope: dict[str, Any]) -> str:
 
 
 def _is_disconnect(error: BaseException) -> bool:
-    """Tell whether an exception is our ClientDisconnected or what a framework made of it.
+    """Tell whether an exception says no more than that the client has gone.
 
-    A group, such as a TaskGroup's, is one if all that is in it is.
+    It does if it bears the name of that, ours or a framework's, if it was raised `from` one that
+    does, or if it is a group, such as a TaskGroup's, of nothing else. What is raised on the way
+    out, by a `finally` for instance, is an error of the app.
     """
     groups: set[int] = set()
     left = [error]
@@ -243,19 +266,27 @@ def _is_disconnect(error: BaseException) -> bool:
         if isinstance(origin, BaseExceptionGroup) and id(origin) not in groups:
             groups.add(id(origin))
             left.extend(origin.exceptions)
-        elif not isinstance(origin, ClientDisconnected):
+        elif not _is_named_so(origin):
             return False
     return True
 
 
 def _origin(error: BaseException) -> BaseException:
-    """Follow an exception's causes to a ClientDisconnected, a group, or where they end.
+    """Follow an exception's causes to a disconnect, a group, or where they end.
 
     They may be a circle: `raise error from error` makes one.
     """
     seen: set[int] = set()
-    while not isinstance(error, ClientDisconnected | BaseExceptionGroup) and id(error) not in seen:
+    while (
+        (cause := error.__cause__) is not None
+        and id(error) not in seen
+        and not _is_named_so(error)
+        and not isinstance(error, BaseExceptionGroup)
+    ):
         seen.add(id(error))
-        before = error.__context__ if error.__cause__ is None else error.__cause__
-        error = error if before is None else before
+        error = cause
     return error
+
+
+def _is_named_so(error: BaseException) -> bool:
+    return any(kind.__name__ in _DISCONNECTS for kind in type(error).__mro__)

@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import contextvars
 import itertools
-import logging
 import os
 import select
 import threading
@@ -24,7 +23,8 @@ from typing import Any, NoReturn, Protocol, cast
 from hornbeam_erlang import _identity, _ops
 from hornbeam_erlang._worker import wire
 from hornbeam_erlang._worker.connection import CHUNK, Connection
-from hornbeam_erlang._worker.logs import LogQueue
+from hornbeam_erlang._worker.failure import describe
+from hornbeam_erlang._worker.logs import Log, LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
 from hornbeam_erlang._worker.spin import Spin
 
@@ -36,7 +36,7 @@ LOG_CHUNK = 65_536
 # How long the last lines may take to be written, in seconds.
 LAST_WORDS = 2.0
 
-_log = logging.getLogger("hornbeam.wire")
+_log = Log("hornbeam.wire")
 
 Message = list[Any]
 
@@ -178,7 +178,8 @@ class Transport:
 
     def _give_up(self, error: Exception) -> NoReturn:
         """Exit after a protocol error: the BEAM starts a fresh worker."""
-        _log.critical("the BEAM sent what the wire does not know", exc_info=error)
+        trace = describe(error).traceback
+        _log.critical(f"the BEAM sent what the wire does not know\n{trace}")
         self._busy = False
         self.stop()
         self._poll.unregister(FROM_BEAM)
