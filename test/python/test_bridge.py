@@ -4,7 +4,9 @@ import asyncio
 import inspect
 
 import hornbeam_erlang
+import msgpack
 import pytest
+from beam import CODES
 from hornbeam_erlang import HornbeamError, NotConnected, _bridge, aio
 from op_cases import SHORT
 
@@ -241,6 +243,38 @@ def test_op_passes_when_the_worker_has_no_credit(run):
     for _ in range(100 - before):
         beam.expect("send_bytes", 1)
     beam.expect_log("done")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_what_waits_for_credit_is_written_when_that_comes_with_a_reply(run, loop):
+    """No other message is needed for it: none may come for a second."""
+    beam = run(
+        """
+        import asyncio
+        from hornbeam_erlang import _bridge
+        async def app(scope, receive, send):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.accept"})
+                for _ in range(100):
+                    await send({"type": "websocket.send", "bytes": b"x" * 10_000})
+                for _ in range(5):  # turns of the loop, which write what they may
+                    await asyncio.sleep(0)
+                _bridge.call(7, [])
+                await asyncio.Event().wait()
+        """,
+        automatic_credit=False,
+        worker_window=70_000,
+        stream_window=[1 << 30, 1 << 30],
+        loop=loop,
+    )
+    beam.accept(1)
+    before = 0
+    while (message := beam.next())[0] == "send_bytes":
+        before += 1
+    credit, reply = [CODES["credit"], 0, 10 << 20, 0], [CODES["reply"], 1, message[2], 0, None]
+    beam.send_bytes(msgpack.packb(credit) + msgpack.packb(reply))
+    for _ in range(100 - before):
+        beam.expect("send_bytes", 1)
 
 
 def test_ops_of_many_threads_get_their_own_answers(run):

@@ -164,9 +164,13 @@ class Transport:
             self._busy = False
 
     def _schedule_catch_up(self) -> None:
-        if not self._catch_up_scheduled and (self._backlog or self._unwritten is not None):
-            self._catch_up_scheduled = True
-            self._loop.call_soon(self._catch_up, context=self._context)
+        if self._backlog or self._unwritten is not None:
+            if not self._catch_up_scheduled:
+                self._catch_up_scheduled = True
+                self._loop.call_soon(self._catch_up, context=self._context)
+        elif self._connection.writable or self._logs:
+            # The reply has come together with credit for what waits.
+            self._schedule_flush()
 
     def _catch_up(self) -> None:
         """Do what was left while the loop stood still."""
