@@ -89,7 +89,8 @@ def execute(name: str, action: str, /, *args: Any, timeout_ms: float = 5000, **k
     Raises `RemoteError` when the handler fails, `TimeoutError` past `timeout_ms` milliseconds,
     and `LookupError` where there is no such hook or action. Called in a coroutine, it blocks the
     loop: a hook of this same worker is then run on the spot, if it is not async (`RuntimeError`
-    says so); `await aio.execute(...)` has no such limit.
+    says so), and of another one it is not waited for any longer (`TimeoutError`) when others wait
+    for this loop. `await aio.execute(...)` has no such limit.
 
     >>> register_hook("calc", lambda action, *numbers: sum(numbers))
     >>> execute("calc", "add", 1, 2, 3)

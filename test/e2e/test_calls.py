@@ -351,6 +351,39 @@ def test_a_result_that_is_not_there_in_time_is_a_timeout_error(two, key):
         two[0]("execute(k, 'any', timeout_ms=50)", k=key)
 
 
+def test_workers_whose_coroutines_wait_for_each_other_without_await_go_on(two, key):
+    here, there = two
+    here(
+        """
+        async def answer(action):
+            return 42
+        register_hook(k + 'here', answer)
+        """,
+        k=key,
+    )
+    there(
+        """
+        async def ask(action):
+            return execute(k + 'here', 'any', timeout_ms=60_000)
+        register_hook(k + 'there', ask)
+        """,
+        k=key,
+    )
+    with pytest.raises(TimeoutError, match=r"await hornbeam_erlang.aio.execute\(...\) instead"):
+        here("execute(k + 'there', 'any', timeout_ms=60_000)", k=key)
+    assert here("await aio.execute(k + 'there', 'any')", k=key) == 42
+
+
+def test_an_op_that_stops_its_loop_is_given_up_before_the_worker_is_killed(serve, consoles, key):
+    server = serve("console:application", fresh=True, worker_hang_timeout=2000)
+    (here,) = consoles(server, 1)
+    forever = "fun() -> receive never -> ok end end"
+    server.node.eval(f"hornbeam:register_function({text(key)}, {forever})")
+    with pytest.raises(TimeoutError, match="not for longer than 1.5 s"):
+        here("call(k, timeout_ms=60_000)", k=key)
+    assert here("os.getpid()") == here.pid
+
+
 def test_erlang_executes_hooks(two, hook, server):
     execute = f'hornbeam_hooks:execute({text(hook)}, <<"count">>, [5])'
     assert server.node.eval(execute) == ("ok", 5)

@@ -306,6 +306,7 @@ config() ->
         worker_window => 4194304,
         max_message => 16777216,
         op_timeout => 5000,
+        hang_timeout => 30000,
         pubsub_queue_messages => 1000,
         pubsub_queue_bytes => 1048576,
         limit_response_head => 65536,

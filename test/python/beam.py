@@ -82,6 +82,7 @@ CONFIG = {
     "worker_window": 8 << 20,
     "max_message": 16 << 20,
     "op_timeout": 20_000,
+    "hang_timeout": None,
     "pubsub_queue_messages": 1000,
     "pubsub_queue_bytes": 1 << 20,
     "limit_response_head": 65_536,

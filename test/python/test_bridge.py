@@ -403,6 +403,82 @@ def test_op_too_long_for_the_wire_is_refused_before_it_is_sent(run):
     assert message.startswith("state.set_multi with 1400000")
 
 
+# Ops that stop the loop
+
+STOPPING = """
+    import hornbeam_erlang
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            {call}
+            await send({{"type": "http.response.start", "status": 204}})
+            await send({{"type": "http.response.body"}})
+    def called():
+        return "served"
+"""
+LONG_CALLS = {
+    "rpc_call": "hornbeam_erlang.rpc_call('n', 'm', 'f', [], timeout_ms=60_000)",
+    "call": "hornbeam_erlang.call('slow', timeout_ms=60_000)",
+    "execute": "hornbeam_erlang.execute('hook', 'act', timeout_ms=60_000)",
+    "await_result": "hornbeam_erlang.await_result('id', timeout_ms=60_000)",
+}
+
+
+@pytest.mark.parametrize("name", LONG_CALLS)
+def test_op_that_stops_the_loop_for_long_is_logged_with_its_coroutine(run, name):
+    beam = run(STOPPING.format(call=LONG_CALLS[name]))
+    beam.open_http(1)
+    ref = beam.expect("op", 1)[2]
+    level, logger, text = beam.expect_log("stops the event loop")
+    assert (level, logger) == (30, "hornbeam.wire")
+    assert "small_app.py:5: " in text
+    assert f"await hornbeam_erlang.aio.{name}(...)" in text
+    beam.send("reply", 1, ref, 0, b"\xc0")
+    beam.expect("response_start", 1)
+
+
+def test_op_that_stops_a_loop_for_which_others_wait_is_given_up(run):
+    """As two workers do whose coroutines call each other's hooks."""
+    beam = run(STOPPING.format(call=LONG_CALLS["execute"]))
+    beam.open_http(1)
+    beam.expect("op", 1)
+    beam.send("call", 0, 7, 0, "small_app", "called", b"\x90", b"\x80")
+    ended, result = sorted((beam.next() for _ in range(2)), key=lambda message: message[1] == 0)
+    assert ended[:3] == ("ended", 1, "TimeoutError")
+    assert "await hornbeam_erlang.aio.execute(...)" in ended[3]
+    assert result == ("result", 0, 7, 0, b"\xa6served")
+
+
+def test_short_op_is_not_given_up_for_others(run):
+    beam = run(STOPPING.format(call="hornbeam_erlang.state_get('k')"))
+    beam.open_http(1)
+    ref = beam.expect("op", 1)[2]
+    beam.send("call", 0, 7, 0, "small_app", "called", b"\x90", b"\x80")
+    beam.expect_log("stops the event loop")
+    beam.send("reply", 1, ref, 0, None)
+    assert {beam.next()[0] for _ in range(3)} == {"response_start", "ended", "result"}
+
+
+def test_no_op_stops_the_loop_until_the_worker_is_taken_for_hung(run):
+    beam = run(STOPPING.format(call=LONG_CALLS["execute"]), hang_timeout=400)
+    beam.open_http(1)
+    beam.expect("op", 1)
+    class_, message, _ = beam.expect("ended", 1)[2:]
+    assert class_ == "TimeoutError"
+    assert message.startswith("not for longer than 0.3 s: hooks.execute stops the event loop")
+
+
+def test_op_of_a_thread_waits_for_as_long_as_it_is_told(run):
+    call = f"await __import__('asyncio').to_thread(lambda: {LONG_CALLS['call']})"
+    beam = run(STOPPING.format(call=call), hang_timeout=100)
+    beam.open_http(1)
+    ref = beam.expect("op", 1)[2]
+    for number in range(1, 100):  # the loop turns
+        beam.send("heartbeat", 0, number)
+        beam.expect("heartbeat")
+    beam.send("reply", 1, ref, 0, b"\xc0")
+    beam.expect("response_start", 1)
+
+
 # The end
 
 

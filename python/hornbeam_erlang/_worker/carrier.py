@@ -29,6 +29,8 @@ class WorkerCarrier:
         self._events = Allowance(EVENT_WINDOW, 1 << 30)
         transport.streams = self.streams
         transport.op_timeout = config.op_timeout / 1000
+        if config.hang_timeout is not None:
+            transport.hangs_after(config.hang_timeout / 1000)
         transport.take_event = self.take_event
         self.call = transport.call
         self.call_async = transport.call_async

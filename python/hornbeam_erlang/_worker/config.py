@@ -23,6 +23,7 @@ class Config:
     worker_window: int
     max_message: int
     op_timeout: int
+    hang_timeout: int | None
     pubsub_queue_messages: int
     pubsub_queue_bytes: int
     limit_response_head: int

@@ -12,12 +12,15 @@ import concurrent.futures
 import contextlib
 import contextvars
 import itertools
+import math
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from types import FrameType
 from typing import Any, NoReturn, Protocol, cast
 
 from hornbeam_erlang import _identity, _ops
@@ -35,6 +38,21 @@ LOG_CHUNK = 65_536
 
 # How long the last lines may take to be written, in seconds.
 LAST_WORDS = 2.0
+
+# An op that stops the loop for longer is worth a line in the log (seconds).
+PATIENCE = 1.0
+
+# The part of worker_hang_timeout for which it may.
+LONGEST_STOP = 0.75
+
+# Ops that wait for other code, which may wait for this worker: what they are in the loop.
+COROUTINES = {
+    _ops.RPC_CALL: "rpc_call",
+    _ops.FUNCTIONS_CALL: "call",
+    _ops.HOOKS_EXECUTE: "execute",
+    _ops.HOOKS_AWAIT_RESULT: "await_result",
+    _ops.HOOKS_NEXT: "stream",
+}
 
 _log = Log("hornbeam.wire")
 
@@ -75,6 +93,9 @@ class Transport:
         self.streams: Container[int] = ()
         # How long an op waits for its reply when its caller does not say (seconds).
         self.op_timeout = 5.0
+        # How long an op may stop the loop, and how long it does before that is unusual.
+        self._longest_stop = math.inf
+        self._patience = PATIENCE
         # Events are taken at once, also while an op blocks the loop: it may be what they wait for.
         self.take_event: Callable[[Message], None] = lambda message: None
         self._owner: int | None = None
@@ -189,6 +210,11 @@ class Transport:
         self._poll.unregister(FROM_BEAM)
         self.drain(LAST_WORDS)
         os._exit(PROTOCOL_ERROR)
+
+    def hangs_after(self, seconds: float) -> None:
+        """Note after what time the BEAM kills a worker whose loop stands still."""
+        self._longest_stop = seconds * LONGEST_STOP
+        self._patience = min(PATIENCE, self._longest_stop)
 
     # Bytes
 
@@ -386,14 +412,47 @@ class Transport:
         self._connection.send_op(message, stream)
         self._blocking[ref] = None
         spin_until = self._spin.until(op)
+
+        def done() -> bool:
+            return self._blocking[ref] is not None
+
         try:
-            if not self._pump(lambda: self._blocking[ref] is not None, seconds, spin_until):
-                raise _late(op, seconds)
+            if not self._pump(done, min(seconds, self._patience), spin_until):
+                if seconds <= self._patience:
+                    raise _late(op, seconds)
+                self._wait_on(op, done, seconds)
         finally:
             reply = self._blocking.pop(ref)
             self._spin.ended(op, spin_until)
         _, _, _, status, value = cast(Message, reply)
         return _ops.result(status, value)
+
+    def _wait_on(self, op: int, done: Callable[[], bool], seconds: float) -> None:
+        """Wait longer for a reply than is usual.
+
+        In the loop's thread nothing else goes on meanwhile. The code that we wait for may in turn
+        wait for this loop, and the BEAM takes it for hung in the end: there we give up before.
+        """
+        if self._owner is None:
+            if not self._pump(done, seconds - self._patience):
+                raise _late(op, seconds)
+            return
+        limit = min(seconds, self._longest_stop)
+        end = time.monotonic() + limit - self._patience
+        _log.warning(f"{_place()}: {_stands_still(op)}")
+        while (left := end - time.monotonic()) > 0:
+            was_needed = op in COROUTINES and self._is_needed()
+            if self._pump(done, min(left, PATIENCE)):
+                return
+            if was_needed:
+                raise TimeoutError(f"calls wait for this worker: {_stands_still(op)}")
+        if limit < seconds:
+            raise TimeoutError(f"not for longer than {limit:g} s: {_stands_still(op)}")
+        raise _late(op, seconds)
+
+    def _is_needed(self) -> bool:
+        """Tell whether others wait for this worker, as what the op waits for may do too."""
+        return any(message[0] in (wire.CALL, wire.MORE) for message in self._backlog)
 
     async def _call_in_loop(self, op: int, args: Sequence[Any], seconds: float) -> Any:
         ref, stream, message = self._encode(op, args)
@@ -477,6 +536,24 @@ async def _within(seconds: float, op: int, waiter: asyncio.Future[Message]) -> M
 
 def _late(op: int, seconds: float) -> TimeoutError:
     return TimeoutError(f"Erlang has not answered {wire.OPS.get(op, op)} within {seconds} s")
+
+
+def _stands_still(op: int) -> str:
+    name = COROUTINES.get(op)
+    form = "the form in hornbeam_erlang.aio" if name is None else f"hornbeam_erlang.aio.{name}(...)"
+    return f"{wire.OPS.get(op, op)} stops the event loop while it waits; await {form} instead"
+
+
+def _place() -> str:
+    """Return where the app's code is that calls."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and _is_ours(frame):
+        frame = frame.f_back
+    return "an op" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "hornbeam_erlang"
 
 
 def _stopped() -> ConnectionError:

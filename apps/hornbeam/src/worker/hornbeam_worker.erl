@@ -546,16 +546,21 @@ dump(_About) -> none.
 start_config(#data{start = #{name := Name, options := Options}}) ->
     #{app := App, worker_class := Interface, pythonpath := Path, root_path := RootPath,
       lifespan := Lifespan, loop := Loop, websocket_max_frame_size := MaxMessage,
-      op_timeout := OpTimeout, pubsub_queue_messages := QueueMessages,
+      op_timeout := OpTimeout, worker_hang_timeout := HangTimeout,
+      pubsub_queue_messages := QueueMessages,
       pubsub_queue_bytes := QueueBytes, limit_response_head := ResponseHead,
       limit_response_fields := ResponseFields, websocket_resume := Resume} = Options,
     #{app => App, interface => atom_to_binary(Interface), pythonpath => Path,
       root_path => RootPath, lifespan => Lifespan, loop => Loop,
       worker => Name, stream_window => hornbeam_stream:window(),
       worker_window => ?WORKER_WINDOW, max_message => MaxMessage,
-      op_timeout => OpTimeout, pubsub_queue_messages => QueueMessages,
+      op_timeout => OpTimeout, hang_timeout => finite(HangTimeout),
+      pubsub_queue_messages => QueueMessages,
       pubsub_queue_bytes => QueueBytes, limit_response_head => ResponseHead,
       limit_response_fields => ResponseFields, resume => Resume}.
+
+finite(infinity) -> undefined;
+finite(Timeout) -> Timeout.
 
 log(Level, Logger, Text, #data{log = Budget0} = Data) ->
     Size = byte_size(Logger) + byte_size(Text),
