@@ -379,7 +379,7 @@ def test_an_op_that_stops_its_loop_is_given_up_before_the_worker_is_killed(serve
     (here,) = consoles(server, 1)
     forever = "fun() -> receive never -> ok end end"
     server.node.eval(f"hornbeam:register_function({text(key)}, {forever})")
-    with pytest.raises(TimeoutError, match="not for longer than 1.5 s"):
+    with pytest.raises(TimeoutError, match=r"not for longer than 1\.5 s"):
         here("call(k, timeout_ms=60_000)", k=key)
     assert here("os.getpid()") == here.pid
 

@@ -138,6 +138,16 @@ def test_uvloop_that_is_missing_is_told(start, tmp_path):
     assert beam.expect("failed")[2:5] == ("config", "ImportError", "no uvloop here")
 
 
+def test_free_threaded_python_is_refused(start, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys._is_gil_enabled = lambda: False")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    beam = start("async def app(scope, receive, send): ...")
+    stage, class_, message = beam.expect("failed")[2:5]
+    assert (stage, class_) == ("config", "RuntimeError")
+    assert "PYTHON_GIL" in message
+    assert beam.expect_end() == 1
+
+
 def test_state_of_the_lifespan_is_copied_for_each_scope(run):
     beam = run("""
         async def app(scope, receive, send):
@@ -611,6 +621,92 @@ def test_stop_does_not_wait_for_a_lifespan_that_hangs(run):
     beam.expect("stopped")
     assert beam.expect_end() == 0
     beam.expect_log("did not shut down")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_stop_ends_generators_and_threads_of_the_loop_and_closes_it(run, loop):
+    beam = run(
+        """
+        import asyncio, atexit, time
+        loops = []
+
+        async def items():
+            try:
+                yield 1
+            finally:
+                await asyncio.sleep(0)
+                print("generator ended")
+
+        def work():
+            time.sleep(0.2)
+            print("thread ended")
+
+        async def app(scope, receive, send):
+            await receive()
+            loop = asyncio.get_running_loop()
+            atexit.register(lambda: print("closed", loop.is_closed()))
+            loops.append(items())
+            await anext(loops[0])
+            loop.run_in_executor(None, work)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        """,
+        loop=loop,
+    )
+    beam.send("stop", 0, 20_000)
+    beam.expect("stopped")
+    assert beam.expect_end() == 0
+    assert [line[2] for line in beam.logs] == ["generator ended", "thread ended", "closed True"]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(
+    "work", ["loop.run_in_executor(None, forever)", "threading.Thread(target=forever).start()"]
+)
+def test_thread_that_hangs_does_not_keep_the_worker_beyond_its_time(run, loop, work):
+    beam = run(
+        f"""
+        import asyncio, threading
+        def forever():
+            threading.Event().wait()
+        async def app(scope, receive, send):
+            await receive()
+            loop = asyncio.get_running_loop()
+            {work}
+            await send({{"type": "lifespan.startup.complete"}})
+            await receive()
+            print("shut down")
+            await send({{"type": "lifespan.shutdown.complete"}})
+        """,
+        loop=loop,
+    )
+    beam.send("stop", 0, 400)
+    beam.expect("stopped")
+    assert beam.expect_end() == 0
+    beam.expect_log("shut down")
+
+
+def test_generator_that_does_not_end_does_not_keep_the_worker_beyond_its_time(run):
+    beam = run("""
+        import asyncio
+        kept = []
+        async def items():
+            try:
+                yield 1
+            finally:
+                await asyncio.Event().wait()
+        async def app(scope, receive, send):
+            await receive()
+            kept.append(items())
+            await anext(kept[0])
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+    """)
+    beam.send("stop", 0, 400)
+    beam.expect("stopped")
+    assert beam.expect_end() == 0
 
 
 @pytest.mark.parametrize("app", [IDLE, BUSY], ids=["idle", "busy"])

@@ -14,9 +14,12 @@ process.take_over()
 import asyncio
 import atexit
 import gc
+import math
 import os
 import platform
 import sys
+import threading
+import time
 from typing import Any, NoReturn
 
 import hornbeam_erlang
@@ -29,10 +32,16 @@ from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.lifespan import Lifespan
 from hornbeam_erlang._worker.loader import load, prepare_path
 from hornbeam_erlang._worker.logs import Capture, Log, LogQueue
-from hornbeam_erlang._worker.loops import new_loop
+from hornbeam_erlang._worker.loops import new_loop, shut_generators, shut_threads
 from hornbeam_erlang._worker.server import Server
 from hornbeam_erlang._worker.transport import LAST_WORDS, Transport
 from hornbeam_erlang.exceptions import ProtocolError
+
+# Said to who runs a free-threaded build of Python.
+FREE_THREADED = (
+    "this Python runs without its global interpreter lock, which Hornbeam does not support: "
+    "use an ordinary build, or set the environment variable PYTHON_GIL to 1"
+)
 
 _log = Log("hornbeam.worker")
 
@@ -44,6 +53,8 @@ class Worker:
         self._logs = LogQueue()
         self._capture = Capture(self._logs)
         self._transport = Transport(self._logs)
+        # When the time of the stop is over (`time.monotonic`).
+        self._end = math.inf
         os.register_at_fork(after_in_child=self._forked)
 
     def run(self) -> int:
@@ -69,7 +80,10 @@ class Worker:
         finally:
             self._transport.stop()
             carrier.topics.leave(0)  # wakes the threads that wait for a message
+        loop.close()
         self._transport.send(wire.encode_stopped())
+        self._transport.drain(LAST_WORDS)
+        self._leave_in(self._end - time.monotonic())
         return process.STOPPED
 
     # Start
@@ -83,6 +97,8 @@ class Worker:
             config = Config.from_map(message[2])
         except (ProtocolError, ValueError) as error:
             self._fail("config", describe(error))
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            self._fail("config", Failure("RuntimeError", FREE_THREADED, ""))
         self._transport.open_window(config.worker_window)
         return config
 
@@ -127,13 +143,27 @@ class Worker:
 
     async def _finish(self, server: Server, lifespan: Lifespan, seconds: float) -> None:
         """Spend half of the time on handlers, a quarter on the lifespan, the rest on leaving."""
+        self._end = time.monotonic() + seconds
         await server.finish(seconds / 2, seconds / 8)
         try:
             async with asyncio.timeout(seconds / 4):
                 await lifespan.shutdown()
         except TimeoutError:
             _log.warning(f"the lifespan did not shut down within {seconds / 4:.1f} s")
-        await _cancel_tasks(seconds / 16)
+        await _cancel_tasks(seconds / 32)
+        await shut_generators(seconds / 32)
+        if not await shut_threads(self._end - time.monotonic() - seconds / 32):
+            _log.warning("threads of the event loop's executor still ran at the stop")
+
+    def _leave_in(self, seconds: float) -> None:
+        """End this process when its time is over, whatever threads of the app still run."""
+        timer = threading.Timer(max(seconds, 0), self._leave)
+        timer.daemon = True
+        timer.start()
+
+    def _leave(self) -> None:
+        self._last_words()
+        os._exit(process.STOPPED)
 
     def _fail(self, stage: str, failure: Failure) -> NoReturn:
         """Tell why this worker cannot start, and exit: also past threads that still run."""
