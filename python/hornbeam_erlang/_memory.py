@@ -184,10 +184,13 @@ class Memory:
         self._rows[key] = row._replace(packed=new)
         return OK, True
 
-    def _take(self, number: int, key: Any) -> Answer:
-        answer = self._get(number, key)
+    def _take(self, _: int, key: Any) -> Answer:
+        row = self._row(key)
         self._rows.pop(key, None)
-        return answer
+        if row is None:
+            return OK, None
+        left = row.expires - self._clock()
+        return OK, [row.packed, None if left == math.inf else max(int(left * 1000), 1)]
 
     # State of the connection
 

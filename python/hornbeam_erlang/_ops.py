@@ -70,7 +70,7 @@ OPS = (
     _row(STATE_ITEMS, "state.items", "prefix: key?", "array"),
     _row(STATE_ADD, "state.add", "key: key, value: packed, ttl: uint?", "bool"),
     _row(STATE_CAS, "state.cas", "key: key, old: packed, new: packed", "bool"),
-    _row(STATE_TAKE, "state.take", "key: key", "packed?"),
+    _row(STATE_TAKE, "state.take", "key: key", "array?"),
     _row(
         PUBSUB_SUBSCRIBE,
         "pubsub.subscribe",

@@ -93,7 +93,11 @@ def state_cas(key: Key, old: Any, new: Any) -> Request[bool]:
 
 
 def state_take(key: Key, default: Any) -> Request[Any]:
-    return state_get(key, default)._replace(op=_ops.STATE_TAKE)
+    return Request(
+        _ops.STATE_TAKE,
+        [checked_key(key)],
+        lambda taken: default if taken is None else unpack(taken[0]),
+    )
 
 
 def _scoped(scope: str | None) -> bool:

@@ -158,7 +158,10 @@ class ConnectionState:
         return await _bridge.perform_async(_requests.connection_items())
 
     async def pop(self, key: Key, default: Any = ABSENT) -> Any:
-        """Delete a key and return its value, or `default`; without that, raise `KeyError`."""
+        """Delete a key and return its value, or `default`; without that, raise `KeyError`.
+
+        When it is cancelled, the key may be there or not.
+        """
         return await _bridge.follow_async(_requests.connection_pop(key, default))
 
     async def setdefault(self, key: Key, default: Any = None) -> Any:

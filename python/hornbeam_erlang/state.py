@@ -164,6 +164,10 @@ def state_cas(key: Key, old: Any, new: Any) -> bool:
 def state_take(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default`, and delete it.
 
+    Of many who take, one gets the value. When that one is cancelled, or its time is over, before
+    the answer has come, the value is put back with what is left of its time to live, unless the key
+    has been set again. With a worker that dies in that moment it is lost.
+
     >>> state_set("ticket", 7)
     >>> state_take("ticket"), state_take("ticket")
     (7, None)

@@ -103,6 +103,25 @@ def test_take_gets_and_deletes(console, key):
     assert console("[state_take(k), state_take(k), state_get(k)]", k=key) == [[1], None, None]
 
 
+def test_a_value_that_a_cancelled_take_had_is_put_back_with_the_rest_of_its_time(
+    console, server, key
+):
+    console(
+        """
+        state_set(k, "ticket", ttl=3600)
+        task = asyncio.create_task(aio.state_take(k))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        """,
+        k=key,
+    )
+    # Its reply came before that of any later op, and it is put back in front of the next.
+    assert console("[await aio.state_get(k) for _ in range(2)][1]", k=key) == "ticket"
+    _, _, left = server.node.eval(f"hornbeam_state_table:take({text(key)})")
+    assert 0 < left <= 3_600_000
+
+
 def test_take_gives_a_value_to_one_of_many(two, key):
     two[0]("state_set_multi({(k, n): n for n in range(500)})", k=key)
     for console in two:

@@ -70,6 +70,7 @@ arg_type({optional, overflow}) -> <<"str?">>;
 arg_type(Type) -> atom_to_binary(Type).
 
 result_type({optional, packed}) -> <<"packed?">>;
+result_type({optional, taken}) -> <<"array?">>;
 result_type(Type) when Type =:= packed_array; Type =:= keys; Type =:= items; Type =:= strs ->
     <<"array">>;
 result_type(Type) -> atom_to_binary(Type).
@@ -159,7 +160,7 @@ state_ops_work(_Config) ->
     ?assertEqual({0, undefined}, here(2, [<<"k">>, packed_bin(undefined), undefined, false])),
     ?assertEqual({0, <<16#c0>>}, here(1, [<<"k">>])),
     ?assertEqual({0, true}, here(10, [<<"k">>, packed_bin(undefined), packed_bin([1])])),
-    ?assertEqual({0, packed([1])}, here(11, [<<"k">>])),
+    ?assertEqual({0, [packed([1]), undefined]}, here(11, [<<"k">>])),
     ?assertEqual({0, false}, here(3, [<<"k">>])),
     ?assertEqual({0, true}, here(9, [<<"k">>, packed_bin(7), 60000])),
     ?assertEqual({0, 7.5}, here(4, [<<"k">>, 0.5, false])),

@@ -14,6 +14,7 @@
     add_sets_only_what_is_absent/1,
     one_of_8_processes_adds_a_key/1,
     one_of_8_processes_takes_a_value/1,
+    take_tells_what_is_left_of_the_time_to_live/1,
     cas_compares_exactly/1,
     cas_loops_of_8_processes_lose_nothing/1,
     an_absent_counter_starts_at_0/1,
@@ -115,6 +116,14 @@ one_of_8_processes_adds_a_key(_Config) ->
                                  hornbeam_state:add(Key, N)
                              end)]))
      || Key <- lists:seq(1, 200)].
+
+take_tells_what_is_left_of_the_time_to_live(_Config) ->
+    ok = hornbeam_state:set(<<"k">>, for_good),
+    ?assertEqual({ok, {term, for_good}, infinity}, hornbeam_state_table:take(<<"k">>)),
+    ok = hornbeam_state:set(<<"k">>, for_a_while, #{ttl => 60000}),
+    {ok, {term, for_a_while}, Left} = hornbeam_state_table:take(<<"k">>),
+    ?assert(Left > 0 andalso Left =< 60000),
+    ?assertEqual(absent, hornbeam_state_table:take(<<"k">>)).
 
 one_of_8_processes_takes_a_value(_Config) ->
     [begin

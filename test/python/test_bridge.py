@@ -403,6 +403,103 @@ def test_op_too_long_for_the_wire_is_refused_before_it_is_sent(run):
     assert message.startswith("state.set_multi with 1400000")
 
 
+# What was taken for nobody
+
+TAKES = {
+    "cancelled": (
+        "task = asyncio.create_task(aio.state_take('k'))",
+        "await asyncio.sleep(0)",
+        "task.cancel()",
+        "await asyncio.gather(task, return_exceptions=True)",
+    ),
+    "late": ("try: await aio.state_take('k')", "except TimeoutError: pass"),
+    "late in a handler": ("try: state_take('k')", "except TimeoutError: pass"),
+    "late in a thread": (
+        "try: await asyncio.to_thread(state_take, 'k')",
+        "except TimeoutError: pass",
+    ),
+    "late in another loop": (
+        "try: await asyncio.to_thread(lambda: asyncio.run(aio.state_take('k')))",
+        "except TimeoutError: pass",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TAKES)
+@pytest.mark.parametrize("left", [None, 700])
+def test_what_was_taken_by_who_waits_no_more_is_put_back(run, how, left):
+    lines = "\n            ".join(TAKES[how])
+    beam = run(
+        f"""
+        import asyncio
+        from hornbeam_erlang import aio, state_take
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            {lines}
+            await send({{"type": "http.response.start", "status": 204}})
+            await send({{"type": "http.response.body"}})
+        """,
+        op_timeout=200,
+    )
+    beam.open_http(1)
+    op = beam.next()
+    assert (op[0], op[3:]) == ("op", (11, ["k"]))
+    while beam.next()[0] != "ended":
+        continue
+    beam.send("reply", op[1], op[2], 0, [b"\x07", left])
+    assert beam.expect("op")[3:] == (9, ["k", b"\x07", left])
+
+
+def test_nothing_is_put_back_that_was_not_there(run):
+    beam = run(
+        """
+        from hornbeam_erlang import aio, state_get
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            try:
+                await aio.state_take("k")
+            except TimeoutError:
+                pass
+            await send({"type": "http.response.start", "status": 204})
+            await send({"type": "http.response.body", "body": b""})
+        """,
+        op_timeout=100,
+    )
+    beam.open_http(1)
+    ref = beam.expect("op", 1)[2]
+    while beam.next()[0] != "ended":
+        continue
+    beam.send("reply", 1, ref, 0, None)
+    beam.open_http(2)
+    assert beam.expect("op", 2)[3:] == (11, ["k"])
+
+
+def test_what_was_taken_by_who_is_cancelled_with_the_answer_is_put_back(run):
+    """What lets the handler cancel, and the reply, come with one read: the task has it then."""
+    beam = run("""
+        import asyncio
+        from hornbeam_erlang import aio
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            await receive()
+            task = asyncio.create_task(aio.state_take("k"))
+            await receive()
+            task.cancel()
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": repr(result).encode()})
+    """)
+    beam.open_http(1, b"/", b"x", True)
+    beam.expect("credit", 1)
+    ref = beam.expect("op", 1)[2]
+    body = [CODES["request_body"], 1, b"", False]
+    reply = [CODES["reply"], 1, ref, 0, [b"\x07", None]]
+    beam.send_bytes(msgpack.packb(body) + msgpack.packb(reply))
+    messages = [beam.next() for _ in range(3)]
+    (op,) = [message for message in messages if message[0] == "op"]
+    assert op[3:] == (9, ["k", b"\x07", None])
+
+
 # Ops that stop the loop
 
 STOPPING = """

@@ -89,6 +89,8 @@ class Transport:
         self._refs = itertools.count(1)
         self._blocking: dict[int, Message | None] = {}
         self._waiting: dict[int, Waiter] = {}
+        # What was to be taken by who does not wait any more: the keys, until the replies come.
+        self._given_up: dict[int, Any] = {}
         # The streams that are open, for which ops may be.
         self.streams: Container[int] = ()
         # How long an op waits for its reply when its caller does not say (seconds).
@@ -180,7 +182,7 @@ class Transport:
         try:
             self._receiver.dispatch(messages)
         except Exception as error:  # whatever it is, what follows cannot be trusted
-            self._give_up(error)
+            self._exit(error)
         finally:
             self._busy = False
 
@@ -201,7 +203,7 @@ class Transport:
             self._loop.add_writer(TO_BEAM, self._on_writable)
         self._schedule_flush()
 
-    def _give_up(self, error: Exception) -> NoReturn:
+    def _exit(self, error: Exception) -> NoReturn:
         """Exit after a protocol error: the BEAM starts a fresh worker."""
         trace = describe(error).traceback
         _log.critical(f"the BEAM sent what the wire does not know\n{trace}")
@@ -230,7 +232,7 @@ class Transport:
         try:
             return self._connection.receive(self._view[:size])
         except Exception as error:  # longer than any message may be
-            self._give_up(error)
+            self._exit(error)
 
     def _write_some(self) -> bool:
         """Write what credit allows; return False when the pipe is full."""
@@ -354,7 +356,7 @@ class Transport:
                 else:
                     self._backlog.append(message)
         except Exception as error:
-            self._give_up(error)
+            self._exit(error)
 
     # Ops
 
@@ -372,13 +374,14 @@ class Transport:
             ref, waiter = self._hand_over(op, args)
         try:
             reply = waiter.result(seconds)
-            return _ops.result(reply[3], reply[4])
-        except concurrent.futures.TimeoutError:
-            if waiter.done():  # it is Erlang's own answer
-                raise
-            raise _late(op, seconds) from None
+        except BaseException as error:
+            self._give_up(ref, op, args, waiter)
+            if isinstance(error, concurrent.futures.TimeoutError):
+                raise _late(op, seconds) from None
+            raise
         finally:
             self._waiting.pop(ref, None)
+        return _ops.result(reply[3], reply[4])
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         """Call Erlang and wait for its answer, at most `timeout` seconds; in any loop."""
@@ -393,9 +396,12 @@ class Transport:
             ref, waiter = self._hand_over(op, args)
         try:
             reply = await _within(seconds, op, asyncio.wrap_future(waiter))
-            return _ops.result(reply[3], reply[4])
+        except BaseException:
+            self._give_up(ref, op, args, waiter)
+            raise
         finally:
             self._waiting.pop(ref, None)
+        return _ops.result(reply[3], reply[4])
 
     def caller(self) -> int:
         """Return the number of the stream for which the running code calls; 0 is the worker."""
@@ -424,6 +430,8 @@ class Transport:
         finally:
             reply = self._blocking.pop(ref)
             self._spin.ended(op, spin_until)
+            if reply is None:
+                self._give_up(ref, op, args)
         _, _, _, status, value = cast(Message, reply)
         return _ops.result(status, value)
 
@@ -461,9 +469,12 @@ class Transport:
         self._send_op(message, stream)
         try:
             reply = await _within(seconds, op, waiter)
-            return _ops.result(reply[3], reply[4])
+        except BaseException:
+            self._give_up(ref, op, args, waiter)
+            raise
         finally:
-            del self._waiting[ref]
+            self._waiting.pop(ref, None)
+        return _ops.result(reply[3], reply[4])
 
     def _hand_over(
         self, op: int, args: Sequence[Any]
@@ -504,6 +515,36 @@ class Transport:
             self._blocking[ref] = message
         elif (waiter := self._waiting.get(ref)) is not None and not waiter.done():
             waiter.set_result(message)
+        elif ref in self._given_up:
+            self._put_back(self._given_up.pop(ref), message)
+
+    def _give_up(
+        self, ref: int, op: int, args: Sequence[Any], waiter: Waiter | None = None
+    ) -> None:
+        """Take note that nobody waits for a reply any more, which may bring what was taken."""
+        if op != _ops.STATE_TAKE:
+            return
+        self._given_up[ref] = args[0]
+        self._waiting.pop(ref, None)
+        # From here on a reply finds the key there; one that has come before is in its waiter.
+        if (
+            waiter is not None
+            and waiter.done()
+            and not waiter.cancelled()
+            and not waiter.exception()
+        ):
+            key = self._given_up.pop(ref)
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                self._loop.call_soon_threadsafe(self._put_back, key, waiter.result())
+
+    def _put_back(self, key: Any, reply: Message) -> None:
+        """Let others find what was taken for nobody, unless the key has been set again."""
+        _, _, _, status, taken = reply
+        if status == 0 and taken is not None:
+            message = wire.encode_op(0, next(self._refs), _ops.STATE_ADD, [key, *taken])
+            self._connection.send_op(message, 0)
+            if self._owner is not None:
+                self._schedule_flush()
 
 
 def _write(data: bytes | memoryview) -> int:

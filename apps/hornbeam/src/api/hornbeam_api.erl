@@ -55,7 +55,7 @@ op(10) ->
     {10, <<"state.cas">>, [{key, key}, {old, packed}, {new, packed}], bool, here,
      fun hornbeam_state_ops:cas/2};
 op(11) ->
-    {11, <<"state.take">>, [{key, key}], {optional, packed}, here, fun hornbeam_state_ops:take/2};
+    {11, <<"state.take">>, [{key, key}], {optional, taken}, here, fun hornbeam_state_ops:take/2};
 op(20) ->
     {20, <<"pubsub.subscribe">>,
      [{topic, topic}, {forward, bool}, {overflow, {optional, overflow}}], nil, apart,

@@ -8,7 +8,7 @@
 
 -type answer() :: {Status :: non_neg_integer(), Packed :: iodata()}.
 
--type result_type() :: nil | bool | number | uint | str | packed | {optional, packed}
+-type result_type() :: nil | bool | number | uint | str | packed | {optional, packed | taken}
                      | packed_array | keys | items | strs.
 
 -type kind() :: not_implemented | type_error | value_error | key_error | permission_error
@@ -45,12 +45,16 @@ pack(number, Number) -> hornbeam_msgpack:encode(Number);
 pack(uint, N) -> hornbeam_msgpack:uint(N);
 pack(str, Text) -> hornbeam_msgpack:str(Text);
 pack(packed, Value) -> hornbeam_msgpack:bin(hornbeam_value:to_packed(Value));
-pack({optional, packed}, absent) -> hornbeam_msgpack:nil();
+pack({optional, _Type}, absent) -> hornbeam_msgpack:nil();
 pack({optional, packed}, {ok, Value}) -> pack(packed, Value);
+pack({optional, taken}, {ok, Value, Left}) -> array([pack(packed, Value), left(Left)]);
 pack(packed_array, Values) -> array([pack({optional, packed}, Value) || Value <- Values]);
 pack(keys, Keys) -> array([hornbeam_msgpack:encode(hornbeam_api_args:key(Key)) || Key <- Keys]);
 pack(items, Items) -> array([item(Key, Value) || {Key, Value} <- Items]);
 pack(strs, Texts) -> array([hornbeam_msgpack:str(Text) || Text <- Texts]).
+
+left(infinity) -> hornbeam_msgpack:nil();
+left(Left) -> hornbeam_msgpack:uint(Left).
 
 array(Elements) ->
     [hornbeam_msgpack:array(length(Elements)) | Elements].

@@ -45,7 +45,10 @@ delete(Key) ->
 %% @doc Get the value of a key, or `undefined', and remove it.
 -spec take(key()) -> term().
 take(Key) ->
-    found(Key, hornbeam_state_table:take(checked(Key)), undefined).
+    case hornbeam_state_table:take(checked(Key)) of
+        {ok, Value, _Left} -> native(Key, Value);
+        absent -> undefined
+    end.
 
 %% @doc Set a key that is absent; whether it was.
 -spec add(key(), term()) -> boolean().

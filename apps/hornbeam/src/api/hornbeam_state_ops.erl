@@ -70,7 +70,8 @@ add([Key, Packed, Ttl], _Context) ->
 cas([Key, Old, New], _Context) ->
     {ok, hornbeam_state_table:cas(Key, value(Old), value(New))}.
 
--spec take([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
+-spec take([term()], context()) ->
+    result({ok, hornbeam_value:value(), hornbeam_state_table:ttl()} | absent).
 take([Key], _Context) ->
     {ok, hornbeam_state_table:take(Key)}.
 

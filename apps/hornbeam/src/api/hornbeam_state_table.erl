@@ -79,18 +79,19 @@ set_all(Pairs, Ttl) ->
 delete(Key) ->
     take(Key) =/= absent.
 
-%% @doc Get the value of a key and remove it.
--spec take(key()) -> {ok, hornbeam_value:value()} | absent.
+%% @doc Get the value of a key, with what is left of its time to live, and remove it.
+-spec take(key()) -> {ok, hornbeam_value:value(), ttl()} | absent.
 take(Key) ->
     Taken = ets:take(?ROWS, Key),
     unindex_all(Taken),
     case Taken of
-        [{_, Value, Expires, _}] -> value_if(is_live(Expires), Value);
+        [{_, Value, infinity, _}] -> {ok, Value, infinity};
+        [{_, Value, Expires, _}] -> value_for(Expires - now_ms(), Value);
         [] -> absent
     end.
 
-value_if(true, Value) -> {ok, Value};
-value_if(false, _Value) -> absent.
+value_for(Left, Value) when Left > 0 -> {ok, Value, Left};
+value_for(_Left, _Value) -> absent.
 
 %% @doc Set a key that is absent; whether it was.
 -spec add(key(), hornbeam_value:value(), ttl()) -> boolean().
