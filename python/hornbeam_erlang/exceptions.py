@@ -27,10 +27,12 @@ class ConnectionEnded(HornbeamError, ConnectionError):
 class ClientDisconnected(ConnectionEnded):
     """Tell an app's `send` that the client is gone.
 
-    It is an `OSError`, as ASGI 2.4 and later ask for, so that frameworks know it. An app need
-    not catch it: when it is what ends a handler, alone or as all that is in an exception group, the
-    handler counts as finished, not as failed. What other tasks than the handler's own send to an
-    HTTP client is dropped for 30 s after it has left, before they get this error too.
+    It is an `OSError`, as ASGI 2.4 and later ask for, so that frameworks know it. An app need not
+    catch it: when it is what ends a handler, the handler counts as finished, not as failed. So does
+    a framework's own exception of such a name (`WebSocketDisconnect`, `ClientDisconnect`), what was
+    raised `from` one of them, and an exception group of nothing else. What other tasks than the
+    handler's own send to an HTTP client is dropped for 30 s after it has left, before they get
+    this error too.
     """
 
 

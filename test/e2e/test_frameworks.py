@@ -91,6 +91,18 @@ def test_generator_that_goes_on_ends_without_an_error_when_the_client_leaves(ser
     assert "[error]" not in server.node.log
 
 
+@pytest.mark.parametrize("app", ["starlette", "fastapi", "litestar", "quart"])
+@pytest.mark.parametrize("what", ["pushes", "tasks", "listens"])
+def test_websocket_whose_handler_catches_nothing_ends_without_an_error(serve, app, what):
+    server = serve(f"pushing:{app}")
+    errors = server.node.log.count("[error]")
+    ws = RawWebSocket(server, f"/{what}")
+    ws.read_message()
+    ws.socket.close()
+    eventually(lambda: server.info()["streams"] == 0)
+    assert server.node.log.count("[error]") == errors
+
+
 def test_server_sent_events_of_litestar_are_cancelled_when_the_client_leaves(serve, key):
     server = serve("streamed:litestar")
     leaves(server, f"/events/waits?key={key}")
