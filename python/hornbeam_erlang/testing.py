@@ -172,13 +172,19 @@ class Beam:
     def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         if op in _ops.HOOKS:
             return self._call_hooks(op, *args)
+        return _ops.result(*self._answer(op, args))
+
+    def _answer(self, op: int, args: Sequence[Any]) -> tuple[int, Any]:
         is_of_connection = _ops.is_of_connection(op, args)
         number = self.caller() if is_of_connection else _identity.WORKER
-        return _ops.result(*self._memory.answer(number, op, list(args)))
+        return self._memory.answer(number, op, list(args))
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         if op not in _ops.HOOKS:
-            return self.call(op, args)
+            answer = self._answer(op, args)
+            # As in a worker, the loop goes on between what an op does and its result.
+            await asyncio.sleep(0)
+            return _ops.result(*answer)
         await asyncio.sleep(0)
         async with asyncio.timeout(args[-1] / 1000 if timeout is not None else None):
             return await self._call_hooks_async(op, *args)

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 
 import pytest
-from hornbeam_erlang import _requests, aio, testing
+from hornbeam_erlang import _requests, aio, publish, testing
 from hornbeam_erlang._mailbox import Home, Mailbox, Published, Topics, Way
 from hornbeam_erlang._values import pack
 from hornbeam_erlang.exceptions import ClientDisconnected, ConnectionEnded
@@ -152,7 +152,7 @@ def test_who_iterates_and_is_cancelled_takes_no_message_with_it(at_home):
             await aio.subscribe("t")
             reader = asyncio.create_task(first())
             await asyncio.sleep(0)
-            assert [await aio.publish("t", value) for value in (5, 6)] == [1, 1]
+            assert [publish("t", value) for value in (5, 6)] == [1, 1]
             reader.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reader
