@@ -11,12 +11,20 @@ from hornbeam_erlang.exceptions import (
     ClientDisconnected,
     ConnectionEnded,
     HornbeamError,
+    LimitExceeded,
+    NodeDown,
     NotConnected,
+    NotFound,
+    OpNotImplemented,
+    OpTimeout,
+    OpTypeError,
+    OpValueError,
+    PermissionDenied,
     RemoteError,
 )
 from hornbeam_erlang.functions import call, cast
 from hornbeam_erlang.hooks import (
-    await_result,
+    Execution,
     execute,
     execute_async,
     register_hook,
@@ -25,6 +33,8 @@ from hornbeam_erlang.hooks import (
     unregister_hook,
 )
 from hornbeam_erlang.pubsub import (
+    Message,
+    Overflow,
     check_pubsub,
     publish,
     pubsub_dropped,
@@ -33,14 +43,11 @@ from hornbeam_erlang.pubsub import (
     unsubscribe,
 )
 from hornbeam_erlang.rpc import node, nodes, rpc_call, rpc_cast
-
-# The short names are no part of `__all__`: a star leaves the built-in `set`.
-from hornbeam_erlang.state import decr as decr
-from hornbeam_erlang.state import delete as delete
-from hornbeam_erlang.state import get as get
-from hornbeam_erlang.state import incr as incr
-from hornbeam_erlang.state import set as set
 from hornbeam_erlang.state import (
+    Key,
+    Prefix,
+    Scope,
+    Value,
     state_add,
     state_cas,
     state_decr,
@@ -54,21 +61,43 @@ from hornbeam_erlang.state import (
     state_set_multi,
     state_take,
 )
-from hornbeam_erlang.terms import Atom, Fun, Pid, Port, Reference
+
+# The short names are no part of `__all__`: a star leaves the built-in `set`.
+from hornbeam_erlang.state import decr as decr
+from hornbeam_erlang.state import delete as delete
+from hornbeam_erlang.state import get as get
+from hornbeam_erlang.state import incr as incr
+from hornbeam_erlang.state import set as set
+from hornbeam_erlang.terms import Atom, Fun, Pid, Port, Reference, Term
 
 __all__ = [
     "Atom",
     "ClientDisconnected",
     "ConnectionEnded",
     "ConnectionState",
+    "Execution",
     "Fun",
     "HornbeamError",
+    "Key",
+    "LimitExceeded",
+    "Message",
+    "NodeDown",
     "NotConnected",
+    "NotFound",
+    "OpNotImplemented",
+    "OpTimeout",
+    "OpTypeError",
+    "OpValueError",
+    "Overflow",
+    "PermissionDenied",
     "Pid",
     "Port",
+    "Prefix",
     "Reference",
     "RemoteError",
-    "await_result",
+    "Scope",
+    "Term",
+    "Value",
     "call",
     "cast",
     "check_pubsub",

@@ -103,8 +103,8 @@ def call(op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
     """Call the op with this number and return Erlang's answer; blocks until it is there.
 
     May be called from any thread. Raises what the answer's status names (docs/wire.md),
-    `TimeoutError` when none has come in `timeout` seconds, `ConnectionError` when the worker is
-    at its end, and `NotConnected` outside of a worker.
+    `OpTimeout` when none has come in `timeout` seconds, and `NotConnected` outside of a worker and
+    when it is at its end.
     """
     return connected().call(op, args, timeout)
 

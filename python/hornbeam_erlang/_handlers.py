@@ -12,14 +12,14 @@ from types import FunctionType
 from typing import Any
 
 from hornbeam_erlang._identity import worker_context
-from hornbeam_erlang.exceptions import RemoteError
+from hornbeam_erlang.exceptions import NotFound, RemoteError
 
 Action = Callable[..., Any]
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
-class Missing(LookupError):
+class Missing(NotFound):
     """There is no such hook, action, module or function: its text says which."""
 
 

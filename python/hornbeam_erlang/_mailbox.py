@@ -10,13 +10,13 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from hornbeam_erlang._identity import WORKER
-from hornbeam_erlang._values import unpack
-from hornbeam_erlang.exceptions import ClientDisconnected, ConnectionEnded
+from hornbeam_erlang._values import Value, unpack
+from hornbeam_erlang.exceptions import ConnectionEnded, OpTimeout
 
 # Values of these types cannot be changed, so that one may be given to all.
 _IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
@@ -24,18 +24,37 @@ _IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 _UNREAD = object()
 
 
+class Message(NamedTuple):
+    """One published message: its topic, and the value that was published."""
+
+    topic: str
+    value: Value
+
+
 class Published:
-    """One message and its topic; unpacked when it is first read.
+    """One message as it has come; unpacked when it is first read.
 
     What could be changed by one reader is unpacked again for the next.
     """
 
-    __slots__ = ("_value", "packed", "topic")
+    __slots__ = ("_message", "_value", "packed", "topic")
 
     def __init__(self, topic: str, packed: bytes) -> None:
         self.topic = topic
         self.packed = packed
         self._value: Any = _UNREAD
+        self._message: Message | None = None
+
+    @property
+    def message(self) -> Message:
+        # Made once for all readers where it can be: each of a fan-out comes here. What is made for
+        # each of them is made as a tuple is, which takes half the time.
+        if (message := self._message) is not None:
+            return message
+        message = tuple.__new__(Message, (self.topic, self.value))
+        if self._value is not _UNREAD:
+            self._message = message
+        return message
 
     @property
     def value(self) -> Any:
@@ -79,7 +98,6 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_closed",
         "_home",
         "_lock",
         "_max_bytes",
@@ -89,8 +107,11 @@ class Mailbox:
         "_size",
         "_waiters",
         "bell",
+        "closed",
         "dropped",
+        "inherited",
         "rung",
+        "scopes",
         "ways",
     )
 
@@ -104,10 +125,14 @@ class Mailbox:
         self._waiters: list[Waiter] = []
         # Who waits in the home's thread: it is given its message there, or None to look again.
         self._reader: asyncio.Future[Published | None] | None = None
-        self._closed = False
+        self.closed = False
         self.dropped = 0
         # The topics of the connection.
         self.ways: dict[str, Way] = {}
+        # Those of the worker before this one, of which the app has not said here who reads them.
+        self.inherited: frozenset[str] = frozenset()
+        # Queues that a connection has beside this one, each for one topic and for a while.
+        self.scopes: tuple[Mailbox, ...] = ()
         # Called for each message, for a reader who does not wait here but for something else.
         self.bell: Callable[[], None] | None = None
         # Whether that reader has been told and has not come yet.
@@ -125,7 +150,7 @@ class Mailbox:
                 reader.set_result(message)
                 return
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
             waiters = self._keep(message, self._messages.append)
         self._tell(waiters)
@@ -173,6 +198,16 @@ class Mailbox:
         self._size -= len(message.packed)
         return message
 
+    def withdraw(self, topic: str) -> list[Published]:
+        """Take out the messages of one topic."""
+        with self._lock:
+            found = [message for message in self._messages if message.topic == topic]
+            if found:
+                kept = [message for message in self._messages if message.topic != topic]
+                self._messages = deque(kept)
+                self._size -= sum(len(message.packed) for message in found)
+        return found
+
     def ring(self) -> bool:
         """Tell whether a reader who polls has to be told that there is something to read.
 
@@ -192,7 +227,7 @@ class Mailbox:
     def close(self) -> None:
         """Take nothing more; those who wait are woken, and what is there can still be read."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             self.bell = None  # or who set it and this would hold each other
             waiters = self._all_waiters()
         for waiter in waiters:
@@ -202,7 +237,7 @@ class Mailbox:
     # waits in the home's thread is given its message, and puts it back if it is cancelled.
 
     def receive(self, seconds: float | None) -> Published:
-        """Block until there is a message; raises `TimeoutError`."""
+        """Block until there is a message; raises `OpTimeout`."""
         end = None if seconds is None else time.monotonic() + seconds
         while True:
             found = self._next_or_wait(threading.Event)
@@ -211,7 +246,7 @@ class Mailbox:
             try:
                 left = None if end is None else max(end - time.monotonic(), 0)
                 if not found.wait(left):
-                    raise TimeoutError(f"no message came within {seconds} s")
+                    raise too_late(seconds)
             finally:
                 self._forget(found)
 
@@ -243,7 +278,7 @@ class Mailbox:
         if (
             home is None
             or self._messages
-            or self._closed
+            or self.closed
             or self._reader is not None
             or home.thread != threading.get_ident()
         ):
@@ -251,7 +286,7 @@ class Mailbox:
         reader: asyncio.Future[Published | None] = home.loop.create_future()
         self._reader = reader
         # Without the lock: another thread has seen the reader, or is seen here.
-        if not self._messages and not self._closed:
+        if not self._messages and not self.closed:
             return reader
         self._reader = None
         return None
@@ -261,8 +296,8 @@ class Mailbox:
         with self._lock:
             if (message := self._next()) is not None:
                 return message
-            if self._closed:
-                raise ClientDisconnected("the connection that subscribed is over")
+            if self.closed:
+                raise ConnectionEnded("the connection that subscribed is over")
             waiter = make()
             self._waiters.append(waiter)
             return waiter
@@ -281,6 +316,11 @@ class Mailbox:
     def _forget(self, waiter: Waiter) -> None:
         with self._lock, contextlib.suppress(ValueError):  # who was woken is not there any more
             self._waiters.remove(waiter)
+
+
+def too_late(seconds: float | None) -> OpTimeout:
+    """Return what tells that no message came in time."""
+    return OpTimeout(f"no message came within {seconds} s")
 
 
 def _future() -> asyncio.Future[Published | None]:
@@ -338,26 +378,85 @@ class Topics:
         return mailbox
 
     def way(self, number: int, topic: str) -> Way | None:
-        """Return how the messages of a topic come to a connection, if they do."""
+        """Return how a connection has subscribed to a topic, if it has."""
         mailbox = self._mailboxes.get(number)
         return None if mailbox is None else mailbox.ways.get(topic)
+
+    def wanted(self, number: int, topic: str) -> Way | None:
+        """Return how the messages of a topic are to come to a connection, in whichever queue."""
+        return self.way(number, topic) or (QUEUED if self.has_scope(number, topic) else None)
 
     def subscribe(self, number: int, topic: str, way: Way = QUEUED) -> None:
         """Note how the messages of a topic come to a connection from now on."""
         with self._lock:
-            mailbox = self._found_or_opened(number)
-            mailbox.ways[topic] = way
-            if way.forward:
-                self._remove(topic, mailbox)
-            else:
-                self._topics.setdefault(topic, {})[mailbox] = None
+            self._note(self._found_or_opened(number), topic, way)
 
     def unsubscribe(self, number: int, topic: str) -> None:
         """Note that they come no more, if they did."""
         with self._lock:
+            if (mailbox := self._mailboxes.get(number)) is not None:
+                self._note(mailbox, topic, None)
+
+    def put_back(self, number: int, topic: str, noted: Way | None, before: Way | None) -> None:
+        """Note how it was before, unless others than who gives its change up have changed it."""
+        with self._lock:
             mailbox = self._mailboxes.get(number)
-            if mailbox is not None and mailbox.ways.pop(topic, None) is not None:
-                self._remove(topic, mailbox)
+            if mailbox is not None and mailbox.ways.get(topic) is noted:
+                self._note(mailbox, topic, before)
+
+    def inherit(self, number: int, topics: Iterable[str]) -> None:
+        """Note to what a connection has subscribed in another worker."""
+        for topic in topics:
+            self.subscribe(number, topic)
+        if (mailbox := self._mailboxes.get(number)) is not None:
+            mailbox.inherited = frozenset(topics)
+
+    def open_scope(self, number: int, topic: str) -> Mailbox:
+        """Return a new queue of a connection's, to which the messages of a topic come."""
+        scope = Mailbox(*self._bounds, self.home)
+        with self._lock:
+            mailbox = self._found_or_opened(number)
+            if topic in mailbox.inherited:
+                self._note(mailbox, topic, None)
+                for message in mailbox.withdraw(topic):
+                    scope.put(message)
+            mailbox.scopes += (scope,)
+            self._note(scope, topic, QUEUED)
+            if mailbox.closed:
+                scope.close()
+        return scope
+
+    def close_scope(self, number: int, topic: str, scope: Mailbox) -> None:
+        """End such a queue; what it has lost is the connection's loss."""
+        with self._lock:
+            self._note(scope, topic, None)
+            if (mailbox := self._mailboxes.get(number)) is not None:
+                mailbox.scopes = tuple(each for each in mailbox.scopes if each is not scope)
+                mailbox.dropped += scope.dropped
+            scope.close()
+
+    def has_scope(self, number: int, topic: str) -> bool:
+        """Tell whether a connection has such a queue for a topic."""
+        mailbox = self._mailboxes.get(number)
+        return mailbox is not None and any(topic in scope.ways for scope in mailbox.scopes)
+
+    def dropped(self, number: int) -> int:
+        """Return how many messages a connection has lost here."""
+        mailbox = self._mailboxes.get(number)
+        if mailbox is None:
+            return 0
+        return mailbox.dropped + sum(scope.dropped for scope in mailbox.scopes)
+
+    def _note(self, queue: Mailbox, topic: str, way: Way | None) -> None:
+        queue.inherited -= {topic}
+        if way is None:
+            queue.ways.pop(topic, None)
+        else:
+            queue.ways[topic] = way
+        if way is None or way.forward:
+            self._remove(topic, queue)
+        else:
+            self._topics.setdefault(topic, {})[queue] = None
 
     def _remove(self, topic: str, mailbox: Mailbox) -> None:
         subscribers = self._topics.get(topic)
@@ -378,22 +477,20 @@ class Topics:
     def leave(self, number: int) -> None:
         """End all subscriptions of a connection; what it has not read yet it still may."""
         with self._lock:
-            if (mailbox := self._mailboxes.get(number)) is None:
-                return
-            self._end_all(mailbox)
-        mailbox.close()
+            if (mailbox := self._mailboxes.get(number)) is not None:
+                self._end_all(mailbox)
 
     def _end_all(self, mailbox: Mailbox) -> None:
-        for topic in mailbox.ways:
-            self._remove(topic, mailbox)
-        mailbox.ways.clear()
+        for queue in (mailbox, *mailbox.scopes):
+            for topic in queue.ways:
+                self._remove(topic, queue)
+            queue.ways.clear()
+            queue.close()
 
     def forget(self, number: int) -> None:
         """Forget a connection that has ended, which is none of `connections` any more."""
         if number not in self._mailboxes:  # nearly all that end have none
             return
         with self._lock:
-            if (mailbox := self._mailboxes.pop(number, None)) is None:
-                return
-            self._end_all(mailbox)
-        mailbox.close()
+            if (mailbox := self._mailboxes.pop(number, None)) is not None:
+                self._end_all(mailbox)

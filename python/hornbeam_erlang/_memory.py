@@ -17,7 +17,7 @@ from hornbeam_erlang._values import MAX_INTEGER, pack, unpack
 from hornbeam_erlang.terms import Atom
 
 OK, NOT_IMPLEMENTED, TYPE_ERROR, VALUE_ERROR = 0, 1, 2, 3
-PERMISSION_ERROR, CONNECTION_ERROR, REMOTE_ERROR, LOOKUP_ERROR = 5, 7, 8, 9
+PERMISSION_DENIED, REMOTE_ERROR, NOT_FOUND, NODE_DOWN = 5, 8, 9, 11
 
 NODE = "nonode@nohost"
 
@@ -239,11 +239,11 @@ class Memory:
     ) -> Answer:
         if (run := self.allowed.get((module, function))) is None:
             return (
-                PERMISSION_ERROR,
+                PERMISSION_DENIED,
                 "the option rpc_allow of this node does not allow this function",
             )
         if node != NODE:
-            return CONNECTION_ERROR, "the node is not connected"
+            return NODE_DOWN, "the node is not connected"
         return _run(run, args)
 
     def _rpc_cast(self, _: int, node: str, module: str, function: str, args: bytes) -> Answer:
@@ -252,7 +252,7 @@ class Memory:
 
     def _call(self, _: int, name: str, args: bytes, timeout: int) -> Answer:
         if (run := self.functions.get(name)) is None:
-            return LOOKUP_ERROR, "no function is registered under this name"
+            return NOT_FOUND, "no function is registered under this name"
         status, value = _run(run, args)
         if status == OK:
             match unpack(value):
@@ -264,7 +264,7 @@ class Memory:
 
     def _cast(self, _: int, name: str, args: bytes) -> Answer:
         status, value = self._call(_, name, args, 0)
-        return (status, value) if status == LOOKUP_ERROR else (OK, None)
+        return (status, value) if status == NOT_FOUND else (OK, None)
 
 
 def _run(function: Callable[..., Any], args: bytes) -> Answer:

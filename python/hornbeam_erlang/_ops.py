@@ -6,7 +6,19 @@ Pure: knows nothing of how an op travels or of what it does.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hornbeam_erlang.exceptions import HornbeamError, RemoteError
+from hornbeam_erlang.exceptions import (
+    ConnectionEnded,
+    HornbeamError,
+    LimitExceeded,
+    NodeDown,
+    NotFound,
+    OpNotImplemented,
+    OpTimeout,
+    OpTypeError,
+    OpValueError,
+    PermissionDenied,
+    RemoteError,
+)
 
 STATE_GET = 1
 STATE_SET = 2
@@ -119,16 +131,17 @@ def is_of_connection(op: int, args: Sequence[Any]) -> bool:
     return op in _OF_CONNECTION or (op in _SCOPED and args[-1:] == [True])
 
 
-STATUSES: dict[int, type[Exception]] = {
-    1: NotImplementedError,
-    2: TypeError,
-    3: ValueError,
-    4: KeyError,
-    5: PermissionError,
-    6: TimeoutError,
-    7: ConnectionError,
+STATUSES: dict[int, type[HornbeamError]] = {
+    1: OpNotImplemented,
+    2: OpTypeError,
+    3: OpValueError,
+    5: PermissionDenied,
+    6: OpTimeout,
+    7: ConnectionEnded,
     8: RemoteError,
-    9: LookupError,
+    9: NotFound,
+    10: LimitExceeded,
+    11: NodeDown,
 }
 
 

@@ -5,12 +5,13 @@ The blocking functions and those of `aio` are made of the same requests. Pure: p
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from hornbeam_erlang import _ops
 from hornbeam_erlang._bridge import Plan, Request
-from hornbeam_erlang._mailbox import Topics, Way
+from hornbeam_erlang._mailbox import Mailbox, Topics, Way
 from hornbeam_erlang._values import (
     Key,
     checked_key,
@@ -185,59 +186,26 @@ def connection_clear() -> Plan[None]:
 def subscribe(
     topics: Topics, number: int, topic: str, forward: bool, overflow: str | None
 ) -> Plan[None]:
-    """Subscribe a connection.
+    """Subscribe a connection; when that fails, or is given up, all is as it was before.
 
-    Here it is noted first, so that no message comes too early. A connection that changes from
-    one way to the other leaves the first before it takes the second, so that none comes twice.
+    A connection that changes from one way to the other leaves the first before it takes the
+    second, so that no message comes twice.
     """
     topic = checked_text(topic, "topic")
     way = Way(bool(forward), _overflow(overflow, forward))
-    # How it was; how it is in Erlang, as far as we know; and what is noted of it here.
-    before = there = noted = topics.way(number, topic)
-    try:
-        if before is not None and before.forward != way.forward:
-            topics.unsubscribe(number, topic)
-            noted = None
-            if before.forward:
-                yield _in_erlang(topic, None)
-                there = None
-        if not way.forward:
-            topics.subscribe(number, topic, way)
-            noted = way
-        yield _in_erlang(topic, way)
-    except BaseException as error:
-        # What another task has changed since then is its own.
-        if topics.way(number, topic) is noted:
-            is_unsure = isinstance(error, UNSURE) and way != before
-            yield from _undone(topics, number, topic, before if is_unsure else there, is_unsure)
-        raise
-    if way.forward:
-        topics.subscribe(number, topic, way)
+    if way.forward and topics.has_scope(number, topic):
+        raise ValueError(f"forward: {topic!r} is read by `aio.subscribed`, and comes one way")
+    before = topics.way(number, topic)
 
+    def give_up(noted: Way | None) -> None:
+        topics.put_back(number, topic, noted, before)
 
-def _undone(
-    topics: Topics, number: int, topic: str, way: Way | None, in_erlang: bool
-) -> Plan[None]:
-    """Go back to how it was, as far as that can still be reached."""
-    with contextlib.suppress(Exception):
-        if in_erlang:
-            topics.unsubscribe(number, topic)
-            yield _in_erlang(topic, way)
-        _note(topics, number, topic, way)
-
-
-def _note(topics: Topics, number: int, topic: str, way: Way | None) -> None:
-    if way is None:
+    if before is not None and before.forward and not way.forward:
         topics.unsubscribe(number, topic)
-    else:
-        topics.subscribe(number, topic, way)
-
-
-def _in_erlang(topic: str, way: Way | None) -> Request[None]:
-    """Return what lets Erlang know of a way."""
-    if way is None:
-        return Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
-    return Request(_ops.PUBSUB_SUBSCRIBE, [topic, *way], _nothing)
+        yield from _tell(topics, number, topic, before, partial(give_up, None))
+    there = topics.wanted(number, topic)
+    topics.subscribe(number, topic, way)
+    yield from _tell(topics, number, topic, there, partial(give_up, way))
 
 
 def _overflow(overflow: str | None, forward: bool) -> str | None:
@@ -252,7 +220,64 @@ def unsubscribe(topics: Topics, number: int, topic: str) -> Plan[None]:
     """Unsubscribe a connection."""
     topic = checked_text(topic, "topic")
     topics.unsubscribe(number, topic)
-    yield _in_erlang(topic, None)
+    yield from leave(topics, number, topic)
+
+
+def leave(topics: Topics, number: int, topic: str) -> Plan[None]:
+    """Let Erlang know that a connection has left a topic, if no part of it has stayed."""
+    if topics.wanted(number, topic) is None:
+        yield from _tell(topics, number, topic, None, lambda: None)
+
+
+def open_scope(topics: Topics, number: int, topic: str) -> Plan[Mailbox]:
+    """Subscribe a part of a connection, with a queue of its own."""
+    topic = checked_text(topic, "topic")
+    there = topics.wanted(number, topic)
+    if there is not None and there.forward:
+        raise ValueError(f"topic: {topic!r} is forwarded to the client, and comes one way")
+    scope = topics.open_scope(number, topic)
+    give_up = partial(topics.close_scope, number, topic, scope)
+    yield from _tell(topics, number, topic, there, give_up)
+    return scope
+
+
+def _tell(
+    topics: Topics, number: int, topic: str, there: Way | None, give_up: Callable[[], object]
+) -> Plan[None]:
+    """Let Erlang know how a topic comes to a connection, where it has been noted already.
+
+    Noted first, no message comes too early. When Erlang refuses, it is still as it was `there`;
+    when that is not known, as when the plan is cancelled, the answer is taken for a yes.
+    """
+    way = topics.wanted(number, topic)
+    try:
+        yield _in_erlang(topic, way)
+    except BaseException as error:
+        give_up()
+        if isinstance(error, Exception | asyncio.CancelledError):
+            with contextlib.suppress(Exception):
+                told = way if isinstance(error, UNSURE) else there
+                yield from _agree(topics, number, topic, told)
+        raise
+    yield from _agree(topics, number, topic, way)
+
+
+def _agree(topics: Topics, number: int, topic: str, told: Way | None) -> Plan[None]:
+    """Tell Erlang until it was told what is noted now.
+
+    Ops that run apart have no order there: what was told last need not be what was heard last. So
+    whoever has told something looks again at what has become of it meanwhile.
+    """
+    while (way := topics.wanted(number, topic)) != told:
+        yield _in_erlang(topic, way)
+        told = way
+
+
+def _in_erlang(topic: str, way: Way | None) -> Request[None]:
+    """Return what lets Erlang know of a way."""
+    if way is None:
+        return Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
+    return Request(_ops.PUBSUB_SUBSCRIBE, [topic, *way], _nothing)
 
 
 def publish(topic: str, message: Any) -> Request[int]:
@@ -261,22 +286,18 @@ def publish(topic: str, message: Any) -> Request[int]:
 
 
 def pubsub_dropped(topics: Topics, number: int) -> Request[int]:
-    def total(dropped: int) -> int:
-        mailbox = topics.find(number)
-        return dropped + (0 if mailbox is None else mailbox.dropped)
-
-    return Request(_ops.PUBSUB_DROPPED, [], total)
+    return Request(_ops.PUBSUB_DROPPED, [], lambda dropped: dropped + topics.dropped(number))
 
 
 # Remote calls and registered functions
 
 
 def rpc_call(
-    node: str, module: str, function: str, args: Iterable[Any], timeout_ms: float
+    node: str, module: str, function: str, args: Iterable[Any], timeout: float | None
 ) -> Request[Any]:
-    timeout = checked_timeout(timeout_ms)
-    values = [*_remote(node, module, function, args), timeout]
-    return Request(_ops.RPC_CALL, values, unpack, timeout)
+    limit = checked_timeout(timeout)
+    values = [*_remote(node, module, function, args), limit]
+    return Request(_ops.RPC_CALL, values, unpack, limit)
 
 
 def rpc_cast(node: str, module: str, function: str, args: Iterable[Any]) -> Request[None]:
@@ -302,10 +323,10 @@ def node() -> Request[str]:
     return Request(_ops.RPC_NODE, [], str)
 
 
-def call(name: str, args: tuple[Any, ...], timeout_ms: float) -> Request[Any]:
-    timeout = checked_timeout(timeout_ms)
-    values = [checked_text(name, "name"), pack(list(args), "args"), timeout]
-    return Request(_ops.FUNCTIONS_CALL, values, unpack, timeout)
+def call(name: str, args: tuple[Any, ...], timeout: float | None) -> Request[Any]:
+    limit = checked_timeout(timeout)
+    values = [checked_text(name, "name"), pack(list(args), "args"), limit]
+    return Request(_ops.FUNCTIONS_CALL, values, unpack, limit)
 
 
 def cast(name: str, args: tuple[Any, ...]) -> Request[None]:
@@ -325,11 +346,11 @@ def unregister_hook(name: str) -> Request[None]:
 
 
 def execute(
-    name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout_ms: float
+    name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
 ) -> Request[Any]:
-    timeout = checked_timeout(timeout_ms)
-    values = [*_action(name, action, args, kwargs), timeout]
-    return Request(_ops.HOOKS_EXECUTE, values, unpack, timeout)
+    limit = checked_timeout(timeout)
+    values = [*_action(name, action, args, kwargs), limit]
+    return Request(_ops.HOOKS_EXECUTE, values, unpack, limit)
 
 
 def execute_async(
@@ -338,18 +359,18 @@ def execute_async(
     return Request(_ops.HOOKS_EXECUTE_ASYNC, _action(name, action, args, kwargs), str)
 
 
-def await_result(id: str, timeout_ms: float) -> Request[Any]:
-    timeout = checked_timeout(timeout_ms)
-    return Request(_ops.HOOKS_AWAIT_RESULT, [checked_text(id, "id"), timeout], unpack, timeout)
+def await_result(id: str, timeout: float | None) -> Request[Any]:
+    limit = checked_timeout(timeout)
+    return Request(_ops.HOOKS_AWAIT_RESULT, [id, limit], unpack, limit)
 
 
 def stream(name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request[str]:
     return Request(_ops.HOOKS_STREAM, _action(name, action, args, kwargs), str)
 
 
-def next_items(id: str, timeout_ms: float) -> Request[list[Any]]:
-    timeout = checked_timeout(timeout_ms)
-    return Request(_ops.HOOKS_NEXT, [id, timeout], lambda items: list(map(unpack, items)), timeout)
+def next_items(id: str, limit: int) -> Request[list[Any]]:
+    """Ask for a stream's next items; `limit` is in milliseconds."""
+    return Request(_ops.HOOKS_NEXT, [id, limit], lambda items: list(map(unpack, items)), limit)
 
 
 def close(id: str) -> Request[None]:

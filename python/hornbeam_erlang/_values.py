@@ -7,7 +7,7 @@ refused here, by the path to it: `message['users'][3]: set …`.
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgpack
 
@@ -209,7 +209,12 @@ def _encodable(text: str) -> bool:
 
 # Keys of shared state, topics, times: what ops take besides values
 
-Key = str | bytes | int | tuple["Key", ...]
+Key: TypeAlias = str | bytes | int | tuple["Key", ...]
+
+# What travels: None, bool, int, float, str, bytes, terms, and lists, tuples and dicts of them. For
+# who checks types it is `Any`: a reader knows what was stored, and a list of one type is no list
+# of a union. `pack` refuses what else it is given.
+Value: TypeAlias = Any
 
 
 def checked_key(key: Any, name: str = "key") -> Key:
@@ -259,9 +264,26 @@ def milliseconds_to_live(seconds: Any) -> int | None:
     return max(round(number * 1000), 1)
 
 
-def checked_timeout(milliseconds: Any) -> int:
-    """Return a `timeout_ms` as it travels."""
-    number = checked_number(milliseconds, "timeout_ms")
-    if number < 0:
-        raise ValueError(f"timeout_ms: is 0 or more, not {milliseconds}")
-    return math.ceil(number)
+# The longest time that can be waited (seconds): timers of the operating system end soon after it.
+MAX_TIMEOUT = 2_000_000
+
+
+def checked_seconds(timeout: Any) -> float | None:
+    """Return a `timeout`, or None for as long as it takes."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout: is a number of seconds or None, not {type(timeout).__name__}")
+    if not 0 <= timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"timeout: is 0 to {MAX_TIMEOUT} seconds, or None for no end, not {timeout}"
+        )
+    return timeout
+
+
+def checked_timeout(timeout: Any) -> int:
+    """Return a `timeout` as it travels, in milliseconds."""
+    seconds = checked_seconds(timeout)
+    if seconds is None:
+        return MAX_TIMEOUT * 1000
+    return max(round(seconds * 1000), 1) if seconds else 0

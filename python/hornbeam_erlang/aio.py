@@ -1,7 +1,8 @@
 """The same names as coroutines: the loop goes on while Erlang answers.
 
 Each takes, returns and raises what the function of the same name does; those that wait for
-messages are here in the form for coroutines, and so is the state of the connection.
+messages are here in the form for coroutines, and so is the state of the connection. `subscribed`
+is only here.
 
 >>> import asyncio
 >>> async def example():
@@ -12,20 +13,25 @@ messages are here in the form for coroutines, and so is the state of the connect
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
 
 from hornbeam_erlang import _bridge, _requests, hooks, pubsub
-from hornbeam_erlang._mailbox import Published
+from hornbeam_erlang._mailbox import Mailbox, Message, Published, Topics, too_late
 from hornbeam_erlang._requests import ABSENT
-from hornbeam_erlang._values import Key
-from hornbeam_erlang.exceptions import ClientDisconnected
-from hornbeam_erlang.hooks import stream_async
-from hornbeam_erlang.state import Scope
+from hornbeam_erlang._values import Key, Value, checked_seconds
+from hornbeam_erlang.exceptions import ConnectionEnded, NotConnected
+from hornbeam_erlang.hooks import Execution, stream_async
+from hornbeam_erlang.pubsub import Overflow
+from hornbeam_erlang.state import Prefix, Scope
 
 __all__ = [
     "ConnectionState",
-    "await_result",
+    "Execution",
+    "Message",
+    "Subscription",
     "call",
     "cast",
     "check_pubsub",
@@ -56,20 +62,27 @@ __all__ = [
     "stream",
     "stream_async",
     "subscribe",
+    "subscribed",
     "unregister_hook",
     "unsubscribe",
 ]
 
+T = TypeVar("T")
+
 # State
 
 
+@overload
+async def state_get(key: Key) -> Value | None: ...
+@overload
+async def state_get(key: Key, default: T) -> Value | T: ...
 async def state_get(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default` if it is absent."""
     return await _bridge.perform_async(_requests.state_get(key, default))
 
 
 async def state_set(
-    key: Key, value: Any, ttl: float | None = None, *, scope: Scope | None = None
+    key: Key, value: Value, ttl: float | None = None, *, scope: Scope | None = None
 ) -> None:
     """Set a key, whatever it was, for `ttl` seconds or for good."""
     await _bridge.perform_async(_requests.state_set(key, value, ttl, scope))
@@ -90,38 +103,40 @@ async def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) 
     return await _bridge.perform_async(_requests.state_decr(key, delta, scope))
 
 
-async def state_get_multi(keys: Iterable[Key]) -> dict[Any, Any]:
+async def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
     """Return those of the keys that are there, with their values."""
     return await _bridge.perform_async(_requests.state_get_multi(keys))
 
 
-async def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None = None) -> None:
+async def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> None:
     """Set several keys in one step, for `ttl` seconds or for good."""
     await _bridge.perform_async(_requests.state_set_multi(mapping, ttl))
 
 
-async def state_keys(prefix: str | bytes | tuple[Key, ...] | None = None) -> list[Any]:
+async def state_keys(prefix: Prefix | None = None) -> list[Any]:
     """Return all keys, or those with a prefix, in the order of the table."""
     return await _bridge.perform_async(_requests.state_keys(prefix))
 
 
-async def state_items(
-    prefix: str | bytes | tuple[Key, ...] | None = None,
-) -> list[tuple[Any, Any]]:
+async def state_items(prefix: Prefix | None = None) -> list[tuple[Any, Value]]:
     """Return the keys with a prefix together with their values."""
     return await _bridge.perform_async(_requests.state_items(prefix))
 
 
-async def state_add(key: Key, value: Any, ttl: float | None = None) -> bool:
+async def state_add(key: Key, value: Value, ttl: float | None = None) -> bool:
     """Set a key only if it is absent; return whether it was."""
     return await _bridge.perform_async(_requests.state_add(key, value, ttl))
 
 
-async def state_cas(key: Key, old: Any, new: Any) -> bool:
+async def state_cas(key: Key, old: Value, new: Value) -> bool:
     """Put `new` in the place of `old`; return whether the value was exactly `old`."""
     return await _bridge.perform_async(_requests.state_cas(key, old, new))
 
 
+@overload
+async def state_take(key: Key) -> Value | None: ...
+@overload
+async def state_take(key: Key, default: T) -> Value | T: ...
 async def state_take(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default`, and delete it."""
     return await _bridge.perform_async(_requests.state_take(key, default))
@@ -141,11 +156,15 @@ class ConnectionState:
 
     __slots__ = ()
 
+    @overload
+    async def get(self, key: Key) -> Value | None: ...
+    @overload
+    async def get(self, key: Key, default: T) -> Value | T: ...
     async def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of a key, or `default` if it is absent."""
         return await _bridge.perform_async(_requests.connection_get(key, default))
 
-    async def set(self, key: Key, value: Any) -> None:
+    async def set(self, key: Key, value: Value) -> None:
         """Set a key, whatever it was."""
         await _bridge.perform_async(_requests.connection_set(key, value))
 
@@ -153,10 +172,14 @@ class ConnectionState:
         """Delete a key; return whether it was there."""
         return await _bridge.perform_async(_requests.connection_delete(key))
 
-    async def items(self) -> list[tuple[Any, Any]]:
+    async def items(self) -> list[tuple[Any, Value]]:
         """Return all keys with their values, in the order of the table."""
         return await _bridge.perform_async(_requests.connection_items())
 
+    @overload
+    async def pop(self, key: Key) -> Value: ...
+    @overload
+    async def pop(self, key: Key, default: T) -> Value | T: ...
     async def pop(self, key: Key, default: Any = ABSENT) -> Any:
         """Delete a key and return its value, or `default`; without that, raise `KeyError`.
 
@@ -164,7 +187,7 @@ class ConnectionState:
         """
         return await _bridge.follow_async(_requests.connection_pop(key, default))
 
-    async def setdefault(self, key: Key, default: Any = None) -> Any:
+    async def setdefault(self, key: Key, default: Value = None) -> Value:
         """Return the value of a key, which is set to `default` first if it is absent."""
         return await _bridge.follow_async(_requests.connection_setdefault(key, default))
 
@@ -195,7 +218,7 @@ _CONNECTION_STATE = ConnectionState()
 # Publish and subscribe
 
 
-async def subscribe(topic: str, forward: bool = False, overflow: str | None = None) -> None:
+async def subscribe(topic: str, forward: bool = False, overflow: Overflow | None = None) -> None:
     """Subscribe the connection to a topic.
 
     If it is cancelled, all is as before; it ends once Erlang has said so.
@@ -211,41 +234,46 @@ async def unsubscribe(topic: str) -> None:
     await _bridge.follow_async(_requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 
 
-async def publish(topic: str, message: Any) -> int:
+async def publish(topic: str, message: Value) -> int:
     """Publish a message; return to how many subscribers it was handed."""
     return await _bridge.perform_async(_requests.publish(topic, message))
 
 
-async def check_pubsub() -> Any:
+async def check_pubsub() -> Value:
     """Return the next message that the connection has not read, or None; never waits."""
     return pubsub.check_pubsub()
 
 
-async def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:
-    """Wait for the next message; return it after its topic.
+async def receive_pubsub(timeout: float | None = None) -> Message:
+    """Wait for the next message.
 
-    Raises `TimeoutError` after `timeout` seconds, and `ConnectionError` when the connection is
-    over and all is read.
+    Raises `OpTimeout` after `timeout` seconds, and `ConnectionEnded` when the connection is over
+    and all is read.
 
     >>> async def example():
     ...     await subscribe("news")
     ...     await publish("news", "extra!")
     ...     return await receive_pubsub()
     >>> asyncio.run(example())
-    ('news', 'extra!')
+    Message(topic='news', value='extra!')
     """
     carrier = _bridge.connected()
-    mailbox = carrier.topics.mailbox(carrier.caller())
-    if timeout is None:
-        message = await mailbox.receive_async()
-    else:
-        async with asyncio.timeout(timeout):
-            message = await mailbox.receive_async()
-    return message.topic, message.value
+    return await _receive(carrier.topics.mailbox(carrier.caller()), timeout)
 
 
-async def messages() -> AsyncIterator[tuple[str, Any]]:
-    """Yield each message after its topic, until the connection is over.
+async def _receive(mailbox: Mailbox, timeout: float | None) -> Message:
+    seconds = checked_seconds(timeout)
+    if seconds is None:
+        return (await mailbox.receive_async()).message
+    try:
+        async with asyncio.timeout(seconds):
+            return (await mailbox.receive_async()).message
+    except TimeoutError:
+        raise too_late(seconds) from None
+
+
+def messages() -> AsyncGenerator[Message, None]:
+    """Yield each message, until the connection is over.
 
     >>> async def forward(send):
     ...     async for topic, message in messages():
@@ -253,21 +281,24 @@ async def messages() -> AsyncIterator[tuple[str, Any]]:
     >>> async def example():
     ...     await subscribe("news")
     ...     await publish("news", "extra!")
-    ...     async for topic, message in messages():
-    ...         return topic, message
+    ...     async for message in messages():
+    ...         return message
     >>> asyncio.run(example())
-    ('news', 'extra!')
+    Message(topic='news', value='extra!')
     """
     carrier = _bridge.connected()
-    mailbox = carrier.topics.mailbox(carrier.caller())
+    return _read(carrier.topics.mailbox(carrier.caller()))
+
+
+async def _read(mailbox: Mailbox) -> AsyncGenerator[Message, None]:
     # `receive_async` is written out: one coroutine less for each message.
     while True:
         try:
             found = mailbox.next_or_future()
-        except ClientDisconnected:
+        except ConnectionEnded:
             return
         if isinstance(found, Published):
-            yield found.topic, found.value
+            yield found.message
             continue
         try:
             message = await found
@@ -275,7 +306,93 @@ async def messages() -> AsyncIterator[tuple[str, Any]]:
             mailbox.leave(found)
             raise
         if message is not None:
-            yield message.topic, message.value
+            yield message.message
+
+
+def subscribed(topic: str) -> "Subscription":
+    """Subscribe a block to a topic: `async with` gives its messages and ends with its scope.
+
+    The block has a queue of its own, so that blocks and `messages` of one connection take nothing
+    from each other, and the end of one ends no other, not even of the same topic. A topic that the
+    connection has with `forward=True` is refused.
+
+    >>> async def example():
+    ...     async with subscribed("news") as news:
+    ...         await publish("news", "extra!")
+    ...         async for message in news:
+    ...             break
+    ...     return message, await publish("news", "unheard")
+    >>> asyncio.run(example())
+    (Message(topic='news', value='extra!'), 0)
+    """
+    return Subscription(topic)
+
+
+class Subscription:
+    """The messages of one topic while an `async with` block runs; see `subscribed`.
+
+    Iterating ends when the connection, or the block, is over.
+
+    >>> async def example():
+    ...     async with subscribed("news") as news:
+    ...         await publish("news", "extra!")
+    ...         return await news.receive(timeout=5)
+    >>> asyncio.run(example())
+    Message(topic='news', value='extra!')
+    """
+
+    __slots__ = ("_number", "_queue", "_topics", "topic")
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        # Known from the beginning of the block on.
+        self._queue: Mailbox | None = None
+        self._topics: Topics
+        self._number: int
+
+    async def __aenter__(self) -> Self:
+        if self._queue is not None:
+            raise RuntimeError("a subscription is for one block: call aio.subscribed again")
+        carrier = _bridge.connected()
+        self._topics, self._number = carrier.topics, carrier.caller()
+        plan = _requests.open_scope(self._topics, self._number, self.topic)
+        self._queue = await _bridge.follow_async(plan)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._topics.close_scope(self._number, self.topic, self._open())
+        # With the connection all its subscriptions have ended, also for the node. It is another one
+        # that calls where a generator is finalized: that one's subscriptions are not ours to end.
+        with contextlib.suppress(ConnectionEnded, NotConnected):
+            if _bridge.connected().caller() == self._number:
+                await _bridge.follow_async(_requests.leave(self._topics, self._number, self.topic))
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return _read(self._open())
+
+    async def __anext__(self) -> Message:
+        try:
+            return await self.receive()
+        except ConnectionEnded:
+            raise StopAsyncIteration from None
+
+    async def receive(self, timeout: float | None = None) -> Message:
+        """Wait for the next message.
+
+        Raises `OpTimeout` after `timeout` seconds, and `ConnectionEnded` when the connection, or
+        the block, is over and all is read.
+        """
+        return await _receive(self._open(), timeout)
+
+    def _open(self) -> Mailbox:
+        if self._queue is None:
+            raise RuntimeError("async with aio.subscribed(…) as messages: it begins there")
+        return self._queue
 
 
 async def pubsub_dropped() -> int:
@@ -288,14 +405,14 @@ async def pubsub_dropped() -> int:
 
 
 async def rpc_call(
-    node: str, module: str, function: str, args: Sequence[Any], timeout_ms: float = 5000
-) -> Any:
+    node: str, module: str, function: str, args: Sequence[Value], timeout: float | None = 5.0
+) -> Value:
     """Call an Erlang function and return its result."""
-    request = _requests.rpc_call(node, module, function, args, timeout_ms)
+    request = _requests.rpc_call(node, module, function, args, timeout)
     return await _bridge.perform_async(request)
 
 
-async def rpc_cast(node: str, module: str, function: str, args: Sequence[Any]) -> None:
+async def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> None:
     """Call an Erlang function and wait neither for its result nor for its failure."""
     await _bridge.perform_async(_requests.rpc_cast(node, module, function, args))
 
@@ -310,12 +427,12 @@ async def node() -> str:
     return await _bridge.perform_async(_requests.node())
 
 
-async def call(name: str, *args: Any, timeout_ms: float = 5000) -> Any:
+async def call(name: str, *args: Value, timeout: float | None = 5.0) -> Value:
     """Call a registered function and return its result."""
-    return await _bridge.perform_async(_requests.call(name, args, timeout_ms))
+    return await _bridge.perform_async(_requests.call(name, args, timeout))
 
 
-async def cast(name: str, *args: Any) -> None:
+async def cast(name: str, *args: Value) -> None:
     """Call a registered function and wait neither for its result nor for its failure."""
     await _bridge.perform_async(_requests.cast(name, args))
 
@@ -334,20 +451,16 @@ async def unregister_hook(name: str) -> None:
 
 
 async def execute(
-    name: str, action: str, /, *args: Any, timeout_ms: float = 5000, **kwargs: Any
-) -> Any:
+    name: str, action: str, /, *args: Value, timeout: float | None = 5.0, **kwargs: Value
+) -> Value:
     """Execute an action of a hook, wherever it lives, and return its result."""
-    return await _bridge.perform_async(_requests.execute(name, action, args, kwargs, timeout_ms))
+    return await _bridge.perform_async(_requests.execute(name, action, args, kwargs, timeout))
 
 
-async def execute_async(name: str, action: str, /, *args: Any, **kwargs: Any) -> str:
-    """Start an execution without waiting for it; return its id for `await_result`."""
-    return await _bridge.perform_async(_requests.execute_async(name, action, args, kwargs))
-
-
-async def await_result(id: str, timeout_ms: float = 5000) -> Any:
-    """Return the result of an execution that `execute_async` has started."""
-    return await _bridge.perform_async(_requests.await_result(id, timeout_ms))
+async def execute_async(name: str, action: str, /, *args: Value, **kwargs: Value) -> Execution:
+    """Start an execution without waiting for it; await what this returns for its result."""
+    request = _requests.execute_async(name, action, args, kwargs)
+    return Execution(await _bridge.perform_async(request))
 
 
 stream = stream_async

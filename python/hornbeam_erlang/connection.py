@@ -7,16 +7,18 @@ the connection, whoever ends that.
 """
 
 from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from hornbeam_erlang import _bridge, _requests
 from hornbeam_erlang._requests import ABSENT
-from hornbeam_erlang._values import Key
+from hornbeam_erlang._values import Key, Value
 
 __all__ = ["ConnectionState", "connection_state"]
 
+T = TypeVar("T")
 
-class ConnectionState(MutableMapping[Any, Any]):
+
+class ConnectionState(MutableMapping[Any, Value]):
     """Be the state of the connection as a dict; see `connection_state`.
 
     To get, set or delete a key and to look whether it is there is one atomic step each, and so is
@@ -33,10 +35,10 @@ class ConnectionState(MutableMapping[Any, Any]):
 
     __slots__ = ()
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Key) -> Value:
         return _bridge.perform(_requests.connection_item(key))
 
-    def __setitem__(self, key: Key, value: Any) -> None:
+    def __setitem__(self, key: Key, value: Value) -> None:
         _bridge.perform(_requests.connection_set(key, value))
 
     def __delitem__(self, key: Key) -> None:
@@ -52,6 +54,10 @@ class ConnectionState(MutableMapping[Any, Any]):
     def __len__(self) -> int:
         return len(self._now())
 
+    @overload
+    def get(self, key: Key) -> Value | None: ...
+    @overload
+    def get(self, key: Key, default: T) -> Value | T: ...
     def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of a key, or `default` if it is absent."""
         return _bridge.perform(_requests.connection_get(key, default))
@@ -60,19 +66,23 @@ class ConnectionState(MutableMapping[Any, Any]):
         """Return the keys of this moment, in the order of the table."""
         return self._now().keys()
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[Value]:
         """Return the values of this moment."""
         return self._now().values()
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[Any, Value]:
         """Return the keys of this moment with their values."""
         return self._now().items()
 
+    @overload
+    def pop(self, key: Key) -> Value: ...
+    @overload
+    def pop(self, key: Key, default: T) -> Value | T: ...
     def pop(self, key: Key, default: Any = ABSENT) -> Any:
         """Delete a key and return its value, or `default`; without that, raise `KeyError`."""
         return _bridge.follow(_requests.connection_pop(key, default))
 
-    def setdefault(self, key: Key, default: Any = None) -> Any:
+    def setdefault(self, key: Key, default: Value = None) -> Value:
         """Return the value of a key, which is set to `default` first if it is absent."""
         return _bridge.follow(_requests.connection_setdefault(key, default))
 
@@ -97,7 +107,7 @@ def connection_state() -> ConnectionState:
     `str`, `bytes`, `int` or tuples of keys; values are what `hornbeam_erlang` can send, and what is
     read is a copy: change it, then set it again.
 
-    Its methods raise `ConnectionError` when the connection is gone, `KeyError` as a dict does,
+    Its methods raise `ConnectionEnded` when the connection is over, `KeyError` as a dict does,
     `TypeError` for a key or a value that cannot travel, and `NotConnected` outside of a worker and
     in a thread that was started without the handler's context variables.
     They block; `aio.connection_state` has coroutines.

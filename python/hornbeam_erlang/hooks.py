@@ -5,18 +5,20 @@ methods are the actions, or a class of which an instance is made; those that are
 in a thread. Of several workers that serve a hook, the least loaded is asked.
 """
 
+import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextvars import Context
 from typing import Any
 
 from hornbeam_erlang import _bridge, _requests
 from hornbeam_erlang._handlers import Missing, is_async, remote_error
-from hornbeam_erlang._values import checked_text, pack, unpack
+from hornbeam_erlang._values import Value, checked_text, checked_timeout, pack, unpack
+from hornbeam_erlang.exceptions import NotFound, RemoteError
 
 __all__ = [
-    "await_result",
+    "Execution",
     "execute",
     "execute_async",
     "register_hook",
@@ -47,7 +49,7 @@ def unregister_hook(name: str) -> None:
     >>> execute("short-lived", "anything")
     Traceback (most recent call last):
         ...
-    LookupError: no handler is registered for this hook
+    hornbeam_erlang.exceptions.NotFound: no handler is registered for this hook
     """
     _bridge.follow(deregistration(name))
 
@@ -83,64 +85,130 @@ def deregistration(name: str) -> _bridge.Plan[None]:
     _bridge.connected().handlers.put(name, None)
 
 
-def execute(name: str, action: str, /, *args: Any, timeout_ms: float = 5000, **kwargs: Any) -> Any:
+def execute(
+    name: str, action: str, /, *args: Value, timeout: float | None = 5.0, **kwargs: Value
+) -> Value:
     """Execute an action of a hook, wherever it lives, and return its result.
 
-    Raises `RemoteError` when the handler fails, `TimeoutError` past `timeout_ms` milliseconds,
-    and `LookupError` where there is no such hook or action. Called in a coroutine, it blocks the
-    loop: a hook of this same worker is then run on the spot, if it is not async (`RuntimeError`
-    says so), and of another one it is not waited for any longer (`TimeoutError`) when others wait
-    for this loop. `await aio.execute(...)` has no such limit.
+    Raises `RemoteError` when the handler fails, `OpTimeout` past `timeout` seconds (None: waits
+    as long as it takes), and `NotFound` where there is no such hook or action. Called in a
+    coroutine, it blocks the loop: a hook of this same worker is then run on the spot, if it is not
+    async (`RuntimeError` says so), and of another one it is not waited for any longer (`OpTimeout`)
+    when others wait for this loop. `await aio.execute(...)` has no such limit. A parameter of the
+    handler that is called `timeout` too is given by its position.
 
     >>> register_hook("calc", lambda action, *numbers: sum(numbers))
     >>> execute("calc", "add", 1, 2, 3)
     6
     """
-    request = _requests.execute(name, action, args, kwargs, timeout_ms)
+    request = _requests.execute(name, action, args, kwargs, timeout)
     if _is_ours_to_run(name):
         return _run_here(name, action, *request.args[2:4])
     return _bridge.perform(request)
 
 
-def execute_async(name: str, action: str, /, *args: Any, **kwargs: Any) -> str:
-    """Start an execution without waiting for it; return its id for `await_result`.
+class Execution:
+    """An execution of a hook that `execute_async` has started, and the way to its result.
+
+    `await execution` waits in a coroutine, as long as it takes, and `result` in a thread. Erlang
+    keeps a result that nobody asks for a minute and gives it once; the handle remembers it, so one
+    may ask a handle again. `id` is a text by which another worker can make a handle of its own.
 
     >>> register_hook("calc", lambda action, *numbers: sum(numbers))
-    >>> await_result(execute_async("calc", "add", 1, 2, 3))
+    >>> execution = execute_async("calc", "add", 1, 2)
+    >>> Execution(execution.id).result(timeout=1)
+    3
+    """
+
+    __slots__ = ("_end", "_task", "id")
+
+    def __init__(self, id: str) -> None:
+        self.id = checked_text(id, "id")
+        # The result, or how the handler failed.
+        self._end: tuple[Value, RemoteError | None] | None = None
+        # Asks for it on behalf of all coroutines of a loop that wait: one of them that is cancelled
+        # takes it from nobody.
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Execution({self.id!r})"
+
+    def result(self, timeout: float | None = 5.0) -> Value:
+        """Block until the result is there, and return it.
+
+        Raises what `execute` raises. After `OpTimeout` the execution goes on, and one may ask
+        again.
+        """
+        request = _requests.await_result(self.id, timeout)
+        if self._end is None:
+            try:
+                self._end = _bridge.perform(request), None
+            except RemoteError as error:
+                self._end = None, error
+            except NotFound:  # a coroutine may have been given it meanwhile
+                if self._end is None:
+                    raise
+        return _given(*self._end)
+
+    def __await__(self) -> Generator[Any, None, Value]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Value:
+        while self._end is None:
+            await asyncio.shield(self._asking())
+        return _given(*self._end)
+
+    def _asking(self) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done() or self._task.get_loop() is not loop:
+            self._task = loop.create_task(self._ask())
+        return self._task
+
+    async def _ask(self) -> None:
+        try:
+            self._end = await _bridge.perform_async(_requests.await_result(self.id, None)), None
+        except RemoteError as error:
+            self._end = None, error
+
+
+def _given(value: Value, error: RemoteError | None) -> Value:
+    if error is not None:
+        raise error.with_traceback(None)
+    return value
+
+
+def execute_async(name: str, action: str, /, *args: Value, **kwargs: Value) -> Execution:
+    """Start an execution without waiting for it.
+
+    Raises `NotFound` where there is no such hook.
+
+    >>> register_hook("calc", lambda action, *numbers: sum(numbers))
+    >>> execute_async("calc", "add", 1, 2, 3).result()
     6
     """
-    return _bridge.perform(_requests.execute_async(name, action, args, kwargs))
-
-
-def await_result(id: str, timeout_ms: float = 5000) -> Any:
-    """Return the result of an execution that `execute_async` has started; it is given once.
-
-    Raises what `execute` raises. After `TimeoutError` the execution goes on, and one may ask
-    again; a result that nobody fetches is kept for a minute.
-    """
-    return _bridge.perform(_requests.await_result(id, timeout_ms))
+    return Execution(_bridge.perform(_requests.execute_async(name, action, args, kwargs)))
 
 
 def stream(
-    name: str, action: str, /, *args: Any, timeout_ms: float = 5000, **kwargs: Any
-) -> Iterator[Any]:
+    name: str, action: str, /, *args: Value, timeout: float | None = 5.0, **kwargs: Value
+) -> Generator[Value, None, None]:
     """Yield what a hook's generator yields, a few items ahead of the reader and no more.
 
-    Waits at most `timeout_ms` milliseconds for an item. Nothing runs before the first item is
-    asked for; closing this generator early, or leaving its loop, closes the hook's.
+    Waits at most `timeout` seconds for an item. Nothing runs before the first item is asked for;
+    closing this generator early, or leaving its loop, closes the hook's.
 
     >>> register_hook("count", lambda action, limit: iter(range(limit)))
     >>> list(stream("count", "up", 3))
     [0, 1, 2]
     """
-    request = _requests.stream(name, action, args, kwargs)
+    request, limit = _requests.stream(name, action, args, kwargs), checked_timeout(timeout)
     if _is_ours_to_run(name):
         yield from _iterate_here(name, action, *request.args[2:4])
         return
     id = _bridge.perform(request)
     over = False
     try:
-        while items := _bridge.perform(_requests.next_items(id, timeout_ms)):
+        while items := _bridge.perform(_requests.next_items(id, limit)):
             yield from items
         over = True
     finally:
@@ -149,8 +217,8 @@ def stream(
 
 
 async def stream_async(
-    name: str, action: str, /, *args: Any, timeout_ms: float = 5000, **kwargs: Any
-) -> AsyncIterator[Any]:
+    name: str, action: str, /, *args: Value, timeout: float | None = 5.0, **kwargs: Value
+) -> AsyncGenerator[Value, None]:
     """Yield in a coroutine what a hook's generator yields; see `stream`.
 
     >>> import asyncio
@@ -160,10 +228,11 @@ async def stream_async(
     >>> asyncio.run(count())
     [0, 1, 2]
     """
-    id = await _bridge.perform_async(_requests.stream(name, action, args, kwargs))
+    request, limit = _requests.stream(name, action, args, kwargs), checked_timeout(timeout)
+    id = await _bridge.perform_async(request)
     over = False
     try:
-        while items := await _bridge.perform_async(_requests.next_items(id, timeout_ms)):
+        while items := await _bridge.perform_async(_requests.next_items(id, limit)):
             for item in items:
                 yield item
         over = True

@@ -9,14 +9,19 @@ All here but `publish` raise `NotConnected` in a thread that was started without
 variables of a handler, and `ConnectionEnded` in a task that has outlived its connection.
 
 Of those who read, `check_pubsub` never waits, `receive_pubsub` waits in a thread, and
-`aio.receive_pubsub` and `aio.messages` wait in a coroutine.
+`aio.receive_pubsub` and `aio.messages` wait in a coroutine. `aio.subscribed` subscribes a block of
+code, with a queue of its own.
 """
 
-from typing import Any
+from typing import Literal, TypeAlias
 
 from hornbeam_erlang import _bridge, _requests
+from hornbeam_erlang._mailbox import Message
+from hornbeam_erlang._values import Value, checked_seconds
 
 __all__ = [
+    "Message",
+    "Overflow",
     "check_pubsub",
     "publish",
     "pubsub_dropped",
@@ -26,7 +31,10 @@ __all__ = [
 ]
 
 
-def subscribe(topic: str, forward: bool = False, overflow: str | None = None) -> None:
+Overflow: TypeAlias = Literal["drop_oldest", "close", "latest"]
+
+
+def subscribe(topic: str, forward: bool = False, overflow: Overflow | None = None) -> None:
     """Subscribe the connection to a topic; a second time changes nothing.
 
     With `forward=True` the node itself writes each message to the client's WebSocket and Python
@@ -62,7 +70,7 @@ def unsubscribe(topic: str) -> None:
     _bridge.follow(_requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 
 
-def publish(topic: str, message: Any) -> int:
+def publish(topic: str, message: Value) -> int:
     """Publish a message; return to how many subscribers it was handed, in the whole cluster.
 
     Raises `TypeError` for a message that cannot travel, with the path to what is wrong in it.
@@ -77,7 +85,7 @@ def publish(topic: str, message: Any) -> int:
     return _bridge.perform(_requests.publish(topic, message))
 
 
-def check_pubsub() -> Any:
+def check_pubsub() -> Value:
     """Return the next message that the connection has not read, or None; never waits.
 
     It has no more than that to say: a message that is None looks like none. See `subscribe` for
@@ -92,19 +100,23 @@ def check_pubsub() -> Any:
     return None if message is None else message.value
 
 
-def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:
-    """Wait in a thread for the next message; return it after its topic.
+def receive_pubsub(timeout: float | None = None) -> Message:
+    """Wait in a thread for the next message.
 
-    Waits for at most `timeout` seconds, then raises `TimeoutError`; raises `ConnectionError`
-    when the connection is over and all is read, and `RuntimeError` where waiting would stop the
-    loop that brings the messages: there, `await aio.receive_pubsub()`.
+    Waits for at most `timeout` seconds, then raises `OpTimeout`; raises `ConnectionEnded` when the
+    connection is over and all is read, and `RuntimeError` where waiting would stop the loop that
+    brings the messages: there, `await aio.receive_pubsub()`.
 
     >>> subscribe("news")
     >>> publish("news", "extra!")
     1
     >>> receive_pubsub(timeout=5)
-    ('news', 'extra!')
+    Message(topic='news', value='extra!')
+    >>> publish("news", "more!")
+    1
+    >>> topic, value = receive_pubsub()
     """
+    seconds = checked_seconds(timeout)
     carrier = _bridge.connected()
     mailbox = carrier.topics.mailbox(carrier.caller())
     if carrier.is_alone() and not len(mailbox):
@@ -112,8 +124,7 @@ def receive_pubsub(timeout: float | None = None) -> tuple[str, Any]:
             "receive_pubsub would stop the loop that brings the messages; "
             "call it in a thread, or await hornbeam_erlang.aio.receive_pubsub()"
         )
-    message = mailbox.receive(timeout)
-    return message.topic, message.value
+    return mailbox.receive(seconds).message
 
 
 def pubsub_dropped() -> int:

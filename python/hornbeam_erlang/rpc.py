@@ -1,32 +1,33 @@
 """Calls to Erlang functions by module and name, on this node or another of the cluster.
 
 Closed by default: the option `rpc_allow` of `hornbeam:start` lists what may be called, and
-anything else raises `PermissionError`.
+anything else raises `PermissionDenied`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from hornbeam_erlang import _bridge, _requests
+from hornbeam_erlang._values import Value
 
 __all__ = ["node", "nodes", "rpc_call", "rpc_cast"]
 
 
 def rpc_call(
-    node: str, module: str, function: str, args: Sequence[Any], timeout_ms: float = 5000
-) -> Any:
+    node: str, module: str, function: str, args: Sequence[Value], timeout: float | None = 5.0
+) -> Value:
     """Call an Erlang function and return its result.
 
-    Raises `RemoteError` when the function fails, `TimeoutError` past `timeout_ms` milliseconds,
-    `ConnectionError` when the node is down, `PermissionError` when `rpc_allow` does not list it.
+    Raises `RemoteError` when the function fails, `OpTimeout` past `timeout` seconds (None: waits
+    as long as it takes), `NodeDown` when the node is not connected, and `PermissionDenied` when
+    `rpc_allow` does not list the function.
 
     >>> rpc_call(node(), "lists", "reverse", [[1, 2, 3]])
     [3, 2, 1]
     """
-    return _bridge.perform(_requests.rpc_call(node, module, function, args, timeout_ms))
+    return _bridge.perform(_requests.rpc_call(node, module, function, args, timeout))
 
 
-def rpc_cast(node: str, module: str, function: str, args: Sequence[Any]) -> None:
+def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> None:
     """Call an Erlang function and wait neither for its result nor for its failure.
 
     >>> rpc_cast(node(), "lists", "reverse", [[1, 2, 3]])

@@ -2,19 +2,22 @@
 
 Keys are `str`, `bytes`, `int` or tuples of keys; values are what `hornbeam_erlang` can send (see
 `terms`). Each function is one atomic step. All raise `NotConnected` outside of a worker,
-`TypeError` for a key or a value that cannot travel, and `TimeoutError` when the node does not
-answer in time. They block; the same names in `aio` let the loop go on.
+`TypeError` for a key or a value that cannot travel, `OpTimeout` when the node does not answer in
+time, and `LimitExceeded` for what would be more than the node keeps. They block; the same names in
+`aio` let the loop go on.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from hornbeam_erlang import _bridge, _requests
-from hornbeam_erlang._values import Key
+from hornbeam_erlang._values import Key, Value
 
 __all__ = [
     "Key",
+    "Prefix",
     "Scope",
+    "Value",
     "state_add",
     "state_cas",
     "state_decr",
@@ -29,9 +32,16 @@ __all__ = [
     "state_take",
 ]
 
-Scope = Literal["connection"]
+T = TypeVar("T")
+
+Scope: TypeAlias = Literal["connection"]
+Prefix: TypeAlias = str | bytes | tuple[Key, ...]
 
 
+@overload
+def state_get(key: Key) -> Value | None: ...
+@overload
+def state_get(key: Key, default: T) -> Value | T: ...
 def state_get(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default` if it is absent.
 
@@ -45,7 +55,7 @@ def state_get(key: Key, default: Any = None) -> Any:
 
 
 def state_set(
-    key: Key, value: Any, ttl: float | None = None, *, scope: Scope | None = None
+    key: Key, value: Value, ttl: float | None = None, *, scope: Scope | None = None
 ) -> None:
     """Set a key, whatever it was, for `ttl` seconds or for good.
 
@@ -94,7 +104,7 @@ def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any
     return _bridge.perform(_requests.state_decr(key, delta, scope))
 
 
-def state_get_multi(keys: Iterable[Key]) -> dict[Any, Any]:
+def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
     """Return those of the keys that are there, with their values.
 
     >>> state_set_multi({"a": 1, "b": None})
@@ -104,7 +114,7 @@ def state_get_multi(keys: Iterable[Key]) -> dict[Any, Any]:
     return _bridge.perform(_requests.state_get_multi(keys))
 
 
-def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None = None) -> None:
+def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> None:
     """Set several keys in one step, for `ttl` seconds or for good.
 
     >>> state_set_multi({("point", "x"): 1, ("point", "y"): 2}, ttl=60)
@@ -114,7 +124,7 @@ def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None = None) -> Non
     return _bridge.perform(_requests.state_set_multi(mapping, ttl))
 
 
-def state_keys(prefix: str | bytes | tuple[Key, ...] | None = None) -> list[Any]:
+def state_keys(prefix: Prefix | None = None) -> list[Any]:
     """Return all keys, or those with a prefix, in the order of the table.
 
     A str or bytes is the prefix of keys of its type, a tuple that of the tuples which begin with
@@ -127,9 +137,7 @@ def state_keys(prefix: str | bytes | tuple[Key, ...] | None = None) -> list[Any]
     return _bridge.perform(_requests.state_keys(prefix))
 
 
-def state_items(
-    prefix: str | bytes | tuple[Key, ...] | None = None,
-) -> list[tuple[Any, Any]]:
+def state_items(prefix: Prefix | None = None) -> list[tuple[Any, Value]]:
     """Return the keys with a prefix together with their values; see `state_keys`.
 
     >>> state_set_multi({"room:1": "kitchen", "room:2": "hall"})
@@ -139,7 +147,7 @@ def state_items(
     return _bridge.perform(_requests.state_items(prefix))
 
 
-def state_add(key: Key, value: Any, ttl: float | None = None) -> bool:
+def state_add(key: Key, value: Value, ttl: float | None = None) -> bool:
     """Set a key only if it is absent; return whether it was.
 
     >>> state_add("leader", "worker 1", ttl=10), state_add("leader", "worker 2", ttl=10)
@@ -148,7 +156,7 @@ def state_add(key: Key, value: Any, ttl: float | None = None) -> bool:
     return _bridge.perform(_requests.state_add(key, value, ttl))
 
 
-def state_cas(key: Key, old: Any, new: Any) -> bool:
+def state_cas(key: Key, old: Value, new: Value) -> bool:
     """Put `new` in the place of `old`; return whether the value was exactly `old`.
 
     Types count: 1 is not 1.0, and a str not its bytes. The order of a dict does not. An absent
@@ -161,6 +169,10 @@ def state_cas(key: Key, old: Any, new: Any) -> bool:
     return _bridge.perform(_requests.state_cas(key, old, new))
 
 
+@overload
+def state_take(key: Key) -> Value | None: ...
+@overload
+def state_take(key: Key, default: T) -> Value | T: ...
 def state_take(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default`, and delete it.
 

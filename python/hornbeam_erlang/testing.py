@@ -11,7 +11,7 @@
 Inside of `with Beam()` the functions of `hornbeam_erlang` do what they do in a worker: the same
 tests hold both to that. What the block runs calls for the worker, and inside of `connection()` for
 a connection, by context variables as in a worker. What is different: there is one worker and no
-other node, handlers run where they are called, and only `aio` keeps a `timeout_ms`.
+other node, handlers run where they are called, and only `aio` keeps a `timeout`.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from hornbeam_erlang._handlers import Action, Handlers, Missing, remote_error
 from hornbeam_erlang._mailbox import Topics
 from hornbeam_erlang._memory import Memory
 from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang.exceptions import NotFound, OpNotImplemented, OpTimeout
 
 __all__ = ["Beam", "Connection"]
 
@@ -186,8 +187,11 @@ class Beam:
             await asyncio.sleep(0)
             return _ops.result(*answer)
         await asyncio.sleep(0)
-        async with asyncio.timeout(args[-1] / 1000 if timeout is not None else None):
-            return await self._call_hooks_async(op, *args)
+        try:
+            async with asyncio.timeout(args[-1] / 1000 if timeout is not None else None):
+                return await self._call_hooks_async(op, *args)
+        except TimeoutError:
+            raise OpTimeout("no answer came in time") from None
 
     def _now(self) -> float:
         return time.monotonic() + self._ahead
@@ -218,7 +222,7 @@ class Beam:
                 return await self._start(*args)
             case _ops.HOOKS_AWAIT_RESULT:
                 if (give := self._results.pop(args[0], None)) is None:
-                    raise LookupError(_UNKNOWN)
+                    raise NotFound(_UNKNOWN)
                 return give()
             case _ops.HOOKS_STREAM:
                 id = next(self._ids)
@@ -231,15 +235,15 @@ class Beam:
                 if (items := self._streams.pop(args[0], None)) is not None:
                     await items.close()
                 return None
-        raise NotImplementedError(f"this node has no op {op}")
+        raise OpNotImplemented(f"this node has no op {op}")
 
     def _action(self, name: str, action: str) -> Action:
         if name not in self.handlers:
-            raise LookupError("no handler is registered for this hook")
+            raise NotFound("no handler is registered for this hook")
         try:
             return self.handlers.action(name, action)
         except Missing as error:
-            raise LookupError(str(error)) from None
+            raise NotFound(str(error)) from None
 
     async def _execute(self, name: str, action: str, args: bytes, kwargs: bytes) -> bytes:
         function = self._action(name, action)
@@ -253,7 +257,7 @@ class Beam:
     async def _start(self, name: str, action: str, args: bytes, kwargs: bytes) -> str:
         id = next(self._ids)
         if name not in self.handlers:
-            raise LookupError("no handler is registered for this hook")
+            raise NotFound("no handler is registered for this hook")
         try:
             packed = await self._execute(name, action, args, kwargs)
             self._results[id] = lambda: packed
@@ -263,7 +267,7 @@ class Beam:
 
     def _stream(self, id: str) -> "_Items":
         if (items := self._streams.get(id)) is None:
-            raise LookupError(_UNKNOWN)
+            raise NotFound(_UNKNOWN)
         return items
 
     async def _next(self, id: str) -> list[bytes]:

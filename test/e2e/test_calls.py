@@ -9,7 +9,7 @@ import pytest
 from clients import still
 from consoles import ready
 from harness import eventually
-from hornbeam_erlang import RemoteError
+from hornbeam_erlang import NotFound, OpTimeout, RemoteError
 from terms import text
 
 TWO = {"workers": 2}
@@ -74,13 +74,13 @@ def test_what_the_function_raises_is_a_remote_error(console, register, key):
         console("call(k, 'one too many')", k=key)
 
 
-def test_an_unknown_function_is_a_lookup_error(console, server, register, key):
-    with pytest.raises(LookupError, match=key):
+def test_an_unknown_function_is_not_found(console, server, register, key):
+    with pytest.raises(NotFound, match=key):
         console("call(k)", k=key)
     register(key, "fun() -> 1 end")
     assert console("call(k)", k=key) == 1
     server.node.eval(f"hornbeam:unregister_function({text(key)})")
-    with pytest.raises(LookupError, match=key):
+    with pytest.raises(NotFound, match=key):
         console("call(k)", k=key)
 
 
@@ -90,10 +90,10 @@ def test_registering_again_replaces(console, register, key):
     assert console("call(k)", k=key) == 2
 
 
-def test_a_function_that_takes_too_long_raises_timeout_error(console, register, key):
+def test_a_function_that_takes_too_long_raises_op_timeout(console, register, key):
     register(key, "fun() -> timer:sleep(60000) end")
-    with pytest.raises(TimeoutError):
-        console("call(k, timeout_ms=50)", k=key)
+    with pytest.raises(OpTimeout):
+        console("call(k, timeout=0.05)", k=key)
 
 
 def test_a_function_may_use_all_of_hornbeam(console, register, key):
@@ -311,13 +311,13 @@ def test_what_an_action_raises_comes_back(two, hook):
 
 
 @pytest.mark.parametrize("action", ["missing", "_hidden", "__init__", "calls", ""])
-def test_an_action_that_is_no_public_method_is_a_lookup_error(two, hook, action):
-    with pytest.raises(LookupError):
+def test_an_action_that_is_no_public_method_is_not_found(two, hook, action):
+    with pytest.raises(NotFound):
         two[0]("execute(k, a)", k=hook, a=action)
 
 
-def test_an_unknown_hook_is_a_lookup_error(console, key):
-    with pytest.raises(LookupError, match=key):
+def test_an_unknown_hook_is_not_found(console, key):
+    with pytest.raises(NotFound, match=key):
         console("execute(k, 'any')", k=key)
 
 
@@ -329,14 +329,49 @@ def test_a_worker_may_call_its_own_hook_from_the_loop(two, hook):
 
 def test_an_execution_may_be_awaited_later(two, hook):
     here, _ = two
-    ids = here("ids = [execute_async(k, 'later', n) for n in range(5)]", k=hook) or here("ids")
+    here("started = [execute_async(k, 'later', n) for n in range(5)]", k=hook)
+    ids = here("[execution.id for execution in started]")
     assert len(set(ids)) == 5
-    assert here("[await_result(i, 5000) for i in reversed(ids)]") == [4, 3, 2, 1, 0]
-    with pytest.raises(LookupError):
-        here("await_result(ids[0], 100)")
+    assert here("[execution.result() for execution in reversed(started)]") == [4, 3, 2, 1, 0]
+    assert here("[await execution for execution in started]") == [0, 1, 2, 3, 4]
+    with pytest.raises(NotFound):
+        here("Execution(ids[0]).result(timeout=0.1)", ids=ids)
 
 
-def test_a_result_that_is_not_there_in_time_is_a_timeout_error(two, key):
+def test_an_execution_travels_to_another_worker_by_its_id(two, hook):
+    here, there = two
+    id = here("execute_async(k, 'later', 'value').id", k=hook)
+    assert there("await Execution(id)", id=id) == "value"
+
+
+def test_who_waits_for_an_execution_and_is_cancelled_has_not_lost_its_result(two, key):
+    here, there = two
+    there(
+        """
+        opened = asyncio.Event()
+        async def slow(action):
+            await opened.wait()
+            return "value"
+        register_hook(k, slow)
+        """,
+        k=key,
+    )
+    here(
+        """
+        execution = execute_async(k, 'any')
+        waiting = asyncio.ensure_future(execution)
+        await aio.state_get(k)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        None
+        """,
+        k=key,
+    )
+    there("opened.set()")
+    assert here("(waiting.cancelled(), await execution)") == (True, "value")
+
+
+def test_a_result_that_is_not_there_in_time_is_an_op_timeout(two, key):
     two[1](
         """
         async def slow(action):
@@ -345,10 +380,10 @@ def test_a_result_that_is_not_there_in_time_is_a_timeout_error(two, key):
         """,
         k=key,
     )
-    with pytest.raises(TimeoutError):
-        two[0]("await_result(execute_async(k, 'any'), 50)", k=key)
-    with pytest.raises(TimeoutError):
-        two[0]("execute(k, 'any', timeout_ms=50)", k=key)
+    with pytest.raises(OpTimeout):
+        two[0]("execute_async(k, 'any').result(timeout=0.05)", k=key)
+    with pytest.raises(OpTimeout):
+        two[0]("execute(k, 'any', timeout=0.05)", k=key)
 
 
 def test_workers_whose_coroutines_wait_for_each_other_without_await_go_on(two, key):
@@ -364,13 +399,13 @@ def test_workers_whose_coroutines_wait_for_each_other_without_await_go_on(two, k
     there(
         """
         async def ask(action):
-            return execute(k + 'here', 'any', timeout_ms=60_000)
+            return execute(k + 'here', 'any', timeout=60)
         register_hook(k + 'there', ask)
         """,
         k=key,
     )
-    with pytest.raises(TimeoutError, match=r"await hornbeam_erlang.aio.execute\(...\) instead"):
-        here("execute(k + 'there', 'any', timeout_ms=60_000)", k=key)
+    with pytest.raises(OpTimeout, match=r"await hornbeam_erlang.aio.execute\(...\) instead"):
+        here("execute(k + 'there', 'any', timeout=60)", k=key)
     assert here("await aio.execute(k + 'there', 'any')", k=key) == 42
 
 
@@ -379,8 +414,8 @@ def test_an_op_that_stops_its_loop_is_given_up_before_the_worker_is_killed(serve
     (here,) = consoles(server, 1)
     forever = "fun() -> receive never -> ok end end"
     server.node.eval(f"hornbeam:register_function({text(key)}, {forever})")
-    with pytest.raises(TimeoutError, match=r"not for longer than 1\.5 s"):
-        here("call(k, timeout_ms=60_000)", k=key)
+    with pytest.raises(OpTimeout, match=r"not for longer than 1\.5 s"):
+        here("call(k, timeout=60)", k=key)
     assert here("os.getpid()") == here.pid
 
 
@@ -403,12 +438,12 @@ def test_erlang_serves_hooks(server, two, key):
     here, _ = two
     assert here("execute(k, 'sum', 1, 2, 3)", k=key) == 6
     assert here("execute(k, 'named', name='Ada')") == "Ada"
-    assert here("await_result(execute_async(k, 'sum', 4, 5))") == 9
+    assert here("execute_async(k, 'sum', 4, 5).result()") == 9
     assert here("list(stream(k, 'list', 100))") == list(range(1, 101))
     with pytest.raises(RemoteError, match="on_purpose"):
         here("execute(k, 'fails')")
     server.node.eval(f"hornbeam:unregister_hook({text(key)})")
-    with pytest.raises(LookupError):
+    with pytest.raises(NotFound):
         here("execute(k, 'sum')")
 
 
@@ -430,7 +465,7 @@ def test_a_hook_goes_with_its_worker_and_another_may_take_its_name(serve, consol
     there(HANDLERS + "\n    register_hook(k, function)", k=key)
     assert here("execute(k, 'any')[3]", k=key) == there.pid
     there.kill_worker()
-    with pytest.raises(LookupError):
+    with pytest.raises(NotFound):
         here("execute(k, 'any')", k=key)
     here(HANDLERS + "\n    register_hook(k, function)", k=key)
     assert here("execute(k, 'any')[3]", k=key) == here.pid
@@ -438,7 +473,7 @@ def test_a_hook_goes_with_its_worker_and_another_may_take_its_name(serve, consol
 
 def test_an_unregistered_hook_is_gone(two, key):
     two[1](HANDLERS + "\n    register_hook(k, function); unregister_hook(k)", k=key)
-    with pytest.raises(LookupError):
+    with pytest.raises(NotFound):
         two[0]("execute(k, 'any')", k=key)
 
 
@@ -496,5 +531,6 @@ def test_a_stream_breaks_when_its_worker_dies(serve, consoles, key):
     there(HANDLERS + "\n    register_hook(k, Handler())", k=key)
     here("items = stream(k, 'endless', k); next(items)", k=key)
     there.kill_worker()
-    with pytest.raises((ConnectionError, RemoteError)):
+    with pytest.raises(RemoteError) as failure:
         here("for _ in items: pass")
+    assert failure.value.class_ == "worker_down"

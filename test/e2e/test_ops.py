@@ -43,6 +43,8 @@ class Example:
     setup: str = ""
 
 
+NotFound = hornbeam_erlang.NotFound
+PermissionDenied = hornbeam_erlang.PermissionDenied
 RemoteError = hornbeam_erlang.RemoteError
 HOOK = """
     class Handler:
@@ -145,18 +147,18 @@ EXAMPLES = {
         "rpc_call(node(), 'lists', 'max', [[1, 3, 2]])",
         3,
         "rpc_call(node(), 'os', 'cmd', ['true'])",
-        PermissionError,
+        PermissionDenied,
     ),
     "rpc.cast": Example(
         "rpc_cast(node(), 'lists', 'max', [[1]])",
         None,
         "rpc_cast(node(), 'os', 'cmd', ['true'])",
-        PermissionError,
+        PermissionDenied,
     ),
     "rpc.nodes": Example("nodes()", [], "nodes(1)", TypeError),
     "rpc.node": Example("node()", "nonode@nohost", "node(1)", TypeError),
-    "functions.call": Example("call('sum', 1, 2)", 3, "call(k)", LookupError),
-    "functions.cast": Example("cast('sum', 1, 2)", None, "cast(k)", LookupError),
+    "functions.call": Example("call('sum', 1, 2)", 3, "call(k)", NotFound),
+    "functions.cast": Example("cast('sum', 1, 2)", None, "cast(k)", NotFound),
     "hooks.register": Example(
         "register_hook(k, print)", None, "register_hook(1, print)", TypeError
     ),
@@ -171,24 +173,24 @@ EXAMPLES = {
         HOOK,
     ),
     "hooks.execute_async": Example(
-        "isinstance(execute_async(k, 'double', 2), str)",
+        "len(execute_async(k, 'double', 2).id) > 10",
         True,
         "execute_async(k + 'no', 'double')",
-        LookupError,
+        NotFound,
         HOOK,
     ),
     "hooks.await_result": Example(
-        "await aio.await_result(execute_async(k, 'double', 2))",
+        "await (await aio.execute_async(k, 'double', 2))",
         4,
-        "await_result(k)",
-        LookupError,
+        "await Execution(k)",
+        NotFound,
         HOOK,
     ),
     "hooks.stream": Example(
         "[n async for n in aio.stream(k, 'count', 3)]",
         [0, 1, 2],
         "[n async for n in aio.stream(k + 'no', 'count', 3)]",
-        LookupError,
+        NotFound,
         HOOK,
     ),
     "hooks.next": Example(
@@ -296,5 +298,5 @@ def refusals(console, number, inputs):
 
 
 def test_an_op_that_does_not_exist_is_not_implemented(console):
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(hornbeam_erlang.OpNotImplemented):
         console("hornbeam_erlang._bridge.call(99, [])")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from consoles import Console, posted
 from harness import Node, eventually
+from hornbeam_erlang import Message, OpTimeout
 from terms import Atom, text
 from websockets.asyncio.client import connect
 
@@ -155,8 +156,24 @@ def test_receive_pubsub_waits_in_a_thread_as_long_as_it_is_told(two, key):
     here.ask("await asyncio.to_thread(receive_pubsub, 10)")
     assert eventually(lambda: there("publish(k, 'hello')", k=key)) == 1
     assert here.answer() == (key, "hello")
-    with pytest.raises(TimeoutError):
+    with pytest.raises(OpTimeout):
         here("await asyncio.to_thread(receive_pubsub, 0.05)")
+
+
+def test_a_block_subscribes_and_unsubscribes_its_connection(two, key):
+    here, there = two
+    here.ask(
+        """
+        async with aio.subscribed(k) as messages:
+            heard = [await messages.receive(timeout=10) for _ in range(2)]
+        heard
+        """,
+        k=key,
+    )
+    assert eventually(lambda: there("publish(k, 1)", k=key)) == 1
+    there("publish(k, 2)")
+    assert here.answer() == [Message(key, 1), Message(key, 2)]
+    assert there("publish(k, 3)") == 0
 
 
 def test_messages_are_iterated_with_their_topics(two, key):

@@ -235,7 +235,6 @@ def test_outside_a_worker_every_function_says_so():
         "publish": ("t", 1), "subscribe": ("t",), "unsubscribe": ("t",), "check_pubsub": (),
         "rpc_call": ("n", "m", "f", []), "nodes": (), "node": (), "call": ("n",), "cast": ("n",),
         "register_hook": ("n", print), "execute": ("n", "a"), "execute_async": ("n", "a"),
-        "await_result": ("id", 1),
     }  # fmt: skip
     for name, args in calls.items():
         with pytest.raises(hornbeam_erlang.NotConnected, match="Hornbeam worker"):

@@ -76,8 +76,8 @@ result_type(Type) when Type =:= packed_array; Type =:= keys; Type =:= items; Typ
 result_type(Type) -> atom_to_binary(Type).
 
 every_status_of_the_document_has_its_exception(_Config) ->
-    Kinds = [not_implemented, type_error, value_error, key_error, permission_error,
-             timeout_error, connection_error, lookup_error],
+    Kinds = [not_implemented, type_error, value_error, permission_denied, timeout,
+             connection_ended, not_found, limit_exceeded, node_down],
     Statuses = [element(1, hornbeam_api_answer:error(Kind, "why")) || Kind <- Kinds],
     {Remote, _} = hornbeam_api_answer:failure(overloaded),
     ?assertEqual([S || {S, _} <- hornbeam_wire_files:statuses(hornbeam_wire_files:document())],
@@ -314,7 +314,7 @@ rpc_works(_Config) ->
     ?assertMatch({2, <<"the value cannot travel", _/binary>>},
                  apart(30, [Node, atom_to_binary(?MODULE), <<"bits">>, packed_bin([]), 5000],
                        options([?MODULE]))),
-    ?assertMatch({7, _}, apart(30, [<<"no@where">>, <<"erlang">>, <<"abs">>, packed_bin([1]),
+    ?assertMatch({11, _}, apart(30, [<<"no@where">>, <<"erlang">>, <<"abs">>, packed_bin([1]),
                                     5000], options([erlang]))),
     ?assertMatch({6, _}, apart(30, [Node, <<"timer">>, <<"sleep">>, packed_bin([infinity]), 10],
                                options([timer]))),

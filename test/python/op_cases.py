@@ -6,12 +6,13 @@ sees the public names, and `k`, a text that no other case has. The stand-in of
 thread) are held to it. `prepare` is what the node's side has to offer.
 """
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import hornbeam_erlang
-from hornbeam_erlang import RemoteError, aio
+from hornbeam_erlang import NodeDown, NotFound, PermissionDenied, RemoteError, aio
 from hornbeam_erlang.terms import Atom
 
 # A star import does not bring these.
@@ -228,6 +229,12 @@ PUBSUB = [
          (None, None, 1, 1)),
     Case("subscribe(k, True), unsubscribe(k), publish(k, 1)", (None, None, 0)),
     Case("subscribe(k), publish(k, 'x'), (receive_pubsub(5))[1]", (None, 1, "x")),
+    Case("subscribe(k), publish(k, 'x'), (receive_pubsub()).value", (None, 1, "x")),
+    Case("subscribe(k), publish(k, 'x'), receive_pubsub(timeout=0) == Message(k, 'x')",
+         (None, 1, True)),
+    *(Case(f"receive_pubsub(timeout={wrong})", TypeError) for wrong in ("'1'", "True", "[]")),
+    *(Case(f"receive_pubsub(timeout={wrong})", ValueError)
+      for wrong in ("-1", "float('nan')", "float('inf')", "2_000_001")),
     Case("pubsub_dropped()", 0),
     Case("publish(k, {1, 2})", TypeError),
     Case("publish(None, 1)", TypeError),
@@ -239,25 +246,35 @@ CALLS = [
     Case("node()", "nonode@nohost"),
     Case("nodes()", []),
     Case("rpc_call(node(), 'lists', 'reverse', [[1, 2]])", [2, 1]),
-    Case("rpc_call(node(), 'lists', 'reverse', ([1, 2],), timeout_ms=1000)", [2, 1]),
-    Case("rpc_call(node(), 'os', 'cmd', ['true'])", PermissionError),
-    Case("rpc_call('other@nohost', 'lists', 'reverse', [[1]])", ConnectionError),
+    Case("rpc_call(node(), 'lists', 'reverse', ([1, 2],), timeout=1)", [2, 1]),
+    Case("rpc_call(node(), 'os', 'cmd', ['true'])", PermissionDenied),
+    Case("rpc_call('other@nohost', 'lists', 'reverse', [[1]])", NodeDown),
     Case("rpc_call(node(), 'erlang', 'div', [1, 0])", RemoteError),
     Case("rpc_call(node(), 'lists', 'reverse', 'ab')", TypeError),
-    Case("rpc_call(node(), 'lists', 'reverse', [[1]], timeout_ms=-1)", ValueError),
-    Case("rpc_call(node(), 'lists', 'reverse', [[1]], timeout_ms='1')", TypeError),
+    *(
+        Case(f"rpc_call(node(), 'lists', 'reverse', [[1]], timeout={wrong})", TypeError)
+        for wrong in ("'1'", "True", "b'1'")
+    ),
+    *(
+        Case(f"rpc_call(node(), 'lists', 'reverse', [[1]], timeout={wrong})", ValueError)
+        for wrong in ("-0.001", "float('nan')", "float('inf')", "2_000_001")
+    ),
+    *(
+        Case(f"rpc_call(node(), 'lists', 'reverse', [[1]], timeout={good})", [1])
+        for good in ("None", "5", "5.5", "2_000_000")
+    ),
     Case("rpc_cast(node(), 'lists', 'reverse', [[1]])", None),
-    Case("rpc_cast(node(), 'os', 'cmd', ['true'])", PermissionError),
+    Case("rpc_cast(node(), 'os', 'cmd', ['true'])", PermissionDenied),
     Case("call('add', 1, 2)", 3),
-    Case("call('same', {'a': (1, [None])}, timeout_ms=1000)", {"a": (1, [None])}),
+    Case("call('same', {'a': (1, [None])}, timeout=1)", {"a": (1, [None])}),
     Case("call('ok', 5)", 5),
     Case("call('error', 'reason')", RemoteError),
     Case("call('divide', 1, 0)", RemoteError),
-    Case("call('missing')", LookupError),
+    Case("call('missing')", NotFound),
     Case("call(5)", TypeError),
     Case("call('same', {1})", TypeError),
     Case("cast('divide', 1, 0), cast('add', 1, 2)", (None, None)),
-    Case("cast('missing')", LookupError),
+    Case("cast('missing')", NotFound),
 ]
 
 HOOK_CASES = [
@@ -265,42 +282,67 @@ HOOK_CASES = [
          (None, ["act", [1], {"two": 2}])),
     Case("register_hook(k, Greeter), execute(k, 'greet', 'Ada'), "
          "execute(k, 'greet', 'Bob', punctuation='?')", (None, "Hello Ada! 1", "Hello Bob? 2")),
-    Case("register_hook(k, Greeter()), execute(k, 'greet', 'Ada', timeout_ms=1000)",
+    Case("register_hook(k, Greeter()), execute(k, 'greet', 'Ada', timeout=1)",
          (None, "Hello Ada! 1")),
     Case("register_hook(k, by_name), register_hook(k, Greeter), execute(k, 'greet', 'Ada')",
          (None, None, "Hello Ada! 1")),
     Case("register_hook(k, Greeter), execute(k, 'fail')", RemoteError),
     Case("register_hook(k, Greeter), execute(k, 'unsendable')", RemoteError),
     Case("register_hook(k, Greeter), execute(k, 'greet')", RemoteError),
-    Case("register_hook(k, Greeter), execute(k, 'missing')", LookupError),
-    Case("register_hook(k, Greeter), execute(k, '_private')", LookupError),
+    Case("register_hook(k, Greeter), execute(k, 'missing')", NotFound),
+    Case("register_hook(k, Greeter), execute(k, '_private')", NotFound),
     Case("register_hook(k, Greeter), execute(k, 'greet', {1})", TypeError),
     Case("register_hook(k, None)", TypeError),
-    Case("execute(k, 'greet')", LookupError),
-    Case("execute_async(k, 'greet')", LookupError),
-    Case("await_result('nonsense')", LookupError),
-    Case("register_hook(k, by_name), unregister_hook(k), execute(k, 'act')", LookupError),
+    Case("execute(k, 'greet')", NotFound),
+    Case("execute_async(k, 'greet')", NotFound),
+    Case("Execution('nonsense').result()", NotFound),
+    Case("Execution('nonsense').result(timeout='1')", TypeError),
+    Case("Execution(b'bytes')", TypeError),
+    Case("Execution('an id').id, repr(Execution('an id'))", ("an id", "Execution('an id')")),
+    Case("register_hook(k, by_name), unregister_hook(k), execute(k, 'act')", NotFound),
     Case("unregister_hook(k)", None),
     Case("register_hook(k, Greeter), [*stream(k, 'count', 5)]", (None, [0, 1, 2, 3, 4])),
     Case("register_hook(k, Greeter), [*stream(k, 'count', 0)]", (None, [])),
     Case("register_hook(k, Greeter), [*stream(k, 'count_and_fail', 3)]", RemoteError),
     Case("register_hook(k, Greeter), [*stream(k, 'no_items')]", RemoteError),
-    Case("register_hook(k, Greeter), [*stream(k, 'missing')]", LookupError),
-    Case("[*stream(k, 'count', 1)]", LookupError),
+    Case("register_hook(k, Greeter), [*stream(k, 'missing')]", NotFound),
+    Case("[*stream(k, 'count', 1)]", NotFound),
 ]  # fmt: skip
 
 # Where something has to run meanwhile: not by a call that blocks the loop.
 WAITING = [
-    Case("register_hook(k, Greeter), await_result(execute_async(k, 'greet', 'Ada'))",
-         (None, "Hello Ada! 1")),
-    Case("register_hook(k, Greeter), await_result(execute_async(k, 'fail'))", RemoteError),
     Case("register_hook(k, Greeter), execute(k, 'slowly', [1])", (None, [1])),
     Case("register_hook(k, Greeter), [*stream(k, 'async_count', 5)]", (None, [0, 1, 2, 3, 4])),
 ]  # fmt: skip
 
+# A handle's result blocks, and to await it does not.
+RESULTS = [
+    Case("register_hook(k, Greeter), execute_async(k, 'greet', 'Ada').result()",
+         (None, "Hello Ada! 1")),
+    Case("register_hook(k, Greeter), [execution.result(timeout=9) for execution in "
+         "[execute_async(k, 'greet', 'Ada')] * 2]", (None, ["Hello Ada! 1"] * 2)),
+    Case("register_hook(k, Greeter), Execution(execute_async(k, 'slowly', [1]).id).result(None)",
+         (None, [1])),
+    Case("register_hook(k, Greeter), execute_async(k, 'fail').result()", RemoteError),
+]  # fmt: skip
+AWAITED = [
+    Case("register_hook(k, Greeter), await execute_async(k, 'greet', 'Ada')",
+         (None, "Hello Ada! 1")),
+    Case("register_hook(k, Greeter), [await execution for execution in "
+         "[execute_async(k, 'greet', 'Ada')] * 2]", (None, ["Hello Ada! 1"] * 2)),
+    Case("register_hook(k, Greeter), await Execution((execute_async(k, 'slowly', [1])).id)",
+         (None, [1])),
+    Case("register_hook(k, Greeter), await execute_async(k, 'fail')", RemoteError),
+    Case("await Execution('nonsense')", NotFound),
+]  # fmt: skip
+
 CASES = STATE + CONNECTION + PUBSUB + CALLS + HOOK_CASES
 
-_COROUTINES = sorted({*aio.__all__, *SHORT} - {"connection_state"}, key=len, reverse=True)
+_COROUTINES = sorted(
+    (name for name in {*aio.__all__, *SHORT} if inspect.iscoroutinefunction(getattr(aio, name))),
+    key=len,
+    reverse=True,
+)
 _CALLED = re.compile(rf"\b(connection_state\(\)\.\w+|{'|'.join(_COROUTINES)})\(")
 
 

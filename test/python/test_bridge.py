@@ -7,7 +7,20 @@ import hornbeam_erlang
 import msgpack
 import pytest
 from beam import CODES
-from hornbeam_erlang import HornbeamError, NotConnected, _bridge, aio
+from hornbeam_erlang import (
+    ClientDisconnected,
+    ConnectionEnded,
+    HornbeamError,
+    NotConnected,
+    NotFound,
+    OpNotImplemented,
+    OpTimeout,
+    OpTypeError,
+    OpValueError,
+    _bridge,
+    _ops,
+    aio,
+)
 from op_cases import SHORT
 
 NAMES = {
@@ -45,7 +58,6 @@ NAMES = {
     "unregister_hook": ("h",),
     "execute": ("h", "a"),
     "execute_async": ("h", "a"),
-    "await_result": ("i",),
     "stream": ("h", "a"),
     "stream_async": ("h", "a"),
 }
@@ -114,6 +126,21 @@ def test_outside_of_a_worker_no_coroutine_is_connected(name):
         asyncio.run(main())
 
 
+def test_outside_of_a_worker_no_handle_is_connected():
+    with pytest.raises(NotConnected):
+        hornbeam_erlang.Execution("an id").result()
+
+
+@pytest.mark.parametrize("handle", [hornbeam_erlang.Execution, aio.subscribed])
+def test_outside_of_a_worker_no_handle_can_be_awaited(handle):
+    async def main():
+        given = handle("a name")
+        await (given if isinstance(given, hornbeam_erlang.Execution) else given.__aenter__())
+
+    with pytest.raises(NotConnected):
+        asyncio.run(main())
+
+
 def test_outside_of_a_worker_the_bridge_is_not_connected():
     with pytest.raises(NotConnected):
         _bridge.call(1, [])
@@ -135,14 +162,15 @@ def test_op_returns_what_erlang_answers(run, place):
 @pytest.mark.parametrize(
     ("status", "raised"),
     [
-        (1, "NotImplementedError: no such op"),
-        (2, "TypeError: no such op"),
-        (3, "ValueError: no such op"),
-        (4, "KeyError: 'no such op'"),
-        (5, "PermissionError: no such op"),
-        (6, "TimeoutError: no such op"),
-        (7, "ConnectionError: no such op"),
-        (9, "LookupError: no such op"),
+        (1, "OpNotImplemented: no such op"),
+        (2, "OpTypeError: no such op"),
+        (3, "OpValueError: no such op"),
+        (5, "PermissionDenied: no such op"),
+        (6, "OpTimeout: no such op"),
+        (7, "ConnectionEnded: no such op"),
+        (9, "NotFound: no such op"),
+        (10, "LimitExceeded: no such op"),
+        (11, "NodeDown: no such op"),
         (99, "HornbeamError: no such op"),
     ],
 )
@@ -153,6 +181,32 @@ def test_op_raises_what_the_status_names(run, place, status, raised):
     ref = beam.expect("op", stream)[2]
     beam.send("reply", stream, ref, status, "no such op")
     assert beam.expect("response_start", 5)[4].decode()[1:-1] == raised
+
+
+@pytest.mark.parametrize("status", [*_ops.STATUSES, 99])
+def test_what_erlang_answers_is_a_hornbeam_error_and_seldom_an_os_error(status):
+    with pytest.raises(HornbeamError) as failure:
+        _ops.result(status, "no such op")
+    is_os_error = isinstance(failure.value, OSError)
+    assert is_os_error == isinstance(failure.value, ConnectionEnded | OpTimeout)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        (ConnectionEnded, ConnectionError),
+        (ClientDisconnected, ConnectionEnded),
+        (NotConnected, RuntimeError),
+        (NotFound, LookupError),
+        (OpNotImplemented, NotImplementedError),
+        (OpTimeout, TimeoutError),
+        (OpTypeError, TypeError),
+        (OpValueError, ValueError),
+    ],
+)
+def test_exception_is_also_what_python_calls_such_a_failure(kind, base):
+    assert issubclass(kind, base)
+    assert issubclass(kind, HornbeamError)
 
 
 def test_op_may_be_called_while_the_app_is_imported(start):
@@ -362,13 +416,13 @@ def test_op_that_is_not_answered_raises_at_its_deadline(run, place):
     beam.open_http(5)
     ref = beam.expect("op", stream)[2]
     body = beam.expect("response_start", 5)[4].decode()
-    assert "TimeoutError: Erlang has not answered" in body
+    assert "OpTimeout: Erlang has not answered" in body
     beam.expect("ended", 5)
     # What comes later is for nobody: the next op does not take it for its own answer.
     beam.send("reply", stream, ref, 0, "late")
     beam.open_http(7)
     assert beam.expect("op", 7 if stream else 0)[2] != ref
-    assert b"TimeoutError" in beam.expect("response_start", 7)[4]
+    assert b"OpTimeout" in beam.expect("response_start", 7)[4]
 
 
 def test_op_of_a_call_that_may_wait_waits_for_erlangs_own_answer(run):
@@ -378,7 +432,7 @@ def test_op_of_a_call_that_may_wait_waits_for_erlangs_own_answer(run):
         import hornbeam_erlang
         async def app(scope, receive, send):
             if scope["type"] == "http":
-                hornbeam_erlang.call("slow", timeout_ms=100)
+                hornbeam_erlang.call("slow", timeout=0.1)
         """,
         op_timeout=10,
     )
@@ -386,7 +440,8 @@ def test_op_of_a_call_that_may_wait_waits_for_erlangs_own_answer(run):
     _, _, ref, op, args = beam.expect("op", 1)
     assert (op, args) == (40, ["slow", b"\x90", 100])
     beam.send("reply", 1, ref, 6, "no answer came in time")
-    assert beam.expect("ended", 1)[2:4] == ("TimeoutError", "no answer came in time")
+    kind = "hornbeam_erlang.exceptions.OpTimeout"
+    assert beam.expect("ended", 1)[2:4] == (kind, "no answer came in time")
 
 
 def test_op_too_long_for_the_wire_is_refused_before_it_is_sent(run):
@@ -513,10 +568,10 @@ STOPPING = """
         return "served"
 """
 LONG_CALLS = {
-    "rpc_call": "hornbeam_erlang.rpc_call('n', 'm', 'f', [], timeout_ms=60_000)",
-    "call": "hornbeam_erlang.call('slow', timeout_ms=60_000)",
-    "execute": "hornbeam_erlang.execute('hook', 'act', timeout_ms=60_000)",
-    "await_result": "hornbeam_erlang.await_result('id', timeout_ms=60_000)",
+    "aio.rpc_call(...)": "hornbeam_erlang.rpc_call('n', 'm', 'f', [], timeout=60)",
+    "aio.call(...)": "hornbeam_erlang.call('slow', timeout=60)",
+    "aio.execute(...)": "hornbeam_erlang.execute('hook', 'act', timeout=60)",
+    "the execution itself": "hornbeam_erlang.Execution('id').result(timeout=60)",
 }
 
 
@@ -528,19 +583,19 @@ def test_op_that_stops_the_loop_for_long_is_logged_with_its_coroutine(run, name)
     level, logger, text = beam.expect_log("stops the event loop")
     assert (level, logger) == (30, "hornbeam.wire")
     assert "small_app.py:5: " in text
-    assert f"await hornbeam_erlang.aio.{name}(...)" in text
+    assert text.endswith(f"{name} instead")
     beam.send("reply", 1, ref, 0, b"\xc0")
     beam.expect("response_start", 1)
 
 
 def test_op_that_stops_a_loop_for_which_others_wait_is_given_up(run):
     """As two workers do whose coroutines call each other's hooks."""
-    beam = run(STOPPING.format(call=LONG_CALLS["execute"]))
+    beam = run(STOPPING.format(call=LONG_CALLS["aio.execute(...)"]))
     beam.open_http(1)
     beam.expect("op", 1)
     beam.send("call", 0, 7, 0, "small_app", "called", b"\x90", b"\x80")
     ended, result = sorted((beam.next() for _ in range(2)), key=lambda message: message[1] == 0)
-    assert ended[:3] == ("ended", 1, "TimeoutError")
+    assert ended[:3] == ("ended", 1, "hornbeam_erlang.exceptions.OpTimeout")
     assert "await hornbeam_erlang.aio.execute(...)" in ended[3]
     assert result == ("result", 0, 7, 0, b"\xa6served")
 
@@ -556,16 +611,16 @@ def test_short_op_is_not_given_up_for_others(run):
 
 
 def test_no_op_stops_the_loop_until_the_worker_is_taken_for_hung(run):
-    beam = run(STOPPING.format(call=LONG_CALLS["execute"]), hang_timeout=400)
+    beam = run(STOPPING.format(call=LONG_CALLS["aio.execute(...)"]), hang_timeout=400)
     beam.open_http(1)
     beam.expect("op", 1)
     class_, message, _ = beam.expect("ended", 1)[2:]
-    assert class_ == "TimeoutError"
+    assert class_ == "hornbeam_erlang.exceptions.OpTimeout"
     assert message.startswith("not for longer than 0.3 s: hooks.execute stops the event loop")
 
 
 def test_op_of_a_thread_waits_for_as_long_as_it_is_told(run):
-    call = f"await __import__('asyncio').to_thread(lambda: {LONG_CALLS['call']})"
+    call = f"await __import__('asyncio').to_thread(lambda: {LONG_CALLS['aio.call(...)']})"
     beam = run(STOPPING.format(call=call), hang_timeout=100)
     beam.open_http(1)
     ref = beam.expect("op", 1)[2]
@@ -579,15 +634,15 @@ def test_op_of_a_thread_waits_for_as_long_as_it_is_told(run):
 # The end
 
 
-def test_thread_that_waits_for_an_op_at_the_end_gets_a_connection_error(run):
+def test_thread_that_waits_for_an_op_at_the_end_is_not_connected_any_more(run):
     beam = run("""
         import threading
-        from hornbeam_erlang import state_get
+        from hornbeam_erlang import NotConnected, state_get
 
         def ask():
             try:
                 state_get("k")
-            except ConnectionError as error:
+            except NotConnected as error:
                 print("ended:", error)
 
         async def app(scope, receive, send):

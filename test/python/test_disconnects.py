@@ -1,7 +1,7 @@
 """Which exceptions of a handler mean no more than that its client has gone."""
 
 import pytest
-from hornbeam_erlang import ClientDisconnected
+from hornbeam_erlang import ClientDisconnected, ConnectionEnded
 from hornbeam_erlang._worker.server import _is_disconnect
 
 GONE = ClientDisconnected("gone")
@@ -52,6 +52,7 @@ class Falsy(Exception):
     "error",
     [
         GONE,
+        ConnectionEnded("an op's"),
         caused(RuntimeError(), GONE),
         WebSocketDisconnect(),
         in_context(WebSocketDisconnect(), GONE),

@@ -19,8 +19,8 @@ from op_cases import Case
 
 OTHERS = {
     "handler": op_cases.MAPPING,
-    "aio": op_cases.WAITING + op_cases.COROUTINES,
-    "thread": op_cases.WAITING + op_cases.MAPPING,
+    "aio": op_cases.WAITING + op_cases.AWAITED + op_cases.COROUTINES,
+    "thread": op_cases.WAITING + op_cases.RESULTS + op_cases.MAPPING,
 }
 CASES = [
     pytest.param(way, case, id=f"{way}: {case.source}")
@@ -73,7 +73,7 @@ def test_stand_in_does_what_the_table_says(way: str, case: Case) -> None:
 
 def test_stand_in_blocks_where_no_loop_runs() -> None:
     with stand_in():
-        for case in op_cases.WAITING:
+        for case in op_cases.WAITING + op_cases.RESULTS:
             seen = names()
             if case.raises:
                 with pytest.raises(case.expected):
@@ -148,7 +148,7 @@ def test_worker_does_what_the_table_says(worker: Beam, way: str, case: Case) -> 
 
 def test_table_has_each_function_with_good_and_bad_input() -> None:
     sources = {True: "", False: ""}
-    for case in op_cases.CASES + op_cases.WAITING:
+    for case in op_cases.CASES + op_cases.WAITING + op_cases.RESULTS:
         sources[case.raises] += f"{case.source}\n"
     functions = {
         name
@@ -157,7 +157,7 @@ def test_table_has_each_function_with_good_and_bad_input() -> None:
     }
     for function in functions:
         assert f"{function}(" in sources[False], f"{function} has no case that succeeds"
-    without_fault = {"check_pubsub", "receive_pubsub", "pubsub_dropped", "node", "nodes"}
+    without_fault = {"check_pubsub", "pubsub_dropped", "node", "nodes"}
     for function in functions - without_fault - {"unregister_hook"}:
         assert f"{function}(" in sources[True], f"{function} has no case that fails"
 
@@ -172,7 +172,7 @@ def test_each_op_is_called_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None
             return call(op, *args)
 
         monkeypatch.setattr(beam, "call", note)
-        for case in op_cases.CASES + op_cases.WAITING:
+        for case in op_cases.CASES + op_cases.WAITING + op_cases.RESULTS:
             try:
                 eval(case.source, names())
             except Exception as error:
@@ -190,14 +190,19 @@ METHODS = {name: name for name in ("get", "items", "pop", "setdefault", "update"
 }
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*aio.__all__, *op_cases.SHORT} - {"ConnectionState", "connection_state"})
-)
+# These have no counterpart that blocks, or their own form.
+ONLY_OF_COROUTINES = {"messages", "subscribed", "connection_state"}
+
+
+def functions_of_aio() -> set[str]:
+    names = {*aio.__all__, *op_cases.SHORT}
+    return {name for name in names if inspect.isroutine(getattr(aio, name))}
+
+
+@pytest.mark.parametrize("name", sorted(functions_of_aio() - ONLY_OF_COROUTINES))
 def test_aio_has_the_same_names_and_parameters(name: str) -> None:
     function = getattr(aio, name)
     assert is_asynchronous(function)
-    if name in ("messages", "receive_pubsub"):
-        return
     blocking = getattr(hornbeam_erlang, name)
     assert inspect.signature(function).parameters == inspect.signature(blocking).parameters
 

@@ -174,7 +174,7 @@ def test_receive_is_not_woken_for_a_function_that_does_not_name_check_pubsub(run
     beam.node.publish("news", "extra!")
     beam.send("receive_text", 1, b"x")
     assert beam.expect("send_text", 1)[2] == b"websocket.receive"
-    beam.expect_log("('news', 'extra!')")
+    beam.expect_log("Message(topic='news', value='extra!')")
 
 
 STARLETTE = """
@@ -464,7 +464,7 @@ def test_message_that_python_cannot_hold_is_an_error_of_its_reader(run):
     beam.send("event", 0, "news", b"\x81\x91\x01\x02")
     beam.send("event", 0, "news", pack("fine"))
     beam.expect_log("refused an Erlang map has a key")
-    beam.expect_log("heard ('news', 'fine')")
+    beam.expect_log("heard Message(topic='news', value='fine')")
 
 
 def test_thread_that_waits_for_a_message_does_not_hold_up_the_end(run):
@@ -747,6 +747,7 @@ ENDING = """
     "source",
     [
         "aio.subscribe('news')",
+        "aio.subscribed('news').__aenter__()",
         "asyncio.to_thread(check_pubsub)",
         "asyncio.sleep(0, late.add(asyncio.create_task(subscribe_late('news'))))",
         "asyncio.wait([asyncio.create_task(aio.receive_pubsub(0))])",

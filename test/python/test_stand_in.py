@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hornbeam_erlang import aio, testing
+from hornbeam_erlang import Execution, HornbeamError, OpTimeout, aio, testing
 from test_bridge import NAMES
 
 # Those that ask the node nothing.
@@ -31,7 +31,7 @@ def turns(call: Callable[[], Awaitable[Any]]) -> list[str]:
     async def main() -> list[str]:
         seen: list[str] = []
         asyncio.get_running_loop().call_soon(seen.append, "another's")
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(HornbeamError):
             await call()
         return [*seen, "the caller's"]
 
@@ -65,3 +65,57 @@ def test_op_whose_caller_is_cancelled_is_done_all_the_same() -> None:
 
     with testing.Beam():
         assert asyncio.run(main()) == (True, 1)
+
+
+def test_execution_that_is_cancelled_in_its_waiter_keeps_its_result() -> None:
+    async def slow(action: str) -> str:
+        await asyncio.sleep(0)
+        return "value"
+
+    async def main() -> Any:
+        await aio.register_hook("h", slow)
+        execution = await aio.execute_async("h", "any")
+        waiting = asyncio.ensure_future(execution)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        return waiting.cancelled(), await execution, await execution, execution.result()
+
+    with testing.Beam():
+        assert asyncio.run(main()) == (True, "value", "value", "value")
+
+
+def test_execution_without_end_is_given_up_with_those_who_wait() -> None:
+    async def main() -> Any:
+        asked, never = asyncio.Event(), asyncio.Event()
+
+        async def ask(*_: Any) -> None:
+            asked.set()
+            await never.wait()
+
+        beam.call_async = ask  # type: ignore[method-assign, assignment]
+        waiting = asyncio.ensure_future(Execution("an id"))
+        await asyncio.sleep(0)  # now there is a task that asks
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await asked.wait()
+        for task in tasks:
+            task.cancel()
+        _, left = await asyncio.wait(tasks, timeout=5)
+        never.set()
+        return waiting.cancelled(), len(tasks), len(left)
+
+    with testing.Beam() as beam:
+        assert asyncio.run(main()) == (True, 2, 0)
+
+
+def test_hook_that_is_too_slow_for_its_timeout_is_an_op_timeout() -> None:
+    async def main() -> None:
+        async def slow(action: str) -> None:
+            await asyncio.Event().wait()
+
+        await aio.register_hook("h", slow)
+        with pytest.raises(OpTimeout):
+            await aio.execute("h", "any", timeout=0.01)
+
+    with testing.Beam():
+        asyncio.run(main())

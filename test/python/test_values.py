@@ -6,6 +6,7 @@ from collections import OrderedDict
 import msgpack
 import pytest
 from hornbeam_erlang._values import (
+    MAX_TIMEOUT,
     MAX_VALUE,
     checked_key,
     checked_timeout,
@@ -177,6 +178,29 @@ def test_ttl_is_in_seconds(seconds, milliseconds):
     assert milliseconds_to_live(seconds) == milliseconds
 
 
-@pytest.mark.parametrize(("given", "travels"), [(0, 0), (5000, 5000), (0.5, 1)])
-def test_timeout_is_in_milliseconds(given, travels):
+@pytest.mark.parametrize(
+    ("given", "travels"),
+    [
+        (0, 0),
+        (0.0, 0),
+        (5, 5000),
+        (0.07, 70),
+        (0.0001, 1),
+        (MAX_TIMEOUT, 2_000_000_000),
+        (None, 2_000_000_000),
+    ],
+)
+def test_timeout_travels_in_milliseconds(given, travels):
     assert checked_timeout(given) == travels
+
+
+@pytest.mark.parametrize("wrong", ["1", True, b"1", [1], 1j])
+def test_timeout_that_is_no_number_is_refused(wrong):
+    with pytest.raises(TypeError, match="timeout: is a number of seconds or None, not"):
+        checked_timeout(wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1, -0.001, math.nan, math.inf, MAX_TIMEOUT + 1, 10**400])
+def test_timeout_that_cannot_be_waited_is_refused(wrong):
+    with pytest.raises(ValueError, match="timeout: is 0 to 2000000 seconds, or None"):
+        checked_timeout(wrong)

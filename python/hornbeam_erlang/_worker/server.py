@@ -191,8 +191,7 @@ class Server:
         if self._state is not None:
             scope["state"] = self._state.copy()
         self._streams[stream.number] = stream
-        for topic in topics:
-            self._topics.subscribe(stream.number, topic)
+        self._topics.inherit(stream.number, topics)
         stream.task = begin(self._loop, self._run(stream, scope))
 
     async def _run(self, stream: Any, scope: dict[str, Any]) -> None:

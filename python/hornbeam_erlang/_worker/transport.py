@@ -30,6 +30,7 @@ from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.logs import Log, LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
 from hornbeam_erlang._worker.spin import Spin
+from hornbeam_erlang.exceptions import NotConnected, OpTimeout
 
 READ_SIZE = 1 << 20
 
@@ -47,11 +48,11 @@ LONGEST_STOP = 0.75
 
 # Ops that wait for other code, which may wait for this worker: what they are in the loop.
 COROUTINES = {
-    _ops.RPC_CALL: "rpc_call",
-    _ops.FUNCTIONS_CALL: "call",
-    _ops.HOOKS_EXECUTE: "execute",
-    _ops.HOOKS_AWAIT_RESULT: "await_result",
-    _ops.HOOKS_NEXT: "stream",
+    _ops.RPC_CALL: "hornbeam_erlang.aio.rpc_call(...)",
+    _ops.FUNCTIONS_CALL: "hornbeam_erlang.aio.call(...)",
+    _ops.HOOKS_EXECUTE: "hornbeam_erlang.aio.execute(...)",
+    _ops.HOOKS_AWAIT_RESULT: "the execution itself",
+    _ops.HOOKS_NEXT: "hornbeam_erlang.aio.stream(...)",
 }
 
 _log = Log("hornbeam.wire")
@@ -453,9 +454,9 @@ class Transport:
             if self._pump(done, min(left, PATIENCE)):
                 return
             if was_needed:
-                raise TimeoutError(f"calls wait for this worker: {_stands_still(op)}")
+                raise OpTimeout(f"calls wait for this worker: {_stands_still(op)}")
         if limit < seconds:
-            raise TimeoutError(f"not for longer than {limit:g} s: {_stands_still(op)}")
+            raise OpTimeout(f"not for longer than {limit:g} s: {_stands_still(op)}")
         raise _late(op, seconds)
 
     def _is_needed(self) -> bool:
@@ -562,7 +563,7 @@ def _drain(messages: deque[Message]) -> Iterator[Message]:
 
 
 async def _within(seconds: float, op: int, waiter: asyncio.Future[Message]) -> Message:
-    """Wait for a reply; raises `TimeoutError` when the time is over."""
+    """Wait for a reply; raises `OpTimeout` when the time is over."""
 
     def expire() -> None:
         if not waiter.done():
@@ -575,13 +576,12 @@ async def _within(seconds: float, op: int, waiter: asyncio.Future[Message]) -> M
         alarm.cancel()
 
 
-def _late(op: int, seconds: float) -> TimeoutError:
-    return TimeoutError(f"Erlang has not answered {wire.OPS.get(op, op)} within {seconds} s")
+def _late(op: int, seconds: float) -> OpTimeout:
+    return OpTimeout(f"Erlang has not answered {wire.OPS.get(op, op)} within {seconds} s")
 
 
 def _stands_still(op: int) -> str:
-    name = COROUTINES.get(op)
-    form = "the form in hornbeam_erlang.aio" if name is None else f"hornbeam_erlang.aio.{name}(...)"
+    form = COROUTINES.get(op, "the form in hornbeam_erlang.aio")
     return f"{wire.OPS.get(op, op)} stops the event loop while it waits; await {form} instead"
 
 
@@ -597,5 +597,5 @@ def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).partition(".")[0] == "hornbeam_erlang"
 
 
-def _stopped() -> ConnectionError:
-    return ConnectionError("the worker has stopped; Erlang's answer will not come")
+def _stopped() -> NotConnected:
+    return NotConnected("the worker has stopped; Erlang's answer will not come")

@@ -11,8 +11,8 @@
 -type result_type() :: nil | bool | number | uint | str | packed | {optional, packed | taken}
                      | packed_array | keys | items | strs.
 
--type kind() :: not_implemented | type_error | value_error | key_error | permission_error
-              | timeout_error | connection_error | lookup_error.
+-type kind() :: not_implemented | type_error | value_error | permission_denied | timeout
+              | connection_ended | not_found | limit_exceeded | node_down.
 
 %% Bytes of a value that an answer may have; Python refuses more than 128 MiB.
 -define(MAX_VALUE, 16#7ff0000).
@@ -74,11 +74,12 @@ error(Kind, Sentence) ->
 status(not_implemented) -> 1;
 status(type_error) -> 2;
 status(value_error) -> 3;
-status(key_error) -> 4;
-status(permission_error) -> 5;
-status(timeout_error) -> 6;
-status(connection_error) -> 7;
-status(lookup_error) -> 9.
+status(permission_denied) -> 5;
+status(timeout) -> 6;
+status(connection_ended) -> 7;
+status(not_found) -> 9;
+status(limit_exceeded) -> 10;
+status(node_down) -> 11.
 
 %% Whatever the parts of a sentence were: it is text.
 text(Sentence) ->
@@ -90,29 +91,29 @@ text(Sentence) ->
 %% @doc What went wrong behind an op, in the words of the module that was asked.
 -spec failure(term()) -> answer().
 failure(timeout) ->
-    error(timeout_error, "no answer came in time");
+    error(timeout, "no answer came in time");
 failure(gone) ->
-    error(connection_error, "the connection is closed");
+    error(connection_ended, "the connection is closed");
 failure(not_forwardable) ->
     error(value_error, "forward=True needs a WebSocket connection that has been accepted");
 failure(bad_args) ->
     error(type_error, "the arguments must be a list or a tuple");
 failure(worker_down) ->
-    error(connection_error, "the worker that was called has ended");
+    remote(<<"worker_down">>, <<"the worker that was called has ended">>, <<>>);
 failure(not_a_number) ->
     error(type_error, "the value is not a number");
 failure(overflow) ->
     error(value_error, "the result is too large for a float, or for an int that can travel");
 failure(refused) ->
-    error(permission_error, "the option rpc_allow of this node does not allow this function");
+    error(permission_denied, "the option rpc_allow of this node does not allow this function");
 failure(no_node) ->
-    error(connection_error, "the node is not connected");
+    error(node_down, "the node is not connected");
 failure(unknown_id) ->
-    error(lookup_error, "this id is unknown: its result was taken, closed or given up");
+    error(not_found, "this id is unknown: its result was taken, closed or given up");
 failure(not_a_list) ->
     error(type_error, "the Erlang handler of a stream must return a list");
 failure({unknown, Sentence}) ->
-    error(lookup_error, Sentence);
+    error(not_found, Sentence);
 failure({arity, Given, Takes}) ->
     error(type_error, io_lib:format("the function takes ~ts arguments, ~b were given",
                                     [lists:join(" or ", [integer_to_list(N) || N <- Takes]),
