@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from hornbeam_erlang import aio, publish, state_delete, state_items, state_set, subscribe
+from hornbeam_erlang import (
+    OpTimeout,
+    aio,
+    publish,
+    state_delete,
+    state_items,
+    state_set,
+    subscribe,
+)
 
 __all__ = ["application"]
 
@@ -102,21 +110,20 @@ async def chat(scope: Event, receive: Receive, send: Send) -> None:
 
 async def watch(room: str, send: Send) -> None:
     """Tell a client who is in the room, and who came and left since, until it is gone."""
-    subscribe(moves_in(room))
-    known = people(room)
-    await tell(send, kind="members", names=sorted(known.values(), key=str.casefold))
-    while True:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY):
-                await aio.receive_pubsub()
-        now = people(room)
-        for came in now.keys() - known.keys():
-            await tell(send, kind="joined", name=now[came])
-        for gone in known.keys() - now.keys():
-            await tell(send, kind="left", name=known[gone])
-        if now != known:
-            await tell(send, kind="members", names=sorted(now.values(), key=str.casefold))
-        known = now
+    async with aio.subscribed(moves_in(room)) as moves:
+        known = people(room)
+        await tell(send, kind="members", names=sorted(known.values(), key=str.casefold))
+        while True:
+            with contextlib.suppress(OpTimeout):
+                await moves.receive(timeout=LOOK_EVERY)
+            now = people(room)
+            for came in now.keys() - known.keys():
+                await tell(send, kind="joined", name=now[came])
+            for gone in known.keys() - now.keys():
+                await tell(send, kind="left", name=known[gone])
+            if now != known:
+                await tell(send, kind="members", names=sorted(now.values(), key=str.casefold))
+            known = now
 
 
 def people(room: str) -> dict[Any, str]:
