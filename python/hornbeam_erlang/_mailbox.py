@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
 from hornbeam_erlang._identity import WORKER
@@ -22,6 +23,9 @@ from hornbeam_erlang.exceptions import ConnectionEnded, OpTimeout
 _IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
 _UNREAD = object()
+
+# Makes a `Message` as a tuple is made, in half the time of calling it.
+_new = tuple.__new__
 
 
 class Message(NamedTuple):
@@ -42,22 +46,23 @@ class Published:
     def __init__(self, topic: str, packed: bytes) -> None:
         self.topic = topic
         self.packed = packed
-        self._value: Any = _UNREAD
         self._message: Message | None = None
+        self._value: Any = _UNREAD
 
-    @property
-    def message(self) -> Message:
-        # Made once for all readers where it can be: each of a fan-out comes here. What is made for
-        # each of them is made as a tuple is, which takes half the time.
-        if (message := self._message) is not None:
-            return message
-        message = tuple.__new__(Message, (self.topic, self.value))
-        if self._value is not _UNREAD:
-            self._message = message
+    # The hot path: each reader of a fan-out comes here, for the one or the other.
+
+    def read(self) -> Message:
+        """Return the message, the same one for all readers if none can change it."""
+        if (message := self._message) is None:
+            value = unpack(self.packed)
+            message = _new(Message, (self.topic, value))
+            if type(value) in _IMMUTABLE:
+                self._message = message
         return message
 
     @property
     def value(self) -> Any:
+        """What was published, for who does not ask for the topic."""
         value = self._value
         if value is _UNREAD:
             value = unpack(self.packed)
@@ -270,26 +275,21 @@ class Mailbox:
         The future gives the message, or None when this has to be called again. Whoever does not
         wait for that calls `leave`.
         """
-        return self._wait_at_home() or self._next_or_wait(_future)
-
-    def _wait_at_home(self) -> asyncio.Future[Published | None] | None:
-        """Let the running coroutine be who is given the next message; None where it cannot be."""
         home = self._home
         if (
-            home is None
-            or self._messages
-            or self.closed
-            or self._reader is not None
-            or home.thread != threading.get_ident()
+            home is not None
+            and not self._messages
+            and not self.closed
+            and self._reader is None
+            and home.thread == get_ident()
         ):
-            return None
-        reader: asyncio.Future[Published | None] = home.loop.create_future()
-        self._reader = reader
-        # Without the lock: another thread has seen the reader, or is seen here.
-        if not self._messages and not self.closed:
-            return reader
-        self._reader = None
-        return None
+            reader: asyncio.Future[Published | None] = home.loop.create_future()
+            self._reader = reader
+            # Without the lock: another thread has seen the reader, or is seen here.
+            if not self._messages and not self.closed:
+                return reader
+            self._reader = None
+        return self._next_or_wait(_future)
 
     def _next_or_wait(self, make: Callable[[], W]) -> Published | W:
         """Return the next message or, if there is none, something new that is told of it."""
@@ -469,7 +469,7 @@ class Topics:
         """Put a message into the mailboxes of all who subscribe; return how many they are."""
         subscribers = list(self._topics.get(topic, ()))
         message = Published(topic, packed)
-        at_home = self.home is not None and self.home.thread == threading.get_ident()
+        at_home = self.home is not None and self.home.thread == get_ident()
         for mailbox in subscribers:
             mailbox.put(message, at_home)
         return len(subscribers)

@@ -264,10 +264,10 @@ async def receive_pubsub(timeout: float | None = None) -> Message:
 async def _receive(mailbox: Mailbox, timeout: float | None) -> Message:
     seconds = checked_seconds(timeout)
     if seconds is None:
-        return (await mailbox.receive_async()).message
+        return (await mailbox.receive_async()).read()
     try:
         async with asyncio.timeout(seconds):
-            return (await mailbox.receive_async()).message
+            return (await mailbox.receive_async()).read()
     except TimeoutError:
         raise too_late(seconds) from None
 
@@ -298,7 +298,7 @@ async def _read(mailbox: Mailbox) -> AsyncGenerator[Message, None]:
         except ConnectionEnded:
             return
         if isinstance(found, Published):
-            yield found.message
+            yield found.read()
             continue
         try:
             message = await found
@@ -306,7 +306,7 @@ async def _read(mailbox: Mailbox) -> AsyncGenerator[Message, None]:
             mailbox.leave(found)
             raise
         if message is not None:
-            yield message.message
+            yield message.read()
 
 
 def subscribed(topic: str) -> "Subscription":

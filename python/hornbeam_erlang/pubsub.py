@@ -124,7 +124,7 @@ def receive_pubsub(timeout: float | None = None) -> Message:
             "receive_pubsub would stop the loop that brings the messages; "
             "call it in a thread, or await hornbeam_erlang.aio.receive_pubsub()"
         )
-    return mailbox.receive(seconds).message
+    return mailbox.receive(seconds).read()
 
 
 def pubsub_dropped() -> int:
