@@ -9,6 +9,7 @@ all() ->
     [a_request_without_a_body_has_none, a_body_of_a_length_ends_after_it, chunks_are_put_together,
      extensions_and_trailers_are_dropped, chunks_that_are_none_are_refused,
      what_cannot_become_a_size_is_refused_at_once, a_size_has_as_many_digits_as_64_bits,
+     a_size_without_end_costs_as_much_as_its_first_digits,
      a_line_of_a_size_is_bounded, the_extensions_of_all_chunks_are_bounded,
      a_trailer_may_be_as_large_as_a_field, there_may_be_as_many_trailers_as_fields,
      all_trailers_may_be_as_large_as_a_head, data_is_given_as_it_comes,
@@ -68,7 +69,8 @@ chunks_that_are_none_are_refused(_Config) ->
 what_cannot_become_a_size_is_refused_at_once(_Config) ->
     [?assertEqual({Bytes, {fault, bad_request}},
                   {Bytes, hornbeam_http1_body:decode(Bytes, chunks(#{}))})
-     || Bytes <- [<<"g">>, <<" ">>, <<"\n">>, <<"\r">>, <<"-">>, binary:copy(<<"0">>, 17)]].
+     || Bytes <- [<<"g">>, <<" ">>, <<"\n">>, <<"\r">>, <<"-">>, binary:copy(<<"0">>, 17), <<"0x">>,
+                  <<"1g">>, <<"1,">>, <<"1\0">>, <<"1\n">>]].
 
 a_size_has_as_many_digits_as_64_bits(_Config) ->
     [?assertMatch({Digits, {more, <<"a">>}}, {Digits, every(<<Digits/binary, "\r\na">>, unknown)})
@@ -76,6 +78,17 @@ a_size_has_as_many_digits_as_64_bits(_Config) ->
     [?assertEqual({Digits, {fault, bad_request}},
                   {Digits, every(<<Digits/binary, "\r\na">>, unknown)})
      || Digits <- [<<"10000000000000000">>, <<"00000000000000002">>]].
+
+a_size_without_end_costs_as_much_as_its_first_digits(_Config) ->
+    Work = fun(Begun, More, Size) ->
+        Piece = <<Begun/binary, (binary:copy(More, Size))/binary>>,
+        element(1, hornbeam_work:of_function(fun() ->
+            ?assertEqual({fault, bad_request}, hornbeam_http1_body:decode(Piece, chunks(#{})))
+        end))
+    end,
+    [?assert(Work(Begun, More, 1 bsl 24) < 8 * Work(Begun, More, 1000), {Begun, More})
+     || {Begun, More} <- [{<<"0">>, <<"0">>}, {<<"f">>, <<"f">>}, {<<"0x">>, <<"0">>},
+                          {<<"g">>, <<"0">>}]].
 
 a_line_of_a_size_is_bounded(_Config) ->
     Line = fun(Size) -> <<"1;", (binary:copy(<<"x">>, Size - 2))/binary, "\r\na\r\n0\r\n\r\n">> end,

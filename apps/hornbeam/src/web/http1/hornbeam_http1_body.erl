@@ -82,8 +82,7 @@ chunks(<<"\r">> = Begun, Data, #chunks{state = data_end} = Chunks) ->
 chunks(_Other, _Data, #chunks{state = data_end}) ->
     {fault, bad_request};
 chunks(Bytes, Data, #chunks{scanned = Scanned} = Chunks) ->
-    From = max(0, Scanned - 1),
-    case binary:match(Bytes, <<"\r\n">>, [{scope, {From, byte_size(Bytes) - From}}]) of
+    case binary:match(Bytes, <<"\r\n">>, [{scope, scope(Bytes, max(0, Scanned - 1), Chunks)}]) of
         {Size, _} ->
             <<Line:Size/binary, "\r\n", Behind/binary>> = Bytes,
             line(Line, Behind, Data, Chunks#chunks{scanned = 0});
@@ -91,9 +90,13 @@ chunks(Bytes, Data, #chunks{scanned = Scanned} = Chunks) ->
             begun(Bytes, Data, Chunks)
     end.
 
+%% No line is looked for behind where one may end.
+scope(Bytes, From, #chunks{state = State} = Chunks) ->
+    {From, min(byte_size(Bytes), longest(State, Chunks) + 2) - From}.
+
 begun(Bytes, Data, #chunks{state = State, scanned = Scanned} = Chunks) ->
     Size = byte_size(Bytes),
-    case has_bare_break(Bytes, Scanned) orelse not may_begin(State, Bytes) of
+    case has_bare_break(Bytes, scope(Bytes, Scanned, Chunks)) orelse not may_begin(State, Bytes) of
         true ->
             {fault, bad_request};
         false ->
@@ -104,8 +107,7 @@ begun(Bytes, Data, #chunks{state = State, scanned = Scanned} = Chunks) ->
     end.
 
 %% Whether what is new ends the line, with less than CRLF.
-has_bare_break(Bytes, Scanned) ->
-    New = {Scanned, byte_size(Bytes) - Scanned},
+has_bare_break(Bytes, New) ->
     binary:match(Bytes, <<"\n">>, [{scope, New}]) =/= nomatch.
 
 longest(size, _Chunks) -> ?LONGEST_SIZE_LINE;
@@ -120,11 +122,13 @@ may_begin(trailers, _Bytes) ->
 may_begin(size, Bytes) ->
     case digits(Bytes) of
         {0, Rest} -> Rest =:= <<>>;
-        {Digits, _Rest} -> Digits =< ?MOST_DIGITS
+        {Digits, Rest} -> Digits =< ?MOST_DIGITS andalso may_follow(Rest)
     end.
 
-line(Line, _Behind, _Data, #chunks{state = size}) when byte_size(Line) > ?LONGEST_SIZE_LINE ->
-    {fault, bad_request};
+%% A size is followed by its line's end, or by extensions.
+may_follow(<<>>) -> true;
+may_follow(<<Next, _/binary>>) -> lists:member(Next, "\r\s\t;").
+
 line(Line, Behind, Data, #chunks{state = size} = Chunks) ->
     #chunks{extensions = Extensions} = Chunks,
     case chunk_size(Line) of
@@ -140,8 +144,7 @@ line(<<>>, Behind, Data, #chunks{state = trailers}) ->
 line(Line, Behind, Data, #chunks{state = trailers, trailers = {Bytes, Lines}} = Chunks) ->
     Left = {Bytes - byte_size(Line) - 2, Lines - 1},
     case hornbeam_headers:field(Line) of
-        {_Name, _Value} when element(1, Left) < 0; element(2, Left) < 0;
-                             byte_size(Line) > Chunks#chunks.longest ->
+        {_Name, _Value} when element(1, Left) < 0; element(2, Left) < 0 ->
             {fault, fields_too_large};
         {_Name, _Value} ->
             chunks(Behind, Data, Chunks#chunks{trailers = Left});
@@ -164,11 +167,14 @@ is_extension(<<Blank, Rest/binary>>) when Blank =:= $\s; Blank =:= $\t -> is_ext
 is_extension(<<";", Extension/binary>>) -> hornbeam_headers:is_clean(Extension);
 is_extension(_Other) -> false.
 
+%% How many there are, and what follows; of too many it is enough to know that.
 digits(Line) ->
     digits(Line, 0).
 
 digits(<<Digit, Rest/binary>>, Count)
-        when Digit >= $0, Digit =< $9; Digit >= $a, Digit =< $f; Digit >= $A, Digit =< $F ->
+        when Count =< ?MOST_DIGITS, Digit >= $0, Digit =< $9;
+             Count =< ?MOST_DIGITS, Digit >= $a, Digit =< $f;
+             Count =< ?MOST_DIGITS, Digit >= $A, Digit =< $F ->
     digits(Rest, Count + 1);
 digits(Rest, Count) ->
     {Count, Rest}.
