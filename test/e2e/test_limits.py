@@ -436,6 +436,18 @@ def test_chunks_that_are_none_end_the_connection(serve, later, body):
     assert counters(server)["http_requests"] <= before + 1 + later
 
 
+def test_a_client_of_http1_gets_no_ping_of_http2(serve, key):
+    server = serve(EXCHANGES, http_engine=Atom("cowboy"))
+    with RawHTTP(server) as raw:
+        raw.request("GET", f"/parts?{key}")
+        response = raw.head()
+        # The message that a timer would send.
+        server.node.eval("[Pid ! {{Pid, 1}, ping} || Pid <- ranch:procs(hornbeam, connections)]")
+        release(server, key)
+        raw.chunks(response)
+        assert response.body == b"one two three"
+
+
 def test_chunk_extensions_are_taken_and_dropped(serve):
     body = b'5;a="b";c\r\nhello\r\n0;d\r\n\r\n'
     assert ask(serve(EXCHANGES), post(CHUNKED, body=body)).body == b"hello"

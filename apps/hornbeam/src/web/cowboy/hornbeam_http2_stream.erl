@@ -73,7 +73,7 @@ init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
     case is_let_in(Mount) of
         true ->
             next_init(StreamId, Req, Opts,
-                      #state{socket = maps:get(socket, Req), pinger = ping_later(StreamId),
+                      #state{socket = maps:get(socket, Req), pinger = pinger(StreamId, Req),
                              ended = not cowboy_req:has_body(Req)});
         false ->
             #{counters := Counters} = Mount,
@@ -96,6 +96,9 @@ cancelled() ->
         {_, Since} = Cancelled when Now - Since < ?PERIOD -> Cancelled;
         _ -> {0, Now}
     end.
+
+pinger(StreamId, #{version := 'HTTP/2'}) -> ping_later(StreamId);
+pinger(_StreamId, _Req) -> undefined.
 
 ping_later(StreamId) ->
     erlang:send_after(?PING_INTERVAL, self(), {{self(), StreamId}, ping}).
@@ -128,6 +131,8 @@ info(_StreamId, {give, _Again}, State) ->
     {[], State};
 info(_StreamId, {tell_when_ended, Owner}, State) ->
     {[], told_if_ended(State#state{owner = Owner})};
+info(_StreamId, ping, #state{pinger = undefined} = State) ->
+    {[], State};
 info(StreamId, ping, #state{socket = {Transport, Socket}} = State) ->
     _ = Transport:send(Socket, cow_http2:ping(0)),
     {[], State#state{pinger = ping_later(StreamId)}};
