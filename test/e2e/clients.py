@@ -6,6 +6,7 @@ Knows RFC 9112 and RFC 6455 as far as a test needs them, and nothing of the serv
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import socket
@@ -13,6 +14,7 @@ import ssl
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +37,35 @@ def journal(server: Server, key: str, count: int = 1) -> list[Any]:
 def kept(server: Server) -> int:
     """Say how much the node keeps of the state of connections."""
     return server.node.eval("ets:info(hornbeam_connection_state, size)")
+
+
+WATCH = """
+Watch = fun Watch(Most) ->
+    receive {most, From} -> From ! {most, Most}
+    after 1 -> Watch(max(Most, erlang:memory(total)))
+    end
+end,
+[erlang:garbage_collect(Pid) || Pid <- processes()],
+Before = erlang:memory(total),
+true = register(watch, spawn_opt(fun() -> Watch(Before) end, [{priority, high}])),
+Before
+"""
+
+WATCHED = """
+watch ! {most, self()},
+receive {most, Most} -> Most after 10000 -> error(late) end
+"""
+
+
+@contextlib.contextmanager
+def bounded(server: Server, most: int = 24 << 20) -> Iterator[None]:
+    """Look at the node's memory all the while: it must never grow by so many bytes."""
+    before = server.node.eval(WATCH)
+    try:
+        yield
+    finally:
+        grown = server.node.eval(WATCHED) - before
+    assert grown < most, f"{grown >> 20} MiB more"
 
 
 def release(server: Server, key: str) -> None:

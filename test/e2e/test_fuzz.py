@@ -14,14 +14,20 @@ import time
 from collections.abc import Callable
 
 import pytest
-from clients import BINARY, TEXT, RawHTTP, RawWebSocket, frame, handshake_headers
+from clients import BINARY, TEXT, RawHTTP, RawWebSocket, bounded, frame, handshake_headers
 from harness import Server, eventually, kill_quietly
+from http2_raw import CONTINUATION, DATA, END_STREAM, HEADERS, Raw, bomb, cut, literal
+from http2_raw import frame as frame2
+from http2_raw import head as head2
 
 SEED = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(1 << 30))
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "3"))
 
 LEFT = 64 << 20
 """Bytes that a run may leave in the node."""
+
+MOST = 256 << 20
+"""Bytes that the node may take for it at any time, garbage included."""
 
 
 @pytest.fixture(params=[SEED], ids=[f"FUZZ_SEED={SEED}"])
@@ -85,7 +91,7 @@ def mutated(chance: random.Random, data: bytes) -> bytes:
     return data[:at] + data[at : at + 4] * 3 + data[at:]
 
 
-def send_and_close(client: RawHTTP, data: bytes) -> None:
+def send_and_close(client: RawHTTP | Raw, data: bytes) -> None:
     """Send, look at a part of the answer, and leave."""
     with contextlib.suppress(OSError):
         client.socket.settimeout(0.05)
@@ -111,6 +117,50 @@ def test_rubbish_of_a_client_over_http_leaves_the_others_alone(server, chance):
         send_and_close(RawHTTP(server), data)
 
     for_a_while(server, once)
+
+
+def heads(chance: random.Random, raw: Raw, stream: int) -> bytes:
+    """Return a head over HTTP/2 that no client should send, and some that one may."""
+    block = head2(raw.host, path=b"/says_things")
+    match chance.randrange(9):
+        case 0:
+            block += chance.randbytes(chance.choice([1, 10, 1000]))
+        case 1:  # a field again and again
+            block = bomb(raw.host, chance.choice([1, 300, 60_000, 134_000, 254_000]))
+        case 2:  # fields that cost a byte or two
+            block += chance.choice([b"\x90", b"\x0f\x01\x00", b"\x20"]) * 20_000
+        case 3:  # numbers without end
+            block += bytes([chance.choice([0x3F, 0x7F, 0xFF])]) + b"\xff" * 60_000
+        case 4:
+            block += literal(chance.randbytes(3), chance.randbytes(3), kept=True)
+        case 5:
+            names = ("method", "path", "scheme", "authority", "protocol")
+            block = head2(raw.host, **{chance.choice(names): mutated(chance, b"/says_things")})
+        case 6:  # no end
+            return frame2(HEADERS, 0, stream, block) + frame2(CONTINUATION, 0, stream) * 1000
+        case 7:
+            flags = chance.randrange(256)
+            return frame2(chance.choice([HEADERS, CONTINUATION]), flags, stream, block)
+    blocks = cut(block, chance.choice([16384, 100, 17000]))
+    return raw.request(stream, *blocks, flags=chance.choice([0, END_STREAM]))
+
+
+def test_rubbish_of_a_client_over_http2_leaves_the_others_alone(server, chance):
+    def once() -> None:
+        raw = Raw(server)
+        data = b""
+        for stream in range(1, chance.randrange(2, 10), 2):
+            data += heads(chance, raw, stream)
+            if chance.randrange(3) == 0:
+                data += frame2(chance.randrange(11), chance.randrange(256), stream, bytes(8))
+            if chance.randrange(3) == 0:
+                data += frame2(DATA, END_STREAM, stream, chance.randbytes(5))
+        if chance.randrange(3) == 0:
+            data = mutated(chance, data)
+        send_and_close(raw, data)
+
+    with bounded(server, MOST):
+        for_a_while(server, once)
 
 
 def frames(chance: random.Random) -> bytes:

@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from clients import RawHTTP, RawWebSocket, handshake_headers, journal, release
+from clients import RawHTTP, RawWebSocket, bounded, handshake_headers, journal, release
 from harness import DEADLINE, eventually
 from http1 import says
 from terms import Atom
@@ -434,6 +434,42 @@ def test_chunks_that_are_none_end_the_connection(serve, later, body):
         assert answer is None or answer.status >= 400 or b"x" * 9 not in answer.body
         assert answered(raw) is None
     assert counters(server)["http_requests"] <= before + 1 + later
+
+
+ENDLESS = {
+    "zeros": b"0",
+    "digits": b"f",
+    "no digits": b"x",
+    "an extension": b";",
+}
+
+
+engines = pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+
+
+@engines
+@pytest.mark.parametrize("more", ENDLESS.values(), ids=ENDLESS)
+def test_a_size_of_a_chunk_without_end_is_refused(serve, engine, more):
+    server = serve(EXCHANGES, max_body_size=1000, http_engine=Atom(engine))
+    with bounded(server, 64 << 20), RawHTTP(server) as raw:
+        raw.send(post(CHUNKED, body=b"1" if more == b";" else b"0"))
+        with contextlib.suppress(OSError):
+            for _ in range(29):
+                raw.send(more * (1 << 20))
+        answer = answered(raw)
+        assert answer is None or answer.status in (400, 500)
+    eventually(lambda: server.info()["streams"] == 0)
+
+
+@engines
+@pytest.mark.parametrize("size", [1000, 5 << 20])
+def test_a_large_body_in_chunks_is_taken(serve, engine, size):
+    body = bytes(range(256)) * (5 << 12)
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+    with RawHTTP(serve(EXCHANGES, http_engine=Atom(engine))) as raw:
+        raw.send(post(CHUNKED, body=chunks + b"0\r\n\r\n"))
+        assert raw.response().body == body
 
 
 def test_a_client_of_http1_gets_no_ping_of_http2(serve, key):

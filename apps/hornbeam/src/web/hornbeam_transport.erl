@@ -93,8 +93,10 @@ start_link(Ref, _Socket, Transport, []) ->
 -spec start_link(ranch:ref(), module(), []) -> {ok, pid()}.
 start_link(Ref, _Transport, []) ->
     case persistent_term:get(?OPTIONS(Ref)) of
-        #{is_secure := true, cowboy := Cowboy} -> cowboy_tls:start_link(Ref, ranch_ssl, Cowboy);
-        #{is_secure := false, cowboy := Cowboy} -> cowboy_clear:start_link(Ref, ranch_tcp, Cowboy)
+        #{is_secure := true, cowboy := Cowboy} ->
+            cowboy_tls:start_link(Ref, hornbeam_cowboy_transport, Cowboy);
+        #{is_secure := false, cowboy := Cowboy} ->
+            cowboy_clear:start_link(Ref, hornbeam_cowboy_transport, Cowboy)
     end.
 
 %% The transport, as far as Ranch uses it.
@@ -188,12 +190,10 @@ refused(Error, #{mount := #{counters := Counters}}) ->
     hornbeam_counters:add(tls_refused, Counters),
     Error.
 
--spec begun(ok | full | overrun, ranch:ref(), term(), options()) -> {ok, term()}.
+-spec begun(ok | full | overrun, ranch:ref(), term(), options()) -> {ok, term()} | {error, term()}.
 begun(ok, Ref, Socket, Options) ->
-    case is_for_cowboy(Socket, Options) of
-        true -> go_on(both(Socket, Options));
-        false -> http1(Ref, both(Socket, Options), Options)
-    end;
+    Both = both(Socket, Options),
+    spoken(protocol(Both, Options), Ref, Both, Options);
 begun(full, _Ref, Socket, #{mount := #{counters := Counters}} = Options) ->
     {Transport, Raw} = Both = both(Socket, Options),
     hornbeam_refusal:count(full, Counters),
@@ -208,25 +208,40 @@ begun(overrun, _Ref, Socket, Options) ->
 both(Socket, #{is_secure := true}) -> {ranch_ssl, Socket};
 both(Socket, #{is_secure := false}) -> {ranch_tcp, Socket}.
 
-is_for_cowboy(_Socket, #{mount := #{server := #{http_engine := cowboy}}}) ->
-    true;
-is_for_cowboy(Socket, #{is_secure := true}) ->
-    ssl:negotiated_protocol(Socket) =:= {ok, <<"h2">>};
-is_for_cowboy(_Socket, _Options) ->
-    false.
+%% What the client speaks, and what was read to know it. Our HTTP/1.1 finds out by itself.
+protocol({ranch_ssl, Raw}, _Options) ->
+    case ssl:negotiated_protocol(Raw) of
+        {ok, <<"h2">>} -> {http2, <<>>};
+        _ -> {http1, <<>>}
+    end;
+protocol(Socket, #{mount := #{server := #{http_engine := cowboy} = Server}}) ->
+    #{keepalive_timeout := Timeout} = Server,
+    hornbeam_cowboy:protocol(Socket, Timeout);
+protocol(_Socket, _Options) ->
+    {http1, <<>>}.
 
--spec http1(ranch:ref(), hornbeam_socket:socket(), options()) -> {ok, term()}.
-http1(Ref, {_Transport, Raw} = Socket, #{mount := Mount}) ->
+spoken({http2, First}, _Ref, Socket, #{mount := Mount}) ->
+    http2(First, Socket, Mount);
+spoken({http1, First}, _Ref, {_Transport, Raw} = Socket,
+       #{mount := #{server := #{http_engine := cowboy}} = Mount}) ->
+    _ = [self() ! {tcp, Raw, First} || First =/= <<>>],
+    hornbeam_cowboy:begun(Socket, none, Mount),
+    {ok, Raw};
+spoken({http1, <<>>}, Ref, Socket, #{mount := Mount}) ->
     [Parent | _] = get('$ancestors'),
     case hornbeam_http1:serve(Parent, Ref, Socket, Mount) of
-        over ->
-            exit(normal);
-        {http2, First} ->
-            self() ! {tcp, Raw, First},
-            go_on(Socket)
-    end.
+        over -> exit(normal);
+        {http2, First} -> http2(First, Socket, Mount)
+    end;
+spoken({error, _}, _Ref, {Transport, Raw}, _Options) ->
+    _ = Transport:close(Raw),
+    exit(normal).
 
-%% Cowboy reads on.
-go_on({_Transport, Raw} = Socket) ->
-    hornbeam_cowboy:begun(Socket),
-    {ok, Raw}.
+http2(First, {_Transport, Raw} = Socket, Mount) ->
+    case hornbeam_http2_reader:start(Socket, First, Mount) of
+        {ok, Reader} ->
+            hornbeam_cowboy:begun(Socket, Reader, Mount),
+            {ok, Raw};
+        {error, _} = Error ->
+            Error
+    end.

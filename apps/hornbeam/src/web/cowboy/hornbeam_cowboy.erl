@@ -6,7 +6,9 @@
 
 -include("../hornbeam_request.hrl").
 
--export([options/1, begun/1, socket/0, request/1, response/1]).
+-export([options/1, protocol/2, begun/3, unbound/0, taken/0, reading/0]).
+-export([socket/0, reader/0, finish/2]).
+-export([request/1, response/1]).
 
 %% The flow control windows of HTTP/2 (bytes).
 -define(HTTP2_WINDOW, 65535).
@@ -14,7 +16,23 @@
 %% Cowboy measures what it has read of a line, its end included (bytes).
 -define(LINE_END, 2).
 
--define(SOCKET, {?MODULE, socket}).
+%% What Cowboy counts as fields of a request of HTTP/2 and we do not: what stands otherwise in the
+%% request line, and the parts of a cookie (RFC 9113, 8.2.3).
+-define(MORE_FIELDS, 256).
+
+%% In the process's dictionary: its connection, and how much had come of it when what had come was
+%% last good for something (bytes, just_now).
+-define(CONNECTION, {?MODULE, connection}).
+-define(TAKEN, {?MODULE, taken}).
+
+%% The most that a process may have on its heap that reads HTTP/1.1 (words), and what of it may wait
+%% for its end beside a head (bytes): Cowlib before 2.16.1 reads a chunk's size of any length, and
+%% anew each time. A body that nobody wants is read away up to max_skip_body_length.
+-define(MOST_HEAP, 4194304).
+-define(MOST_WAITING, 2097152).
+
+%% What a client of HTTP/2 begins with, up to where no request of HTTP/1.1 does (RFC 9113, 3.4).
+-define(PREFACE, "PRI * HTTP/2.0\r\n").
 
 %% @doc The options of Cowboy for a mount, for both versions of HTTP.
 %%
@@ -46,7 +64,7 @@ http1(Server) ->
       max_empty_lines => 5,
       max_method_length => 32,
       max_authority_length => 255,
-      max_headers => Fields + 1,
+      max_headers => Fields + ?MORE_FIELDS,
       max_header_name_length => Field,
       max_header_value_length => Field + ?LINE_END,
       max_request_line_length => Line + ?LINE_END}.
@@ -88,16 +106,105 @@ http2(Server) ->
 idle_timeout(#{http_engine := cowboy}) -> infinity;
 idle_timeout(_Server) -> 60000.
 
-%% @doc The calling process is a connection's in which Cowboy goes on.
--spec begun(hornbeam_socket:socket()) -> ok.
-begun(Socket) ->
-    _ = put(?SOCKET, Socket),
+%% @doc What a client of TCP speaks, by what it says first within some time (ms).
+-spec protocol(hornbeam_socket:socket(), timeout()) ->
+    {http1 | http2, First :: binary()} | {error, term()}.
+protocol(Socket, Timeout) ->
+    protocol(<<>>, Socket, now_ms() + Timeout).
+
+protocol(Begun, {Transport, Raw} = Socket, Deadline) ->
+    case Transport:recv(Raw, 0, max(0, Deadline - now_ms())) of
+        {ok, More} -> protocol_of(<<Begun/binary, More/binary>>, Socket, Deadline);
+        {error, _} = Error -> Error
+    end.
+
+protocol_of(First, Socket, Deadline) ->
+    Preface = <<?PREFACE>>,
+    case binary:longest_common_prefix([First, Preface]) of
+        Common when Common =:= byte_size(Preface) -> {http2, First};
+        Common when Common =:= byte_size(First) -> protocol(First, Socket, Deadline);
+        _ -> {http1, First}
+    end.
+
+now_ms() -> erlang:monotonic_time(millisecond).
+
+%% @doc The calling process is a connection's in which Cowboy goes on; over HTTP/2 another process
+%% reads for it, and what it reads by itself is bounded.
+-spec begun(hornbeam_socket:socket(), Reader :: pid() | none, hornbeam_mounts:mount()) -> ok.
+begun(Socket, Reader, Mount) ->
+    _ = put(?CONNECTION, {Socket, Reader, Mount}),
+    _ = Reader =:= none andalso bound(),
     hornbeam_read_buffer:widen(Socket).
+
+bound() ->
+    _ = process_flag(max_heap_size, heap(?MOST_HEAP)),
+    put(?TAKEN, 0).
+
+%% @doc The calling process reads no more requests of HTTP/1.1: what else it reads has other bounds.
+-spec unbound() -> ok.
+unbound() ->
+    _ = process_flag(max_heap_size, heap(0)),
+    _ = erase(?TAKEN),
+    ok.
+
+heap(Words) -> #{size => Words, kill => true, error_logger => false}.
+
+%% @doc Something of what the calling process has read of HTTP/1.1 was good for something.
+-spec taken() -> ok.
+taken() ->
+    _ = get(?TAKEN) =:= undefined orelse put(?TAKEN, just_now),
+    ok.
+
+%% @doc The calling process is about to read on; not if much has come that was good for nothing: it
+%% would be read again with all that follows.
+-spec reading() -> ok.
+reading() ->
+    case get(?TAKEN) of
+        undefined -> ok;
+        just_now -> put(?TAKEN, received()), ok;
+        Before -> bounded(received() - Before, mount())
+    end.
+
+bounded(Waiting, #{server := #{limit_request_head := Head}}) when Waiting =< Head + ?MOST_WAITING ->
+    ok;
+bounded(_TooMuch, Mount) ->
+    finish(bad_request, Mount).
+
+received() ->
+    {Transport, Raw} = socket(),
+    case Transport:getstat(Raw, [recv_oct]) of
+        {ok, [{recv_oct, Bytes}]} -> Bytes;
+        {error, _} -> 0
+    end.
+
+%% @doc The process that reads for the calling one.
+-spec reader() -> pid() | none.
+reader() ->
+    {_Socket, Reader, _Mount} = get(?CONNECTION),
+    Reader.
+
+mount() ->
+    {_Socket, _Reader, Mount} = get(?CONNECTION),
+    Mount.
 
 %% @doc The socket of the calling process, a connection's.
 -spec socket() -> hornbeam_socket:socket().
 socket() ->
-    get(?SOCKET).
+    {Socket, _Reader, _Mount} = get(?CONNECTION),
+    Socket.
+
+%% @doc End the connection of the calling process with a last word, whatever Cowboy is about to do:
+%% it catches all but a signal. Streams that are left of it are told to the workers.
+-spec finish(hornbeam_refusal:fault(), hornbeam_mounts:mount()) -> no_return().
+finish(Fault, #{counters := Counters, pool := Pool}) ->
+    {Transport, Raw} = Socket = socket(),
+    hornbeam_refusal:count(Fault, Counters),
+    _ = Transport:send(Raw, hornbeam_http1_response:refusal(Fault, <<>>)),
+    hornbeam_socket:linger(Socket),
+    hornbeam_pool:process_down(self(), Pool),
+    _ = process_flag(trap_exit, false),
+    exit(self(), shutdown),
+    receive after infinity -> exit(shutdown) end.
 
 %% @doc Cowboy's request in our words. It knows its socket where a stream handler has seen it.
 -spec request(cowboy_req:req()) -> hornbeam_request:request().

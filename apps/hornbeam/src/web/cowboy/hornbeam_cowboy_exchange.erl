@@ -51,13 +51,13 @@ breaking(#{version := Version}) ->
 %% @private
 -spec takeover(pid(), ranch:ref(), inet:socket(), module(), cowboy:opts(), binary(),
                cowboy:http_version()) -> no_return().
-takeover(_Parent, _Ref, Socket, Transport, _Opts, _Buffer, Version) ->
-    break(Version, Transport, Socket),
+takeover(_Parent, _Ref, _Socket, _Transport, _Opts, _Buffer, Version) ->
+    break(Version, hornbeam_cowboy:socket()),
     exit({shutdown, broken_response}).
 
 %% A body that ends with the connection must not seem whole.
-break('HTTP/1.0', Transport, Socket) -> hornbeam_socket:reset({Transport, Socket});
-break('HTTP/1.1', Transport, Socket) -> Transport:close(Socket).
+break('HTTP/1.0', Socket) -> hornbeam_socket:reset(Socket);
+break('HTTP/1.1', {Transport, Socket}) -> Transport:close(Socket).
 
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->

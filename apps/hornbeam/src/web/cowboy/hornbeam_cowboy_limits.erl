@@ -20,7 +20,20 @@
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
-init(StreamId, Req0, #{env := #{mount := Mount}} = Opts) ->
+init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
+    hornbeam_cowboy:taken(),
+    _ = asks_for_http2(Req) andalso hornbeam_cowboy:finish(bad_request, Mount),
+    begun(StreamId, Req, Mount, Opts).
+
+%% Cowboy before 2.13 has begun to go on with HTTP/2 when it shows us such a request, and has read
+%% what comes behind it: heads past their reader. Only the end of its process keeps it from that.
+asks_for_http2(#{version := 'HTTP/1.1', headers := #{<<"http2-settings">> := _,
+                                                     <<"upgrade">> := Protocols}}) ->
+    lists:member(<<"h2c">>, hornbeam_headers:items(Protocols));
+asks_for_http2(_Req) ->
+    false.
+
+begun(StreamId, Req0, Mount, Opts) ->
     #{server := Server, counters := Counters, options := #{max_body_size := Most}} = Mount,
     Req = Req0#{socket => hornbeam_cowboy:socket()},
     State = #state{counters = Counters, req = Req, left = Most},
@@ -78,13 +91,17 @@ closing(_Req, Headers) -> Headers#{<<"connection">> => <<"close">>}.
 %% @private
 -spec data(cowboy_stream:streamid(), cowboy_stream:fin(), binary(), #state{}) ->
     {cowboy_stream:commands(), #state{}}.
-data(_StreamId, _IsFin, _Data, #state{next = none} = State) ->
+data(StreamId, IsFin, Data, State) ->
+    hornbeam_cowboy:taken(),
+    taken(StreamId, IsFin, Data, State).
+
+taken(_StreamId, _IsFin, _Data, #state{next = none} = State) ->
     {[], State};
-data(_StreamId, _IsFin, _Data, #state{left = none} = State) ->
+taken(_StreamId, _IsFin, _Data, #state{left = none} = State) ->
     {[], State};
-data(_StreamId, _IsFin, Data, #state{left = Left} = State) when byte_size(Data) > Left ->
+taken(_StreamId, _IsFin, Data, #state{left = Left} = State) when byte_size(Data) > Left ->
     {too_much(State), State#state{left = none}};
-data(StreamId, IsFin, Data, #state{next = Next0} = State) ->
+taken(StreamId, IsFin, Data, #state{next = Next0} = State) ->
     {Commands, Next} = cowboy_stream:data(StreamId, IsFin, Data, Next0),
     {Commands, spend(byte_size(Data), State#state{next = Next})}.
 

@@ -93,6 +93,7 @@ last(_Req, Headers) -> Headers.
 -spec websocket_init(#state{}) -> {cowboy_websocket:commands(), #state{}, hibernate}
                                 | {cowboy_websocket:commands(), #state{}}.
 websocket_init(#state{socket = Socket, http2 = undefined} = State) ->
+    hornbeam_cowboy:unbound(),
     opened(hornbeam_websocket_h:taken_over(Socket), State);
 websocket_init(#state{socket = Socket, http2 = Http2} = State) ->
     hornbeam_http2_stream:tell_when_ended(Http2),

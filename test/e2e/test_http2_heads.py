@@ -1,0 +1,274 @@
+"""Heads over HTTP/2 that no client should send: too large when decoded, endless, late, malformed.
+
+What is refused with the connection
+is counted like its brothers of HTTP/1.1, and the others at the server do not notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from clients import RawHTTP, bounded
+from h2.errors import ErrorCodes
+from harness import Server, eventually
+from http2_raw import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY,
+    SETTINGS,
+    Raw,
+    bomb,
+    cut,
+    frame,
+    head,
+    literal,
+)
+from terms import Atom
+
+MIB = 1024 * 1024
+
+WAYS = ["plain", "tls"]
+
+
+@pytest.fixture
+def serve(reached):
+    return reached
+
+
+@pytest.fixture
+def server(serve):
+    return serve("exchanges:application", header_timeout=1000)
+
+
+@contextlib.contextmanager
+def refused(
+    server: Server, counter: str, code: ErrorCodes = ErrorCodes.PROTOCOL_ERROR
+) -> Iterator[Raw]:
+    """Have a client whose head ends its connection, is counted once, and costs the node little."""
+    before = server.info()["counters"][counter]
+    with bounded(server), Raw(server) as raw:
+        yield raw
+        assert raw.ended() == code
+    eventually(lambda: server.info()["counters"][counter] == before + 1)
+    assert httpx.get(f"{server.http}/hello").text == "hello"
+
+
+# Too large
+
+
+@pytest.mark.parametrize("times", [300, 60_000, 134_000, 254_000, 2_000_000])
+def test_a_field_that_is_repeated_by_a_byte_is_not_decoded(server, times):
+    with refused(server, "fields_too_large") as raw:
+        raw.pour(raw.request(1, *cut(bomb(raw.host, times))))
+
+
+REPEATED = {
+    "what the server knows already": b"\x90",
+    "a name that the server knows already": b"\x0f\x01\x00",
+    "parts of a cookie": b"\x0f\x11\x00",
+    "a size for the table": b"\x20",
+}
+
+
+@pytest.mark.parametrize("field", REPEATED.values(), ids=REPEATED)
+def test_fields_without_end_are_not_decoded(server, field):
+    with refused(server, "fields_too_large") as raw:
+        raw.pour(raw.request(1, *cut(head(raw.host) + field * (80_000 // len(field)))))
+
+
+def test_a_field_of_the_table_under_many_names_is_not_decoded(server):
+    names = b"".join(literal(b"n%d" % count, b"x" * 40, kept=True) for count in range(40))
+    with refused(server, "fields_too_large") as raw:
+        block = head(raw.host) + names + bytes(range(0xBE, 0xE0)) * 1500
+        raw.pour(raw.request(1, *cut(block)))
+
+
+def test_a_field_that_one_head_kept_is_not_repeated_by_the_next(server):
+    with refused(server, "fields_too_large") as raw:
+        raw.send(raw.request(1, head(raw.host) + literal(b"a", b"x" * 4000, kept=True)))
+        assert raw.answer(1) == ("status", 200)
+        raw.pour(raw.request(3, head(raw.host) + b"\xbe" * 1000))
+
+
+def test_trailers_are_held_to_the_same(server):
+    with refused(server, "fields_too_large") as raw:
+        raw.send(raw.request(1, head(raw.host, path=b"/echo", method=b"POST"), flags=0))
+        raw.pour(raw.request(1, *cut(bomb(b"", 60_000)[len(head(b"")) :])))
+
+
+def test_a_field_that_is_repeated_within_the_limits_is_answered_431(server):
+    with bounded(server), Raw(server) as raw:
+        raw.send(raw.request(1, bomb(raw.host, 200)))
+        assert raw.answer(1) == ("status", 431)
+        raw.send(raw.request(3, head(raw.host)))
+        assert raw.answer(3) == ("status", 200)
+
+
+@pytest.mark.parametrize("size", [0, 1, 16384])
+def test_continuations_without_end_are_cut(server, size):
+    with refused(server, "fields_too_large") as raw:
+        raw.send(frame(HEADERS, 0, 1, head(raw.host)))
+        more = frame(CONTINUATION, 0, 1, bytes(size)) * max(1, MIB // (size + 9))
+        assert not all(raw.pour(more) for _ in range(48))
+
+
+def test_a_head_may_come_in_many_frames_and_in_bytes(server):
+    with Raw(server) as raw:
+        block = head(raw.host, (b"x", b"y" * 60))
+        raw.send(raw.request(1, *cut(block, len(block) // 60 + 1)))
+        assert raw.answer(1) == ("status", 200)
+        for byte in raw.request(3, *cut(block, 50)):
+            raw.send(bytes([byte]))
+        assert raw.answer(3) == ("status", 200)
+
+
+def test_padding_and_priority_are_no_part_of_a_head(server):
+    with Raw(server) as raw:
+        for stream, flags, before, behind in (
+            (1, PADDED, b"\x03", bytes(3)),
+            (3, PRIORITY, bytes(4) + b"\x10", b""),
+            (5, PADDED | PRIORITY, b"\x02" + bytes(4) + b"\x10", bytes(2)),
+        ):
+            payload = before + head(raw.host) + behind
+            raw.send(frame(HEADERS, END_HEADERS | END_STREAM | flags, stream, payload))
+            assert raw.answer(stream) == ("status", 200)
+
+
+# Late
+
+
+def test_a_head_that_stays_away_ends_its_connection(server):
+    with refused(server, "head_timeouts") as raw:
+        raw.send(frame(HEADERS, 0, 1, head(raw.host)))
+
+
+def test_a_frame_that_stays_away_ends_its_connection(server):
+    with refused(server, "head_timeouts") as raw:
+        raw.send(raw.request(1, head(raw.host))[:20])
+
+
+def test_a_head_of_which_a_byte_comes_now_and_then_is_late(server):
+    with refused(server, "head_timeouts") as raw:
+        raw.send(frame(HEADERS, 0, 1, head(raw.host)))
+        drip(raw, frame(CONTINUATION, 0, 1, bytes(16384)))
+
+
+def drip(raw: Raw, data: bytes) -> None:
+    """Send a byte at a time until the server has something to say."""
+    for byte in data:
+        raw.send(bytes([byte]))
+        raw.socket.settimeout(0.05)
+        with contextlib.suppress(TimeoutError):
+            while raw.read_some():
+                return
+        raw.socket.settimeout(None)
+
+
+def test_heads_of_which_each_write_has_the_end_of_one_are_not_late(server):
+    with Raw(server) as raw:
+        rest, stream, end = b"", 1, time.monotonic() + 2
+        while time.monotonic() < end:
+            more = raw.request(stream, head(raw.host))
+            raw.send(rest + more[:20])
+            rest = more[20:]
+            if stream > 1:
+                assert raw.answer(stream - 2) == ("status", 200)
+            stream += 2
+
+
+def test_a_body_and_a_silence_are_not_late_heads(server, key):
+    with Raw(server) as raw:
+        raw.send(raw.request(1, head(raw.host, path=b"/echo", method=b"POST"), flags=0))
+        other = Raw(server)
+        other.send(frame(HEADERS, 0, 1, head(raw.host)))
+        assert other.ended() is not None
+        raw.send(frame(DATA, END_STREAM, 1, b"x"))
+        assert raw.answer(1) == ("status", 200)
+
+
+# Malformed
+
+
+BLOCKS = {
+    "a number without end": b"\xff" * 60_000,
+    "a number of more than 28 bits": b"\xff\x80\x80\x80\x80\x01",
+    "a string without end": b"\x00\x7f" + b"\xff" * 60_000,
+    "a string that is not there": b"\x00\x05abc",
+    "a field that nobody has": b"\x80",
+    "half a field": b"\x00\x01a",
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+def test_a_block_that_is_none_ends_the_connection(server, block):
+    with refused(server, "bad_requests", ErrorCodes.COMPRESSION_ERROR) as raw:
+        raw.pour(raw.request(1, *cut(head(raw.host) + block)))
+
+
+FRAMES = {
+    "too much padding": (frame(HEADERS, END_HEADERS | PADDED, 1, b"\x05abc"), 1),
+    "no room for a priority": (frame(HEADERS, END_HEADERS | PRIORITY, 1, b"abc"), 6),
+    "another frame within a head": (frame(HEADERS, 0, 1) + frame(PING, 0, 0, bytes(8)), 1),
+    "a head within a head": (frame(HEADERS, 0, 1) + frame(HEADERS, END_HEADERS, 3), 1),
+}
+"""Frames, and the code with which the connection ends."""
+
+
+@pytest.mark.parametrize(("frames", "code"), FRAMES.values(), ids=FRAMES)
+def test_frames_that_are_none_end_the_connection(server, frames, code):
+    with refused(server, "bad_requests", ErrorCodes(code)) as raw:
+        raw.pour(frames)
+
+
+# HTTP/1.1 by Cowboy
+
+
+@pytest.fixture
+def cowboy(serve):
+    return serve("exchanges:application", http_engine=Atom("cowboy"), header_timeout=1000)
+
+
+def test_cowboys_engine_reads_heads_of_http2_by_the_same_rules(cowboy):
+    with refused(cowboy, "fields_too_large") as raw:
+        raw.pour(raw.request(1, *cut(bomb(raw.host, 60_000))))
+
+
+def test_http2_may_begin_byte_by_byte(cowboy):
+    with Raw(cowboy) as raw:
+        raw.send(raw.request(1, head(raw.host)))
+        assert raw.answer(1) == ("status", 200)
+    with cowboy.connect(alpn="h2") as client:
+        for byte in PREFACE + frame(SETTINGS, 0, 0):
+            client.sendall(bytes([byte]))
+        assert client.recv(9)[3] == SETTINGS
+
+
+def test_a_connection_of_http1_does_not_become_one_of_http2(cowboy):
+    with RawHTTP(cowboy) as raw:
+        raw.request("GET", "/hello")
+        assert raw.response().body == b"hello"
+        raw.send(PREFACE + frame(SETTINGS, 0, 0))
+        assert raw.response().status == 400
+
+
+def test_what_comes_behind_a_wish_for_http2_is_not_decoded(cowboy):
+    host = f"{cowboy.host}:{cowboy.port}".encode()
+    behind = PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, 5, 3, bomb(host, 12_000))
+    with bounded(cowboy), RawHTTP(cowboy) as raw:
+        raw.request(
+            "GET", "/hello", "connection: upgrade, http2-settings", "upgrade: h2c",
+            "http2-settings: AAMAAABkAAQAAP__", body=behind,
+        )  # fmt: skip
+        assert raw.response().status == 400
+        assert raw.ended()
+    assert httpx.get(f"{cowboy.http}/hello").text == "hello"
