@@ -6,15 +6,17 @@ is counted like its brothers of HTTP/1.1, and the others at the server do not no
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from clients import RawHTTP, bounded
+from clients import RawHTTP, bounded, journal
 from h2.errors import ErrorCodes
 from harness import Server, eventually
+from http2 import Http2
 from http2_raw import (
     CONTINUATION,
     DATA,
@@ -48,6 +50,11 @@ def serve(reached):
 @pytest.fixture
 def server(serve):
     return serve("exchanges:application", header_timeout=1000)
+
+
+@pytest.fixture
+def sockets(serve):
+    return serve("sockets:application")
 
 
 @contextlib.contextmanager
@@ -228,6 +235,214 @@ FRAMES = {
 def test_frames_that_are_none_end_the_connection(server, frames, code):
     with refused(server, "bad_requests", ErrorCodes(code)) as raw:
         raw.pour(frames)
+
+
+# Requests that are none (RFC 9113, 8.2 and 8.3)
+
+PSEUDO = {
+    "a method with a target": {"method": b"GET /a HTTP/1.1"},
+    "a method with a line": {"method": b"GET\r\n"},
+    "a method of nothing": {"method": b""},
+    "a method that is no token": {"method": b"G\xc3\x89T"},
+    "no method": {"method": None},
+    "a path with a space": {"path": b"/hello y"},
+    "a path with a line": {"path": b"/hello HTTP/1.1\r\nhost: b\r\n\r\n"},
+    "a path with a control": {"path": b"/hello\x7f"},
+    "a path with a nul": {"path": b"/hello\0"},
+    "a path that is no ASCII": {"path": b"/\xc3\xa9"},
+    "a query with a space": {"path": b"/hello?x y"},
+    "a query with a line": {"path": b"/hello?\n"},
+    "a path without slash": {"path": b"hello"},
+    "a whole target": {"path": b"http://test/hello"},
+    "an asterisk with GET": {"path": b"*"},
+    "a path of nothing": {"path": b""},
+    "no path": {"path": None},
+    "a scheme with a line": {"scheme": b"http\r\nx: y"},
+    "a scheme of no web": {"scheme": b"ftp"},
+    "a scheme in capitals": {"scheme": b"HTTP"},
+    "a scheme of nothing": {"scheme": b""},
+    "no scheme": {"scheme": None},
+    "an authority with a user": {"authority": b"user@test"},
+    "an authority with a user and a password": {"authority": b"user:secret@test"},
+    "an authority with a path": {"authority": b"test/hello"},
+    "an authority with a line": {"authority": b"test\r\nx: y"},
+    "an authority with a space": {"authority": b"a b"},
+    "two authorities": {"authority": b"test,other"},
+    "an authority of nothing": {"authority": b""},
+    "an authority with another port than any": {"authority": b"test:65536"},
+    "no authority and no host": {"authority": None},
+    "an unknown one": {"other": b"x"},
+}
+
+FIELDS = {
+    "a name in capitals": [(b"X-A", b"1")],
+    "a name with a space": [(b"x a", b"1")],
+    "a name with a space before": [(b" a", b"1")],
+    "a name with a space behind": [(b"a ", b"1")],
+    "a name with a colon": [(b"a:b", b"1")],
+    "a name with a line": [(b"a\r\nb", b"1")],
+    "a name with a nul": [(b"a\0", b"1")],
+    "a name that is no ASCII": [(b"\xc3\xa9", b"1")],
+    "a name of nothing": [(b"", b"1")],
+    "a value with a space before": [(b"x-a", b" 1")],
+    "a value with a space behind": [(b"x-a", b"1 ")],
+    "a value with a tab before": [(b"x-a", b"\t1")],
+    "a value with a tab behind": [(b"x-a", b"1\t")],
+    "a value with a line": [(b"x-a", b"1\r\nx-b: 2")],
+    "a value with half a line": [(b"x-a", b"1\n2")],
+    "a value with a carriage return": [(b"x-a", b"1\r2")],
+    "a value with a nul": [(b"x-a", b"1\x002")],
+    "a value with an escape": [(b"x-a", b"\x1b[0m")],
+    "a connection": [(b"connection", b"close")],
+    "a connection to a proxy": [(b"proxy-connection", b"close")],
+    "a keep-alive": [(b"keep-alive", b"timeout=5")],
+    "an upgrade": [(b"upgrade", b"websocket")],
+    "a transfer encoding": [(b"transfer-encoding", b"chunked")],
+    "other trailers than trailers": [(b"te", b"trailers, gzip")],
+    "two lengths": [(b"content-length", b"0"), (b"content-length", b"0")],
+    "a list of lengths": [(b"content-length", b"0, 0")],
+    "a length with a sign": [(b"content-length", b"+0")],
+    "a length below nothing": [(b"content-length", b"-0")],
+    "a length of nothing": [(b"content-length", b"")],
+    "a length in hexadecimal": [(b"content-length", b"0x0")],
+    "a length of many digits": [(b"content-length", b"0" * 1000)],
+    "a pseudo-header behind a field": [(b"x-a", b"1"), (b":path", b"/hello")],
+    "a second path": [(b":path", b"/hello")],
+    "another host": [(b"host", b"other")],
+    "another port": [(b"host", b"test:81")],
+    "two hosts": [(b"host", b"test"), (b"host", b"test")],
+    "two hosts that differ": [(b"host", b"test"), (b"host", b"other")],
+    "a host of nothing": [(b"host", b"")],
+    "a host with a user": [(b"host", b"user@test")],
+}
+
+
+@pytest.fixture
+def told(serve, key) -> Iterator[Server]:
+    """Have a server whose app does not hear of a request."""
+    server = serve("exchanges:application")
+    yield server
+    assert journal(server, key, 0) == []
+
+
+def turned_down(server: Server, path: bytes, block: bytes, flags: int = END_STREAM) -> None:
+    """Have a head refused, and the next request of its connection served."""
+    with Raw(server) as raw:
+        raw.send(raw.request(1, block, flags=flags))
+        assert raw.answer(1) in [("status", 400), ("reset", ErrorCodes.PROTOCOL_ERROR)]
+        raw.send(raw.request(3, head(b"test")))
+        assert raw.answer(3) == ("status", 200)
+
+
+def noting(key: str) -> bytes:
+    """Return the path of what notes that it was asked."""
+    return f"/waits?{key}".encode()
+
+
+@pytest.mark.parametrize("pseudo", PSEUDO.values(), ids=PSEUDO)
+def test_a_pseudo_header_that_is_none_is_refused(told, key, pseudo):
+    turned_down(told, noting(key), head(**({"host": b"test", "path": noting(key)} | pseudo)))
+
+
+@pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
+def test_a_field_that_is_none_is_refused(told, key, fields):
+    turned_down(told, noting(key), head(b"test", *fields, path=noting(key)))
+
+
+GOOD = {
+    "as a client has it": head(b"test"),
+    "an asterisk with OPTIONS": head(b"test", method=b"OPTIONS", path=b"*"),
+    "any method": head(b"test", method=b"m-search!"),
+    "a query of all kinds": head(b"test", path=b"/hello?a=/?:@[]~!$&'()*+,;=%20\"<>\\^`{|}"),
+    "trailers": head(b"test", (b"te", b"trailers")),
+    "a host that is the authority": head(b"test", (b"host", b"test")),
+    "a host for the authority": head(b"", (b"host", b"test"), authority=None),
+    "an empty value": head(b"test", (b"x-a", b"")),
+    "two empty values": head(b"test", (b"x-a", b"1"), (b"x-a", b"")),
+    "a cookie that ends with nothing": head(b"test", (b"cookie", b"a=1"), (b"cookie", b"")),
+    "a value of all kinds": head(b"test", (b"x-a", b"a \t\xff")),
+}
+
+
+@pytest.mark.parametrize("block", GOOD.values(), ids=GOOD)
+def test_what_a_client_may_write_is_served(server, block):
+    with Raw(server) as raw:
+        raw.send(raw.request(1, block))
+        kind, status = raw.answer(1)
+        assert kind == "status"
+        assert status != 400
+
+
+SAME = {
+    "capitals": head(b"test", (b"host", b"TEST")),
+    "the port of its scheme": head(b"test", (b"host", b"test:80")),
+    "without the port of its scheme": head(b"test:80", (b"host", b"test")),
+}
+
+
+@pytest.mark.parametrize("block", SAME.values(), ids=SAME)
+def test_a_host_that_is_the_authority_in_other_words_is_served(server, block):
+    with Raw(server) as raw:
+        raw.send(raw.request(1, block))
+        # Newer versions of Cowlib compare the bytes.
+        assert raw.answer(1) in [("status", 200), ("reset", ErrorCodes.PROTOCOL_ERROR)]
+
+
+def connect(host: bytes, *fields: tuple[bytes, bytes], **pseudo: bytes) -> bytes:
+    """Return the head of a handshake (RFC 8441, 5)."""
+    named = {"method": b"CONNECT", "protocol": b"websocket", "path": b"/echo"} | pseudo
+    return head(host, (b"sec-websocket-version", b"13"), *fields, **named)
+
+
+FOREIGN = {
+    "another host": connect(b"test", (b"host", b"other"), (b"origin", b"http://other")),
+    "another authority": connect(b"other", (b"host", b"test"), (b"origin", b"http://test")),
+    "two hosts": connect(b"test", (b"host", b"test"), (b"host", b"other")),
+    "a user": connect(b"test@other", (b"origin", b"http://test")),
+    "a method with a target": connect(b"test", method=b"CONNECT /echo HTTP/1.1"),
+    "a path with a space": connect(b"test", path=b"/echo x"),
+    "a scheme with a line": connect(b"test", scheme=b"http\r\nhost: other"),
+    "a value with a line": connect(b"test", (b"x-a", b"1\r\norigin: http://test")),
+}
+
+
+@pytest.mark.parametrize("block", FOREIGN.values(), ids=FOREIGN)
+def test_a_handshake_is_held_to_the_same(sockets, block):
+    with Raw(sockets) as raw:
+        raw.send(raw.request(1, block, flags=0))
+        assert raw.answer(1) in [("status", 400), ("reset", ErrorCodes.PROTOCOL_ERROR)]
+        raw.send(raw.request(3, connect(b"test", (b"origin", b"http://test")), flags=0))
+        assert raw.answer(3) == ("status", 200)
+
+
+def test_a_handshake_comes_from_the_host_that_its_authority_names(sockets):
+    with Raw(sockets) as raw:
+        raw.send(raw.request(1, connect(b"test", (b"origin", b"http://other")), flags=0))
+        assert raw.answer(1) == ("status", 403)
+
+
+@pytest.mark.parametrize(
+    ("named", "fields", "status"),
+    [
+        pytest.param(b"good.test", [], 200, id="the host"),
+        pytest.param(b"other", [], 400, id="another one"),
+        pytest.param(b"other", [(b"host", b"good.test")], 400, id="another one with the host"),
+        pytest.param(b"good.test", [(b"host", b"other")], 400, id="the host with another one"),
+    ],
+)
+def test_the_authority_is_looked_up_in_allowed_hosts(serve, named, fields, status):
+    server = serve("exchanges:application", allowed_hosts=["good.test"])
+    with Raw(server) as raw:
+        raw.send(raw.request(1, head(named, *fields)))
+        wanted = [("status", status)] + [("reset", ErrorCodes.PROTOCOL_ERROR)] * (status == 400)
+        assert raw.answer(1) in wanted
+
+
+def test_the_scope_has_the_host_of_the_authority_once(server, key):
+    with Http2(server) as http2:
+        body = http2.request("GET", "/scope_of", ("host", http2.authority)).body().decode()
+    hosts = [value for name, value in ast.literal_eval(body)["headers"] if name == b"host"]
+    assert hosts == [http2.authority.encode()]
 
 
 # HTTP/1.1 by Cowboy

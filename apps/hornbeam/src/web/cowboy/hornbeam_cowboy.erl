@@ -8,7 +8,7 @@
 
 -export([options/1, protocol/2, begun/3, unbound/0, taken/0, reading/0]).
 -export([socket/0, reader/0, finish/2]).
--export([request/1, response/1]).
+-export([request/1, authority/1, response/1]).
 
 %% The flow control windows of HTTP/2 (bytes).
 -define(HTTP2_WINDOW, 65535).
@@ -239,6 +239,8 @@ fields(#{version := 'HTTP/2', headers := Headers} = Req) ->
 fields(#{headers := Headers}) ->
     maps:to_list(Headers).
 
+%% @doc The host that a request names, with its port unless that is the scheme's.
+-spec authority(cowboy_req:req()) -> binary().
 authority(#{scheme := Scheme, host := Host, port := Port}) ->
     case {Scheme, Port} of
         {_, undefined} -> Host;

@@ -45,13 +45,25 @@ begun(StreamId, Req0, Mount, Opts) ->
             {refusal(Fault, State), State}
     end.
 
-fault(#{method := Method, path := Path, qs := Query, headers := Headers} = Req, Most, Server) ->
-    Fields = maps:to_list(Headers),
-    Line = byte_size(Method) + byte_size(Path) + query_size(Query) + byte_size(<<"  HTTP/1.1">>),
-    case is_clean(Path) andalso is_clean(Query) andalso lists:all(fun is_sound/1, Fields) of
-        true -> size_fault(Line, Fields, maps:get(body_length, Req), Most, Server);
+fault(Req, Most, Server) ->
+    case fault(Req) of
+        none -> too_large(Req, Most, Server);
+        Fault -> Fault
+    end.
+
+%% What Cowboy lets pass though it is no request.
+fault(#{version := 'HTTP/2'} = Req) ->
+    hornbeam_http2_request:fault(Req);
+fault(#{path := Path, qs := Query, headers := Headers}) ->
+    case is_clean(Path) andalso is_clean(Query)
+             andalso lists:all(fun is_sound/1, maps:to_list(Headers)) of
+        true -> none;
         false -> bad_request
     end.
+
+too_large(#{method := Method, path := Path, qs := Query, headers := Headers} = Req, Most, Server) ->
+    Line = byte_size(Method) + byte_size(Path) + query_size(Query) + byte_size(<<"  HTTP/1.1">>),
+    size_fault(Line, maps:to_list(Headers), maps:get(body_length, Req), Most, Server).
 
 query_size(<<>>) -> 0;
 query_size(Query) -> 1 + byte_size(Query).
@@ -146,7 +158,7 @@ early_error(_StreamId, {internal_error, _, _}, _PartialReq, Response, _Opts) ->
     Response;
 early_error(_StreamId, _Reason, _PartialReq, {response, Status, Headers, _Body}, Opts) ->
     #{env := #{mount := #{counters := Counters}}} = Opts,
-    Fault = fault(Status),
+    Fault = fault_of(Status),
     hornbeam_refusal:count(Fault, Counters),
     {_Status, Fields, Sentence} = hornbeam_refusal:fault(Fault),
     {Ours, _} = hornbeam_cowboy:response(Fields),
@@ -154,9 +166,9 @@ early_error(_StreamId, _Reason, _PartialReq, {response, Status, Headers, _Body},
     {response, Status, All#{<<"content-length">> => integer_to_binary(byte_size(Sentence))},
      Sentence}.
 
-fault(408) -> head_timeout;
-fault(414) -> uri_too_long;
-fault(431) -> fields_too_large;
-fault(501) -> not_implemented;
-fault(505) -> version_not_supported;
-fault(_Status) -> bad_request.
+fault_of(408) -> head_timeout;
+fault_of(414) -> uri_too_long;
+fault_of(431) -> fields_too_large;
+fault_of(501) -> not_implemented;
+fault_of(505) -> version_not_supported;
+fault_of(_Status) -> bad_request.
