@@ -36,9 +36,9 @@ start() ->
 
 begin_answering(Starter) ->
     Parts = hornbeam_worker_parts:new(),
-    Handle = hornbeam_stream:handle(#{
+    Handle = hornbeam_capacity:new(#{
         worker => self(), writer => self(), limit => infinity,
-        counts => hornbeam_stream:new_counts(), parts => Parts,
+        counts => hornbeam_capacity:new_counts(), parts => Parts,
         adoption => {none, hornbeam_worker_events:new(self())}
     }),
     hornbeam_pool_row:write(?POOL, self(), atomics:new(1, [])),
@@ -54,7 +54,7 @@ answer(Parts, Handle) ->
             {ok, {http, Owner, _}} = hornbeam_worker_parts:find(Number, Parts),
             hornbeam_worker_parts:leave(Number, Parts),
             hornbeam_stream:tell(Owner, {stream, Number, response(Number, Method, Path, Body)}),
-            hornbeam_stream:ended(Handle, self()),
+            hornbeam_capacity:ended(Handle, self()),
             answer(Parts, Handle);
         _Other ->
             answer(Parts, Handle)

@@ -136,7 +136,7 @@ receive {{'DOWN', Monitor, process, _, _}} -> Answer end
         ),
         pytest.param('hornbeam_pool:forget(<<"/">>, Ref), given', id="it is forgotten"),
         pytest.param(
-            "receive {hornbeam_pool, Ref, {ok, H}} -> hornbeam_stream:give_back(H), given end",
+            "receive {hornbeam_pool, Ref, {ok, H}} -> hornbeam_capacity:give_back(H), given end",
             id="it is given back",
         ),
     ],

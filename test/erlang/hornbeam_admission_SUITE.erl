@@ -39,7 +39,7 @@ who_finds_a_place_waits_for_nobody(Config) ->
     [begin
          {ok, Handle, _} = hornbeam_admission:enter(http, self(), request(), mount(Waits, #{})),
          ?assertEqual({Waits, 1}, {Waits, load(Config)}),
-         hornbeam_stream:give_back(Handle),
+         hornbeam_capacity:give_back(Handle),
          has(0, Config)
      end || Waits <- [here, apart]].
 
@@ -54,11 +54,11 @@ who_waits_gets_the_next_place(Config) ->
     end),
     Queue = joined(Config),
     ?assertEqual([Client], waiters(Queue)),
-    hornbeam_stream:give_back(Taken),
+    hornbeam_capacity:give_back(Taken),
     _ = served(Queue, Config),
     {ok, Handle, _} = receive {came, Client, Step} -> Step end,
     ?assertEqual(1, load(Config)),
-    hornbeam_stream:give_back(Handle),
+    hornbeam_capacity:give_back(Handle),
     has(0, Config).
 
 who_waits_apart_gets_the_next_place(Config) ->
@@ -68,20 +68,20 @@ who_waits_apart_gets_the_next_place(Config) ->
     [Waiter] = waiters(Queue),
     ?assertNotEqual(self(), Waiter),
     Ref = erlang:monitor(process, Waiter),
-    hornbeam_stream:give_back(Taken),
+    hornbeam_capacity:give_back(Taken),
     _ = served(Queue, Config),
     {ok, Handle, _} = told(Admission),
     receive {'DOWN', Ref, process, Waiter, Reason} -> ?assertEqual(normal, Reason) end,
     settled(Config),
     ?assertEqual(1, load(Config)),
-    hornbeam_stream:give_back(Handle),
+    hornbeam_capacity:give_back(Handle),
     has(0, Config).
 
 a_place_that_came_apart_is_given_back_when_it_is_unused(Config) ->
     Taken = taken(Config),
     {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
     Queue = joined(Config),
-    hornbeam_stream:give_back(Taken),
+    hornbeam_capacity:give_back(Taken),
     _ = served(Queue, Config),
     receive {admitted, _, {ok, _, _}} -> ok end,
     ?assertEqual(1, load(Config)),
@@ -94,7 +94,7 @@ a_killed_waiter_gives_its_place_back(Config) ->
     {wait, _} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
     Queue = joined(Config),
     [Waiter] = waiters(Queue),
-    hornbeam_stream:give_back(Taken),
+    hornbeam_capacity:give_back(Taken),
     _ = served(Queue, Config),
     receive {admitted, Waiter, {ok, _, _}} -> ok end,
     ?assertEqual(1, load(Config)),
@@ -105,7 +105,7 @@ a_killed_waiter_gives_its_place_back(Config) ->
     Waiting = joined(Config),
     [Other] = waiters(Waiting),
     hornbeam_eventually:dead(Other),
-    hornbeam_stream:give_back(Again),
+    hornbeam_capacity:give_back(Again),
     %% The pool may not have heard of its end.
     _ = served(Waiting, Config),
     has(0, Config).
@@ -115,13 +115,13 @@ a_waiter_ends_with_its_client(Config) ->
     {Client, Queue} = client(mount(apart, #{}), Config),
     [Waiter] = waiters(Queue),
     ends_with(Waiter, fun() -> hornbeam_eventually:dead(Client) end),
-    hornbeam_stream:give_back(Taken),
+    hornbeam_capacity:give_back(Taken),
     has(0, Config),
     %% And when the client has been told, and dies before it has used it.
     Again = taken(Config),
     {Other, Waiting} = client(mount(apart, #{}), Config),
     [Holder] = waiters(Waiting),
-    hornbeam_stream:give_back(Again),
+    hornbeam_capacity:give_back(Again),
     _ = served(Waiting, Config),
     receive {client, Other, {admitted, Holder, {ok, _, _}}} -> ok end,
     ends_with(Holder, fun() -> hornbeam_eventually:dead(Other) end),
@@ -141,7 +141,7 @@ who_leaves_waits_no_longer(Config) ->
     [Waiter] = waiters(joined(Config)),
     ends_with(Waiter, fun() -> hornbeam_admission:leave(Apart) end),
     ?assert(is_process_alive(Client)),
-    hornbeam_stream:give_back(Taken),
+    hornbeam_capacity:give_back(Taken),
     has(0, Config).
 
 the_nodes_code_is_asked_first(Config) ->
@@ -158,7 +158,7 @@ the_nodes_code_is_asked_first(Config) ->
          end,
          {ok, Handle, Request} = waited(Admission, Config),
          ?assertEqual({Waits, #{<<"user">> => 1}}, {Waits, hornbeam_requests:connect(Request)}),
-         hornbeam_stream:give_back(Handle),
+         hornbeam_capacity:give_back(Handle),
          has(0, Config)
      end || Waits <- [here, apart]].
 
@@ -285,12 +285,12 @@ served(Queue, Config) ->
     hornbeam_pool_queue:serve([handle(Config)], Queue).
 
 taken(Config) ->
-    {ok, Handle} = hornbeam_stream:reserve(handle(Config)),
+    {ok, Handle} = hornbeam_capacity:reserve(handle(Config)),
     Handle.
 
 handle(Config) -> hornbeam_puppet:handle(proplists:get_value(puppet, Config)).
 
-load(Config) -> hornbeam_stream:load(handle(Config)).
+load(Config) -> hornbeam_capacity:load(handle(Config)).
 
 has(Load, Config) ->
     hornbeam_eventually:holds(fun() -> load(Config) =:= Load orelse load(Config) end),

@@ -159,9 +159,9 @@ told(Pid) ->
     end.
 
 handle() ->
-    hornbeam_stream:handle(#{worker => self(), writer => self(), limit => infinity,
+    hornbeam_capacity:new(#{worker => self(), writer => self(), limit => infinity,
                              parts => hornbeam_worker_parts:new(), adoption => none,
-                             counts => hornbeam_stream:new_counts()}).
+                             counts => hornbeam_capacity:new_counts()}).
 
 %% One whose end nobody can miss.
 watched(Limit) ->

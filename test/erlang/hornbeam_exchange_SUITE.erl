@@ -164,7 +164,7 @@ at_the_stop_who_has_no_answer_gets_503(Config) ->
     ?assertEqual([Number, undefined, <<>>], hornbeam_puppet:next(disconnect, puppet(Config))).
 
 who_waits_for_a_place_gets_503_at_the_stop_and_waits_no_longer(Config) ->
-    {ok, _} = hornbeam_stream:reserve(hornbeam_puppet:handle(puppet(Config))),
+    {ok, _} = hornbeam_capacity:reserve(hornbeam_puppet:handle(puppet(Config))),
     {[], Waiting} = hornbeam_exchange:new(?PART, request(#{}), {<<"abc">>, true},
                                           (mount(#{}))#{waits := apart}),
     {ok, Waiter, _} = receive {wait, Line} -> hornbeam_pool_line:find(Line) end,

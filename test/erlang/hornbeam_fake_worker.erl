@@ -10,7 +10,7 @@
 -record(worker, {
     pid :: pid(),
     writer :: pid(),
-    handle :: hornbeam_stream:handle(),
+    handle :: hornbeam_capacity:handle(),
     events :: hornbeam_worker_events:events()
 }).
 
@@ -21,10 +21,10 @@ start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer),
-    Handle = hornbeam_stream:handle(#{worker => Pid, writer => Writer,
+    Handle = hornbeam_capacity:new(#{worker => Pid, writer => Writer,
                                       parts => hornbeam_worker_parts:new(), limit => infinity,
                                       adoption => {hornbeam_api, Events},
-                                      counts => hornbeam_stream:new_counts()}),
+                                      counts => hornbeam_capacity:new_counts()}),
     #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.
 
 stop(#worker{pid = Pid, writer = Writer}) ->

@@ -134,10 +134,10 @@ a_worker_that_retires_is_called_only_when_no_other_is_there(Config) ->
     Hook = hook(Config),
     [Old, New] = [hornbeam_fake_worker:start(fun(_) -> {0, packed(N)} end) || N <- [old, new]],
     ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(Old)),
-    hornbeam_stream:retires(hornbeam_fake_worker:handle(Old)),
+    hornbeam_capacity:retires(hornbeam_fake_worker:handle(Old)),
     ?assertEqual({ok, old}, hornbeam_hooks:execute(Hook, <<"act">>, [])),
     ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(New)),
-    hornbeam_stream:started(hornbeam_fake_worker:handle(New)),
+    hornbeam_capacity:started(hornbeam_fake_worker:handle(New)),
     ?assertEqual({ok, new}, hornbeam_hooks:execute(Hook, <<"act">>, [])).
 
 the_least_loaded_worker_is_taken_and_the_dead_are_not(Config) ->
@@ -146,7 +146,7 @@ the_least_loaded_worker_is_taken_and_the_dead_are_not(Config) ->
                || N <- lists:seq(1, 3)],
     [begin
          Handle = hornbeam_fake_worker:handle(Worker),
-         [hornbeam_stream:started(Handle) || _ <- lists:seq(N, 9)],
+         [hornbeam_capacity:started(Handle) || _ <- lists:seq(N, 9)],
          ok = hornbeam_hooks:register_worker(Hook, Handle)
      end || {N, Worker} <- Workers],
     [begin

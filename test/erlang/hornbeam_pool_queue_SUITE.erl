@@ -40,7 +40,7 @@ a_worker_gives_as_many_places_as_it_has_and_not_one_more(_Config) ->
     {ok, _} = take(Handles),
     {ok, _} = take(Handles),
     ?assertEqual(none, take(Handles)),
-    hornbeam_stream:ended(Handle, self()),
+    hornbeam_capacity:ended(Handle, self()),
     ?assertMatch({ok, _}, take(Handles)).
 
 two_at_once_do_not_both_get_the_last_place(_Config) ->
@@ -49,7 +49,7 @@ two_at_once_do_not_both_get_the_last_place(_Config) ->
     Takers = [spawn_monitor(fun() -> Me ! {took, take(Handles)} end) || _ <- lists:seq(1, 100)],
     [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Takers],
     ?assertEqual({20, 80}, taken(100, 0, 0)),
-    ?assertEqual([7, 6, 7], [hornbeam_stream:load(Handle) || Handle <- Handles]).
+    ?assertEqual([7, 6, 7], [hornbeam_capacity:load(Handle) || Handle <- Handles]).
 
 taken(0, Given, Refused) ->
     {Given, Refused};
@@ -61,42 +61,42 @@ taken(Left, Given, Refused) ->
 
 the_worker_with_the_least_streams_is_chosen(_Config) ->
     [First, Second] = Handles = handles([infinity, infinity]),
-    hornbeam_stream:started(First),
+    hornbeam_capacity:started(First),
     {ok, Taken} = take(Handles),
-    ?assertEqual(hornbeam_stream:worker(Second), hornbeam_stream:worker(Taken)).
+    ?assertEqual(hornbeam_capacity:worker(Second), hornbeam_capacity:worker(Taken)).
 
 a_slow_worker_is_chosen_only_when_all_are(_Config) ->
     [First, Second] = Handles = handles([infinity, infinity]),
-    hornbeam_stream:slow(First, true),
-    hornbeam_stream:started(Second),
-    ?assertEqual(hornbeam_stream:worker(Second), chosen(Handles)),
-    hornbeam_stream:slow(Second, true),
-    ?assertEqual(hornbeam_stream:worker(First), chosen(Handles)).
+    hornbeam_capacity:slow(First, true),
+    hornbeam_capacity:started(Second),
+    ?assertEqual(hornbeam_capacity:worker(Second), chosen(Handles)),
+    hornbeam_capacity:slow(Second, true),
+    ?assertEqual(hornbeam_capacity:worker(First), chosen(Handles)).
 
 a_retiring_worker_stays_the_last_to_be_chosen(_Config) ->
     [First, Second] = Handles = handles([infinity, infinity]),
-    hornbeam_stream:retires(First),
-    hornbeam_stream:slow(First, false),
-    hornbeam_stream:slow(Second, true),
-    ?assertEqual(hornbeam_stream:worker(Second), chosen(Handles)),
-    ?assertNot(hornbeam_stream:is_slow(First)).
+    hornbeam_capacity:retires(First),
+    hornbeam_capacity:slow(First, false),
+    hornbeam_capacity:slow(Second, true),
+    ?assertEqual(hornbeam_capacity:worker(Second), chosen(Handles)),
+    ?assertNot(hornbeam_capacity:is_slow(First)).
 
 chosen(Handles) ->
     {ok, Taken} = take(Handles),
-    hornbeam_stream:worker(Taken).
+    hornbeam_capacity:worker(Taken).
 
 a_closed_worker_gives_no_place(_Config) ->
     [Handle] = Handles = handles([infinity]),
-    ?assertEqual(closed, hornbeam_stream:close(Handle)),
+    ?assertEqual(closed, hornbeam_capacity:close(Handle)),
     ?assertEqual(none, take(Handles)),
-    ?assertEqual(0, hornbeam_stream:load(Handle)).
+    ?assertEqual(0, hornbeam_capacity:load(Handle)).
 
 a_worker_with_a_place_taken_does_not_close(_Config) ->
     [Handle] = Handles = handles([infinity]),
     {ok, _} = take(Handles),
-    ?assertEqual(busy, hornbeam_stream:close(Handle)),
-    hornbeam_stream:ended(Handle, self()),
-    ?assertEqual(closed, hornbeam_stream:close(Handle)).
+    ?assertEqual(busy, hornbeam_capacity:close(Handle)),
+    hornbeam_capacity:ended(Handle, self()),
+    ?assertEqual(closed, hornbeam_capacity:close(Handle)).
 
 %% The queue
 
@@ -104,11 +104,11 @@ those_who_wait_are_served_in_their_order(_Config) ->
     [Handle] = Handles = full_handles(),
     {[First, Second], Queue} = joined(2, queue(10)),
     Waiting = hornbeam_pool_queue:serve(Handles, Queue),
-    hornbeam_stream:ended(Handle, self()),
+    hornbeam_capacity:ended(Handle, self()),
     One = hornbeam_pool_queue:serve(Handles, Waiting),
     ?assertMatch({ok, _}, answer(First)),
     ?assertEqual(none, answer(Second)),
-    hornbeam_stream:ended(Handle, self()),
+    hornbeam_capacity:ended(Handle, self()),
     None = hornbeam_pool_queue:serve(Handles, One),
     ?assertMatch({ok, _}, answer(Second)),
     ?assertEqual(0, hornbeam_pool_queue:count(None)).
@@ -116,13 +116,13 @@ those_who_wait_are_served_in_their_order(_Config) ->
 a_free_place_is_told_once_and_only_when_wanted(_Config) ->
     [Handle] = Handles = handles([2]),
     [{ok, _} = take(Handles) || _ <- [1, 2]],
-    hornbeam_stream:ended(Handle, self()),
+    hornbeam_capacity:ended(Handle, self()),
     ?assertEqual(0, rooms()),
     {ok, _} = take(Handles),
     {_, Queue} = joined(1, queue(10)),
     _ = hornbeam_pool_queue:serve(Handles, Queue),
     ?assertEqual(0, rooms()),
-    [hornbeam_stream:ended(Handle, self()) || _ <- [1, 2]],
+    [hornbeam_capacity:ended(Handle, self()) || _ <- [1, 2]],
     ?assertEqual(1, rooms()).
 
 rooms() ->
@@ -231,10 +231,10 @@ a_stream_may_be_opened_before_the_news_of_its_place(_Config) ->
 
 handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
-    [hornbeam_stream:handle(#{worker => spawn_link(Worker), writer => self(), limit => Limit,
+    [hornbeam_capacity:new(#{worker => spawn_link(Worker), writer => self(), limit => Limit,
                               adoption => no_adoption(),
                               parts => hornbeam_worker_parts:new(),
-                              counts => hornbeam_stream:new_counts()})
+                              counts => hornbeam_capacity:new_counts()})
      || Limit <- Limits].
 
 full_handles() ->
@@ -244,7 +244,7 @@ full_handles() ->
 
 take(Handles) ->
     Place = make_ref(),
-    hornbeam_choice:take(Handles, fun(Handle) -> hornbeam_stream:take(Handle, Place, self()) end).
+    hornbeam_choice:take(Handles, fun(Handle) -> hornbeam_capacity:take(Handle, Place, self()) end).
 
 queue(Max) ->
     hornbeam_pool_queue:new(Max, 60000, atomics:new(1, [])).

@@ -9,7 +9,7 @@
 
 -record(puppet, {
     worker :: pid(),
-    handle :: hornbeam_stream:handle() | undefined,
+    handle :: hornbeam_capacity:handle() | undefined,
     monitor :: reference(),
     os_pid :: pos_integer(),
     socket :: gen_tcp:socket()

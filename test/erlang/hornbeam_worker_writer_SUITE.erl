@@ -16,7 +16,7 @@ all() ->
 init_per_testcase(_Test, Config) ->
     Port = open_port({spawn_executable, os:find_executable("cat")}, [binary, stream]),
     Ops = hornbeam_worker_ops:new(),
-    Counts = hornbeam_stream:new_counts(),
+    Counts = hornbeam_capacity:new_counts(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     [{port, Port}, {writer, Writer}, {counts, Counts} | Config].
 
@@ -67,7 +67,7 @@ what_passes_is_counted(Config) ->
 
 messages(Config) ->
     [Writer, Counts] = [proplists:get_value(Key, Config) || Key <- [writer, counts]],
-    hornbeam_stream:messages(hornbeam_stream:handle(
+    hornbeam_capacity:messages(hornbeam_capacity:new(
         #{worker => self(), writer => Writer, limit => infinity, counts => Counts,
           parts => none, adoption => none})).
 

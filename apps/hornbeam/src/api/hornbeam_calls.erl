@@ -63,7 +63,7 @@ worker(Pool, #{worker := Name}) ->
     hornbeam_pool:find(Pool, Name);
 worker(Pool, _Options) ->
     case hornbeam_pool:pick(Pool) of
-        {ok, Handle} -> {ok, hornbeam_stream:worker(Handle)};
+        {ok, Handle} -> {ok, hornbeam_capacity:worker(Handle)};
         {error, no_worker} = Error -> Error
     end.
 

@@ -13,7 +13,7 @@ register_hook([Name], #{handle := Handle}) ->
 
 -spec unregister_hook([term()], context()) -> {ok, ok}.
 unregister_hook([Name], #{handle := Handle}) ->
-    {ok, hornbeam_hooks:unregister_worker(Name, hornbeam_stream:worker(Handle))}.
+    {ok, hornbeam_hooks:unregister_worker(Name, hornbeam_capacity:worker(Handle))}.
 
 -spec execute([term()], context()) -> result(hornbeam_value:value()).
 execute([Name, Action, Args, Kwargs, Timeout], _Context) ->

@@ -145,7 +145,7 @@ native({error, _} = Error) ->
     Error.
 
 %% @doc Register the hook that a worker's app serves.
--spec register_worker(Name :: binary(), hornbeam_stream:handle()) -> ok.
+-spec register_worker(Name :: binary(), hornbeam_capacity:handle()) -> ok.
 register_worker(Name, Handle) ->
     hornbeam_retry:until_answered(fun() ->
         gen_server:call(?MODULE, {register, Name, Handle}, infinity)
@@ -169,7 +169,7 @@ target(Name) ->
     end.
 
 rank({{_, erlang}, _}) -> {0, 0};
-rank({{_, _Worker}, Handle}) -> hornbeam_stream:rank(Handle).
+rank({{_, _Worker}, Handle}) -> hornbeam_capacity:rank(Handle).
 
 target_of({{_, erlang}, Handler}) -> {erlang, Handler};
 target_of({{_, Worker}, _Handle}) -> {worker, Worker}.
@@ -231,7 +231,7 @@ watch(Worker, Watched) ->
 %% @private
 -spec handle_call(tuple(), gen_server:from(), #{pid() => []}) -> {reply, ok, #{pid() => []}}.
 handle_call({register, Name, Handle}, _From, Watched) ->
-    Worker = hornbeam_stream:worker(Handle),
+    Worker = hornbeam_capacity:worker(Handle),
     true = ets:insert(?TABLE, {{Name, Worker}, Handle}),
     {reply, ok, watch(Worker, Watched)}.
 

@@ -24,7 +24,7 @@ how(true, _Overflow, _Context) ->
     {error, not_forwardable};
 how(false, _Overflow, #{handle := Handle, events := Events} = Context) ->
     {ok, Owner} = hornbeam_connection_ops:owner(Context),
-    {ok, Owner, {worker, hornbeam_stream:worker(Handle), Events}}.
+    {ok, Owner, {worker, hornbeam_capacity:worker(Handle), Events}}.
 
 overflow(undefined, #{pubsub_overflow := Overflow}) -> Overflow;
 overflow(Overflow, _Options) -> Overflow.

@@ -24,7 +24,7 @@
 -opaque admission() :: #admission{}.
 
 -type step() ::
-    {ok, hornbeam_stream:handle(), hornbeam_request:request()}
+    {ok, hornbeam_capacity:handle(), hornbeam_request:request()}
     | {wait, admission()}
     | {refuse, refusal()}.
 -type refusal() :: {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}.
@@ -110,7 +110,7 @@ told(_Other, Admission) ->
     {wait, Admission}.
 
 used({ok, Handle, Request}, Pid) ->
-    Claimed = hornbeam_stream:claim(Handle),
+    Claimed = hornbeam_capacity:claim(Handle),
     Pid ! used,
     {ok, Claimed, Request};
 used({refuse, _} = Refused, Pid) ->

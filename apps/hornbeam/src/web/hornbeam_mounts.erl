@@ -24,20 +24,20 @@ new(Pool, #{server := Server, app := Options}) ->
 
 %% @doc A place on a worker for a new stream, at once or by messages to the calling process; when
 %% there is none, that is counted. See {@link hornbeam_pool:reserve/2}.
--spec reserve(mount()) -> {ok, hornbeam_stream:handle()} | {wait, wait()} | unavailable.
+-spec reserve(mount()) -> {ok, hornbeam_capacity:handle()} | {wait, wait()} | unavailable.
 reserve(#{pool := Pool, waits := watched} = Mount) ->
     counted(hornbeam_pool:wait(Pool, max(Mount)), Mount);
 reserve(#{pool := Pool} = Mount) ->
     counted(hornbeam_pool:reserve(Pool, max(Mount)), Mount).
 
 %% @doc The same, unless one would have to wait.
--spec reserve_now(mount()) -> {ok, hornbeam_stream:handle()} | none.
+-spec reserve_now(mount()) -> {ok, hornbeam_capacity:handle()} | none.
 reserve_now(#{pool := Pool} = Mount) ->
     hornbeam_pool:reserve_now(Pool, max(Mount)).
 
 %% @doc A message, to a process that waits for a place.
 -spec told(term(), wait(), mount()) ->
-    {ok, hornbeam_stream:handle()} | {wait, wait()} | unavailable.
+    {ok, hornbeam_capacity:handle()} | {wait, wait()} | unavailable.
 told(Message, Wait, Mount) ->
     counted(hornbeam_pool:told(Message, Wait, max(Mount)), Mount).
 

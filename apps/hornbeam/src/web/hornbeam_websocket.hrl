@@ -10,7 +10,7 @@
     | {moving, Why :: binary()}
     | {pausing, Why :: binary()}
     | {waiting, Why :: binary(), Ref :: reference()}
-    | {spread, Why :: binary(), hornbeam_stream:handle()}
+    | {spread, Why :: binary(), hornbeam_capacity:handle()}
     | reopening
     | failing.
 %% `Why': what became of the worker before, as docs/wire.md has it. What is failing gets the app's

@@ -106,7 +106,7 @@ wait(Why, #socket{mount = #{pool := Pool}} = Socket) ->
     Socket#socket{phase = {waiting, Why, hornbeam_pool:wait(Pool)}}.
 
 %% @doc The pool gives a place, or says why not.
--spec given({ok, hornbeam_stream:handle()} | {error, atom()}, #socket{}) -> step().
+-spec given({ok, hornbeam_capacity:handle()} | {error, atom()}, #socket{}) -> step().
 given({ok, Handle}, #socket{phase = {waiting, Why, _}, resume = Resume} = Socket) ->
     spread(hornbeam_resume:spread(Resume), Handle, Why, Socket);
 given({error, no_worker}, _Socket) ->
@@ -157,7 +157,7 @@ leave(#socket{phase = {waiting, _, Ref}, mount = #{pool := Pool}}) ->
 leave(#socket{phase = {pausing, _}}) ->
     false;
 leave(#socket{phase = {spread, _, Handle}}) ->
-    hornbeam_stream:give_back(Handle),
+    hornbeam_capacity:give_back(Handle),
     false;
 leave(#socket{}) ->
     true.

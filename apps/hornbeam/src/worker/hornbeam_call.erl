@@ -38,7 +38,8 @@ start(Worker, Mode, Target, Function, Args, Kwargs) ->
             Items :: non_neg_integer()) -> call().
 start(Worker, Mode, Target, Function, Args, Kwargs, Items) ->
     Call = erlang:monitor(process, Worker, [{alias, alias_of(Mode)}]),
-    Worker ! {call, Call, self(), {number(Mode), Target, Function, Args, Kwargs}},
+    hornbeam_worker_protocol:call(Worker, Call, self(),
+                                  {number(Mode), Target, Function, Args, Kwargs}),
     _ = [more(Worker, Call, Items) || Items > 0],
     Call.
 
@@ -50,8 +51,8 @@ alias_of(_) -> reply_demonitor.
 -spec cast(Worker :: pid(), Target :: binary(), Function :: binary(), Args :: binary(),
            Kwargs :: binary()) -> ok.
 cast(Worker, Target, Function, Args, Kwargs) ->
-    Worker ! {call, none, none, {number(function), Target, Function, Args, Kwargs}},
-    ok.
+    hornbeam_worker_protocol:call(Worker, none, none,
+                                  {number(function), Target, Function, Args, Kwargs}).
 
 number(function) -> 0;
 number(hook) -> 1;
@@ -60,15 +61,14 @@ number(stream) -> 2.
 %% @doc Let a stream send so many more items.
 -spec more(Worker :: pid(), call(), Items :: pos_integer()) -> ok.
 more(Worker, Call, Items) ->
-    Worker ! {more, Call, Items},
-    ok.
+    hornbeam_worker_protocol:more(Worker, Call, Items).
 
 %% @doc Wait no longer; the app's function is cancelled.
 -spec cancel(Worker :: pid(), call()) -> ok.
 cancel(Worker, Call) ->
     _ = erlang:unalias(Call),
     true = erlang:demonitor(Call, [flush]),
-    Worker ! {cancel, Call},
+    hornbeam_worker_protocol:cancel(Worker, Call),
     flush(Call).
 
 flush(Call) ->

@@ -6,11 +6,11 @@
 
 -export([take/2, least_loaded/1]).
 
--type take() :: fun((hornbeam_stream:handle()) -> {ok, hornbeam_stream:handle()} | full).
+-type take() :: fun((hornbeam_capacity:handle()) -> {ok, hornbeam_capacity:handle()} | full).
 
 %% @doc Take a place on one of the workers, by a function that tries to take one on the worker that
 %% it is given; `none' when no worker has room.
--spec take([hornbeam_stream:handle()], take()) -> {ok, hornbeam_stream:handle()} | none.
+-spec take([hornbeam_capacity:handle()], take()) -> {ok, hornbeam_capacity:handle()} | none.
 take([], _Take) ->
     none;
 take([Handle], Take) ->
@@ -31,7 +31,7 @@ first_with_room([Handle | Handles], Take) ->
     end.
 
 %% @doc The worker that would be chosen, for what takes no place: a call into the app.
--spec least_loaded([hornbeam_stream:handle(), ...]) -> hornbeam_stream:handle().
+-spec least_loaded([hornbeam_capacity:handle(), ...]) -> hornbeam_capacity:handle().
 least_loaded(Handles) ->
     handle(lists:min(ranked(Handles))).
 
@@ -39,6 +39,6 @@ sorted(Handles) ->
     [handle(Ranked) || Ranked <- lists:sort(ranked(Handles))].
 
 ranked(Handles) ->
-    [{hornbeam_stream:rank(Handle), Handle} || Handle <- Handles].
+    [{hornbeam_capacity:rank(Handle), Handle} || Handle <- Handles].
 
 handle({_Rank, Handle}) -> Handle.

@@ -71,7 +71,7 @@ erase(Name) ->
 %% gives each message that comes to {@link told/3}. A place that was given is to be used at once or
 %% given back.
 -spec reserve(name(), Max :: pos_integer() | infinity) ->
-    {ok, hornbeam_stream:handle()} | {wait, wait()} | {error, reason()}.
+    {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
 reserve(Name, Max) ->
     case hornbeam_pool_row:recall(Name) of
         {ok, Row} -> reserve(Name, Max, Row);
@@ -91,7 +91,8 @@ rest() ->
     hornbeam_pool_row:forget().
 
 %% @doc The same, unless one would have to wait.
--spec reserve_now(name(), Max :: pos_integer() | infinity) -> {ok, hornbeam_stream:handle()} | none.
+-spec reserve_now(name(), Max :: pos_integer() | infinity) ->
+    {ok, hornbeam_capacity:handle()} | none.
 reserve_now(Name, Max) ->
     case hornbeam_pool_row:find(Name) of
         {ok, Row} -> reserve_now(take_now(Row), Max, Row);
@@ -118,7 +119,7 @@ wait(Name, Max) ->
 take_now(Row) ->
     case hornbeam_pool_row:is_waited_for(Row) of
         true -> none;
-        false -> hornbeam_choice:take(hornbeam_pool_row:handles(Row), fun hornbeam_stream:reserve/1)
+        false -> hornbeam_choice:take(hornbeam_pool_row:handles(Row), fun hornbeam_capacity:reserve/1)
     end.
 
 %% Others may have come at the same time.
@@ -129,7 +130,7 @@ still_within(Max, Handle, Row) ->
         true ->
             {ok, Handle};
         false ->
-            hornbeam_stream:give_back(Handle),
+            hornbeam_capacity:give_back(Handle),
             {error, full}
     end.
 
@@ -141,7 +142,7 @@ wait_within(Name, Max, Row) ->
 
 %% @doc A message to the process that waits.
 -spec told(term(), wait(), Max :: pos_integer() | infinity) ->
-    {ok, hornbeam_stream:handle()} | {wait, wait()} | {error, reason()}.
+    {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
 told({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Max) ->
     case hornbeam_pool_row:find(Name) of
         {ok, Row} -> still_within(Max, Handle, Row);
@@ -188,7 +189,7 @@ forget(Name, Ref) ->
     end.
 
 %% @doc The worker that a call into the app should go to; it takes no place.
--spec pick(name()) -> {ok, hornbeam_stream:handle()} | {error, no_worker}.
+-spec pick(name()) -> {ok, hornbeam_capacity:handle()} | {error, no_worker}.
 pick(Name) ->
     case [hornbeam_pool_row:handles(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]] of
         [[_ | _] = Handles] -> {ok, hornbeam_choice:least_loaded(Handles)};
@@ -210,7 +211,8 @@ owners(Kind, Name) ->
 %% so itself.
 -spec process_down(pid(), name()) -> ok.
 process_down(Pid, Name) ->
-    lists:foreach(fun(Worker) -> hornbeam_worker:process_down(Pid, Worker) end, workers(Name)).
+    lists:foreach(fun(Worker) -> hornbeam_worker_protocol:process_down(Worker, Pid) end,
+                  workers(Name)).
 
 workers(Name) ->
     lists:append([hornbeam_pool_row:workers(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]]).

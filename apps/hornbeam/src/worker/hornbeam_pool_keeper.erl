@@ -38,7 +38,7 @@
     limits :: hornbeam_recycling:limits(),
     started_at :: integer(),
     %% known from its being ready on
-    handle :: hornbeam_stream:handle() | undefined,
+    handle :: hornbeam_capacity:handle() | undefined,
     os_pid :: hornbeam_os_process:os_pid() | undefined,
     ready_at :: integer() | undefined
 }).
@@ -198,7 +198,7 @@ adopt_all(#memory{workers = Workers, places = Places} = Memory, State0) ->
 %% Of one that has died meanwhile the monitor tells.
 adopt(Pid) ->
     _ = erlang:monitor(process, Pid),
-    hornbeam_worker:adopt(Pid, self()).
+    hornbeam_worker_protocol:adopt(Pid, self()).
 
 %% What was started at the very moment of the crash is in no place and serves nobody.
 end_strangers(#state{workers_sup = Sup, workers = Workers}) ->
@@ -612,7 +612,7 @@ check(State) ->
     State.
 
 verdict(#worker{handle = Handle, os_pid = OsPid, ready_at = ReadyAt, limits = Limits}) ->
-    Facts = #{requests => hornbeam_stream:requests(Handle) + hornbeam_stream:messages(Handle),
+    Facts = #{requests => hornbeam_capacity:requests(Handle) + hornbeam_capacity:messages(Handle),
               age => now_ms() - ReadyAt, rss => hornbeam_os_process:rss(OsPid)},
     hornbeam_recycling:verdict(Facts, Limits).
 

@@ -14,7 +14,7 @@
          abandon/1]).
 -export_type([answer/0]).
 
--type answer() :: {ok, hornbeam_stream:handle()} | {error, queue_full | late | no_worker}.
+-type answer() :: {ok, hornbeam_capacity:handle()} | {error, queue_full | late | no_worker}.
 %% `queue_full': too many wait already. `late': no place came free in time. `no_worker': the
 %% pool stops.
 

@@ -92,13 +92,13 @@ in_vain(Ref, Why, Queue0) ->
 
 %% @doc Give places to those who wait, as many as the workers have. Whose place comes free while
 %% somebody waits sends `{room, Worker}' to the pool, once.
--spec serve([hornbeam_stream:handle()], queue()) -> queue().
+-spec serve([hornbeam_capacity:handle()], queue()) -> queue().
 serve(Handles, Queue0) ->
     case serve_all(Handles, Queue0) of
         {empty, Queue} ->
             Queue;
         {full, Queue} ->
-            lists:foreach(fun hornbeam_stream:want/1, Handles),
+            lists:foreach(fun hornbeam_capacity:want/1, Handles),
             %% What came free before we said that we want it was not told.
             {_, Served} = serve_all(Handles, Queue),
             Served
@@ -111,7 +111,7 @@ serve_all(Handles, #queue{waiters = Waiters} = Queue) ->
     end.
 
 serve_first({Number, #waiter{ref = Ref, pid = Pid} = Waiter}, Handles, Queue) ->
-    case hornbeam_choice:take(Handles, fun(Free) -> hornbeam_stream:take(Free, Ref, Pid) end) of
+    case hornbeam_choice:take(Handles, fun(Free) -> hornbeam_capacity:take(Free, Ref, Pid) end) of
         {ok, Handle} ->
             hornbeam_pool_line:answer(Ref, {ok, Handle}),
             serve_all(Handles, remove(Waiter, Number, Queue));

@@ -12,9 +12,9 @@
     name :: hornbeam_pool:name(),
     process :: pid(),
     %% the workers that take new streams
-    handles = [] :: [hornbeam_stream:handle()],
+    handles = [] :: [hornbeam_capacity:handle()],
     %% those that run streams and take no more
-    retiring = [] :: [hornbeam_stream:handle()],
+    retiring = [] :: [hornbeam_capacity:handle()],
     %% 1: how many wait for a place
     waiting :: atomics:atomics_ref()
 }).
@@ -47,8 +47,8 @@ with_workers_of(error, New) ->
     New.
 
 %% @doc These workers take new streams, and those run what they have.
--spec publish(hornbeam_pool:name(), [hornbeam_stream:handle()],
-              Retiring :: [hornbeam_stream:handle()]) -> ok.
+-spec publish(hornbeam_pool:name(), [hornbeam_capacity:handle()],
+              Retiring :: [hornbeam_capacity:handle()]) -> ok.
 publish(Name, Handles, Retiring) ->
     true = ets:update_element(?TABLE, Name, [{#row.handles, Handles}, {#row.retiring, Retiring}]),
     changed().
@@ -96,13 +96,13 @@ names() ->
 -spec process(row()) -> pid().
 process(#row{process = Process}) -> Process.
 
--spec handles(row()) -> [hornbeam_stream:handle()].
+-spec handles(row()) -> [hornbeam_capacity:handle()].
 handles(#row{handles = Handles}) -> Handles.
 
 %% @doc All workers that may run streams.
 -spec workers(row()) -> [pid()].
 workers(#row{handles = Handles, retiring = Retiring}) ->
-    [hornbeam_stream:worker(Handle) || Handle <- Handles ++ Retiring].
+    [hornbeam_capacity:worker(Handle) || Handle <- Handles ++ Retiring].
 
 %% @doc Whether somebody waits for a place, whom nobody may overtake.
 -spec is_waited_for(row()) -> boolean().
@@ -115,7 +115,7 @@ waiting(#row{waiting = Waiting}) -> atomics:get(Waiting, 1).
 %% @doc The open streams of the pool.
 -spec load(row()) -> non_neg_integer().
 load(#row{handles = Handles, retiring = Retiring}) ->
-    lists:sum([hornbeam_stream:load(Handle) || Handle <- Handles ++ Retiring]).
+    lists:sum([hornbeam_capacity:load(Handle) || Handle <- Handles ++ Retiring]).
 
 %% @doc The open streams, and who waits for a place.
 -spec in_progress(row()) -> non_neg_integer().

@@ -9,7 +9,7 @@
     stream := non_neg_integer(),
     ref := non_neg_integer(),
     client := hornbeam_worker_streams:client() | worker,
-    handle := hornbeam_stream:handle(),
+    handle := hornbeam_capacity:handle(),
     writer := pid(),
     events := hornbeam_worker_events:events(),
     is_crowded := boolean(),

@@ -116,7 +116,7 @@ result(Number, Status, Value, #calls{waiting = Waiting} = Calls) ->
     end.
 
 answered(#waiting{call = Call} = For, Number, Result, Calls) ->
-    Call ! {Call, Result},
+    hornbeam_worker_protocol:answer(Call, Result),
     {ok, done(For, Number, Calls)};
 answered(cast, Number, _Result, #calls{waiting = Waiting} = Calls) ->
     {cast, Calls#calls{waiting = maps:remove(Number, Waiting)}};
@@ -137,7 +137,7 @@ is_stream(cast) -> false.
 item(Number, Item, #calls{waiting = Waiting} = Calls) ->
     case maps:get(Number, Waiting, none) of
         #waiting{call = Call, room = Room} = For when is_integer(Room), Room > 0 ->
-            Call ! {Call, Item},
+            hornbeam_worker_protocol:answer(Call, Item),
             Left = For#waiting{room = Room - 1},
             {ok, Calls#calls{waiting = Waiting#{Number := Left}}};
         none ->

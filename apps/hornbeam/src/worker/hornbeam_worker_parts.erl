@@ -70,7 +70,7 @@ of_process(Pid, Parts) ->
 -spec tell_of_end(parts()) -> ok.
 tell_of_end(Parts) ->
     lists:foreach(fun({Number, _Kind, Owner, _Account}) ->
-        hornbeam_stream:tell(Owner, {worker_down, Number})
+        hornbeam_worker_protocol:down(Owner, Number)
     end, ets:tab2list(Parts)),
     true = ets:delete(Parts),
     ok.

@@ -32,7 +32,8 @@
 -export([new/0, new/1, parts/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandoned/2, closed/2]).
 -export([deliver/4, multicast/4, moved/3, ended/3, settle/1]).
--export([owners/2, sockets/1, client/2, with_client/2, is_known/2]).
+-export([owners/2, sockets/1, give_away/1, close_sockets/1]).
+-export([client/2, with_client/2, is_known/2]).
 -export_type([streams/0, client/0, fault/0]).
 
 -type owner() :: {open, hornbeam_stream:owner(), reference() | unwatched}
@@ -50,9 +51,8 @@
     owner :: owner()
 }).
 
--type message() :: {stream, pos_integer(), Frame :: binary()}
-                 | {multicast, pos_integer(), hornbeam_frame:frame()}.
-%% What an owner gets: a frame of the wire, or one of a WebSocket.
+-type message() :: hornbeam_worker_protocol:to_owner().
+%% A frame of the wire, or one of a WebSocket.
 
 -type phase() :: asked | responding | accepted | flushed | said.
 
@@ -209,7 +209,7 @@ gone(Number, Entry, Streams) ->
 -spec deliver(pos_integer(), Code :: byte(), Frame :: binary(), streams()) ->
     {ok, streams()} | {error, fault()}.
 deliver(Number, Code, Frame, Streams) ->
-    say({stream, Number, Frame}, Code, Streams).
+    say(hornbeam_worker_protocol:frame(Number, Frame), Code, Streams).
 
 %% @doc Send one frame of a WebSocket to the owners of several streams, on which it is the same as a
 %% message with `Code'. Those before one that is at fault get it.
@@ -218,7 +218,7 @@ deliver(Number, Code, Frame, Streams) ->
 multicast([], _Code, _Frame, Streams) ->
     {ok, Streams};
 multicast([Number | Numbers], Code, Frame, Streams) ->
-    case say({multicast, Number, Frame}, Code, Streams) of
+    case say(hornbeam_worker_protocol:multicast(Number, Frame), Code, Streams) of
         {ok, Said} -> multicast(Numbers, Code, Frame, Said);
         {error, Fault} -> {error, {Fault, Number}}
     end.
@@ -315,7 +315,8 @@ ended(Number, Frame, Streams) ->
         #entry{owner = {moving, _, _, _, true}} ->
             over(Number, Streams);
         #entry{} = Entry ->
-            Said = said_to_owner({stream, Number, Frame}, Entry, Entry),
+            Message = hornbeam_worker_protocol:frame(Number, Frame),
+            Said = said_to_owner(Message, Entry, Entry),
             {ok, over(Number, Said, Streams)};
         none ->
             over(Number, Streams)
@@ -367,6 +368,27 @@ owners(Kind, #streams{entries = Entries, parts = Parts}) ->
 sockets(#streams{entries = Entries}) ->
     [{Number, Owner} || {Number, #entry{kind = websocket, accepted = true,
                                         owner = {open, Owner, _}}} <- maps:to_list(Entries)].
+
+%% @doc Give the open WebSockets away in Python's name, which is not heard any more on them.
+-spec give_away(streams()) -> streams().
+give_away(Streams) ->
+    lists:foldl(fun({Number, Owner}, Left) ->
+        in_its_name([?MOVED, Number], Number, Owner),
+        closed(Number, Left)
+    end, Streams, sockets(Streams)).
+
+%% @doc Close the open WebSockets in the app's name, so that each connection closes as it always
+%% does: the client gets the code, and then the app.
+-spec close_sockets(streams()) -> ok.
+close_sockets(Streams) ->
+    Reason = hornbeam_msgpack:bytes(<<"the app's process is replaced">>),
+    lists:foreach(fun({Number, Owner}) ->
+        in_its_name([?CLOSE, Number, 1012, Reason], Number, Owner)
+    end, sockets(Streams)).
+
+in_its_name(Message, Number, Owner) ->
+    Frame = iolist_to_binary(hornbeam_msgpack:encode(Message)),
+    hornbeam_stream:tell(Owner, hornbeam_worker_protocol:frame(Number, Frame)).
 
 %% @doc The client's side of a stream.
 -spec client(pos_integer(), streams()) -> client().

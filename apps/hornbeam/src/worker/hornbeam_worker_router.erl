@@ -1,0 +1,352 @@
+%% What passes through a worker: places, streams, ops and calls.
+%%
+%% It looks at the code and the stream's number of what Python says, and sends the rest on,
+%% undecoded, to who owns the stream; and it hears what owners, holders of places and callers have to
+%% say (hornbeam_worker_protocol). It never waits for the port, since a full pipe would stop it: the
+%% writer writes, but for the replies to quick ops, which are tried here. What Python says of itself
+%% is given back to `hornbeam_worker', in whose process all this runs.
+-module(hornbeam_worker_router).
+
+-include("../wire/hornbeam_wire.hrl").
+
+-export([new/1, handle/1, write/2, adopted/2, tell_of_end/1, owners/2]).
+-export([route/2, is_apart/2, heard/2]).
+-export([retire/2, tell_of_retirement/2, leave_sockets/1, is_drained/1]).
+-export_type([router/0, sockets/0]).
+
+-record(router, {
+    port :: port(),
+    writer :: pid(),
+    pool :: pid(),
+    api :: module(),
+    options :: hornbeam_config:app_options(),
+    handle :: hornbeam_capacity:handle(),
+    events :: hornbeam_worker_events:events(),
+    streams :: hornbeam_worker_streams:streams(),
+    places = hornbeam_worker_places:new() :: hornbeam_worker_places:places(),
+    calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
+    ops :: hornbeam_worker_ops:ops(),
+    %% why the worker retires, if it does
+    retirement :: hornbeam_worker:retirement() | undefined
+}).
+-opaque router() :: #router{}.
+
+-type sockets() :: [{pos_integer(), hornbeam_stream:owner()}].
+
+%% How many WebSockets are told at a time that the worker retires.
+-define(BATCH, 100).
+
+%% @doc Nothing yet, of the calling worker. The writer of its port is started and linked.
+-spec new(#{port := port(), pool := pid(), api := module(),
+            options := hornbeam_config:app_options()}) -> router().
+new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
+    Counts = hornbeam_capacity:new_counts(),
+    Ops = hornbeam_worker_ops:new(),
+    Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
+    Events = hornbeam_worker_events:new(Writer),
+    Parts = hornbeam_worker_parts:new(Pool),
+    Handle = hornbeam_capacity:new(#{
+        worker => self(), writer => Writer, limit => maps:get(worker_connections, Options),
+        counts => Counts, parts => Parts, adoption => {Api, Events}
+    }),
+    #router{port = Port, writer = Writer, pool = Pool, api = Api, options = Options,
+            handle = Handle, events = Events, ops = Ops,
+            streams = hornbeam_worker_streams:new(Parts)}.
+
+%% @doc What it takes to open streams on the worker.
+-spec handle(router()) -> hornbeam_capacity:handle().
+handle(#router{handle = Handle}) ->
+    Handle.
+
+%% @doc Tell Python something. Never waits.
+-spec write(iodata(), router()) -> ok.
+write(Op, #router{writer = Writer}) ->
+    hornbeam_worker_writer:write(Writer, Op).
+
+%% @doc Another pool has the worker from now on.
+-spec adopted(Pool :: pid(), router()) -> router().
+adopted(Pool, #router{streams = Streams} = Router) ->
+    hornbeam_worker_parts:bequeath(Pool, hornbeam_worker_streams:parts(Streams)),
+    Router#router{pool = Pool}.
+
+%% @doc Tell those who cannot monitor the worker that it ends.
+-spec tell_of_end(router()) -> ok.
+tell_of_end(#router{streams = Streams}) ->
+    hornbeam_worker_parts:tell_of_end(hornbeam_worker_streams:parts(Streams)).
+
+%% @doc The owners of streams of a kind now.
+-spec owners(hornbeam_stream:kind(), router()) -> [hornbeam_stream:owner()].
+owners(Kind, #router{streams = Streams}) ->
+    hornbeam_worker_streams:owners(Kind, Streams).
+
+%% What Python says.
+
+%% @doc Send frames to where they belong, one after the other, up to one in which Python speaks of
+%% itself: that is given back with those behind it.
+-spec route([Frame :: binary()], router()) ->
+    {ok, router()}
+    | {itself, hornbeam_wire:message(), Frame :: binary(), Behind :: [binary()], router()}
+    | {error, Reason :: term(), Frame :: binary()}.
+route([], #router{streams = Streams} = Router) ->
+    {ok, all_lost(hornbeam_worker_streams:settle(Streams), Router)};
+route([Frame | Frames], Router) ->
+    case route(hornbeam_wire:route(Frame), Frame, Router) of
+        {ok, Routed} -> route(Frames, Routed);
+        {itself, Message, Routed} -> {itself, Message, Frame, Frames, Routed};
+        {error, Reason} -> {error, Reason, Frame}
+    end.
+
+route({Code, Number}, Frame, #router{streams = Streams0} = Router)
+        when Number > 0, Code >= ?RESPONSE_START, Code =< ?CLOSE;
+             Number > 0, Code =:= ?CREDIT;
+             Number > 0, Code =:= ?FLUSHED ->
+    case hornbeam_worker_streams:deliver(Number, Code, Frame, Streams0) of
+        {ok, Streams} -> {ok, Router#router{streams = Streams}};
+        {error, Reason} -> {error, {Reason, Number}}
+    end;
+route({?MOVED, Number}, Frame, #router{streams = Streams0} = Router) when Number > 0 ->
+    case hornbeam_worker_streams:moved(Number, Frame, Streams0) of
+        {ok, Streams} -> {ok, Router#router{streams = Streams}};
+        {error, Reason} -> {error, {Reason, Number}}
+    end;
+route({?ENDED, Number}, Frame, #router{streams = Streams0} = Router) when Number > 0 ->
+    case hornbeam_worker_streams:ended(Number, Frame, Streams0) of
+        {ok, Streams} -> {ok, freed(Router#router{streams = Streams})};
+        {error, Reason} -> {error, {Reason, Number}}
+    end;
+route({?OP, Number}, Frame, #router{streams = Streams} = Router) ->
+    case hornbeam_worker_streams:is_known(Number, Streams) of
+        true -> decoded(fun answer/2, hornbeam_wire:decode(Frame), Router);
+        false -> {error, {no_such_stream, Number}}
+    end;
+route({_Code, 0}, Frame, Router) ->
+    decoded(fun of_no_stream/2, hornbeam_wire:decode(Frame), Router);
+route(_, _Frame, _Router) ->
+    {error, not_a_message}.
+
+decoded(Fun, {ok, Message}, Router) -> Fun(Message, Router);
+decoded(_Fun, {error, Reason}, _Router) -> {error, Reason}.
+
+of_no_stream({multicast_text, Numbers, Text}, Router) ->
+    multicast(Numbers, ?SEND_TEXT, hornbeam_frame:new(text, Text), Router);
+of_no_stream({multicast_bytes, Numbers, Bytes}, Router) ->
+    multicast(Numbers, ?SEND_BYTES, hornbeam_frame:new(binary, Bytes), Router);
+of_no_stream({credit, 0, Bytes, _Messages}, #router{events = Events} = Router) ->
+    case hornbeam_worker_events:taken(Events, Bytes) of
+        true -> {ok, Router};
+        false -> {error, unearned_credit}
+    end;
+of_no_stream({result, Ref, Status, Value}, #router{calls = Calls} = Router) ->
+    case hornbeam_worker_calls:result(Ref, Status, Value, Calls) of
+        {cast, Left} ->
+            cast_ended(hornbeam_call:outcome(Status, Value), Router#router{calls = Left});
+        Result ->
+            with_calls(Result, Ref, Router)
+    end;
+of_no_stream({item, Ref, Packed}, #router{calls = Calls} = Router) ->
+    with_calls(hornbeam_worker_calls:item(Ref, {item, Packed}, Calls), Ref, Router);
+of_no_stream(Message, Router) ->
+    {itself, Message, Router}.
+
+multicast(Numbers, Code, Frame, #router{streams = Streams0} = Router) ->
+    case hornbeam_worker_streams:multicast(Numbers, Code, Frame, Streams0) of
+        {ok, Streams} -> {ok, Router#router{streams = Streams}};
+        {error, _} = Error -> Error
+    end.
+
+%% Nobody waits for it: its failure is for the log.
+cast_ended({error, {python, _Class, _Message, Traceback}}, Router) ->
+    {itself, {log, 40, <<"hornbeam.cast">>, Traceback}, Router};
+cast_ended({error, {unknown, Sentence}}, Router) ->
+    {itself, {log, 40, <<"hornbeam.cast">>, Sentence}, Router};
+cast_ended(_Done, Router) ->
+    {ok, Router}.
+
+with_calls({ok, Calls}, _Ref, Router) -> {ok, Router#router{calls = Calls}};
+with_calls({error, Reason}, Ref, _Router) -> {error, {Reason, Ref}}.
+
+%% @doc Whether a frame is an op that has nothing to do with what Python has said before it.
+-spec is_apart(Frame :: binary(), router()) -> boolean().
+is_apart(Frame, #router{api = Api}) ->
+    case hornbeam_wire:decode(Frame) of
+        {ok, {op, _, _, Op, _}} -> Api:is_apart_from_messages(Op);
+        {error, _} -> false
+    end.
+
+answer({op, _, _, _, _} = Op, #router{ops = Ops} = Router) ->
+    case hornbeam_worker_ops:enter(Ops) of
+        flood -> {error, too_many_ops};
+        Room -> answer(Op, Room =:= full, Router)
+    end.
+
+answer({op, Number, Ref, Op, Args}, IsCrowded, #router{api = Api} = Router0) ->
+    Streams = hornbeam_worker_streams:with_client(Number, Router0#router.streams),
+    Router = Router0#router{streams = Streams},
+    case Api:handle_op(Op, Args, context(Number, Ref, IsCrowded, Router)) of
+        {reply, Status, Packed} ->
+            IsApart = Api:is_apart_from_messages(Op),
+            reply(IsApart, hornbeam_wire:reply(Number, Ref, Status, Packed), Router);
+        noreply ->
+            ok
+    end,
+    {ok, Router}.
+
+%% Whoever waits for it has it soonest from here, where that may overtake what the writer has.
+reply(true, Reply, #router{port = Port, ops = Ops} = Router) ->
+    case hornbeam_worker_port:try_write(Port, Reply) of
+        true -> hornbeam_worker_ops:answered(1, Ops);
+        false -> reply(false, Reply, Router)
+    end;
+reply(false, Reply, #router{writer = Writer}) ->
+    hornbeam_worker_writer:reply(Writer, Reply).
+
+context(Number, Ref, IsCrowded, #router{streams = Streams, options = Options} = Router) ->
+    #router{handle = Handle, writer = Writer, events = Events} = Router,
+    #{stream => Number, ref => Ref, client => client(Number, Streams), handle => Handle,
+      writer => Writer, events => Events, is_crowded => IsCrowded, options => Options}.
+
+client(0, _Streams) -> worker;
+client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
+
+%% What others say.
+
+%% @doc Take a message of the worker's mailbox; `unknown' when it is not about a place, a stream or
+%% a call.
+-spec heard(hornbeam_worker_protocol:to_worker() | term(), router()) -> {ok, router()} | unknown.
+heard({place, Place, Holder}, #router{places = Places} = Router) ->
+    {ok, Router#router{places = hornbeam_worker_places:given(Place, Holder, Places)}};
+heard({open, Place, Kind, Number, Owner, Client, Account, Op}, Router) ->
+    {ok, opened(Kind, Number, Owner, Client, Account, Op, placed(Place, Router))};
+heard({claimed, Place}, Router) ->
+    {ok, placed(Place, Router)};
+heard(room, #router{handle = Handle, pool = Pool} = Router) ->
+    hornbeam_capacity:tell_of_room(Handle, Pool),
+    {ok, Router};
+heard({give_back, Place}, Router) ->
+    {ok, given_back(Place, Router)};
+heard({{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, Router) ->
+    {ok, given_back(Place, Router)};
+heard({call, Call, Caller, Called}, Router) ->
+    {ok, called(Call, Caller, Called, Router)};
+heard(watch_calls, #router{calls = Calls} = Router) ->
+    {ok, Router#router{calls = hornbeam_worker_calls:watch(Calls)}};
+heard({more, Call, Items}, Router) ->
+    {ok, more(Call, Items, Router)};
+heard({cancel, Call}, Router) ->
+    {ok, cancelled(Call, Router)};
+heard({{'DOWN', {call, Call}}, _Ref, process, _Pid, _Reason}, Router) ->
+    {ok, cancelled(Call, Router)};
+heard({{'DOWN', Number}, Ref, process, _Pid, _Reason}, #router{streams = Streams} = Router) ->
+    {ok, lost(Number, hornbeam_worker_streams:owner_down(Number, Ref, Streams), Router)};
+heard({hand_over, Number, Owner, From}, #router{streams = Streams} = Router) ->
+    hornbeam_worker_protocol:handed_over(From, Number),
+    Moving = hornbeam_worker_streams:hand_over(Number, Owner, From, Streams),
+    {ok, Router#router{streams = Moving}};
+heard({bind, Number, Owner}, Router) ->
+    {ok, bound(Number, Owner, Router)};
+heard({take_over, Number, Owner}, #router{streams = Streams} = Router) ->
+    Taken = hornbeam_worker_streams:take_over(Number, Owner, Streams),
+    {ok, all_lost(hornbeam_worker_streams:settle(Taken), Router)};
+heard({abandoned, Number}, #router{streams = Streams} = Router) ->
+    {ok, lost(Number, hornbeam_worker_streams:abandoned(Number, Streams), Router)};
+heard({process_down, Pid}, #router{streams = Streams} = Router) ->
+    {ok, all_lost(hornbeam_worker_streams:process_down(Pid, Streams), Router)};
+heard({closed, Number}, #router{streams = Streams} = Router) ->
+    {ok, Router#router{streams = hornbeam_worker_streams:closed(Number, Streams)}};
+heard(_Other, _Router) ->
+    unknown.
+
+placed(undefined, #router{handle = Handle} = Router) ->
+    hornbeam_capacity:started(Handle),
+    Router;
+placed(reserved, Router) ->
+    Router;
+placed(Place, #router{places = Places} = Router) ->
+    Router#router{places = hornbeam_worker_places:used(Place, Places)}.
+
+given_back(Place, #router{places = Places0} = Router) ->
+    case hornbeam_worker_places:back(Place, Places0) of
+        {ok, Places} -> freed(Router#router{places = Places});
+        unknown -> Router
+    end.
+
+freed(#router{handle = Handle, pool = Pool} = Router) ->
+    hornbeam_capacity:ended(Handle, Pool),
+    Router.
+
+opened(Kind, Number, Owner, Client, Account, Op, #router{streams = Streams0} = Router) ->
+    write(Op, Router),
+    Streams = hornbeam_worker_streams:open(Kind, Number, Owner, Client, Account, Streams0),
+    Router#router{streams = Streams}.
+
+bound(Number, Owner, #router{streams = Streams0, retirement = Reason} = Router) ->
+    _ = [hornbeam_worker_protocol:retiring(Owner, Number, Reason) || Reason =/= undefined],
+    Router#router{streams = hornbeam_worker_streams:bind(Number, Owner, Streams0)}.
+
+lost(Number, {gone, Kind, Streams}, Router) ->
+    all_lost({[{Number, Kind}], Streams}, Router);
+lost(_Number, {known, Streams}, Router) ->
+    Router#router{streams = Streams}.
+
+all_lost({Gone, Streams}, Router) ->
+    _ = [write(hornbeam_wire:disconnect(Number, broken(Kind), <<>>), Router)
+         || {Number, Kind} <- Gone],
+    Router#router{streams = Streams}.
+
+broken(http) -> undefined;
+broken(websocket) -> 1006.
+
+called(Call, Caller, {Mode, Target, Function, Args, Kwargs}, #router{calls = Calls0} = Router) ->
+    {Ref, Calls} = hornbeam_worker_calls:open(Call, Caller, Calls0),
+    write(hornbeam_wire:call(Ref, Mode, Target, Function, Args, Kwargs), Router),
+    Router#router{calls = Calls}.
+
+more(Call, Items, #router{calls = Calls0} = Router) ->
+    case hornbeam_worker_calls:more(Call, Items, Calls0) of
+        {ok, Ref, Calls} ->
+            write(hornbeam_wire:more(Ref, Items), Router),
+            Router#router{calls = Calls};
+        {over, Calls} ->
+            Router#router{calls = Calls}
+    end.
+
+cancelled(Call, #router{calls = Calls0} = Router) ->
+    case hornbeam_worker_calls:number(Call, Calls0) of
+        {ok, Ref, Calls} ->
+            write(hornbeam_wire:cancel(Ref), Router),
+            Router#router{calls = hornbeam_worker_calls:forget(Call, Calls)};
+        {over, Calls} ->
+            Router#router{calls = Calls}
+    end.
+
+%% Retirement.
+
+%% @doc Take no new streams; the WebSockets that are open are to be told why.
+-spec retire(hornbeam_worker:retirement(), router()) -> {sockets(), router()}.
+retire(Reason, #router{streams = Streams, handle = Handle} = Router) ->
+    hornbeam_capacity:retires(Handle),
+    {hornbeam_worker_streams:sockets(Streams), Router#router{retirement = Reason}}.
+
+%% @doc Tell some of the WebSockets, so that not all clients move at the same moment; the others are
+%% given back.
+-spec tell_of_retirement(sockets(), router()) -> sockets().
+tell_of_retirement(Sockets, #router{retirement = Reason}) ->
+    {Batch, Rest} = lists:split(min(?BATCH, length(Sockets)), Sockets),
+    lists:foreach(fun({Number, Owner}) ->
+        hornbeam_worker_protocol:retiring(Owner, Number, Reason)
+    end, Batch),
+    Rest.
+
+%% @doc Leave the WebSockets that are still here: they belong to apps that do not end or, where they
+%% may go on elsewhere, to a process that stands still and gives none away.
+-spec leave_sockets(router()) -> router().
+leave_sockets(#router{options = #{websocket_resume := true}, streams = Streams} = Router) ->
+    Router#router{streams = hornbeam_worker_streams:give_away(Streams)};
+leave_sockets(#router{streams = Streams} = Router) ->
+    hornbeam_worker_streams:close_sockets(Streams),
+    Router.
+
+%% @doc Whether the last stream has ended; no other can be opened then.
+-spec is_drained(router()) -> boolean().
+is_drained(#router{handle = Handle}) ->
+    hornbeam_capacity:close(Handle) =:= closed.
