@@ -41,7 +41,7 @@ begin_answering(Starter) ->
         counts => hornbeam_capacity:new_counts(), parts => Parts,
         adoption => {none, hornbeam_worker_events:new(self())}
     }),
-    hornbeam_pool_row:write(?POOL, self(), atomics:new(1, [])),
+    hornbeam_pool_row:keep(?POOL, self()),
     hornbeam_pool_row:publish(?POOL, [Handle], []),
     Starter ! ready,
     answer(Parts, Handle).

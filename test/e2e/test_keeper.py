@@ -1,4 +1,4 @@
-"""The process that keeps the workers crashes: it costs no worker, no socket, no request."""
+"""The pool's processes crash: it costs no worker, no socket, no request, and nobody in line."""
 
 from __future__ import annotations
 
@@ -16,48 +16,60 @@ from terms import Atom, text
 
 APP = "exchanges:application"
 
-FIND = '{ok, Pool} = hornbeam_pool:lookup(<<"/">>)'
-SUPERVISOR = '{_, Sup, _, _} = lists:keyfind({hornbeam_pool_sup, <<"/">>}, 1, '
-SUPERVISOR += "supervisor:which_children(hornbeam_sup))"
+POOL = """
+Child = fun(Id, Of) -> element(2, lists:keyfind(Id, 1, supervisor:which_children(Of))) end,
+Pool = Child({hornbeam_pool_sup, <<"/">>}, hornbeam_sup),
+Workers = fun() -> Child(hornbeam_pool_workers_sup, Pool) end
+"""
 
-KILL = "exit(Pool, kill)"
-CRASH = "Pool ! {worker_failed, self(), rubbish}"
+SUPERVISORS = {"hornbeam_pool_keeper": "Workers()", "hornbeam_pool_dispatcher": "Pool"}
+KEEPER, DISPATCHER = SUPERVISORS
+
+KILL = "exit(Process, kill)"
+RUBBISH = "Process ! {worker_failed, self(), rubbish}"
+DOWN = "receive {'DOWN', Ref, process, _, _} -> ok end"
 
 
-@pytest.fixture(params=[KILL, CRASH], ids=["killed", "crashed"])
+@pytest.fixture(params=[KILL, RUBBISH], ids=["killed", "crashed"])
 def crash(request):
     """End the keeper and wait for the next one, in both ways that it can end in."""
+    return lambda server: crashed(server, KEEPER, request.param)
+
+
+@pytest.fixture(params=[KEEPER, DISPATCHER])
+def crash_one(request):
+    """End one of the pool's processes and wait for the next one."""
     return lambda server: crashed(server, request.param)
 
 
-def crashed(server, how: str = KILL) -> None:
-    down = "receive {'DOWN', Ref, process, _, _} -> ok end"
-    before = server.node.eval(f"{FIND}, Ref = monitor(process, Pool), {how}, {down}, Pool")
-    eventually(lambda: keeper(server) not in ("error", before))
-
-
-def keeper(server) -> str:
-    return server.node.eval(
-        'case hornbeam_pool:lookup(<<"/">>) of {ok, Pool} -> Pool; error -> error end'
+def crashed(server, name: str, how: str = KILL) -> None:
+    before = server.node.eval(
+        f"{POOL}, Process = Child({name}, {SUPERVISORS[name]}),"
+        f"Ref = monitor(process, Process), {how}, {DOWN}, Process"
     )
+    eventually(lambda: process(server, name) not in ("undefined", "restarting", before))
 
 
-class WithoutKeeper:
-    """A while in which there is no keeper: its supervisor stands still."""
+def process(server, name: str) -> str:
+    return server.node.eval(f"{POOL}, Child({name}, {SUPERVISORS[name]})")
 
-    def __init__(self, server) -> None:
+
+class Without:
+    """A while in which one of the pool's processes is missing: its supervisor stands still."""
+
+    def __init__(self, server, name: str) -> None:
         self.server = server
+        self.name = name
 
     def __enter__(self) -> None:
-        down = "receive {'DOWN', Ref, process, _, _} -> ok end"
         self.server.node.eval(
-            f"{SUPERVISOR}, {FIND}, ok = sys:suspend(Sup), Ref = monitor(process, Pool),"
-            f"exit(Pool, kill), {down}"
+            f"{POOL}, Sup = {SUPERVISORS[self.name]}, Process = Child({self.name}, Sup),"
+            f"ok = sys:suspend(Sup), Ref = monitor(process, Process), {KILL}, {DOWN}"
         )
 
     def __exit__(self, *_: object) -> None:
-        self.server.node.eval(f"{SUPERVISOR}, ok = sys:resume(Sup)")
-        eventually(lambda: keeper(self.server) != "error")
+        self.server.node.eval(f"{POOL}, ok = sys:resume({SUPERVISORS[self.name]})")
+        eventually(lambda: process(self.server, self.name).startswith("<"))
 
 
 def held(server, key: str) -> RawHTTP:
@@ -142,7 +154,7 @@ def test_a_worker_that_ends_afterwards_is_replaced(serve, crash):
 def test_a_worker_that_ended_meanwhile_is_replaced(serve):
     server = serve(APP, fresh=True, workers=2)
     pids = server.worker_pids()
-    with WithoutKeeper(server):
+    with Without(server, KEEPER):
         os.kill(pids[0], signal.SIGKILL)
         eventually(lambda: server.worker_pids() == pids[1:])
         assert httpx.get(f"{server.http}/hello").status_code in (200, 502)
@@ -158,7 +170,7 @@ def test_a_worker_that_became_ready_meanwhile_serves(serve, tmp_path):
     os.kill(server.worker_pids()[0], signal.SIGKILL)
     eventually(lambda: [worker["state"] for worker in server.workers()] == ["starting"])
     (pid,) = server.worker_pids()
-    with WithoutKeeper(server):
+    with Without(server, KEEPER):
         held_file.unlink()
         eventually(lambda: ready(server))
     assert httpx.get(f"{server.http}/hello").status_code == 200
@@ -231,7 +243,7 @@ def test_the_number_of_workers_survives(serve, crash):
     crash(server)
     os.kill(server.worker_pids()[1], signal.SIGKILL)
     eventually(lambda: len(ready(server)) == 2)
-    server.node.eval(f"{SUPERVISOR}, exit(Sup, kill)")
+    server.node.eval(f"{POOL}, exit(Pool, kill)")
     eventually(lambda: len(ready(server)) == 2)
     assert httpx.get(f"{server.http}/hello").status_code == 200
 
@@ -249,7 +261,7 @@ def test_a_stop_forgets_the_number_of_workers(serve, crash):
 # Who waits
 
 
-def test_who_waits_is_served_in_his_order(serve, crash):
+def test_who_waits_is_served_in_his_order(serve, crash_one):
     server = serve(APP, fresh=True, worker_connections=1)
     with held(server, "first") as first:
         eventually(lambda: streams(server) == 1)
@@ -257,7 +269,7 @@ def test_who_waits_is_served_in_his_order(serve, crash):
             eventually(lambda: waiting(server) == 1)
             with held(server, "third") as third:
                 eventually(lambda: waiting(server) == 2)
-                crash(server)
+                crash_one(server)
                 assert waiting(server) == 2
                 open_gate(server, "first")
                 assert first.response().status == 200
@@ -272,14 +284,14 @@ def test_who_waits_is_served_in_his_order(serve, crash):
 
 def test_who_came_meanwhile_is_served_and_who_left_is_forgotten(serve):
     server = serve(APP, fresh=True, worker_connections=1, queue_max=2)
-    in_line = "ets:info(hornbeam_pool_line, size)"
+    in_line = "ets:info(hornbeam_pool_waiting, size)"
     with held(server, "a") as first, RawHTTP(server) as third:
         eventually(lambda: streams(server) == 1)
         with held(server, "b") as second:
             eventually(lambda: waiting(server) == 1)
             leaves = held(server, "never")
             eventually(lambda: waiting(server) == 2)
-            with WithoutKeeper(server):
+            with Without(server, DISPATCHER):
                 leaves.socket.close()
                 third.request("GET", "/asks_late?b")
                 eventually(lambda: server.node.eval(in_line) == 3)
@@ -289,11 +301,11 @@ def test_who_came_meanwhile_is_served_and_who_left_is_forgotten(serve):
             assert second.response().status == 200
             assert third.response().status == 200
     eventually(lambda: (streams(server), waiting(server)) == (0, 0))
-    assert server.node.eval("ets:info(hornbeam_pool_line, size)") == 0
+    assert server.node.eval("ets:info(hornbeam_pool_waiting, size)") == 0
     assert server.info()["counters"]["queue_full"] == 0
 
 
-def test_who_waits_too_long_gets_a_503_and_no_later_for_a_crash(serve):
+def test_who_waits_too_long_gets_a_503_and_no_later_for_a_crash(serve, crash_one):
     server = serve(APP, fresh=True, worker_connections=1, queue_timeout=1500)
     with held(server, "a") as first:
         eventually(lambda: streams(server) == 1)
@@ -301,7 +313,7 @@ def test_who_waits_too_long_gets_a_503_and_no_later_for_a_crash(serve):
         with held(server, "a") as late:
             eventually(lambda: waiting(server) == 1)
             for _ in range(3):
-                crashed(server)
+                crash_one(server)
             assert late.response().status == 503
             assert 1.4 < time.monotonic() - began < 2.5
         assert server.info()["counters"]["queue_timeouts"] == 1
@@ -311,18 +323,18 @@ def test_who_waits_too_long_gets_a_503_and_no_later_for_a_crash(serve):
 
 def test_a_place_that_was_given_to_one_who_left_meanwhile_is_free_again(serve):
     server = serve(APP, fresh=True, worker_connections=1)
-    with WithoutKeeper(server):
+    with Without(server, DISPATCHER):
         server.node.eval(
             'Me = self(), Waiter = spawn(fun() -> Ref = hornbeam_pool:wait(<<"/">>),'
             'hornbeam_pool:forget(<<"/">>, Ref), Me ! left, receive stop -> ok end end),'
             "receive left -> true = register(waiter_that_left, Waiter) end"
         )
     assert httpx.get(f"{server.http}/hello").status_code == 200
-    assert server.node.eval('hornbeam_pool_line:left(<<"/">>)') == []
+    assert server.node.eval('hornbeam_pool_waiting:left(<<"/">>)') == []
     server.node.eval("waiter_that_left ! stop, ok")
 
 
-def test_sockets_that_wait_for_a_worker_go_on_waiting(serve, crash, tmp_path):
+def test_sockets_that_wait_for_a_worker_go_on_waiting(serve, crash_one, tmp_path):
     broken = tmp_path / "broken"
     server = serve(
         "unstable:application", fresh=True, env={"BROKEN": str(broken)}, websocket_resume=True
@@ -334,14 +346,14 @@ def test_sockets_that_wait_for_a_worker_go_on_waiting(serve, crash, tmp_path):
     os.kill(server.worker_pids()[0], signal.SIGKILL)
     eventually(lambda: server.node.log.count("the import is broken now") > failures)
     eventually(lambda: waiting(server) == 3)
-    crash(server)
+    crash_one(server)
     assert waiting(server) == 3
     broken.unlink()
     assert all(map(echoes, sockets))
     assert server.info()["counters"]["resumes"] == 3
 
 
-def test_a_socket_that_waits_longer_than_it_may_is_closed(serve, tmp_path):
+def test_a_socket_that_waits_longer_than_it_may_is_closed(serve, crash_one, tmp_path):
     broken = tmp_path / "broken"
     server = serve(
         "unstable:application",
@@ -355,7 +367,7 @@ def test_a_socket_that_waits_longer_than_it_may_is_closed(serve, tmp_path):
     broken.touch()
     os.kill(server.worker_pids()[0], signal.SIGKILL)
     eventually(lambda: waiting(server) == 1)
-    crashed(server)
+    crash_one(server)
     assert ws.read_close()[0] == 1012
     eventually(lambda: waiting(server) == 0)
 
@@ -364,11 +376,10 @@ def test_the_crash_of_all_the_pool_costs_no_socket_that_goes_on(serve):
     server = serve("sockets:application", fresh=True, workers=2, websocket_resume=True)
     sockets = [RawWebSocket(server, "/echo") for _ in range(4)]
     assert all(map(echoes, sockets))
-    server.node.eval(f"{SUPERVISOR}, exit(Sup, kill)")
+    server.node.eval(f"{POOL}, exit(Pool, kill)")
     assert all(map(echoes, sockets))
     server.node.eval(
-        f"{SUPERVISOR}, {{_, Workers, _, _}} = lists:keyfind(hornbeam_worker_sup, 1,"
-        "supervisor:which_children(Sup)), exit(Workers, kill)"
+        f"{POOL}, exit(Child(hornbeam_worker_sup, Workers()), kill)"
     )
     assert all(map(echoes, sockets))
     eventually(lambda: len(ready(server)) == 2)
@@ -422,7 +433,7 @@ def test_a_start_that_it_interrupts_fails_and_leaves_nothing(serve, node, tmp_pa
     thread = threading.Thread(target=start)
     thread.start()
     eventually(lambda: node.eval("hornbeam_pool:info()").get("workers"))
-    node.eval(f"{FIND}, {KILL}")
+    node.eval(f"{POOL}, Process = Child({KEEPER}, Workers()), {KILL}")
     thread.join(DEADLINE)
     (failure,) = failures
     assert failure.reason[0] == "worker"
@@ -435,7 +446,7 @@ def test_a_start_that_it_interrupts_fails_and_leaves_nothing(serve, node, tmp_pa
 # Under load
 
 
-def test_it_costs_nothing_under_load(serve):
+def test_it_costs_nothing_under_load(serve, crash_one):
     server = serve(APP, fresh=True, workers=2, worker_connections=2)
     answers: Counter = Counter()
     over = threading.Event()
@@ -450,7 +461,7 @@ def test_it_costs_nothing_under_load(serve):
     for _ in range(3):
         already = sum(answers.values())
         eventually(lambda already=already: sum(answers.values()) > already + 20)
-        crashed(server)
+        crash_one(server)
     already = sum(answers.values())
     eventually(lambda: sum(answers.values()) > already + 20)
     over.set()

@@ -14,11 +14,14 @@ Of = fun(Id, Sup) ->
                is_pid(Pid), Id =:= any orelse Id =:= Child])
 end,
 Pool = Of({hornbeam_pool_sup, <<"/">>}, hornbeam_sup),
+Workers = Of(hornbeam_pool_workers_sup, Pool),
 """
 
 PROCESSES = {
-    "worker": "Of(any, Of(hornbeam_worker_sup, Pool))",
-    "pool keeper": "Of(hornbeam_pool_keeper, Pool)",
+    "worker": "Of(any, Of(hornbeam_worker_sup, Workers))",
+    "pool keeper": "Of(hornbeam_pool_keeper, Workers)",
+    "pool dispatcher": "Of(hornbeam_pool_dispatcher, Pool)",
+    "workers' supervisor": "Workers",
     "pool supervisor": "Pool",
     "listener": "Of(hornbeam_listener, hornbeam_sup)",
 }
@@ -31,7 +34,7 @@ receive {'DOWN', Ref, _, _, _} -> ok end
 """
 
 SETTLED = """
-_ = supervisor:count_children(Of(hornbeam_worker_sup, Pool)),
+_ = supervisor:count_children(Of(hornbeam_worker_sup, Workers)),
 ok =:= hornbeam_pool:await_ready(<<"/">>)
 """
 """Supervisors have reported what they say before they answer again."""

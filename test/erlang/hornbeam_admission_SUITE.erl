@@ -25,7 +25,7 @@ end_per_suite(_Config) ->
 init_per_testcase(_Case, Config) ->
     Puppet = hornbeam_puppet:start(#{worker_connections => 1}),
     Waiting = atomics:new(1, []),
-    ok = hornbeam_pool_row:write(pool(), self(), Waiting),
+    ok = hornbeam_pool_row:dispatch(pool(), self(), Waiting),
     ok = hornbeam_pool_row:publish(pool(), [hornbeam_puppet:handle(Puppet)], []),
     [{puppet, Puppet}, {queue, hornbeam_pool_queue:new(10, 60000, Waiting)} | Config].
 
@@ -136,7 +136,7 @@ who_leaves_waits_no_longer(Config) ->
     end),
     Ref = receive {wait, Entered} -> Entered end,
     receive {forget, Ref} -> ok end,
-    ?assertEqual(gone, hornbeam_pool_line:find(Ref)),
+    ?assertEqual(gone, hornbeam_pool_waiting:find(Ref)),
     {wait, Apart} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
     [Waiter] = waiters(joined(Config)),
     ends_with(Waiter, fun() -> hornbeam_admission:leave(Apart) end),
@@ -263,22 +263,22 @@ told(Admission) ->
         error(nothing_told)
     end.
 
-%% The pool.
+%% The pool, whose dispatcher the test stands for.
 
 joined(Config) ->
     receive
-        {wait, Ref} -> join(Ref, Config)
+        {'$gen_cast', {wait, Ref}} -> join(Ref, Config)
     after 10000 ->
         error(nobody_waits)
     end.
 
 join(Ref, Config) ->
-    {ok, Pid, Since} = hornbeam_pool_line:find(Ref),
+    {ok, Pid, Since} = hornbeam_pool_waiting:find(Ref),
     hornbeam_pool_queue:join(Ref, Pid, Since, proplists:get_value(queue, Config)).
 
 %% Who waits and lives.
 waiters(_Queue) ->
-    [Pid || Pid <- hornbeam_pool_line:pids(pool()), is_process_alive(Pid)].
+    [Pid || Pid <- hornbeam_pool_waiting:pids(pool()), is_process_alive(Pid)].
 
 served(Queue, Config) ->
     settled(Config),

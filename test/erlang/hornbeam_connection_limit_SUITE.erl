@@ -133,7 +133,7 @@ an_end_of_an_older_limit_does_not_count_for_a_new_one(Config) ->
 
 %% The test stands for the pool, and for its worker.
 workers_hear_of_a_connection_that_could_not_tell_them(Config) ->
-    ok = hornbeam_pool_row:write(<<"/">>, self(), atomics:new(1, [])),
+    ok = hornbeam_pool_row:keep(<<"/">>, self()),
     ok = hornbeam_pool_row:publish(<<"/">>, [handle()], []),
     Limit = hornbeam_connection_limit:new(infinity),
     [begin

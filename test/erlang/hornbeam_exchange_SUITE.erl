@@ -29,7 +29,7 @@ end_per_suite(_Config) ->
 
 init_per_testcase(_Case, Config) ->
     Puppet = hornbeam_puppet:start(#{worker_connections => 1}),
-    ok = hornbeam_pool_row:write(<<"/">>, self(), atomics:new(1, [])),
+    ok = hornbeam_pool_row:dispatch(<<"/">>, self(), atomics:new(1, [])),
     ok = hornbeam_pool_row:publish(<<"/">>, [hornbeam_puppet:handle(Puppet)], []),
     [{puppet, Puppet} | Config].
 
@@ -167,7 +167,7 @@ who_waits_for_a_place_gets_503_at_the_stop_and_waits_no_longer(Config) ->
     {ok, _} = hornbeam_capacity:reserve(hornbeam_puppet:handle(puppet(Config))),
     {[], Waiting} = hornbeam_exchange:new(?PART, request(#{}), {<<"abc">>, true},
                                           (mount(#{}))#{waits := apart}),
-    {ok, Waiter, _} = receive {wait, Line} -> hornbeam_pool_line:find(Line) end,
+    {ok, Waiter, _} = receive {'$gen_cast', {wait, Line}} -> hornbeam_pool_waiting:find(Line) end,
     Ref = erlang:monitor(process, Waiter),
     %% What comes of the body meanwhile waits, too.
     More = hornbeam_exchange:body(<<"d">>, true, Waiting),

@@ -24,7 +24,7 @@ all() ->
 init_per_suite(Config) ->
     Me = self(),
     Owner = spawn(fun() ->
-        ok = hornbeam_pool_line:new_table(),
+        ok = hornbeam_pool_waiting:new_table(),
         Me ! made,
         receive stop -> ok end
     end),
@@ -146,7 +146,7 @@ who_waits_too_long_is_told(_Config) ->
     ?assertEqual({error, late}, answer(Ref)).
 
 who_has_waited_before_waits_only_for_the_rest(_Config) ->
-    Ref = hornbeam_pool_line:enter(?MODULE),
+    Ref = hornbeam_pool_waiting:enter(?MODULE),
     Before = erlang:monotonic_time() - erlang:convert_time_unit(60, second, native),
     Queue = hornbeam_pool_queue:new(10, 60000, atomics:new(1, [])),
     _ = hornbeam_pool_queue:join(Ref, self(), Before, Queue),
@@ -163,18 +163,18 @@ nobody_waits_twice(_Config) ->
 who_waits_is_in_the_line_and_who_was_answered_is_not(_Config) ->
     Me = self(),
     {[Ref], Queue} = joined(1, queue(10)),
-    ?assertMatch({ok, Me, _}, hornbeam_pool_line:find(Ref)),
+    ?assertMatch({ok, Me, _}, hornbeam_pool_waiting:find(Ref)),
     _ = hornbeam_pool_queue:serve(handles([1]), Queue),
     ?assertMatch({ok, _}, answer(Ref)),
-    ?assertEqual(gone, hornbeam_pool_line:find(Ref)).
+    ?assertEqual(gone, hornbeam_pool_waiting:find(Ref)).
 
 those_in_line_stand_in_their_order(_Config) ->
     Line = make_ref(),
-    Refs = [hornbeam_pool_line:enter(Line) || _ <- lists:seq(1, 100)],
-    ?assertEqual(Refs, [Ref || {Ref, _, _} <- hornbeam_pool_line:waiting(Line)]),
-    hornbeam_pool_line:abandon(Line),
+    Refs = [hornbeam_pool_waiting:enter(Line) || _ <- lists:seq(1, 100)],
+    ?assertEqual(Refs, [Ref || {Ref, _, _} <- hornbeam_pool_waiting:waiting(Line)]),
+    hornbeam_pool_waiting:abandon(Line),
     ?assertEqual([{error, no_worker}], lists:usort([answer(Ref) || Ref <- Refs])),
-    ?assertEqual([], hornbeam_pool_line:waiting(Line)).
+    ?assertEqual([], hornbeam_pool_waiting:waiting(Line)).
 
 who_leaves_is_not_served(_Config) ->
     {[First, Second], Queue} = joined(2, queue(10)),
@@ -186,15 +186,15 @@ who_leaves_is_not_served(_Config) ->
 
 who_left_is_known_until_struck_out(_Config) ->
     Line = make_ref(),
-    Ref = hornbeam_pool_line:enter(Line),
-    hornbeam_pool_line:leave(Ref, Line),
-    hornbeam_pool_line:answer(Ref, {error, late}),
+    Ref = hornbeam_pool_waiting:enter(Line),
+    hornbeam_pool_waiting:leave(Ref, Line),
+    hornbeam_pool_waiting:answer(Ref, {error, late}),
     ?assertEqual(none, answer(Ref)),
-    hornbeam_pool_line:leave(Ref, Line),
-    ?assertEqual({[], [Ref]}, {hornbeam_pool_line:waiting(Line), hornbeam_pool_line:left(Line)}),
-    ?assertEqual(gone, hornbeam_pool_line:find(Ref)),
-    hornbeam_pool_line:strike(Ref),
-    ?assertEqual([], hornbeam_pool_line:left(Line)).
+    hornbeam_pool_waiting:leave(Ref, Line),
+    ?assertEqual({[], [Ref]}, {hornbeam_pool_waiting:waiting(Line), hornbeam_pool_waiting:left(Line)}),
+    ?assertEqual(gone, hornbeam_pool_waiting:find(Ref)),
+    hornbeam_pool_waiting:strike(Ref),
+    ?assertEqual([], hornbeam_pool_waiting:left(Line)).
 
 all_are_told_when_the_pool_stops(_Config) ->
     {Refs, Queue} = joined(2, queue(10)),
@@ -251,8 +251,8 @@ queue(Max) ->
 
 joined(Count, Queue) ->
     lists:mapfoldl(fun(_, Joined) ->
-        Ref = hornbeam_pool_line:enter(?MODULE),
-        {ok, Me, Since} = hornbeam_pool_line:find(Ref),
+        Ref = hornbeam_pool_waiting:enter(?MODULE),
+        {ok, Me, Since} = hornbeam_pool_waiting:find(Ref),
         {Ref, hornbeam_pool_queue:join(Ref, Me, Since, Joined)}
     end, Queue, lists:seq(1, Count)).
 

@@ -2,9 +2,9 @@
 %%
 %%   hornbeam_sup                  one_for_one; the order is that of start and, reversed, of stop
 %%   ├── hornbeam_api_sup          the processes behind the ops
-%%   ├── hornbeam_pool_sup         rest_for_one, while an app is served; called after its path
-%%   │   ├── hornbeam_worker_sup → N × hornbeam_worker
-%%   │   └── hornbeam_pool_keeper  keeps N of them alive; its crash touches none
+%%   ├── hornbeam_pool_sup         while an app is served; called after its path
+%%   │   ├── hornbeam_pool_dispatcher  gives places to those who wait for one
+%%   │   └── hornbeam_pool_workers_sup the workers, and who keeps them alive
 %%   ├── hornbeam_reloader         with the option reload
 %%   └── hornbeam_listener         while an app is served; last, so that it opens when the
 %%                                 house is ready and shuts first
@@ -134,7 +134,7 @@ init([]) ->
     ok = hornbeam_http1_head:prepare(),
     ok = hornbeam_pool_row:new_table(),
     ok = hornbeam_pool_memory:new_table(),
-    ok = hornbeam_pool_line:new_table(),
+    ok = hornbeam_pool_waiting:new_table(),
     ok = hornbeam_api_sup:new_tables(),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},
     Api = #{id => hornbeam_api_sup,

@@ -31,7 +31,7 @@
 -opaque counts() :: atomics:atomics_ref().
 
 %% The atomics: the last stream number given out, places that are taken (the streams that the app
-%% has not ended among them), whether the pool wants to know of room, how the worker does (one of
+%% has not ended among them), whether it is to be told of room, how the worker does (one of
 %% the next three), messages that WebSockets' clients have sent.
 -define(LAST, 1).
 -define(OPEN, 2).
@@ -78,19 +78,21 @@ load(#handle{counts = Counts}) ->
 started(#handle{counts = Counts}) ->
     atomics:add(Counts, ?OPEN, 1).
 
-%% @doc A stream is over, or a place was given back; the worker calls this. The pool's process
-%% gets `{room, Worker}' if it wants to know.
--spec ended(handle(), Pool :: pid()) -> ok.
-ended(#handle{counts = Counts} = Handle, Pool) ->
+%% @doc A stream is over, or a place was given back; the worker calls this. `Dispatcher' gets
+%% `{room, Worker}' if somebody waits.
+-spec ended(handle(), Dispatcher :: pid() | none) -> ok.
+ended(#handle{counts = Counts} = Handle, Dispatcher) ->
     atomics:sub(Counts, ?OPEN, 1),
-    tell_of_room(Handle, Pool).
+    tell_of_room(Handle, Dispatcher).
 
 %% @doc The same where the place has been counted as free already.
--spec tell_of_room(handle(), Pool :: pid()) -> ok.
-tell_of_room(#handle{worker = Worker, counts = Counts}, Pool) ->
+-spec tell_of_room(handle(), Dispatcher :: pid() | none) -> ok.
+tell_of_room(_Handle, none) ->
+    ok;
+tell_of_room(#handle{worker = Worker, counts = Counts}, Dispatcher) ->
     case is_wanted(Counts) andalso atomics:exchange(Counts, ?WANTED, 0) of
         1 ->
-            hornbeam_worker_protocol:room(Pool, Worker);
+            hornbeam_worker_protocol:room(Dispatcher, Worker);
         _ ->
             ok
     end.
@@ -147,7 +149,7 @@ give_back(#handle{worker = Worker, place = reserved, counts = Counts}) ->
 give_back(#handle{worker = Worker, place = Place}) ->
     hornbeam_worker_protocol:give_back(Worker, Place).
 
-%% @doc Have the pool told when a place comes free.
+%% @doc Have it told when a place comes free.
 -spec want(handle()) -> ok.
 want(#handle{counts = Counts}) ->
     atomics:put(Counts, ?WANTED, 1).

@@ -1,15 +1,15 @@
 %% A pool of workers, as everybody but its own process sees it.
 %%
 %% Who needs a worker reads the pool's row and reserves a place on one; only who finds none enters
-%% the line (hornbeam_pool_line), where the pool's process (hornbeam_pool_keeper) serves him. What
-%% is known of a pool is read without its process too. So while that is being restarted nobody
-%% fails but who wanted it to change something.
+%% the line (hornbeam_pool_waiting), where hornbeam_pool_dispatcher serves him. What is known of a
+%% pool is read without the process that keeps its workers (hornbeam_pool_keeper). So while that is
+%% being restarted nobody fails but who wanted it to change something.
 -module(hornbeam_pool).
 
 -export([all/0, lookup/1, await_ready/1, app/1, erase/1]).
 -export([reserve/2, reserve_now/2, rest/0, wait/2, told/3, forget/1, wait/1, forget/2]).
 -export([pick/1, find/2, owners/2]).
--export([process_down/2, waiters/1, turn_away/1]).
+-export([process_down/2, waiters/1, workers_changed/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/0, names/0]).
 -export_type([name/0, wait/0, reason/0, start/0]).
 
@@ -28,17 +28,19 @@
 all() ->
     hornbeam_pool_row:names().
 
-%% @doc The process of a pool.
+%% @doc The process that keeps the workers of a pool.
 -spec lookup(name()) -> {ok, pid()} | error.
 lookup(Name) ->
     case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> alive(hornbeam_pool_row:process(Row));
+        {ok, Row} -> alive(hornbeam_pool_row:keeper(Row));
         error -> error
     end.
 
-alive(Pool) ->
-    case is_process_alive(Pool) of
-        true -> {ok, Pool};
+alive(undefined) ->
+    error;
+alive(Keeper) ->
+    case is_process_alive(Keeper) of
+        true -> {ok, Keeper};
         false -> error
     end.
 
@@ -62,7 +64,7 @@ app(Name) ->
 erase(Name) ->
     hornbeam_pool_row:erase(Name),
     hornbeam_pool_memory:erase(Name),
-    hornbeam_pool_line:abandon(Name).
+    hornbeam_pool_waiting:abandon(Name).
 
 %% @doc A place for a new stream on the ready worker with the least open streams, unless the pool
 %% has `Max' of them.
@@ -161,31 +163,28 @@ forget({Name, Ref}) ->
 %% @doc Wait for a place without blocking.
 %%
 %% The calling process gets `{hornbeam_pool, Ref, Answer}' once, with an answer of
-%% {@link hornbeam_pool_line:answer()}: a handle, or an error at the latest after `queue_timeout'. A
-%% crash of the pool's process changes nothing of that. A process that dies waits no longer.
+%% {@link hornbeam_pool_waiting:answer()}: a handle, or an error at the latest after `queue_timeout'.
+%% No crash in the pool changes anything of that. A process that dies waits no longer.
 -spec wait(name()) -> reference().
 wait(Name) ->
-    Ref = hornbeam_pool_line:enter(Name),
+    Ref = hornbeam_pool_waiting:enter(Name),
     %% Looked up only now: a process that began before that has read the line or is told.
     case hornbeam_pool_row:find(Name) of
         {ok, Row} ->
-            hornbeam_pool_row:process(Row) ! {wait, Ref},
+            hornbeam_pool_dispatcher:wait(hornbeam_pool_row:dispatcher(Row), Ref),
             Ref;
         error ->
-            hornbeam_pool_line:answer(Ref, {error, no_worker}),
+            hornbeam_pool_waiting:answer(Ref, {error, no_worker}),
             Ref
     end.
 
 %% @doc Wait no longer: nothing comes any more, and a place that was given is given back.
 -spec forget(name(), reference()) -> ok.
 forget(Name, Ref) ->
-    hornbeam_pool_line:leave(Ref, Name),
+    hornbeam_pool_waiting:leave(Ref, Name),
     case hornbeam_pool_row:find(Name) of
-        {ok, Row} ->
-            hornbeam_pool_row:process(Row) ! {forget, Ref},
-            ok;
-        error ->
-            hornbeam_pool_line:strike(Ref)
+        {ok, Row} -> hornbeam_pool_dispatcher:forget(hornbeam_pool_row:dispatcher(Row), Ref);
+        error -> hornbeam_pool_waiting:strike(Ref)
     end.
 
 %% @doc The worker that a call into the app should go to; it takes no place.
@@ -220,12 +219,20 @@ workers(Name) ->
 %% @doc The processes that wait for a place.
 -spec waiters(name()) -> [pid()].
 waiters(Name) ->
-    hornbeam_pool_line:pids(Name).
+    hornbeam_pool_waiting:pids(Name).
+
+%% @doc Have those who wait looked at: the pool has other workers than before.
+-spec workers_changed(name()) -> ok.
+workers_changed(Name) ->
+    to_dispatcher(fun hornbeam_pool_dispatcher:workers_changed/1, Name).
 
 %% @doc Tell those who wait for a place that they wait in vain.
 -spec turn_away(name()) -> ok.
 turn_away(Name) ->
-    _ = [gen_server:cast(Pool, turn_away) || {ok, Pool} <- [lookup(Name)]],
+    to_dispatcher(fun hornbeam_pool_dispatcher:turn_away/1, Name).
+
+to_dispatcher(Tell, Name) ->
+    _ = [Tell(hornbeam_pool_row:dispatcher(Row)) || {ok, Row} <- [hornbeam_pool_row:find(Name)]],
     ok.
 
 %% @doc The names of the workers of all pools, by their processes.

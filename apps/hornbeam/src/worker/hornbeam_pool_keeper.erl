@@ -13,10 +13,9 @@
 %% are replaced by successors that are ready first (hornbeam_replacement), one round at a time.
 %%
 %% A crash of this process is not the workers' end. What it knows of them is kept with each change
-%% (hornbeam_pool_memory), and before any other process may act on it; who waits stands in
-%% hornbeam_pool_line. The next one adopts the workers, in whatever state they are, and goes on with
-%% those who wait. A round that was under way is given up. If all the pool has crashed, its workers
-%% with it, only their number is taken over, and that the pool has served.
+%% (hornbeam_pool_memory), and before any other process may act on it. The next one adopts the workers,
+%% in whatever state they are. A round that was under way is given up. If all the pool has crashed,
+%% its workers with it, only their number is taken over, and that the pool has served.
 -module(hornbeam_pool_keeper).
 -behaviour(gen_server).
 
@@ -64,7 +63,6 @@
     starters = [] :: [gen_server:from()],
     places = #{} :: #{place() => #place{}},
     workers = #{} :: #{pid() => #worker{}},
-    queue :: hornbeam_pool_queue:queue(),
     round = none :: {hornbeam_replacement:replacement(), gen_server:from() | nobody} | none,
     %% rounds of recycling in a row that failed, and when the next may begin
     failed_rounds = 0 :: non_neg_integer(),
@@ -146,14 +144,9 @@ remembered_workers(Name) ->
 -spec init({pid(), hornbeam_pool:start()}) -> {ok, #state{}, {continue, start}}.
 init({Sup, #{name := Name, api := Api, options := Options, stop_timeout := StopTimeout}}) ->
     process_flag(trap_exit, true),
-    #{queue_max := Max, queue_timeout := Timeout} = Options,
-    Waiting = atomics:new(1, []),
-    %% Nobody overtakes those who wait, also before this process knows them.
-    ok = atomics:put(Waiting, 1, length(hornbeam_pool_line:pids(Name))),
-    ok = hornbeam_pool_row:write(Name, self(), Waiting),
+    ok = hornbeam_pool_row:keep(Name, self()),
     {ok, #state{name = Name, sup = Sup, api = Api, options = Options, stop_timeout = StopTimeout,
-                next_round = now_ms(),
-                queue = hornbeam_pool_queue:new(Max, Timeout, Waiting)},
+                next_round = now_ms()},
      {continue, start}}.
 
 %% @private
@@ -163,7 +156,7 @@ handle_continue(start, #state{name = Name, sup = Sup, options = Options} = State
         lists:keyfind(hornbeam_worker_sup, 1, supervisor:which_children(Sup)),
     _ = [check_later() || hornbeam_recycling:is_asked_for(Options)],
     State = State0#state{workers_sup = WorkersSup},
-    {noreply, with_waiting(remember(begun(hornbeam_pool_memory:recall(Name), State)))}.
+    {noreply, remember(begun(hornbeam_pool_memory:recall(Name), State))}.
 
 begun({ok, #memory{workers_sup = Sup} = Memory}, #state{workers_sup = Sup} = State) ->
     adopt_all(Memory, State);
@@ -220,17 +213,6 @@ adopted(WorkerState, Pid, #worker{role = serving} = Worker, _Handle, _OsPid, Sta
     fill_places(published(State#state{workers = Workers#{Pid := Worker#worker{role = leaving}}}));
 adopted(_WorkerState, _Pid, _Worker, _Handle, _OsPid, State) ->
     State.
-
-%% Who has died in line meanwhile takes nobody's room there.
-with_waiting(#state{name = Name} = State) ->
-    {Waiting, Dead} = lists:partition(fun({_, Pid, _}) -> is_process_alive(Pid) end,
-                                      hornbeam_pool_line:waiting(Name)),
-    Left = hornbeam_pool_line:left(Name) ++ [Ref || {Ref, _, _} <- Dead],
-    Joined = lists:foldl(fun joined_queue/2, State, Waiting),
-    serve(lists:foldl(fun forgotten/2, Joined, Left)).
-
-joined_queue({Ref, Pid, Since}, #state{queue = Queue} = State) ->
-    State#state{queue = hornbeam_pool_queue:join(Ref, Pid, Since, Queue)}.
 
 %% What is known is kept when it has changed.
 
@@ -308,8 +290,6 @@ may_change(_State) -> ok.
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(turn_away, #state{queue = Queue} = State) ->
-    {noreply, State#state{queue = hornbeam_pool_queue:abandon(Queue)}};
 handle_cast(_Request, State) ->
     {noreply, State}.
 
@@ -318,19 +298,6 @@ handle_cast(_Request, State) ->
 handle_info(Message, State) ->
     {noreply, kept(State, heard(Message, State))}.
 
-heard({wait, Ref}, State) ->
-    case hornbeam_pool_line:find(Ref) of
-        {ok, Pid, Since} -> serve(joined_queue({Ref, Pid, Since}, State));
-        gone -> State
-    end;
-heard({room, _Worker}, State) ->
-    serve(State);
-heard({forget, Ref}, State) ->
-    forgotten(Ref, State);
-heard({late, Ref}, #state{queue = Queue} = State) ->
-    State#state{queue = hornbeam_pool_queue:late(Ref, Queue)};
-heard({{'DOWN', {waiter, Ref}}, _Ref, process, _Pid, _Reason}, State) ->
-    forgotten(Ref, State);
 heard({worker_ready, Pid, Handle, OsPid}, State) ->
     ready(Pid, Handle, OsPid, State);
 heard({worker_adopted, Pid, WorkerState, Handle, OsPid}, #state{workers = Workers} = State) ->
@@ -359,23 +326,6 @@ tell(What, Measurements, Metadata, #worker{place = Place}) ->
 seconds_since(undefined) -> #{seconds => 0};
 seconds_since(Ms) -> #{seconds => (now_ms() - Ms) div 1000}.
 
-%% Who waits for a place.
-
-serve(#state{queue = Queue} = State) ->
-    Handles = [Handle || {_, #worker{handle = Handle}} <- serving(State#state.workers)],
-    State#state{queue = hornbeam_pool_queue:serve(Handles, Queue)}.
-
-%% A place that is on its way to who does not want it any more: its worker knows it.
-forgotten(Ref, #state{queue = Queue0, workers = Workers} = State) ->
-    hornbeam_pool_line:strike(Ref),
-    case hornbeam_pool_queue:leave(Ref, Queue0) of
-        {left, Queue} ->
-            State#state{queue = Queue};
-        unknown ->
-            lists:foreach(fun(Pid) -> Pid ! {give_back, Ref} end, maps:keys(Workers)),
-            State
-    end.
-
 %% Workers come.
 
 ready(Pid, Handle, OsPid, #state{workers = Workers} = State) ->
@@ -385,7 +335,7 @@ ready(Pid, Handle, OsPid, #state{workers = Workers} = State) ->
     joined(Worker, Pid, State#state{workers = Workers#{Pid => Worker}}).
 
 joined(#worker{role = serving}, _Pid, State0) ->
-    State = serve(published(State0)),
+    State = published(State0),
     served(length(serving(State#state.workers)) =:= maps:size(State#state.places), State);
 joined(#worker{role = successor, place = Place}, Pid, #state{round = {Round, From}} = State0) ->
     State = State0#state{round = {hornbeam_replacement:ready(Pid, Round), From}},
@@ -530,8 +480,8 @@ take_over(Pid, #state{round = {Round, From}, workers = Workers} = State0) ->
     Reason = hornbeam_replacement:reason(Round),
     State = retire_place(Place, Reason, State0),
     Taken = (State#state.workers)#{Pid := Worker#worker{role = serving}},
-    serve(published(State#state{workers = Taken,
-                                round = {hornbeam_replacement:took_over(Pid, Round), From}})).
+    published(State#state{workers = Taken,
+                          round = {hornbeam_replacement:took_over(Pid, Round), From}}).
 
 %% A fresh worker cannot start: nothing changes.
 abandon_round(Reason, #state{round = {Round, From}, failed_rounds = Failed} = State0) ->
@@ -658,6 +608,7 @@ published(#state{name = Name, workers = Workers} = State) ->
     _ = remember(State),
     ok = hornbeam_pool_row:publish(Name, [H || {_, #worker{handle = H}} <- serving(Workers)],
                                    Leaving),
+    ok = hornbeam_pool:workers_changed(Name),
     State.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -1,7 +1,7 @@
 %% Who waits for a place on a worker of one pool, first come first served.
 %%
 %% It monitors, keeps time and answers; which worker has room is hornbeam_choice's question, and
-%% all who wait stand in hornbeam_pool_line too. The pool's process owns it and passes on what comes
+%% all who wait stand in hornbeam_pool_waiting too. The pool's process owns it and passes on what comes
 %% for it:
 %%
 %%   `{late, Ref}'                              to late/2
@@ -47,7 +47,7 @@ join(Ref, Pid, Since, #queue{max = Max} = Queue) ->
             add(#waiter{ref = Ref, pid = Pid, monitor = Monitor, timer = timer(Ref, Since, Queue)},
                 Queue);
         false ->
-            hornbeam_pool_line:answer(Ref, {error, queue_full}),
+            hornbeam_pool_waiting:answer(Ref, {error, queue_full}),
             Queue
     end.
 
@@ -84,7 +84,7 @@ late(Ref, Queue) ->
 in_vain(Ref, Why, Queue0) ->
     case leave(Ref, Queue0) of
         {left, Queue} ->
-            hornbeam_pool_line:answer(Ref, {error, Why}),
+            hornbeam_pool_waiting:answer(Ref, {error, Why}),
             Queue;
         unknown ->
             Queue0
@@ -113,7 +113,7 @@ serve_all(Handles, #queue{waiters = Waiters} = Queue) ->
 serve_first({Number, #waiter{ref = Ref, pid = Pid} = Waiter}, Handles, Queue) ->
     case hornbeam_choice:take(Handles, fun(Free) -> hornbeam_capacity:take(Free, Ref, Pid) end) of
         {ok, Handle} ->
-            hornbeam_pool_line:answer(Ref, {ok, Handle}),
+            hornbeam_pool_waiting:answer(Ref, {ok, Handle}),
             serve_all(Handles, remove(Waiter, Number, Queue));
         none ->
             {full, Queue}

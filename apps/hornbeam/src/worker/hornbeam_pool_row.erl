@@ -1,16 +1,18 @@
 %% What others read of a pool to find a worker, without asking its process: one row of a table.
 %%
-%% The pool's process writes it. When that crashes the row stays, and the workers in it are found as
-%% before; its successor takes it over.
+%% The pool's two processes write it, each its own part. When one crashes the row stays, and the
+%% workers in it are found as before; its successor takes its part over.
 -module(hornbeam_pool_row).
 
--export([new_table/0, write/3, publish/3, erase/1, find/1, recall/1, forget/0, names/0]).
--export([process/1, handles/1, workers/1, is_waited_for/1, waiting/1, load/1, in_progress/1]).
+-export([new_table/0, keep/2, dispatch/3, publish/3, erase/1, find/1, recall/1, forget/0, names/0]).
+-export([keeper/1, dispatcher/1, handles/1, workers/1, is_waited_for/1, waiting/1, load/1, in_progress/1]).
 -export_type([row/0]).
 
 -record(row, {
     name :: hornbeam_pool:name(),
-    process :: pid(),
+    %% who keeps the workers, and who gives places on them to those who wait
+    keeper :: pid() | undefined,
+    dispatcher :: pid() | undefined,
     %% the workers that take new streams
     handles = [] :: [hornbeam_capacity:handle()],
     %% those that run streams and take no more
@@ -34,17 +36,20 @@ new_table() ->
 changed() ->
     atomics:add(persistent_term:get(?CHANGES), 1, 1).
 
-%% @doc A process keeps a pool from now on, and counts in `Waiting' who waits.
--spec write(hornbeam_pool:name(), pid(), Waiting :: atomics:atomics_ref()) -> ok.
-write(Name, Process, Waiting) ->
-    New = #row{name = Name, process = Process, waiting = Waiting},
-    true = ets:insert(?TABLE, with_workers_of(find(Name), New)),
-    changed().
+%% @doc A process keeps the workers of a pool from now on.
+-spec keep(hornbeam_pool:name(), pid()) -> ok.
+keep(Name, Keeper) ->
+    written(Name, [{#row.keeper, Keeper}]).
 
-with_workers_of({ok, #row{handles = Handles, retiring = Retiring}}, New) ->
-    New#row{handles = Handles, retiring = Retiring};
-with_workers_of(error, New) ->
-    New.
+%% @doc A process gives places to those who wait for one, and counts them in `Waiting'.
+-spec dispatch(hornbeam_pool:name(), pid(), Waiting :: atomics:atomics_ref()) -> ok.
+dispatch(Name, Dispatcher, Waiting) ->
+    written(Name, [{#row.dispatcher, Dispatcher}, {#row.waiting, Waiting}]).
+
+written(Name, Fields) ->
+    _ = ets:insert_new(?TABLE, #row{name = Name, waiting = atomics:new(1, [])}),
+    true = ets:update_element(?TABLE, Name, Fields),
+    changed().
 
 %% @doc These workers take new streams, and those run what they have.
 -spec publish(hornbeam_pool:name(), [hornbeam_capacity:handle()],
@@ -93,8 +98,11 @@ forget() ->
 names() ->
     lists:sort([Name || #row{name = Name} <- ets:tab2list(?TABLE)]).
 
--spec process(row()) -> pid().
-process(#row{process = Process}) -> Process.
+-spec keeper(row()) -> pid() | undefined.
+keeper(#row{keeper = Keeper}) -> Keeper.
+
+-spec dispatcher(row()) -> pid() | undefined.
+dispatcher(#row{dispatcher = Dispatcher}) -> Dispatcher.
 
 -spec handles(row()) -> [hornbeam_capacity:handle()].
 handles(#row{handles = Handles}) -> Handles.

@@ -1,5 +1,5 @@
-%% One pool: its workers, and the process that keeps them alive. When that crashes the next one
-%% adopts the workers; when the workers' supervisor has crashed, they with it, it starts others.
+%% One pool: who gives places to those who wait, and the workers with who keeps them alive. A crash
+%% of one of the two is nothing to the other.
 -module(hornbeam_pool_sup).
 -behaviour(supervisor).
 
@@ -16,11 +16,10 @@ start_link(Start) ->
 
 %% @private
 -spec init(hornbeam_pool:start()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
-init(#{stop_timeout := Timeout} = Start) ->
-    Workers = #{id => hornbeam_worker_sup,
-                start => {hornbeam_worker_sup, start_link, []},
+init(Start) ->
+    Dispatcher = #{id => hornbeam_pool_dispatcher,
+                   start => {hornbeam_pool_dispatcher, start_link, [Start]}},
+    Workers = #{id => hornbeam_pool_workers_sup,
+                start => {hornbeam_pool_workers_sup, start_link, [Start]},
                 type => supervisor},
-    Pool = #{id => hornbeam_pool_keeper,
-             start => {hornbeam_pool_keeper, start_link, [self(), Start]},
-             shutdown => Timeout + 5000},
-    {ok, {#{strategy => rest_for_one, intensity => 3, period => 10}, [Workers, Pool]}}.
+    {ok, {#{strategy => one_for_one, intensity => 3, period => 10}, [Dispatcher, Workers]}}.

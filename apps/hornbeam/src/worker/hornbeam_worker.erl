@@ -227,9 +227,9 @@ in_any_state({call, From}, {owners, Kind}, _State, #data{router = Router}) ->
     {keep_state_and_data, [{reply, From, hornbeam_worker_router:owners(Kind, Router)}]}.
 
 adopted(Pool, State, #data{start = Start, router = Router, os_pid = OsPid} = Data) ->
+    hornbeam_worker_router:adopted(Pool, Router),
     hornbeam_worker_protocol:adopted(Pool, State, handle(Data), OsPid),
-    Data#data{start = Start#{pool := Pool},
-              router = hornbeam_worker_router:adopted(Pool, Router)}.
+    Data#data{start = Start#{pool := Pool}}.
 
 description(State, #data{os_pid = OsPid, pulse = Pulse, started = Started} = Data) ->
     Handle = handle(Data),

@@ -5,11 +5,11 @@
 %%   callers ──call, more, cancel────────────────▶ └────────┘ ──answer──▶ callers
 %%
 %% Those to the worker are read by `hornbeam_worker_router' (places, streams, calls) and
-%% `hornbeam_worker' (its pool), those to a pool by `hornbeam_pool_keeper', those to an owner by
-%% whatever owns a stream. What Python says and hears stands in docs/wire.md instead.
+%% `hornbeam_worker' (its pool), those to a pool by `hornbeam_pool_keeper' and, of room, by
+%% `hornbeam_pool_dispatcher', those to an owner by whatever owns a stream. What Python says and hears stands in docs/wire.md instead.
 -module(hornbeam_worker_protocol).
 
--export([hold/3, claim/2, give_back/2, look_for_room/1]).
+-export([hold/3, claim/2, give_back/2, look_for_room/1, tell_of_room/2]).
 -export([open/7, hand_over/3, bind/2, take_over/3, abandon/2, closed/2, violated/3]).
 -export([call/4, more/3, cancel/2]).
 -export([adopt/2, process_down/2]).
@@ -26,7 +26,7 @@
 
 -type to_worker() ::
     {place, reference(), Holder :: pid()} | {claimed, reference()} | {give_back, reference()}
-    | room
+    | room | {tell_of_room, Dispatcher :: pid()}
     | {open, place(), hornbeam_stream:kind(), pos_integer(), Owner :: pid(), Client :: pid(),
        hornbeam_account:account(), Op :: iodata()}
     | {hand_over, pos_integer(), hornbeam_stream:owner(), From :: pid()}
@@ -67,6 +67,11 @@ give_back(Worker, Place) ->
 -spec look_for_room(Worker :: pid()) -> ok.
 look_for_room(Worker) ->
     send(Worker, room).
+
+%% @doc Room is told to that process from now on, and at once if there is any.
+-spec tell_of_room(Worker :: pid(), Dispatcher :: pid()) -> ok.
+tell_of_room(Worker, Dispatcher) ->
+    send(Worker, {tell_of_room, Dispatcher}).
 
 %% To the worker: streams.
 
@@ -135,7 +140,7 @@ adopt(Worker, Pool) ->
 process_down(Worker, Pid) ->
     send(Worker, {process_down, Pid}).
 
-%% From the worker to its pool.
+%% From the worker to its pool's processes.
 
 %% @doc The calling worker serves.
 -spec ready(Pool :: pid(), hornbeam_capacity:handle(), hornbeam_os_process:os_pid() | undefined) ->
@@ -154,10 +159,10 @@ failed(Pool, Reason) ->
 adopted(Pool, State, Handle, OsPid) ->
     send(Pool, {worker_adopted, self(), State, Handle, OsPid}).
 
-%% @doc A worker has room, which the pool wanted to know.
--spec room(Pool :: pid(), Worker :: pid()) -> ok.
-room(Pool, Worker) ->
-    send(Pool, {room, Worker}).
+%% @doc A worker has room, which was asked for.
+-spec room(Dispatcher :: pid(), Worker :: pid()) -> ok.
+room(Dispatcher, Worker) ->
+    send(Dispatcher, {room, Worker}).
 
 %% From the worker to owners and callers.
 

@@ -17,7 +17,8 @@
 -record(router, {
     port :: port(),
     writer :: pid(),
-    pool :: pid(),
+    %% who wants to know of room
+    dispatcher = none :: pid() | none,
     api :: module(),
     options :: hornbeam_config:app_options(),
     handle :: hornbeam_capacity:handle(),
@@ -49,9 +50,8 @@ new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
         worker => self(), writer => Writer, limit => maps:get(worker_connections, Options),
         counts => Counts, parts => Parts, adoption => {Api, Events}
     }),
-    #router{port = Port, writer = Writer, pool = Pool, api = Api, options = Options,
-            handle = Handle, events = Events, ops = Ops,
-            streams = hornbeam_worker_streams:new(Parts)}.
+    #router{port = Port, writer = Writer, api = Api, options = Options, handle = Handle,
+            events = Events, ops = Ops, streams = hornbeam_worker_streams:new(Parts)}.
 
 %% @doc What it takes to open streams on the worker.
 -spec handle(router()) -> hornbeam_capacity:handle().
@@ -63,11 +63,10 @@ handle(#router{handle = Handle}) ->
 write(Op, #router{writer = Writer}) ->
     hornbeam_worker_writer:write(Writer, Op).
 
-%% @doc Another pool has the worker from now on.
--spec adopted(Pool :: pid(), router()) -> router().
-adopted(Pool, #router{streams = Streams} = Router) ->
-    hornbeam_worker_parts:bequeath(Pool, hornbeam_worker_streams:parts(Streams)),
-    Router#router{pool = Pool}.
+%% @doc Another process of the pool keeps the worker from now on.
+-spec adopted(Pool :: pid(), router()) -> ok.
+adopted(Pool, #router{streams = Streams}) ->
+    hornbeam_worker_parts:bequeath(Pool, hornbeam_worker_streams:parts(Streams)).
 
 %% @doc Tell those who cannot monitor the worker that it ends.
 -spec tell_of_end(router()) -> ok.
@@ -219,9 +218,13 @@ heard({open, Place, Kind, Number, Owner, Client, Account, Op}, Router) ->
     {ok, opened(Kind, Number, Owner, Client, Account, Op, placed(Place, Router))};
 heard({claimed, Place}, Router) ->
     {ok, placed(Place, Router)};
-heard(room, #router{handle = Handle, pool = Pool} = Router) ->
-    hornbeam_capacity:tell_of_room(Handle, Pool),
+heard(room, #router{handle = Handle, dispatcher = Dispatcher} = Router) ->
+    hornbeam_capacity:tell_of_room(Handle, Dispatcher),
     {ok, Router};
+%% What came free before was told to nobody, or to one who is dead.
+heard({tell_of_room, Dispatcher}, Router) ->
+    hornbeam_worker_protocol:room(Dispatcher, self()),
+    {ok, Router#router{dispatcher = Dispatcher}};
 heard({give_back, Place}, Router) ->
     {ok, given_back(Place, Router)};
 heard({{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, Router) ->
@@ -270,8 +273,8 @@ given_back(Place, #router{places = Places0} = Router) ->
         unknown -> Router
     end.
 
-freed(#router{handle = Handle, pool = Pool} = Router) ->
-    hornbeam_capacity:ended(Handle, Pool),
+freed(#router{handle = Handle, dispatcher = Dispatcher} = Router) ->
+    hornbeam_capacity:ended(Handle, Dispatcher),
     Router.
 
 opened(Kind, Number, Owner, Client, Account, Op, #router{streams = Streams0} = Router) ->

@@ -8,7 +8,7 @@
 %%                  │ leave/2
 %%                  ▼
 %%                left ──strike/1──▶ (struck out)
--module(hornbeam_pool_line).
+-module(hornbeam_pool_waiting).
 
 -export([new_table/0, enter/1, leave/2, strike/1, answer/2, find/1, waiting/1, left/1, pids/1,
          abandon/1]).
