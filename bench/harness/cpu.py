@@ -78,6 +78,27 @@ def tree(everyone: dict[int, Process], root: int) -> list[Process]:
     return family
 
 
+def sleeps(everyone: dict[int, Process], roots: list[int]) -> dict[str, int]:
+    """How often threads of these trees have gone to sleep, by kind (proc(5), status)."""
+    kinds = dict.fromkeys(KINDS, 0)
+    for root in roots:
+        for process in tree(everyone, root):
+            kinds[process.kind] += _sleeps_of(process.pid)
+    return kinds
+
+
+def _sleeps_of(pid: int) -> int:
+    total = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/status"):
+        try:
+            text = task.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        _, _, rest = text.partition("\nvoluntary_ctxt_switches:")
+        total += int(rest.split(None, 1)[0])
+    return total
+
+
 def used(
     before: dict[int, Process], after: dict[int, Process], servers: list[int], load: int
 ) -> Cpu:

@@ -30,7 +30,8 @@ def window(
     `beside` is called while the generator works; what it returns is in "beside". `after` is
     called when it has worked and its connections are still open; what it returns is in "after".
     What the generator tells after its window is among the figures. To a server that shows a
-    certificate it speaks TLS. Raises LoadError when it gives up.
+    certificate it speaks TLS. How often threads of the server went to sleep meanwhile is in
+    "sleeps", by kind. Raises LoadError when it gives up.
     """
     if server.certificate:
         options |= {"tls": str(server.certificate.chain)}
@@ -45,11 +46,13 @@ def window(
     try:
         _line(process)
         before, start = cpu.processes(), time.monotonic()
+        slept = cpu.sleeps(before, server.pids)
         _go_on(process)
         more = {"beside": beside()} if beside else {}
         figures = json.loads(_line(process))
         now, seconds = cpu.processes(), time.monotonic() - start
         used = cpu.used(before, now, server.pids, process.pid)
+        more |= {"sleeps": _difference(cpu.sleeps(now, server.pids), slept)}
         more |= {"after": after()} if after else {}
         rest, error = process.communicate("\n", timeout=60)
         if process.returncode:
@@ -60,6 +63,10 @@ def window(
         process.communicate()
     figures["generator_cpu_us"] = 1e6 * figures.pop("generator_cpu_s") / figures["messages"]
     return per_message(figures, used, seconds) | more
+
+
+def _difference(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    return {kind: after[kind] - before[kind] for kind in after}
 
 
 def per_message(figures: dict[str, Any], used: cpu.Cpu, seconds: float) -> dict[str, Any]:

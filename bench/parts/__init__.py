@@ -17,6 +17,7 @@ from parts import (
     memory,
     ops,
     outlive,
+    partload,
     slow,
     tls,
 )
@@ -24,6 +25,7 @@ from parts import (
 PARTS = {
     "echo": echo,
     "echo2": echo2,
+    "partload": partload,
     "http": http,
     "connect": connect,
     "tls": tls,

@@ -7,11 +7,12 @@ from servers.process import BENCH, Server
 
 
 class Cowboy(Server):
+    EMULATOR: ClassVar[list[str]] = []  # more flags of the emulator
     START: ClassVar[str] = "echo_floor:start(cowboy_websocket)."
     READY: ClassVar[str] = "listening on"
 
     def command(self) -> list[str]:
-        return erlang.erl(self.START, self.perf)
+        return erlang.erl(self.START, self.perf, self.EMULATOR)
 
     def environment(self) -> dict[str, str]:
         return erlang.environment()
@@ -35,11 +36,23 @@ class Engine(Cowboy):
         return erlang.versions("hornbeam", "cowboy", "cowlib")
 
 
+class Bridge(Cowboy):
+    """The barest bridge: our engine, a port, and a Python that only reads and writes."""
+
+    def command(self) -> list[str]:
+        script = BENCH / "apps/bare_pipe.py"
+        start = f'bare_bridge:start("{python.PYTHON}", "{script}").'
+        return erlang.erl(start, self.perf, self.EMULATOR)
+
+    def versions(self) -> dict[str, str]:
+        return erlang.versions("hornbeam", "cowboy", "cowlib") | python.versions()
+
+
 class BareFanout(Cowboy):
     """The engine and the outboxes of Hornbeam, and a Python that knows nothing."""
 
     def command(self) -> list[str]:
-        script = BENCH / "apps/bare_publish.py"
+        script = BENCH / "apps/bare_pipe.py"
         return erlang.erl(f'bare_fanout:start("{python.PYTHON}", "{script}").', self.perf)
 
     def versions(self) -> dict[str, str]:

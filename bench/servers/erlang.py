@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 
 from servers.process import BENCH, PROJECT, ServerError
 
@@ -21,11 +22,14 @@ _VERSIONS = """
 """
 
 
-def erl(evaluate: str, perf: bool = False) -> list[str]:
-    """A node with no shell and no distribution that evaluates an expression and stays."""
+def erl(evaluate: str, perf: bool = False, emulator: Sequence[str] = ()) -> list[str]:
+    """A node with no shell and no distribution that evaluates an expression and stays.
+
+    `emulator` are flags of the emulator beside those of all.
+    """
     names = ["+JPperf", "true"] if perf else []
     paths = [str(path) for path in sorted(PROJECT.glob("_build/default/lib/*/ebin"))]
-    return ["erl", "-noinput", *FLAGS, *names, "-pa", str(BENCH / "_build"), *paths,
+    return ["erl", "-noinput", *FLAGS, *emulator, *names, "-pa", str(BENCH / "_build"), *paths,
             "-eval", evaluate]  # fmt: skip
 
 

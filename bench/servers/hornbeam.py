@@ -28,12 +28,14 @@ _SAY_PORT = """
 class Hornbeam(Server):
     APP: ClassVar[str] = "echo:application"
     OPTIONS: ClassVar[str] = ""  # more of them, each with a comma in front
+    EMULATOR: ClassVar[list[str]] = []  # more flags of the emulator
     READY: ClassVar[str] = "listening on"
     LISTENING: ClassVar[str] = r"listening on 127\.0\.0\.1:(\d+)"
 
     def command(self) -> list[str]:
         options = self.OPTIONS + self._tls()
-        return erlang.erl(start(self.APP, self.workers, options) + _SAY_PORT, self.perf)
+        started = start(self.APP, self.workers, options)
+        return erlang.erl(started + _SAY_PORT, self.perf, self.EMULATOR)
 
     def _tls(self) -> str:
         if not (tls := self.certificate):

@@ -1,4 +1,4 @@
-"""Python's end of the barest publish: what comes by one pipe goes back by the other."""
+"""Python's end of the barest bridge: what comes by one pipe goes back by the other."""
 
 import os
 
