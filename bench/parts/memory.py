@@ -1,6 +1,7 @@
 """Memory of WebSockets that say nothing: what a server holds for each of five thousand."""
 
 import argparse
+import time
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, ClassVar
@@ -23,10 +24,25 @@ PANELS = (Panel("KiB a socket", "kib"), CPU)
 FIRST_SOCKETS = 200  # that come and go before, for all that is made once
 
 
+PING_SECONDS = 3  # the default is 20 with each of them
+
+
 class _HornbeamResume(Hornbeam):
     """Hornbeam whose sockets outlive their worker."""
 
     OPTIONS: ClassVar[str] = ", websocket_resume => true"
+
+
+class _PingingUvicorn(Uvicorn):
+    OPTIONS: ClassVar[list[str]] = ["--ws-ping-interval", str(PING_SECONDS)]
+
+
+class _PingingHornbeam(Hornbeam):
+    OPTIONS: ClassVar[str] = f", websocket_ping_interval => {1000 * PING_SECONDS}"
+
+
+class _PingingHornbeamResume(_PingingHornbeam):
+    OPTIONS: ClassVar[str] = _PingingHornbeam.OPTIONS + _HornbeamResume.OPTIONS
 
 
 SERVERS: dict[str, type[Server]] = {
@@ -40,38 +56,53 @@ SERVERS: dict[str, type[Server]] = {
 }
 
 
+# Of those whose interval can be set: what they hold when each socket has answered some pings.
+PINGING: dict[str, type[Server]] = {
+    "uvicorn": _PingingUvicorn,
+    "hornbeam": _PingingHornbeam,
+    "hornbeam-resume": _PingingHornbeamResume,
+}
+
+
 @dataclass(frozen=True)
 class Load:
-    """So many sockets, each of which has sent so many messages before and got them back."""
+    """So many sockets, each of which has sent so many messages before and got them back, and then
+    has answered so many pings."""
 
     sockets: int
     messages: int
+    pings: int
 
     def __str__(self) -> str:
         said = {0: "silent", 1: "one message"}.get(self.messages, f"{self.messages} messages")
-        return f"{report.number(self.sockets)}, {said}"
+        pinged = f", {self.pings} pings later" if self.pings else ""
+        return f"{report.number(self.sockets)}, {said}{pinged}"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add this part's options."""
     parser.add_argument("--memory-sockets", default="5000", help="WebSockets that are open")
     parser.add_argument("--memory-messages", default="0,1", help="that each has sent before")
+    parser.add_argument("--memory-pings", default="0,3", help="that each has answered since")
 
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run all rounds, each load on servers of its own; returns about what, and every window."""
     workers = chosen.workers or WORKERS
-    servers = {name: SERVERS[name](workers) for name in rounds.chosen_servers(chosen, SERVERS)}
-    loads = _loads(chosen)
     raise_descriptors()
-
-    def hold(name: str, load: Load) -> dict[str, Any]:
-        return _hold(servers[name], load)
-
     about: dict[str, Any] = {}
     windows = []
-    for place, load in enumerate(loads):
-        about, measured = rounds.run(chosen, workers, servers, [load], hold)
+    for place, load in enumerate(_loads(chosen)):
+        known = PINGING if load.pings else SERVERS
+        servers = {name: known[name](workers) for name in rounds.chosen_servers(chosen, known)}
+
+        def hold(
+            name: str, load: Load, servers: dict[str, Server] = servers
+        ) -> dict[str, Any]:
+            return _hold(servers[name], load)
+
+        told, measured = rounds.run(chosen, workers, servers, [load], hold)
+        about = told | {"versions": told["versions"] | about.get("versions", {})}
         windows += [w | {"order": [place, w["order"][1]]} for w in measured]
     return about | {"seconds": _opening_seconds(windows)}, windows
 
@@ -92,7 +123,8 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
 def _hold(server: Server, load: Load) -> dict[str, Any]:
     """Open all sockets, and compare what the server held before with what it holds then."""
 
-    def settled() -> dict[str, int]:
+    def settled(after: float = 0) -> dict[str, int]:
+        time.sleep(after)
         try:
             return probe.settled(server.pids)
         except TimeoutError as late:
@@ -100,7 +132,9 @@ def _hold(server: Server, load: Load) -> dict[str, Any]:
 
     window(server, "idle", sockets=FIRST_SOCKETS, messages=1)
     before = settled()
-    figures = window(server, "idle", after=settled, **vars(load))
+    pause = load.pings * PING_SECONDS + 1 if load.pings else 0
+    idle = {"sockets": load.sockets, "messages": load.messages}
+    figures = window(server, "idle", after=lambda: settled(pause), **idle)
     after = figures.pop("after")
     each = {kind: (after[kind] - before[kind]) / KIB / load.sockets for kind in after}
     whole = {"before_mib": sum(before.values()) / MIB, "after_mib": sum(after.values()) / MIB}
@@ -133,4 +167,5 @@ def _share(windows: list[dict[str, Any]], kind: str) -> str:
 def _loads(chosen: argparse.Namespace) -> list[Load]:
     counts = [int(count) for count in chosen.memory_sockets.split(",")]
     messages = [int(count) for count in chosen.memory_messages.split(",")]
-    return [Load(count, number) for count in counts for number in messages]
+    pings = [int(count) for count in chosen.memory_pings.split(",")]
+    return [Load(count, said, number) for number in pings for count in counts for said in messages]

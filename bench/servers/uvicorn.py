@@ -14,6 +14,7 @@ print("engine", engine.__name__)
 
 class Uvicorn(Server):
     APP: ClassVar[str] = "echo:application"
+    OPTIONS: ClassVar[list[str]] = []  # more of them
     READY: ClassVar[str] = "Application startup complete"
     LISTENING: ClassVar[str] = r"running on https?://127\.0\.0\.1:(\d+)"
 
@@ -22,6 +23,7 @@ class Uvicorn(Server):
             *(str(python.PYTHON), "-m", "uvicorn", self.APP),
             *("--host", self.host, "--port", "0", "--workers", str(self.workers)),
             *("--ws-per-message-deflate", "false"),
+            *self.OPTIONS,
             *self.tls_options("--ssl-certfile", "--ssl-keyfile"),
         ]
 

@@ -26,6 +26,8 @@
     number :: pos_integer(),
     worker :: reference() | undefined,
     phase = open :: phase(),
+    %% whether the last ping has no answer yet
+    pinged = false :: boolean(),
     %% for whoever asks
     id :: hornbeam_connections:id() | undefined,
     about :: about(),

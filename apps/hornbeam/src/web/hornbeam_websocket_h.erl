@@ -96,6 +96,9 @@ received({binary, Data}, Socket) ->
     received(binary, Data, Socket);
 received({failed, Fault}, Socket) ->
     failed(Fault, Socket);
+%% What it has been answered is all that an idle socket hears: what that left behind would stay.
+received({pong, _Payload}, #socket{pinged = true} = Socket) ->
+    {[], Socket#socket{pinged = false}, hibernate};
 received(_PingOrPong, Socket) ->
     {[], Socket}.
 
@@ -165,7 +168,7 @@ told({look_again, What}, Socket) ->
 told(ping, #socket{mount = Mount} = Socket) ->
     ping_later(Mount),
     %% Whatever it has done before, a socket that then is idle needs little memory.
-    {[ping], Socket, hibernate};
+    {[ping], Socket#socket{pinged = true}, hibernate};
 told(answers_are_late, #socket{phase = failing} = Socket) ->
     close_failing([], Socket);
 told({'DOWN', Worker, _, _, _}, #socket{worker = Worker, phase = failing} = Socket) ->
