@@ -96,9 +96,7 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
         known = PINGING if load.pings else SERVERS
         servers = {name: known[name](workers) for name in rounds.chosen_servers(chosen, known)}
 
-        def hold(
-            name: str, load: Load, servers: dict[str, Server] = servers
-        ) -> dict[str, Any]:
+        def hold(name: str, load: Load, servers: dict[str, Server] = servers) -> dict[str, Any]:
             return _hold(servers[name], load)
 
         told, measured = rounds.run(chosen, workers, servers, [load], hold)

@@ -378,9 +378,7 @@ def test_the_crash_of_all_the_pool_costs_no_socket_that_goes_on(serve):
     assert all(map(echoes, sockets))
     server.node.eval(f"{POOL}, exit(Pool, kill)")
     assert all(map(echoes, sockets))
-    server.node.eval(
-        f"{POOL}, exit(Child(hornbeam_worker_sup, Workers()), kill)"
-    )
+    server.node.eval(f"{POOL}, exit(Child(hornbeam_worker_sup, Workers()), kill)")
     assert all(map(echoes, sockets))
     eventually(lambda: len(ready(server)) == 2)
 

@@ -134,8 +134,8 @@ who_leaves_waits_no_longer(Config) ->
         hornbeam_admission:leave(Here),
         receive never -> ok end
     end),
-    Ref = receive {wait, Entered} -> Entered end,
-    receive {forget, Ref} -> ok end,
+    Ref = receive {'$gen_cast', {wait, Entered}} -> Entered end,
+    receive {'$gen_cast', {forget, Ref}} -> ok end,
     ?assertEqual(gone, hornbeam_pool_waiting:find(Ref)),
     {wait, Apart} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
     [Waiter] = waiters(joined(Config)),
