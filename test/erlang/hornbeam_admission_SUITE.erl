@@ -240,7 +240,7 @@ ends_with(Pid, Fun) ->
 %% What comes of waiting, while the pool gives what it has.
 waited(Admission, Config) ->
     receive
-        {wait, Ref} ->
+        {'$gen_cast', {wait, Ref}} ->
             _ = served(join(Ref, Config), Config),
             waited(Admission, Config);
         Message ->
