@@ -74,8 +74,11 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
 
     def offer(name: str, load: Load) -> dict[str, Any]:
         return window(
-            *(servers[name], "echo"),
-            **{"sockets": SOCKETS, "depth": IN_FLIGHT, "size": SIZE},
+            servers[name],
+            "echo",
+            sockets=SOCKETS,
+            depth=IN_FLIGHT,
+            size=SIZE,
             interval=1000 * SOCKETS / load.rate_offered,
             warmup=chosen.warmup,
             seconds=chosen.seconds,

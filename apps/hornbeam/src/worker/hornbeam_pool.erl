@@ -163,8 +163,9 @@ forget({Name, Ref}) ->
 %% @doc Wait for a place without blocking.
 %%
 %% The calling process gets `{hornbeam_pool, Ref, Answer}' once, with an answer of
-%% {@link hornbeam_pool_waiting:answer()}: a handle, or an error at the latest after `queue_timeout'.
-%% No crash in the pool changes anything of that. A process that dies waits no longer.
+%% {@link hornbeam_pool_waiting:answer()}: a handle, or an error at the latest after
+%% `queue_timeout'. No crash in the pool changes anything of that. A process that dies waits no
+%% longer.
 -spec wait(name()) -> reference().
 wait(Name) ->
     Ref = hornbeam_pool_waiting:enter(Name),

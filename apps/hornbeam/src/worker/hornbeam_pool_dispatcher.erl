@@ -1,8 +1,8 @@
 %% The process that gives places on a pool's workers to those who wait for one.
 %%
-%% Who waits stands in a register of his own making (hornbeam_pool_waiting), and the workers stand in
-%% the pool's row. So a crash of this process costs nobody his place in line: its successor reads both
-%% and goes on. Who is next is hornbeam_pool_queue's question. What becomes of workers is
+%% Who waits stands in a register of his own making (hornbeam_pool_waiting), and the workers stand
+%% in the pool's row. So a crash of this process costs nobody his place in line: its successor reads
+%% both and goes on. Who is next is hornbeam_pool_queue's question. What becomes of workers is
 %% hornbeam_pool_keeper's, which neither waits for this process nor is waited for.
 %%
 %% A worker that has room tells so, once, if somebody waits: to the process that has introduced

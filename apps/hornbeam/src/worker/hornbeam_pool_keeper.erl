@@ -13,9 +13,9 @@
 %% are replaced by successors that are ready first (hornbeam_replacement), one round at a time.
 %%
 %% A crash of this process is not the workers' end. What it knows of them is kept with each change
-%% (hornbeam_pool_memory), and before any other process may act on it. The next one adopts the workers,
-%% in whatever state they are. A round that was under way is given up. If all the pool has crashed,
-%% its workers with it, only their number is taken over, and that the pool has served.
+%% (hornbeam_pool_memory), and before any other process may act on it. The next one adopts the
+%% workers, in whatever state they are. A round that was under way is given up. If all the pool has
+%% crashed, its workers with it, only their number is taken over, and that the pool has served.
 -module(hornbeam_pool_keeper).
 -behaviour(gen_server).
 

@@ -1,8 +1,8 @@
 %% Who waits for a place on a worker of one pool, first come first served.
 %%
 %% It monitors, keeps time and answers; which worker has room is hornbeam_choice's question, and
-%% all who wait stand in hornbeam_pool_waiting too. The pool's process owns it and passes on what comes
-%% for it:
+%% all who wait stand in hornbeam_pool_waiting too. The pool's dispatcher owns it and passes on what
+%% comes for it:
 %%
 %%   `{late, Ref}'                              to late/2
 %%   `{{'DOWN', {waiter, Ref}}, _, _, _, _}'    to leave/2

@@ -5,7 +5,8 @@
 -module(hornbeam_pool_row).
 
 -export([new_table/0, keep/2, dispatch/3, publish/3, erase/1, find/1, recall/1, forget/0, names/0]).
--export([keeper/1, dispatcher/1, handles/1, workers/1, is_waited_for/1, waiting/1, load/1, in_progress/1]).
+-export([keeper/1, dispatcher/1, handles/1, workers/1]).
+-export([is_waited_for/1, waiting/1, load/1, in_progress/1]).
 -export_type([row/0]).
 
 -record(row, {

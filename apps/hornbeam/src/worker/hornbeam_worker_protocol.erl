@@ -6,7 +6,8 @@
 %%
 %% Those to the worker are read by `hornbeam_worker_router' (places, streams, calls) and
 %% `hornbeam_worker' (its pool), those to a pool by `hornbeam_pool_keeper' and, of room, by
-%% `hornbeam_pool_dispatcher', those to an owner by whatever owns a stream. What Python says and hears stands in docs/wire.md instead.
+%% `hornbeam_pool_dispatcher', those to an owner by whatever owns a stream. What Python says and
+%% hears stands in docs/wire.md instead.
 -module(hornbeam_worker_protocol).
 
 -export([hold/3, claim/2, give_back/2, look_for_room/1, tell_of_room/2]).

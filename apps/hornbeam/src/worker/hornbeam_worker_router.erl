@@ -1,10 +1,10 @@
 %% What passes through a worker: places, streams, ops and calls.
 %%
 %% It looks at the code and the stream's number of what Python says, and sends the rest on,
-%% undecoded, to who owns the stream; and it hears what owners, holders of places and callers have to
-%% say (hornbeam_worker_protocol). It never waits for the port, since a full pipe would stop it: the
-%% writer writes, but for the replies to quick ops, which are tried here. What Python says of itself
-%% is given back to `hornbeam_worker', in whose process all this runs.
+%% undecoded, to who owns the stream; and it hears what owners, holders of places and callers have
+%% to say (hornbeam_worker_protocol). It never waits for the port, since a full pipe would stop it:
+%% the writer writes, but for the replies to quick ops, which are tried here. What Python says of
+%% itself is given back to `hornbeam_worker', in whose process all this runs.
 -module(hornbeam_worker_router).
 
 -include("../wire/hornbeam_wire.hrl").
