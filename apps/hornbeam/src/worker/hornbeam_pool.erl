@@ -121,7 +121,9 @@ wait(Name, Max) ->
 take_now(Row) ->
     case hornbeam_pool_row:is_waited_for(Row) of
         true -> none;
-        false -> hornbeam_choice:take(hornbeam_pool_row:handles(Row), fun hornbeam_capacity:reserve/1)
+        false ->
+            Reserve = fun hornbeam_capacity:reserve/1,
+            hornbeam_choice:take(hornbeam_pool_row:handles(Row), Reserve)
     end.
 
 %% Others may have come at the same time.
