@@ -25,6 +25,7 @@
     only_an_accepted_websocket_forwards/1,
     rpc_works/1,
     functions_work/1,
+    whom_a_call_is_for_is_looked_at_before_its_arguments/1,
     the_tree_comes_back_when_its_root_is_killed/1,
     what_is_asked_of_a_process_that_is_away_is_done_when_it_is_back/1,
     an_increment_whose_process_ends_is_not_made_twice/1,
@@ -339,6 +340,25 @@ functions_work(_Config) ->
     ?assertMatch({9, _}, apart(40, [<<"no">>, packed_bin([]), 5000])),
     ?assertEqual({0, undefined}, apart(41, [<<"f">>, packed_bin([1])])),
     ?assertMatch({9, _}, apart(41, [<<"no">>, packed_bin([])])).
+
+%% Arguments that nobody could read are not found out to be such: they have not been looked at.
+whom_a_call_is_for_is_looked_at_before_its_arguments(_Config) ->
+    ok = hornbeam:register_function(<<"two">>, fun(_, _) -> ok end),
+    Node = atom_to_binary(node()),
+    Unreadable = bytes(<<16#91, 16#c7, 30, 1, "no_atom_of_this_name_is_known!">>),
+    Rpc = [Node, <<"erlang">>, <<"abs">>, Unreadable],
+    Refused = [{30, Rpc ++ [5000], 5, #{}}, {31, Rpc, 5, #{}},
+               {30, Rpc ++ [5000], 5, options([{erlang, abs, 2}])},
+               {30, [<<"no@where">> | tl(Rpc)] ++ [5000], 11, options([erlang])},
+               {40, [<<"no">>, Unreadable, 5000], 9, #{}}, {41, [<<"no">>, Unreadable], 9, #{}},
+               {40, [<<"two">>, Unreadable, 5000], 2, #{}},
+               {52, [<<"no">>, <<"act">>, Unreadable, bytes(<<16#80>>), 5000], 9, #{}},
+               {53, [<<"no">>, <<"act">>, Unreadable, bytes(<<16#80>>)], 9, #{}},
+               {55, [<<"no">>, <<"act">>, Unreadable, bytes(<<16#80>>)], 9, #{}}],
+    [?assertMatch({Args, {Status, _}}, {Args, apart(Number, Args, Context)})
+     || {Number, Args, Status, Context} <- Refused],
+    ?assertMatch({3, <<"this node has no atom", _/binary>>},
+                 apart(30, Rpc ++ [5000], options([erlang]))).
 
 hooks_work(_Config) ->
     Serving = hornbeam_fake_worker:start(fun({1, _, Action, Args, Kwargs}) ->

@@ -29,31 +29,31 @@ end_per_suite(_Config) ->
 a_registered_fun_is_called_by_its_name(_Config) ->
     [begin
          ok = hornbeam:register_function(Name, fun(A, B) -> A + B end),
-         ?assertEqual({ok, 3}, hornbeam_functions:call(<<"add">>, [1, 2], 5000)),
+         ?assertEqual({ok, 3}, call(<<"add">>, [1, 2], 5000)),
          ok = hornbeam:unregister_function(Name),
-         ?assertEqual({error, unknown}, hornbeam_functions:call(<<"add">>, [1, 2], 5000))
+         ?assertEqual({error, unknown}, call(<<"add">>, [1, 2], 5000))
      end || Name <- [<<"add">>, "add", add]].
 
 an_exported_function_is_called_with_any_of_its_arities(_Config) ->
     ok = hornbeam:register_function(<<"seq">>, lists, seq),
-    ?assertEqual({ok, [1, 2, 3]}, hornbeam_functions:call(<<"seq">>, [1, 3], 5000)),
-    ?assertEqual({ok, [1, 3]}, hornbeam_functions:call(<<"seq">>, [1, 3, 2], 5000)),
+    ?assertEqual({ok, [1, 2, 3]}, call(<<"seq">>, [1, 3], 5000)),
+    ?assertEqual({ok, [1, 3]}, call(<<"seq">>, [1, 3, 2], 5000)),
     ?assertEqual({error, {arity, 1, [2, 3]}},
-                 arity_sorted(hornbeam_functions:call(<<"seq">>, [1], 5000))),
+                 arity_sorted(call(<<"seq">>, [1], 5000))),
     ok = hornbeam:register_function(<<"none">>, no_such_module, f),
-    ?assertEqual({error, {arity, 0, []}}, hornbeam_functions:call(<<"none">>, [], 5000)).
+    ?assertEqual({error, {arity, 0, []}}, call(<<"none">>, [], 5000)).
 
 arity_sorted({error, {arity, Given, Takes}}) -> {error, {arity, Given, lists:sort(Takes)}}.
 
 registering_again_replaces(_Config) ->
     ok = hornbeam:register_function(<<"f">>, fun() -> 1 end),
     ok = hornbeam:register_function(<<"f">>, fun(X) -> X end),
-    ?assertEqual({ok, 2}, hornbeam_functions:call(<<"f">>, [2], 5000)),
-    ?assertEqual({error, {arity, 0, [1]}}, hornbeam_functions:call(<<"f">>, [], 5000)).
+    ?assertEqual({ok, 2}, call(<<"f">>, [2], 5000)),
+    ?assertEqual({error, {arity, 0, [1]}}, call(<<"f">>, [], 5000)).
 
 results_mean_what_they_say(_Config) ->
     ok = hornbeam:register_function(<<"f">>, fun(X) -> X end),
-    Call = fun(Result) -> hornbeam_functions:call(<<"f">>, [Result], 5000) end,
+    Call = fun(Result) -> call(<<"f">>, [Result], 5000) end,
     ?assertEqual({ok, value}, Call({ok, value})),
     ?assertEqual({ok, plain}, Call(plain)),
     ?assertEqual({ok, {ok, 1, 2}}, Call({ok, 1, 2})),
@@ -63,16 +63,16 @@ results_mean_what_they_say(_Config) ->
 what_a_function_raises_is_told(_Config) ->
     ok = hornbeam:register_function(<<"f">>, fun(Class) -> erlang:raise(Class, oops, []) end),
     [?assertMatch({error, {erlang, Text, <<"oops">>, _}} when Text =:= Class,
-                  hornbeam_functions:call(<<"f">>, [binary_to_atom(Class)], 5000))
+                  call(<<"f">>, [binary_to_atom(Class)], 5000))
      || Class <- [<<"error">>, <<"exit">>, <<"throw">>]],
     ok = hornbeam:register_function(<<"killed">>, fun() -> exit(self(), kill) end),
     ?assertMatch({error, {erlang, <<"exit">>, <<"killed">>, _}},
-                 hornbeam_functions:call(<<"killed">>, [], 5000)).
+                 call(<<"killed">>, [], 5000)).
 
 a_function_past_its_time_is_ended(_Config) ->
     Test = self(),
     ok = hornbeam:register_function(<<"f">>, fun() -> Test ! self(), receive never -> ok end end),
-    ?assertEqual({error, timeout}, hornbeam_functions:call(<<"f">>, [], 20)),
+    ?assertEqual({error, timeout}, call(<<"f">>, [], 20)),
     receive Pid -> ?assertNot(is_process_alive(Pid)) after 5000 -> error(not_called) end,
     %% Nothing of it is left in our mailbox.
     ?assertEqual({messages, []}, process_info(self(), messages)).
@@ -80,7 +80,19 @@ a_function_past_its_time_is_ended(_Config) ->
 a_cast_is_done_without_an_answer(_Config) ->
     Test = self(),
     ok = hornbeam:register_function(<<"f">>, fun(X) -> Test ! {done, X} end),
-    ok = hornbeam_functions:cast(<<"f">>, [1]),
+    ok = cast(<<"f">>, [1]),
     receive {done, 1} -> ok after 5000 -> error(not_called) end,
-    ?assertEqual({error, unknown}, hornbeam_functions:cast(<<"no">>, [])),
-    ?assertEqual({error, {arity, 0, [1]}}, hornbeam_functions:cast(<<"f">>, [])).
+    ?assertEqual({error, unknown}, cast(<<"no">>, [])),
+    ?assertEqual({error, {arity, 0, [1]}}, cast(<<"f">>, [])).
+
+call(Name, Args, Timeout) ->
+    case hornbeam_functions:find(Name, length(Args)) of
+        {ok, Function} -> hornbeam_functions:call(Function, Args, Timeout);
+        {error, _} = Error -> Error
+    end.
+
+cast(Name, Args) ->
+    case hornbeam_functions:find(Name, length(Args)) of
+        {ok, Function} -> hornbeam_functions:cast(Function, Args);
+        {error, _} = Error -> Error
+    end.

@@ -25,11 +25,17 @@
     extension_of_a_tuple_is_exactly_one_array/1,
     external_terms_of_other_types_are_refused/1,
     compressed_external_terms_are_refused/1,
+    an_external_term_has_1024_bytes_at_most/1,
+    a_fun_takes_only_data_along/1,
+    funs_full_of_elements_do_no_harm/1,
+    a_fun_counts_as_the_elements_that_it_may_have/1,
     a_decoded_fun_does_not_run/1,
     decoding_makes_no_atoms/1,
     claimed_lengths_allocate_nothing/1,
     properties_hold/1
 ]).
+%% Called on another node.
+-export([many_funs/0]).
 
 all() ->
     [Name || {Name, 1} <- module_info(exports), Name =/= module_info].
@@ -238,6 +244,63 @@ compressed_external_terms_are_refused(_) ->
     ?assertMatch(<<131, 80, _/binary>>, Compressed),
     ?assertEqual(bad({bad_ext, 3}), hornbeam_msgpack:decode_all(external(Compressed))).
 
+an_external_term_has_1024_bytes_at_most(_) ->
+    AtLimit = fun_of_nils(1024),
+    ?assertEqual({ok, AtLimit}, recode(AtLimit)),
+    PastIt = fun_of_nils(1025),
+    ?assertError({unencodable, [2], PastIt}, hornbeam_msgpack:encode([1, PastIt])),
+    ?assertEqual(bad({bad_ext, 3}),
+                 hornbeam_msgpack:decode_all(external(term_to_binary(PastIt)))),
+    Large = fun_of_nils(1000000),
+    ?assertEqual(bad({bad_ext, 3}),
+                 hornbeam_msgpack:decode_all(external(term_to_binary(Large)))).
+
+%% A fun of so many bytes, most of which are elements of a list: a NIL takes one, and 16 as a term.
+fun_of_nils(Bytes) ->
+    Around = byte_size(term_to_binary(taking([[]]))) - 1,
+    Fun = taking(lists:duplicate(Bytes - Around, [])),
+    ?assertEqual(Bytes, byte_size(term_to_binary(Fun))),
+    Fun.
+
+taking(Data) -> fun() -> Data end.
+
+a_fun_takes_only_data_along(_) ->
+    Data = [0, -1, 1 bsl 40, 1 bsl 3000, 1.5, ok, 'ü', <<"b">>, <<1:3>>, "text", [], [a | b], {},
+            {1, [2]}, #{1 => {2}}, list_to_tuple(lists:seq(1, 300)), self(), make_ref(),
+            hd(erlang:ports()), fun lists:map/2, taking(1)],
+    [?assertEqual({ok, taking(Term)}, recode(taking(Term))) || Term <- Data],
+    External = term_to_binary(taking(77)),
+    Front = binary:part(External, 0, byte_size(External) - 2),
+    ?assertEqual(<<Front/binary, 97, 77>>, External),
+    Compressed = term_to_binary(binary:copy(<<0>>, 10000), [compressed]),
+    %% A term within the term; what only the distribution knows; old forms; lengths that lie.
+    [?assertEqual({Rest, bad({bad_ext, 3})},
+                  {Rest, hornbeam_msgpack:decode_all(external(<<Front/binary, Rest/binary>>))})
+     || Rest <- [Compressed, binary:part(Compressed, 1, byte_size(Compressed) - 1),
+                 <<131, 97, 1>>, <<82, 0>>, <<121, 0:64, 97, 1>>, <<99, 0:248>>, <<117, 0:32>>,
+                 <<68, 0>>, <<108, -1:32, 106>>, <<108, 1:32, 97, 1>>, <<105, -1:32>>,
+                 <<116, 16#7fffffff:32>>, <<109, -1:32>>, <<111, -1:32, 0>>, <<104, 255>>, <<>>]].
+
+%% In a node of its own: OTP's own reader wrote past its heap where one of them was read when the
+%% process was about to be scheduled out.
+funs_full_of_elements_do_no_harm(_) ->
+    Paths = lists:append([["-pa", Path] || Path <- code:get_path(), filelib:is_dir(Path)]),
+    {ok, Peer, _Node} = peer:start(#{connection => standard_io, args => Paths}),
+    ?assertEqual(3000, peer:call(Peer, ?MODULE, many_funs, [], 30000)),
+    peer:stop(Peer).
+
+many_funs() ->
+    Bytes = encode(fun_of_nils(1024)),
+    length([{ok, _} = hornbeam_msgpack:decode_all(Bytes) || _ <- lists:seq(1, 3000)]).
+
+%% More than 4 194 304, which a shorter value cannot have.
+a_fun_counts_as_the_elements_that_it_may_have(_) ->
+    Funs = fun(N) -> lists:duplicate(N, fun_of_nils(1024)) end,
+    ?assertMatch({ok, _}, recode(Funs(4092))),
+    ?assertEqual(bad(too_many_elements), recode(Funs(4093))),
+    Pids = lists:duplicate(300000, self()),
+    ?assertEqual({ok, Pids}, recode(Pids)).
+
 a_decoded_fun_does_not_run(_) ->
     Self = self(),
     Fun = fun() -> Self ! it_ran end,
@@ -304,6 +367,6 @@ encode(Term) -> iolist_to_binary(hornbeam_msgpack:encode(Term)).
 
 recode(Term) -> hornbeam_msgpack:decode_all(encode(Term)).
 
-external(Payload) -> <<16#c8, (byte_size(Payload)):16, 3, Payload/binary>>.
+external(Payload) -> <<16#c9, (byte_size(Payload)):32, 3, Payload/binary>>.
 
 bad(Reason) -> {error, {bad_msgpack, Reason}}.

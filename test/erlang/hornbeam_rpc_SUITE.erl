@@ -17,7 +17,7 @@
     second/1
 ]).
 %% Called on the nodes.
--export([forever/0]).
+-export([forever/0, call_if_allowed/6, cast_if_allowed/5]).
 
 all() ->
     [Name || {Name, 1} <- module_info(exports), not lists:member(Name, others())].
@@ -103,11 +103,23 @@ a_node_that_is_down_is_no_node(Config) ->
 forever() ->
     receive never -> ok end.
 
+call_if_allowed(Node, Module, Function, Args, Timeout, Allow) ->
+    case hornbeam_rpc:allowed(Node, Module, Function, length(Args), Allow) of
+        {ok, Target} -> hornbeam_rpc:call(Target, Args, Timeout);
+        {error, _} = Error -> Error
+    end.
+
+cast_if_allowed(Node, Module, Function, Args, Allow) ->
+    case hornbeam_rpc:allowed(Node, Module, Function, length(Args), Allow) of
+        {ok, Target} -> hornbeam_rpc:cast(Target, Args);
+        {error, _} = Error -> Error
+    end.
+
 call(Config, Node, Module, Function, Args, Timeout, Allow) ->
-    on(Config, hornbeam_rpc, call, [Node, Module, Function, Args, Timeout, Allow]).
+    on(Config, ?MODULE, call_if_allowed, [Node, Module, Function, Args, Timeout, Allow]).
 
 cast(Config, Node, Module, Function, Args, Allow) ->
-    on(Config, hornbeam_rpc, cast, [Node, Module, Function, Args, Allow]).
+    on(Config, ?MODULE, cast_if_allowed, [Node, Module, Function, Args, Allow]).
 
 on(Config, Module, Function, Args) ->
     hornbeam_cluster:call(first(Config), Module, Function, Args).

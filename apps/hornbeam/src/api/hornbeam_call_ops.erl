@@ -8,15 +8,15 @@
 
 -spec rpc_call([term()], context()) -> result().
 rpc_call([Node, Module, Function, Packed, Timeout], #{options := #{rpc_allow := Allow}}) ->
-    with_args(Packed, fun(Args) ->
-        value(hornbeam_rpc:call(Node, Module, Function, Args, Timeout, Allow))
+    Allowed = fun(Arity) -> hornbeam_rpc:allowed(Node, Module, Function, Arity, Allow) end,
+    with_args(Packed, Allowed, fun(Target, Args) ->
+        value(hornbeam_rpc:call(Target, Args, Timeout))
     end).
 
 -spec rpc_cast([term()], context()) -> {ok, ok} | {error, term()}.
 rpc_cast([Node, Module, Function, Packed], #{options := #{rpc_allow := Allow}}) ->
-    with_args(Packed, fun(Args) ->
-        done(hornbeam_rpc:cast(Node, Module, Function, Args, Allow))
-    end).
+    Allowed = fun(Arity) -> hornbeam_rpc:allowed(Node, Module, Function, Arity, Allow) end,
+    with_args(Packed, Allowed, fun(Target, Args) -> {ok, hornbeam_rpc:cast(Target, Args)} end).
 
 -spec rpc_nodes([], context()) -> {ok, [binary()]}.
 rpc_nodes([], _Context) ->
@@ -28,30 +28,44 @@ rpc_node([], _Context) ->
 
 -spec function_call([term()], context()) -> result().
 function_call([Name, Packed, Timeout], _Context) ->
-    with_args(Packed, fun(Args) ->
-        value(named(Name, hornbeam_functions:call(Name, Args, Timeout)))
+    with_args(Packed, fun(Arity) -> find(Name, Arity) end, fun(Function, Args) ->
+        value(hornbeam_functions:call(Function, Args, Timeout))
     end).
 
 -spec function_cast([term()], context()) -> {ok, ok} | {error, term()}.
 function_cast([Name, Packed], _Context) ->
-    with_args(Packed, fun(Args) -> done(named(Name, hornbeam_functions:cast(Name, Args))) end).
+    with_args(Packed, fun(Arity) -> find(Name, Arity) end, fun(Function, Args) ->
+        {ok, hornbeam_functions:cast(Function, Args)}
+    end).
 
-named(Name, {error, unknown}) ->
-    {error, {unknown, ["no function is registered under the name ", Name]}};
-named(_Name, Result) ->
-    Result.
-
-%% Python gives its positional arguments as a list or a tuple.
-with_args(Packed, Fun) ->
-    case hornbeam_msgpack:decode_all(Packed) of
-        {ok, Args} when is_list(Args) -> Fun(Args);
-        {ok, Args} when is_tuple(Args) -> Fun(tuple_to_list(Args));
-        {ok, _} -> {error, bad_args};
-        {error, Reason} -> {error, {unreadable, Reason}}
+find(Name, Arity) ->
+    case hornbeam_functions:find(Name, Arity) of
+        {error, unknown} -> {error, {unknown, ["no function is registered under the name ", Name]}};
+        Found -> Found
     end.
+
+%% Whom a call is for is looked at before its arguments become terms, which may cost much. Python
+%% gives its positional ones as a list or a tuple.
+with_args(Packed, Find, Fun) ->
+    try arity(hornbeam_packed:token(Packed)) of
+        {ok, Arity} -> with_args_for(Find(Arity), Packed, Fun);
+        error -> {error, bad_args}
+    catch
+        error:{bad_packed, _} -> {error, bad_args}
+    end.
+
+arity({{array, Arity}, _Rest}) -> {ok, Arity};
+arity({{tuple, Array}, <<>>}) -> arity(hornbeam_packed:token(Array));
+arity(_NoSequence) -> error.
+
+with_args_for({ok, Found}, Packed, Fun) ->
+    case hornbeam_msgpack:decode_all(Packed) of
+        {ok, Args} when is_list(Args) -> Fun(Found, Args);
+        {ok, Args} when is_tuple(Args) -> Fun(Found, tuple_to_list(Args));
+        {error, Reason} -> {error, {unreadable, Reason}}
+    end;
+with_args_for({error, _} = Error, _Packed, _Fun) ->
+    Error.
 
 value({ok, Term}) -> {ok, hornbeam_value:from_term(Term)};
 value({error, _} = Error) -> Error.
-
-done(ok) -> {ok, ok};
-done({error, _} = Error) -> Error.

@@ -5,15 +5,13 @@
 -module(hornbeam_functions).
 
 -export([new_table/0, register_function/2, register_function/3, unregister_function/1]).
--export([call/3, cast/2, result/1]).
--export_type([name/0, failure/0]).
+-export([find/2, call/3, cast/2, result/1]).
+-export_type([name/0, registered/0]).
 
 -type name() :: binary() | string() | atom().
--type failure() :: unknown
-                 | {arity, Given :: arity(), Takes :: [arity()]}
-                 | hornbeam_deadline:failure().
+-opaque registered() :: fun() | {module(), Function :: atom()}.
 
-%% Rows: {Name, Fun | {Module, Function}}.
+%% Rows: {Name, registered()}.
 -define(TABLE, ?MODULE).
 
 %% @doc Make the table; its owner must outlive everybody.
@@ -47,36 +45,33 @@ text(Name) ->
     true = is_binary(Text),
     Text.
 
-%% @doc Call a registered function and wait at most `Timeout' milliseconds.
--spec call(Name :: binary(), Args :: [term()], timeout()) -> {ok, term()} | {error, failure()}.
-call(Name, Args, Timeout) ->
-    case applicable(Name, Args) of
-        {ok, Function} -> result(hornbeam_deadline:run(Function, Timeout));
-        {error, _} = Error -> Error
-    end.
-
-%% @doc Call a registered function and wait for nothing; what it raises is in the log.
--spec cast(Name :: binary(), Args :: [term()]) -> ok | {error, failure()}.
-cast(Name, Args) ->
-    case applicable(Name, Args) of
-        {ok, Function} ->
-            _ = proc_lib:spawn(Function),
-            ok;
-        {error, _} = Error ->
-            Error
-    end.
-
-applicable(Name, Args) ->
+%% @doc The function of a name, if it takes so many arguments: to be asked before anything is made
+%% of those.
+-spec find(Name :: binary(), arity()) ->
+    {ok, registered()} | {error, unknown | {arity, Given :: arity(), Takes :: [arity()]}}.
+find(Name, Arity) ->
     case ets:lookup(?TABLE, Name) of
-        [{Name, Function}] -> applicable(Function, Args, arities(Function));
+        [{Name, Function}] -> taking(Arity, arities(Function), Function);
         [] -> {error, unknown}
     end.
 
-applicable(Function, Args, Arities) ->
-    case lists:member(length(Args), Arities) of
-        true -> {ok, fun() -> apply_to(Function, Args) end};
-        false -> {error, {arity, length(Args), Arities}}
+taking(Arity, Arities, Function) ->
+    case lists:member(Arity, Arities) of
+        true -> {ok, Function};
+        false -> {error, {arity, Arity, Arities}}
     end.
+
+%% @doc Call a registered function and wait at most `Timeout' milliseconds.
+-spec call(registered(), Args :: [term()], timeout()) ->
+    {ok, term()} | {error, hornbeam_deadline:failure()}.
+call(Function, Args, Timeout) ->
+    result(hornbeam_deadline:run(fun() -> apply_to(Function, Args) end, Timeout)).
+
+%% @doc Call a registered function and wait for nothing; what it raises is in the log.
+-spec cast(registered(), Args :: [term()]) -> ok.
+cast(Function, Args) ->
+    _ = proc_lib:spawn(fun() -> apply_to(Function, Args) end),
+    ok.
 
 arities({Module, Function}) ->
     _ = code:ensure_loaded(Module),

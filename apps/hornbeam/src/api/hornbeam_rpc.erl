@@ -5,39 +5,34 @@
 %% a module that only another node has must be named one by one.)
 -module(hornbeam_rpc).
 
--export([call/6, cast/5, node_names/0, node_name/0]).
--export_type([allow/0, failure/0]).
+-export([allowed/5, call/3, cast/2, node_names/0, node_name/0]).
+-export_type([allow/0, target/0, failure/0]).
 
 -type allow() :: [{module(), Function :: atom(), arity()} | module()].
+-opaque target() :: {node(), module(), Function :: atom()}.
 -type failure() :: refused | no_node | hornbeam_deadline:failure().
 
-%% @doc Call a function on a node and wait at most `Timeout' milliseconds; it is not ended then.
--spec call(Node :: binary(), Module :: binary(), Function :: binary(), Args :: [term()],
-           timeout(), allow()) -> {ok, term()} | {error, failure()}.
-call(NodeName, ModuleName, FunctionName, Args, Timeout, Allow) ->
-    case resolved(NodeName, ModuleName, FunctionName, length(Args), Allow) of
-        {ok, Node, Module, Function} ->
-            within(Timeout, fun() -> remote(Node, Module, Function, Args, Timeout) end);
-        {error, _} = Error ->
-            Error
-    end.
-
-%% @doc Call a function on a node and wait for nothing.
--spec cast(Node :: binary(), Module :: binary(), Function :: binary(), Args :: [term()],
-           allow()) -> ok | {error, failure()}.
-cast(NodeName, ModuleName, FunctionName, Args, Allow) ->
-    case resolved(NodeName, ModuleName, FunctionName, length(Args), Allow) of
-        {ok, Node, Module, Function} -> erpc:cast(Node, Module, Function, Args);
-        {error, _} = Error -> Error
-    end.
-
-resolved(NodeName, ModuleName, FunctionName, Arity, Allow) ->
+%% @doc The function of these names, if it may be called with so many arguments: to be asked before
+%% anything is made of those.
+-spec allowed(Node :: binary(), Module :: binary(), Function :: binary(), arity(), allow()) ->
+    {ok, target()} | {error, refused | no_node}.
+allowed(NodeName, ModuleName, FunctionName, Arity, Allow) ->
     Module = existing(ModuleName),
     Function = function(FunctionName, Module, lists:member(Module, Allow)),
     case is_allowed(Module, Function, Arity, Allow) of
         true -> on_node(existing(NodeName), Module, Function);
         false -> {error, refused}
     end.
+
+%% @doc Call a function on its node and wait at most `Timeout' milliseconds; it is not ended then.
+-spec call(target(), Args :: [term()], timeout()) -> {ok, term()} | {error, failure()}.
+call({Node, Module, Function}, Args, Timeout) ->
+    within(Timeout, fun() -> remote(Node, Module, Function, Args, Timeout) end).
+
+%% @doc Call a function on its node and wait for nothing.
+-spec cast(target(), Args :: [term()]) -> ok.
+cast({Node, Module, Function}, Args) ->
+    erpc:cast(Node, Module, Function, Args).
 
 %% The names of a module's functions exist when it is loaded.
 function(Name, Module, true) ->
@@ -52,7 +47,7 @@ is_allowed(Module, Function, Arity, Allow) ->
 
 on_node(Node, Module, Function) ->
     case lists:member(Node, [node() | nodes([visible, hidden, known])]) of
-        true -> {ok, Node, Module, Function};
+        true -> {ok, {Node, Module, Function}};
         false -> {error, no_node}
     end.
 

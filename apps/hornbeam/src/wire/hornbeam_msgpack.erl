@@ -59,19 +59,12 @@
         | trailing_bytes
         | {bad_ext, Type :: integer()}}.
 
-%% ext 3 holds a pid, port, reference or fun. Other tags are not read at all: one of them says
-%% "compressed" and names the size to allocate.
--define(IS_TERM_TAG(Tag),
-    (Tag =:= 88 orelse Tag =:= 89 orelse Tag =:= 90 orelse Tag =:= 101 orelse Tag =:= 102 orelse
-        Tag =:= 103 orelse Tag =:= 112 orelse Tag =:= 113 orelse Tag =:= 114 orelse Tag =:= 120)
-).
-
 %% @doc Encodes one term.
 %%
 %% Raises `{unencodable, Path, Term}' for a term that has no form on the wire (bitstrings,
-%% improper lists, nesting deeper than 512, integers of more than 16 KiB). `Path' leads to it
-%% from outside: positions in lists and tuples, keys of maps, and `{key, K}' for what is wrong
-%% with a key itself.
+%% improper lists, nesting deeper than 512, integers of more than 16 KiB, funs of more than 1 KiB
+%% with what they have taken along). `Path' leads to it from outside: positions in lists and tuples,
+%% keys of maps, and `{key, K}' for what is wrong with a key itself.
 -spec encode(term()) -> iodata().
 encode(Term) ->
     pack(Term, 0, []).
@@ -138,8 +131,8 @@ pack(Map, Depth, Path) when is_map(Map), Depth < ?MAX_DEPTH ->
 pack(Tuple, Depth, Path) when is_tuple(Tuple), Depth < ?MAX_DEPTH ->
     Elements = pack_elements(tuple_to_list(Tuple), 1, Depth + 1, Path),
     ext(?TUPLE, [array(tuple_size(Tuple)) | Elements]);
-pack(Term, _, _) when is_pid(Term); is_reference(Term); is_port(Term); is_function(Term) ->
-    ext(?TERM, term_to_binary(Term));
+pack(Term, _, Path) when is_pid(Term); is_reference(Term); is_port(Term); is_function(Term) ->
+    pack_opaque(Term, Path);
 pack(Term, _, Path) ->
     unencodable(Path, Term).
 
@@ -173,6 +166,13 @@ integer_size(N) ->
     case binary:encode_unsigned(N) of
         <<1:1, _/bits>> = Unsigned -> byte_size(Unsigned) + 1;
         Unsigned -> byte_size(Unsigned)
+    end.
+
+-spec pack_opaque(hornbeam_external:opaque(), [term()]) -> iodata().
+pack_opaque(Term, Path) ->
+    case hornbeam_external:encode(Term) of
+        {ok, External} -> ext(?TERM, External);
+        too_large -> unencodable(Path, Term)
     end.
 
 -spec unencodable([term()], term()) -> no_return().
@@ -332,6 +332,9 @@ count(Tag, Rest, Due, Left) -> skip(scalar_size(Tag), Rest, Due, Left).
 -spec count_ext(non_neg_integer(), byte(), binary(), non_neg_integer(), non_neg_integer()) ->
     boolean().
 count_ext(_, ?TUPLE, Rest, Due, Left) -> count(Rest, Due, Left - 1);
+%% A byte of a fun can be an element of a list that it has taken along.
+count_ext(N, ?TERM, <<131, 112, _/binary>>, _, Left) when N > Left -> false;
+count_ext(N, ?TERM, <<131, 112, _/binary>> = Rest, Due, Left) -> skip(N, Rest, Due, Left - N);
 count_ext(N, _, Rest, Due, Left) -> skip(N, Rest, Due, Left).
 
 -spec skip(non_neg_integer(), binary(), non_neg_integer(), non_neg_integer()) -> boolean().
@@ -400,7 +403,7 @@ extension(N, Type, Binary, Depth) ->
 -spec extension(integer(), binary(), non_neg_integer()) -> term().
 extension(?ATOM, Name, _) -> existing_atom(Name);
 extension(?TUPLE, Array, Depth) -> tuple(Array, Depth);
-extension(?TERM, <<131, Tag, _/binary>> = External, _) when ?IS_TERM_TAG(Tag) -> term(External);
+extension(?TERM, External, _) -> term(External);
 extension(?INTEGER, <<Top:9, _/bits>> = Bytes, _) when Top =/= 0, Top =/= 16#1ff ->
     big_integer(Bytes);
 extension(Type, _, _) -> bad({bad_ext, Type}).
@@ -420,15 +423,11 @@ tuple(Array, Depth) ->
         _ -> bad({bad_ext, ?TUPLE})
     end.
 
-%% `safe' makes neither atoms nor entries for functions that are not there. To decode a fun is
-%% not to call it.
--spec term(binary()) -> pid() | port() | reference() | fun().
+-spec term(binary()) -> hornbeam_external:opaque().
 term(External) ->
-    try binary_to_term(External, [safe, used]) of
-        {Term, Used} when Used =:= byte_size(External) -> Term;
-        _ -> bad({bad_ext, ?TERM})
-    catch
-        error:badarg -> bad({bad_ext, ?TERM})
+    case hornbeam_external:decode(External) of
+        {ok, Term} -> Term;
+        error -> bad({bad_ext, ?TERM})
     end.
 
 %% Only what has no other form: a value that 64 bits hold is an error here.
