@@ -4,20 +4,33 @@ Knows ops by their numbers and values as they travel; must not know who asks or 
 as the node does, which one table of tests holds it to.
 """
 
+import contextlib
 import itertools
 import math
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from hornbeam_erlang import _ops
 from hornbeam_erlang._handlers import class_name
+from hornbeam_erlang._quota import (
+    BINDING,
+    EXPIRY,
+    ROW,
+    SUBSCRIPTION,
+    Full,
+    Limits,
+    Quota,
+    key_bytes,
+    value_bytes,
+)
 from hornbeam_erlang._values import MAX_INTEGER, pack, unpack
 from hornbeam_erlang.terms import Atom
 
 OK, NOT_IMPLEMENTED, TYPE_ERROR, VALUE_ERROR = 0, 1, 2, 3
 PERMISSION_DENIED, REMOTE_ERROR, NOT_FOUND, NODE_DOWN = 5, 8, 9, 11
+LIMIT_EXCEEDED = 10
 
 NODE = "nonode@nohost"
 
@@ -28,11 +41,12 @@ Answer = tuple[int, Any]
 
 
 class Row(NamedTuple):
-    """A value, when it is gone, and a number that changes when its key is set anew."""
+    """A value, when it is gone, a number that changes when its key is set anew, and its bytes."""
 
     packed: bytes
     expires: float
     generation: int
+    size: int
 
 
 class Memory:
@@ -43,11 +57,13 @@ class Memory:
         clock: Callable[[], float],
         deliver: Callable[[str, bytes], Any],
         forward: Callable[[int, str, bytes], Any],
+        limits: Limits,
     ) -> None:
         self._clock = clock
         self._deliver = deliver
         self._forward = forward
         self._lock = threading.RLock()
+        self._quota = Quota(limits)
         self._generations = itertools.count()
         self._rows: dict[Any, Row] = {}
         # What each connection has to have undone: the row's generation, and what was added.
@@ -89,7 +105,10 @@ class Memory:
         if (run := self._ops.get(op)) is None:
             return NOT_IMPLEMENTED, f"this node has no op {op}"
         with self._lock:
-            return run(number, *args)
+            try:
+                return run(number, *args)
+            except Full as full:
+                return LIMIT_EXCEEDED, str(full)
 
     def disconnect(self, number: int) -> None:
         """Undo what is bound to a connection, and forget what it kept."""
@@ -100,9 +119,10 @@ class Memory:
                 if row is None or row.generation != generation:
                     continue
                 if kind == _ops.STATE_SET:
-                    del self._rows[key]
+                    self._drop(key)
                 else:
-                    self._rows[key] = row._replace(packed=pack(_rest(unpack(row.packed), total)))
+                    self._change(key, row, pack(_rest(unpack(row.packed), total)))
+            self._quota.forget(number)
             for topic in list(self._topics):
                 self._unsubscribe(number, topic)
 
@@ -113,23 +133,72 @@ class Memory:
         return row if row is not None and row.expires > self._clock() else None
 
     def _put(self, key: Any, packed: bytes, ttl: int | None) -> int:
-        expires = math.inf if ttl is None else self._clock() + ttl / 1000
-        self._rows[key] = Row(packed, expires, next(self._generations))
+        self._store(key, self._new_row(key, packed, ttl))
         return self._rows[key].generation
+
+    def _new_row(self, key: Any, packed: bytes, ttl: int | None) -> Row:
+        size = ROW + key_bytes(key) + _value_bytes(packed)
+        if ttl is None:
+            return Row(packed, math.inf, next(self._generations), size)
+        expires = self._clock() + ttl / 1000
+        return Row(packed, expires, next(self._generations), size + EXPIRY + key_bytes(key))
+
+    def _store(self, key: Any, row: Row) -> None:
+        """Put a row in the place of what is there, or raise `Full`."""
+        try:
+            self._count({key: row})
+        except Full:
+            self._sweep()
+            self._count({key: row})
+        self._rows[key] = row
+
+    def _count(self, rows: dict[Any, Row]) -> None:
+        old = [self._rows[key] for key in rows if key in self._rows]
+        size = sum(row.size for row in rows.values()) - sum(row.size for row in old)
+        self._quota.take(size, len(rows) - len(old))
+
+    def _sweep(self) -> None:
+        """Free what is past its time, as the node does within a second."""
+        for key in [key for key in self._rows if self._row(key) is None]:
+            self._drop(key)
+
+    def _drop(self, key: Any) -> None:
+        if (row := self._rows.pop(key, None)) is not None:
+            self._quota.take(-row.size, -1)
+
+    def _change(self, key: Any, row: Row, packed: bytes) -> None:
+        """Change a value in place."""
+        size = row.size + _value_bytes(packed) - _value_bytes(row.packed)
+        self._store(key, row._replace(packed=packed, size=size))
+
+    @contextlib.contextmanager
+    def _bound(self, number: int, key: Any, kind: int) -> Iterator[None]:
+        """Count what will undo the block's change, if that is made."""
+        is_new = (key, kind) not in self._undo.get(number, {})
+        size, rows = (BINDING + key_bytes(key), 1) if is_new else (0, 0)
+        self._quota.take(size, rows, number)
+        try:
+            yield
+        except BaseException:
+            self._quota.take(-size, -rows, number)
+            raise
 
     def _get(self, _: int, key: Any) -> Answer:
         row = self._row(key)
         return OK, None if row is None else row.packed
 
     def _set(self, number: int, key: Any, packed: bytes, ttl: int | None, scoped: bool) -> Answer:
-        generation = self._put(key, packed, ttl)
-        if scoped:
-            self._undo.setdefault(number, {})[key, _ops.STATE_SET] = (generation, 0)
+        if not scoped:
+            self._put(key, packed, ttl)
+            return OK, None
+        with self._bound(number, key, _ops.STATE_SET):
+            generation = self._put(key, packed, ttl)
+        self._undo.setdefault(number, {})[key, _ops.STATE_SET] = (generation, 0)
         return OK, None
 
     def _delete(self, _: int, key: Any) -> Answer:
         there = self._row(key) is not None
-        self._rows.pop(key, None)
+        self._drop(key)
         return OK, there
 
     def _incr(self, number: int, key: Any, delta: Any, scoped: bool) -> Answer:
@@ -142,14 +211,20 @@ class Memory:
             total = _sum(value, delta) if row is not None else delta
         except OverflowError:
             return VALUE_ERROR, "the result is too large for a float, or for an int that can travel"
-        if row is None:
-            self._put(key, pack(total), None)
-        else:
-            self._rows[key] = row._replace(packed=pack(total))
-        if scoped:
-            undo = self._undo.setdefault(number, {})
-            undo[key, _ops.STATE_INCR] = (self._rows[key].generation, added)
+        if not scoped:
+            self._put_number(key, row, total)
+            return OK, total
+        with self._bound(number, key, _ops.STATE_INCR):
+            self._put_number(key, row, total)
+        undo = self._undo.setdefault(number, {})
+        undo[key, _ops.STATE_INCR] = (self._rows[key].generation, added)
         return OK, total
+
+    def _put_number(self, key: Any, row: Row | None, number: Any) -> None:
+        if row is None:
+            self._put(key, pack(number), None)
+        else:
+            self._change(key, row, pack(number))
 
     def _added(self, number: int, key: Any, row: Row | None) -> Any:
         generation, added = self._undo.get(number, {}).get((key, _ops.STATE_INCR), (None, 0))
@@ -160,8 +235,10 @@ class Memory:
         return OK, [None if row is None else row.packed for row in rows]
 
     def _set_multi(self, _: int, pairs: list[Any], ttl: int | None) -> Answer:
-        for key, packed in pairs:
-            self._put(key, packed, ttl)
+        rows = {key: self._new_row(key, packed, ttl) for key, packed in pairs}
+        self._sweep()
+        self._count(rows)
+        self._rows.update(rows)
         return OK, None
 
     def _keys(self, _: int, prefix: Any) -> Answer:
@@ -181,12 +258,12 @@ class Memory:
         row = self._row(key)
         if row is None or not _same(unpack(row.packed), unpack(old)):
             return OK, False
-        self._rows[key] = row._replace(packed=new)
+        self._change(key, row, new)
         return OK, True
 
     def _take(self, _: int, key: Any) -> Answer:
         row = self._row(key)
-        self._rows.pop(key, None)
+        self._drop(key)
         if row is None:
             return OK, None
         left = row.expires - self._clock()
@@ -198,11 +275,17 @@ class Memory:
         return OK, self._kept.get(number, {}).get(key)
 
     def _keep(self, number: int, key: Any, packed: bytes) -> Answer:
-        self._kept.setdefault(number, {})[key] = packed
+        kept = self._kept.setdefault(number, {})
+        old = _kept_bytes(key, kept[key]) if key in kept else 0
+        self._quota.take(_kept_bytes(key, packed) - old, 0 if key in kept else 1, number)
+        kept[key] = packed
         return OK, None
 
     def _delete_kept(self, number: int, key: Any) -> Answer:
-        return OK, self._kept.get(number, {}).pop(key, None) is not None
+        if (packed := self._kept.get(number, {}).pop(key, None)) is None:
+            return OK, False
+        self._quota.take(-_kept_bytes(key, packed), -1, number)
+        return OK, True
 
     def _items_kept(self, number: int) -> Answer:
         kept = self._kept.get(number, {})
@@ -213,12 +296,16 @@ class Memory:
     def _subscribe(self, number: int, topic: str, forward: bool, overflow: str | None) -> Answer:
         if forward and not number:
             return VALUE_ERROR, "forward=True needs a WebSocket connection"
+        if number not in self._topics.get(topic, {}):
+            self._quota.check_topics(sum(number in topic for topic in self._topics.values()))
+            self._quota.take(_topic_bytes(topic), 1)
         self._topics.setdefault(topic, {})[number] = forward
         return OK, None
 
     def _unsubscribe(self, number: int, topic: str) -> Answer:
         subscribers = self._topics.get(topic, {})
-        subscribers.pop(number, None)
+        if subscribers.pop(number, None) is not None:
+            self._quota.take(-_topic_bytes(topic), -1)
         if not subscribers:
             self._topics.pop(topic, None)
         return OK, None
@@ -265,6 +352,18 @@ class Memory:
     def _cast(self, _: int, name: str, args: bytes) -> Answer:
         status, value = self._call(_, name, args, 0)
         return (status, value) if status == NOT_FOUND else (OK, None)
+
+
+def _value_bytes(packed: bytes) -> int:
+    return value_bytes(packed, unpack(packed))
+
+
+def _kept_bytes(key: Any, packed: bytes) -> int:
+    return ROW + key_bytes(key) + _value_bytes(packed)
+
+
+def _topic_bytes(topic: str) -> int:
+    return SUBSCRIPTION + 3 * len(topic.encode())
 
 
 def _run(function: Callable[..., Any], args: bytes) -> Answer:

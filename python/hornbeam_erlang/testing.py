@@ -29,6 +29,7 @@ from hornbeam_erlang import _bridge, _identity, _ops
 from hornbeam_erlang._handlers import Action, Handlers, Missing, remote_error
 from hornbeam_erlang._mailbox import Topics
 from hornbeam_erlang._memory import Memory
+from hornbeam_erlang._quota import Limits
 from hornbeam_erlang._values import pack, unpack
 from hornbeam_erlang.exceptions import NotFound, OpNotImplemented, OpTimeout
 
@@ -54,7 +55,7 @@ class Beam:
     """Stand in for Erlang while the block runs.
 
     `queue_messages` and `queue_bytes` are the options `pubsub_queue_messages` and
-    `pubsub_queue_bytes`.
+    `pubsub_queue_bytes`; `limits` are the options of those names, for what may be kept.
 
     >>> from hornbeam_erlang import state_get, state_incr
     >>> with Beam() as beam:
@@ -62,13 +63,24 @@ class Beam:
     ...         during = state_incr("online", scope="connection")
     ...     during, state_get("online")
     (1, 0)
+
+    >>> from hornbeam_erlang import state_set
+    >>> with Beam(state_max_rows=1) as beam:
+    ...     state_set("first", 1)
+    ...     state_set("second", 2)
+    Traceback (most recent call last):
+        ...
+    hornbeam_erlang.exceptions.LimitExceeded: the option state_max_rows of this node, which is 1, \
+allows no more
     """
 
-    def __init__(self, *, queue_messages: int = 1000, queue_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, *, queue_messages: int = 1000, queue_bytes: int = 1 << 20, **limits: int
+    ) -> None:
         self._connections: dict[int, Connection] = {}
         self.topics = Topics(queue_messages, queue_bytes, self._connections)
         self.handlers = Handlers()
-        self._memory = Memory(self._now, self.topics.deliver, self._forward)
+        self._memory = Memory(self._now, self.topics.deliver, self._forward, Limits(**limits))
         self._ahead = 0.0
         self._ids = map(str, itertools.count(1))
         self._results: dict[str, Callable[[], Any]] = {}

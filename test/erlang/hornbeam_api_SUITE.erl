@@ -48,7 +48,7 @@ end_per_suite(_Config) ->
     ok = application:stop(hornbeam).
 
 init_per_testcase(_Name, Config) ->
-    ets:delete_all_objects(hornbeam_state),
+    [hornbeam_state:delete(Key) || Key <- hornbeam_state:keys()],
     Config.
 
 end_per_testcase(_Name, _Config) ->
@@ -136,6 +136,10 @@ values_past_their_limits_are_value_errors(_Config) ->
     ?assertMatch({3, <<"state.get: key is longer than", _/binary>>}, here(1, [Key(65533)])),
     ?assertMatch({0, _}, here(22, [Key(4096), bytes(<<1>>)])),
     ?assertMatch({3, _}, here(22, [Key(4097), bytes(<<1>>)])),
+    %% Of a hook; a name that is kept by a worker that lives.
+    ?assertMatch({9, _}, apart(54, [Key(4096), 0])),
+    ?assertMatch({3, <<"hooks.register: name is longer than", _/binary>>}, here(50, [Key(4097)])),
+    ?assertMatch({3, _}, here(40, [Key(4097), bytes(<<16#90>>), 0])),
     Nested = lists:foldl(fun(_, Inner) -> {Inner} end, 1, lists:seq(1, 16)),
     ?assertMatch({0, _}, here(1, [Nested])),
     ?assertMatch({3, _}, here(1, [{Nested}])),

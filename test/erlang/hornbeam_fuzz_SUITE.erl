@@ -79,11 +79,20 @@ decoded(Bytes) ->
     is_result(hornbeam_answer:read(Bytes, limits())),
     is_result(hornbeam_api_args:read([{keys, keys}, {pairs, pairs}], Bytes)),
     {_, _} = {hornbeam_wire:route(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
-    true = is_boolean(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),
+    is_sameness(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),
+    is_sameness(hornbeam_value:same({packed, Bytes}, {packed, shuffled(Bytes)})),
     case hornbeam_wire:frames(Bytes, hornbeam_wire:new_buffer()) of
         {ok, _, _} -> ok;
         {error, {too_long, _}} -> ok
     end.
+
+is_sameness(Same) when is_boolean(Same); Same =:= {error, too_long} -> ok.
+
+%% As many bytes, in another order.
+shuffled(Bytes) ->
+    At = rand:uniform(byte_size(Bytes) + 1) - 1,
+    <<Before:At/binary, After/binary>> = Bytes,
+    <<After/binary, Before/binary>>.
 
 is_result({ok, _}) -> ok;
 is_result({error, _}) -> ok.
@@ -101,7 +110,7 @@ ops_give_an_answer(Config) ->
     hornbeam_fake_worker:stop(Worker).
 
 answered(noreply) -> ok;
-answered({reply, Status, Packed}) when Status =< 9 ->
+answered({reply, Status, Packed}) when Status =< 10 ->
     {ok, _} = hornbeam_msgpack:decode_all(iolist_to_binary(Packed)),
     ok.
 
@@ -245,7 +254,7 @@ tuples(Depth, Packed) ->
 
 hostile(0) ->
     one_of([<<16#c0>>, <<16#c3>>, packed(known_atom), <<16#d6, 1, "nope">>, <<16#c7, 0, 1>>,
-            packed(self()), packed(make_ref()), packed(fun lists:seq/2),
+            packed(self()), packed(make_ref()), packed(fun lists:seq/2), fun_of_nils(),
             <<16#d4, 9, 0>>, <<16#c1>>, <<16#a1, 255>>, <<16#c7, 3, 3, 131, 80, 0>>, <<>>]);
 hostile(Depth) ->
     call_one_of([fun number/0,
@@ -257,6 +266,12 @@ hostile(Depth) ->
             fun() -> [<<16#81>>, hostile(Depth - 1), hostile(Depth - 1)] end,
             fun() -> [binary:copy(<<16#91>>, one_of([510, 511, 512, 5000])), 1] end,
             fun() -> tuples(100, <<1>>) end]).
+
+%% As large as it may be, a byte larger, and much larger.
+fun_of_nils() ->
+    Nils = lists:duplicate(one_of([1, 800, 1000, 100000]), []),
+    External = term_to_binary(fun() -> Nils end),
+    <<16#c9, (byte_size(External)):32, 3, External/binary>>.
 
 many(Fun) ->
     N = one_of([0, 1, 2, 3]),
@@ -363,6 +378,8 @@ values_that_are_made_to_cost_much_are_refused(_Config) ->
     Many = <<16#dd, Size:32, (binary:copy(<<16#c0>>, Size))/binary>>,
     Deep = binary:copy(<<16#91>>, Size),
     Other = <<(binary:copy(<<16#91>>, Size - 1))/binary, 1>>,
+    Fun = large_fun(900),
+    Funs = <<16#dd, 30000:32, (binary:copy(Fun, 30000))/binary>>,
     Tuples = lists:foldl(fun(_, Inner) -> <<16#c9, (byte_size(Inner)):32, 2, Inner/binary>> end,
                          <<16#90>>, lists:seq(1, 2000)),
     ?assert(heap_of(fun() ->
@@ -373,12 +390,23 @@ values_that_are_made_to_cost_much_are_refused(_Config) ->
         {error, _, _} = hornbeam_json:frame({packed, Deep}),
         {error, _, _} = hornbeam_json:frame({packed, Tuples}),
         false = hornbeam_value:same({packed, Deep}, {packed, Other}),
-        {error, {value_error, _}} = hornbeam_api_args:read([{keys, keys}], <<16#91, Many/binary>>)
+        {error, {value_error, _}} = hornbeam_api_args:read([{keys, keys}], <<16#91, Many/binary>>),
+        {error, {bad_msgpack, _}} = hornbeam_msgpack:decode(large_fun(Size)),
+        {error, {bad_msgpack, too_many_elements}} = hornbeam_msgpack:decode(Funs)
     end) < 10000000),
     AtLimit = <<16#dd, 4194304:32, (binary:copy(<<16#c0>>, 4194304))/binary>>,
     ?assertMatch({ok, _, <<>>}, hornbeam_msgpack:decode(AtLimit)),
     OnePast = <<16#dd, 4194305:32, (binary:copy(<<16#c0>>, 4194305))/binary>>,
     ?assertEqual({error, {bad_msgpack, too_many_elements}}, hornbeam_msgpack:decode(OnePast)).
+
+%% With so many NILs in it, which no process makes.
+large_fun(Size) ->
+    <<131, 112, _:32, Front/binary>> = term_to_binary(taking([[]])),
+    Rest = <<(binary:part(Front, 0, byte_size(Front) - 7))/binary, 108, Size:32,
+             (binary:copy(<<106>>, Size + 1))/binary>>,
+    ext(<<131, 112, (byte_size(Rest) + 4):32, Rest/binary>>).
+
+taking(Data) -> fun() -> Data end.
 
 %% The largest heap, in bytes, of a process that runs a fun; it is ended at 64 MiB.
 heap_of(Fun) ->
@@ -401,8 +429,9 @@ external_terms_are_opaque_things_or_errors(Config) ->
     Pid = <<131, 88, 119, 9, "nobody@no", 1:32, 0:32, 0:32>>,
     Fun = <<131, 113, 119, 9, "no_module", 119, 3, "run", 97, 0>>,
     Samples = [term_to_binary(Term)
-               || Term <- [self(), make_ref(), fun() -> Config end, fun lists:map/2,
-                           hd(erlang:ports())]],
+               || Term <- [self(), make_ref(), taking([1, {a, <<"b">>}, #{c => 1.5}]),
+                           taking(taking("nested")), taking(lists:duplicate(900, [])),
+                           fun lists:map/2, hd(erlang:ports())]],
     [?assertMatch({error, {bad_msgpack, {bad_ext, 3}}}, hornbeam_msgpack:decode(ext(Bytes)))
      || Bytes <- [Bomb, Atom, Pid, Fun, <<131>>, <<>>, term_to_binary([self()])]],
     for_a_while(fun() -> opaque(hornbeam_msgpack:decode(ext(mutated(one_of(Samples))))) end,

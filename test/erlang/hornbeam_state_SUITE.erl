@@ -17,6 +17,8 @@
     take_tells_what_is_left_of_the_time_to_live/1,
     cas_compares_exactly/1,
     cas_loops_of_8_processes_lose_nothing/1,
+    large_values_are_compared_up_to_their_difference/1,
+    the_order_of_more_than_1_mib_of_pairs_is_not_looked_at/1,
     an_absent_counter_starts_at_0/1,
     counters_of_8_processes_sum_exactly/1,
     an_increment_of_what_is_no_number_changes_nothing/1,
@@ -61,8 +63,7 @@ end_per_suite(_Config) ->
     ok = application:stop(hornbeam).
 
 init_per_testcase(_Name, Config) ->
-    ets:delete_all_objects(hornbeam_state),
-    ets:delete_all_objects(hornbeam_state_expiries),
+    [hornbeam_state:delete(Key) || Key <- hornbeam_state:keys()],
     Config.
 
 end_per_testcase(_Name, _Config) ->
@@ -165,6 +166,53 @@ cas_loops_of_8_processes_lose_nothing(_Config) ->
 push(N) ->
     List = hornbeam_state:get(<<"k">>),
     hornbeam_state:cas(<<"k">>, List, [N | List]) orelse push(N).
+
+%% Two maps of 1.5 million pairs took 5 s and some 100 MB.
+large_values_are_compared_up_to_their_difference(_Config) ->
+    Pairs = [[hornbeam_msgpack:int(N), hornbeam_msgpack:int(-N)] || N <- lists:seq(1, 200000)],
+    Map = fun(Before, Last) ->
+        iolist_to_binary([<<16#91>>, hornbeam_msgpack:map(200001), Before, <<0, Last>>])
+    end,
+    [Value, Same, Other, Turned] = [Map(Pairs, 1), Map(Pairs, 1), Map(Pairs, 2),
+                                    Map(lists:reverse(Pairs), 1)],
+    ?assertEqual(true, in_little(fun() -> hornbeam_packed:same(Value, Same) end)),
+    ?assertEqual(false, in_little(fun() -> hornbeam_packed:same(Value, Other) end)),
+    ?assertEqual({error, too_long}, in_little(fun() -> hornbeam_packed:same(Value, Turned) end)),
+    Many = fun(Last) ->
+        iolist_to_binary([hornbeam_msgpack:array(5000000), binary:copy(<<16#c0>>, 4999999), Last])
+    end,
+    ?assertEqual({error, too_long}, hornbeam_packed:same(Many(<<16#c2>>), Many(<<16#c3>>))).
+
+%% In a heap of 8 MiB.
+in_little(Fun) ->
+    {Pid, Ref} = spawn_opt(fun() -> exit({done, Fun()}) end,
+                           [monitor, {max_heap_size, #{size => 1048576, kill => true,
+                                                       error_logger => false}}]),
+    receive
+        {'DOWN', Ref, process, Pid, {done, Result}} -> Result;
+        {'DOWN', Ref, process, Pid, Reason} -> Reason
+    end.
+
+the_order_of_more_than_1_mib_of_pairs_is_not_looked_at(_Config) ->
+    Pair = fun(Key, Size) -> [<<16#a1, Key>>, hornbeam_msgpack:bin(binary:copy(<<7>>, Size))] end,
+    Maps = fun(More) ->
+        {A, B} = {Pair($a, 524281), Pair($b, 524281 + More)},
+        {iolist_to_binary([<<16#82>>, A, B]), iolist_to_binary([<<16#82>>, B, A])}
+    end,
+    {AtLimit, Turned} = Maps(0),
+    ?assertEqual(1 + 1048576, byte_size(AtLimit)),
+    ?assert(hornbeam_value:same({packed, AtLimit}, {packed, Turned})),
+    {PastIt, TurnedToo} = Maps(1),
+    ?assertEqual({error, too_long}, hornbeam_value:same({packed, PastIt}, {packed, TurnedToo})),
+    _ = hornbeam_state_table:set(<<"k">>, {packed, PastIt}, infinity),
+    ?assertEqual({error, too_long}, hornbeam_state_table:cas(<<"k">>, {packed, TurnedToo}, 1)),
+    ?assertEqual({ok, {packed, PastIt}}, hornbeam_state_table:get(<<"k">>)),
+    %% In a list of maps it is the sum that counts.
+    Half = iolist_to_binary([<<16#82>>, Pair($a, 250000), Pair($b, 250000)]),
+    HalfTurned = iolist_to_binary([<<16#82>>, Pair($b, 250000), Pair($a, 250000)]),
+    List = fun(N, Map) -> iolist_to_binary([<<(16#90 + N)>>, lists:duplicate(N, Map)]) end,
+    ?assert(hornbeam_packed:same(List(2, Half), List(2, HalfTurned))),
+    ?assertEqual({error, too_long}, hornbeam_packed:same(List(3, Half), List(3, HalfTurned))).
 
 %%% Counters
 

@@ -7,7 +7,7 @@
 
 prop_the_table_is_a_map() ->
     ?FORALL(Operations, list(operation()), begin
-        true = ets:delete_all_objects(hornbeam_state),
+        [hornbeam_state:delete(Key) || Key <- hornbeam_state:keys()],
         {Results, Model} = lists:mapfoldl(fun model/2, #{}, Operations),
         Real = [real(Operation) || Operation <- Operations],
         Real =:= Results andalso maps:from_list(hornbeam_state:items(all)) =:= Model
@@ -48,7 +48,7 @@ model({incr, K, Delta}, Map) ->
 
 prop_prefixes_are_those_of_a_scan() ->
     ?FORALL({Keys, Prefix}, {list(key()), prefix()}, begin
-        true = ets:delete_all_objects(hornbeam_state),
+        [hornbeam_state:delete(Key) || Key <- hornbeam_state:keys()],
         [ok = hornbeam_state:set(Key, 1) || Key <- Keys],
         hornbeam_state:keys(Prefix)
             =:= [Key || Key <- lists:usort(Keys), has_prefix(Prefix, Key)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from hornbeam_erlang import _ops
 from hornbeam_erlang._memory import Memory
+from hornbeam_erlang._quota import Limits
 from hornbeam_erlang._values import pack, unpack
 
 UNKNOWN = "this id is unknown: its result was taken, closed or given up"
@@ -20,7 +21,7 @@ class Node:
 
     def __init__(self, beam: Any) -> None:
         self.beam = beam
-        self.memory = Memory(time.monotonic, self._event, self._forward)
+        self.memory = Memory(time.monotonic, self._event, self._forward, Limits())
         self.forwarded: list[tuple[int, str, Any]] = []
         self.events = 0
         self._refs = itertools.count(1000)

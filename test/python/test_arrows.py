@@ -56,7 +56,8 @@ LOWER = {
     "_handlers": {"exceptions", "_identity"},
     "_mailbox": {"exceptions", "_identity", "_values"},
     "_bridge": {"exceptions", "_handlers", "_mailbox"},
-    "_memory": {"terms", "_handlers", "_ops", "_values"},
+    "_quota": set(),
+    "_memory": {"terms", "_handlers", "_ops", "_quota", "_values"},
 }
 
 

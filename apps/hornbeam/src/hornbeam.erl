@@ -74,7 +74,9 @@ stop() ->
 %% now), `sockets' (clients' open connections, also those that say nothing), `waiting' (requests
 %% that wait for a worker); since the start `restarts', `ended' (how many workers ended, by the
 %% reason) and `counters'; since the node's start `pubsub_losses' (see
-%% {@link hornbeam_pubsub:losses/0}). `workers', for each: `pool' (its app's path), `name',
+%% {@link hornbeam_pubsub:losses/0}) and `quota': what apps keep in the node, in `bytes' and `rows',
+%% all together and of each of the `kinds', the `limits', and how often each has `refused' more.
+%% `workers', for each: `pool' (its app's path), `name',
 %% `os_pid', `state' (starting, ready, retiring, draining), `streams', `requests' and `messages'
 %% that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that its event loop
 %% took to answer the last heartbeat), `slow' (whether the answer to one is late now), and of its
@@ -84,7 +86,8 @@ info() ->
     with_losses(maps:merge(hornbeam_pool:info(), hornbeam_listener:info())).
 
 with_losses(Served) when map_size(Served) =:= 0 -> Served;
-with_losses(Served) -> Served#{pubsub_losses => hornbeam_pubsub:losses()}.
+with_losses(Served) ->
+    Served#{pubsub_losses => hornbeam_pubsub:losses(), quota => hornbeam_quota:info()}.
 
 %% @doc All open WebSockets; see {@link connections/1}.
 -spec connections() -> [hornbeam_connections:description()].

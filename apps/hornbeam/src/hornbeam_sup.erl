@@ -48,7 +48,7 @@ check_and_start(App, Options) ->
 start_checked({error, _} = Error) ->
     Error;
 start_checked({ok, Checked}) ->
-    case start_parts([fun check_tls/1, fun start_pool/1, fun start_reloader/1,
+    case start_parts([fun check_tls/1, fun set_limits/1, fun start_pool/1, fun start_reloader/1,
                       fun start_listener/1], Checked) of
         ok ->
             ok;
@@ -67,6 +67,9 @@ start_parts([Start | Rest], Checked) ->
 
 check_tls(#{server := Server}) ->
     hornbeam_tls:check(Server).
+
+set_limits(#{server := Server}) ->
+    hornbeam_quota:set_limits(Server).
 
 start_pool(#{server := #{shutdown_timeout := Timeout}, app := App}) ->
     Start = #{name => ?PATH, api => hornbeam_api, options => App, stop_timeout => Timeout},
@@ -135,7 +138,7 @@ init([]) ->
     ok = hornbeam_pool_row:new_table(),
     ok = hornbeam_pool_memory:new_table(),
     ok = hornbeam_pool_waiting:new_table(),
-    ok = hornbeam_api_sup:new_tables(),
+    ok = hornbeam_api_sup:new_tables(hornbeam_config:defaults(server)),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},
     Api = #{id => hornbeam_api_sup,
             start => {hornbeam_api_sup, start_link, []},

@@ -63,8 +63,11 @@ item(Key, Value) ->
     array([hornbeam_msgpack:encode(hornbeam_api_args:key(Key)), pack(packed, Value)]).
 
 unencodable(Path, Term) ->
-    io_lib:format("the value cannot travel to Python: value~ts: ~0tP",
-                  [hornbeam_json:path_text(Path), Term, 8]).
+    io_lib:format("the value cannot travel to Python: value~ts: ~0tP~ts",
+                  [hornbeam_json:path_text(Path), Term, 8, because(Term)]).
+
+because(Fun) when is_function(Fun) -> ", which has more than 1 KiB with what it has taken along";
+because(_Term) -> "".
 
 %% @doc An exception with a sentence.
 -spec error(kind(), Sentence :: unicode:chardata()) -> answer().
@@ -110,6 +113,13 @@ failure(no_node) ->
     error(node_down, "the node is not connected");
 failure(unknown_id) ->
     error(not_found, "this id is unknown: its result was taken, closed or given up");
+failure({limit, Limit}) ->
+    error(limit_exceeded, io_lib:format("the option ~ts of this node, which is ~b, allows no more",
+                                        [Limit, hornbeam_quota:limit(Limit)]));
+failure(too_many) ->
+    error(value_error, "more was found than can travel at once; ask for a longer prefix");
+failure(too_long) ->
+    error(limit_exceeded, "the values are too long to be compared in another order of their dicts");
 failure(not_a_list) ->
     error(type_error, "the Erlang handler of a stream must return a list");
 failure({unknown, Sentence}) ->

@@ -12,10 +12,10 @@
 -type arg() :: {Name :: atom(), type()}.
 -type error() :: {type_error | value_error, Sentence :: iodata()}.
 
-%% Bytes of a key as it travels, and tuples within tuples; bytes of a topic.
+%% Bytes of a key as it travels, and tuples within tuples; bytes of a topic or another name.
 -define(MAX_KEY, 65535).
 -define(MAX_KEY_DEPTH, 16).
--define(MAX_TOPIC, 4096).
+-define(MAX_NAME, 4096).
 %% Timers end there (ms).
 -define(MAX_TIME, 16#ffffffff).
 
@@ -102,12 +102,11 @@ scalar(ttl, _, Name) -> expected(Name, "milliseconds");
 scalar(timeout, {number, N}, _Name) when is_integer(N), N >= 0, N =< ?MAX_TIME -> N;
 scalar(timeout, {number, N}, Name) when is_integer(N) -> outside(Name, "0 ms to 49 days");
 scalar(timeout, _, Name) -> expected(Name, "milliseconds");
-scalar(str, {str, Text}, Name) -> utf8(Text, Name);
-scalar(str, _, Name) -> expected(Name, "a str");
-scalar(topic, {str, Topic}, Name) when byte_size(Topic) =< ?MAX_TOPIC -> utf8(Topic, Name);
-scalar(topic, {str, _}, Name) ->
+scalar(str, {str, Text}, Name) when byte_size(Text) =< ?MAX_NAME -> utf8(Text, Name);
+scalar(str, {str, _}, Name) ->
     wrong(value_error, [atom_to_binary(Name), " is longer than 4096 bytes"]);
-scalar(topic, _, Name) -> expected(Name, "a str");
+scalar(str, _, Name) -> expected(Name, "a str");
+scalar(topic, Topic, Name) -> scalar(str, Topic, Name);
 scalar(overflow, {str, <<"drop_oldest">>}, _Name) -> drop_oldest;
 scalar(overflow, {str, <<"close">>}, _Name) -> close;
 scalar(overflow, {str, <<"latest">>}, _Name) -> latest;

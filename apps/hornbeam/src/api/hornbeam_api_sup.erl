@@ -12,12 +12,13 @@
 -module(hornbeam_api_sup).
 -behaviour(supervisor).
 
--export([new_tables/0, start_link/0]).
+-export([new_tables/1, start_link/0]).
 -export([init/1]).
 
 %% @doc Make the tables of all ops; their owner must outlive this tree.
--spec new_tables() -> ok.
-new_tables() ->
+-spec new_tables(hornbeam_quota:limits()) -> ok.
+new_tables(Limits) ->
+    hornbeam_quota:new(Limits),
     hornbeam_state_table:new(),
     hornbeam_state_keeper:new_table(),
     hornbeam_connection_state:new(),

@@ -4,7 +4,7 @@
 -export([get/2, set/2, delete/2, items/2, owner/1]).
 
 -type context() :: hornbeam_worker_api:context().
--type result(Type) :: {ok, Type} | {error, gone}.
+-type result(Type) :: {ok, Type} | {error, gone | {limit, hornbeam_quota:limit()}}.
 
 -spec get([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
 get([Key], Context) ->
@@ -21,11 +21,12 @@ set([Key, Packed], Context) ->
 set(Owner, Key, Value) ->
     case hornbeam_connection_state:set(Owner, Key, Value) of
         ok -> {ok, ok};
-        unwatched -> {apart, fun() -> done(hornbeam_state_keeper:keep(Owner, Key, Value)) end}
+        unwatched -> {apart, fun() -> done(hornbeam_state_keeper:keep(Owner, Key, Value)) end};
+        {error, _} = Error -> Error
     end.
 
 done(ok) -> {ok, ok};
-done({error, gone} = Error) -> Error.
+done({error, _} = Error) -> Error.
 
 -spec delete([term()], context()) -> result(boolean()).
 delete([Key], Context) ->
@@ -50,7 +51,7 @@ unless_forgotten(Owner, Result) ->
     end.
 
 %% @doc The process in whose life an op is done: what is bound to a connection ends with it.
--spec owner(context()) -> result(pid()).
+-spec owner(context()) -> {ok, pid()} | {error, gone}.
 owner(#{client := {_, _Kind, Client}}) -> {ok, Client};
 owner(#{client := worker, handle := Handle}) -> {ok, hornbeam_capacity:worker(Handle)};
 owner(#{client := gone}) -> {error, gone}.

@@ -4,7 +4,7 @@
 -module(hornbeam_execution).
 -behaviour(gen_server).
 
--export([start/4, await/2, start_link/2]).
+-export([start/5, await/2, start_link/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -type result() :: {ok, hornbeam_value:value()} | {error, hornbeam_hooks:failure()}.
@@ -21,14 +21,16 @@
 -define(KEPT, 60000).
 
 %% @doc Start an execution.
--spec start(Name :: binary(), Action :: binary(), hornbeam_value:value(),
-            hornbeam_value:value()) -> {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
-start(Name, Action, Args, Kwargs) ->
+-spec start(hornbeam_executions_sup:holder(), Name :: binary(), Action :: binary(),
+            hornbeam_value:value(), hornbeam_value:value()) ->
+    {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
+start(Holder, Name, Action, Args0, Kwargs0) ->
     case hornbeam_hooks:target(Name) of
         {ok, Target} ->
-            Call = {Name, Action, hornbeam_hooks:for_target(Target, Args),
-                    hornbeam_hooks:for_target(Target, Kwargs)},
-            hornbeam_executions_sup:start(?MODULE, Call);
+            [Args, Kwargs] = [hornbeam_hooks:for_target(Target, Value)
+                              || Value <- [Args0, Kwargs0]],
+            Bytes = hornbeam_value:bytes(Args) + hornbeam_value:bytes(Kwargs),
+            hornbeam_executions_sup:start(?MODULE, {Name, Action, Args, Kwargs}, Holder, Bytes);
         {error, _} = Error ->
             Error
     end.
@@ -39,19 +41,21 @@ await(Id, Timeout) ->
     hornbeam_executions_sup:ask(?MODULE, Id, {await, Timeout}).
 
 %% @private
--spec start_link(hornbeam_executions_sup:id(), tuple()) -> gen_server:start_ret().
+-spec start_link({hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()) ->
+    gen_server:start_ret().
 start_link(Id, Call) ->
     gen_server:start_link(?MODULE, {Id, Call}, []).
 
 %% @private
--spec init({hornbeam_executions_sup:id(), tuple()}) -> {ok, #state{}}.
-init({Id, {Name, Action, Args, Kwargs}}) ->
+-spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()}) ->
+    {ok, #state{}}.
+init({{Id, Taken}, {Name, Action, Args, Kwargs}}) ->
     process_flag(trap_exit, true),
     Self = self(),
     Runner = proc_lib:spawn_link(fun() ->
         Self ! {result, hornbeam_hooks:run(Name, Action, Args, Kwargs, ?LONGEST)}
     end),
-    hornbeam_executions_sup:enter(?MODULE, Id),
+    hornbeam_executions_sup:enter(?MODULE, Id, Taken),
     {ok, #state{id = Id, runner = Runner}}.
 
 %% @private
@@ -85,12 +89,20 @@ handle_info(unwanted, State) ->
 handle_info(_Stray, State) ->
     {noreply, State}.
 
-done(Result, #state{waiting = Waiting} = State) when map_size(Waiting) =:= 0 ->
+done(Result, #state{id = Id, waiting = Waiting} = State) when map_size(Waiting) =:= 0 ->
     _ = erlang:send_after(?KEPT, self(), unwanted),
-    {noreply, State#state{result = Result}};
+    {noreply, State#state{result = kept(Result, Id)}};
 done(Result, #state{waiting = Waiting} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Result) end, maps:values(Waiting)),
     {stop, normal, State}.
+
+kept({ok, Value} = Result, Id) ->
+    case hornbeam_executions_sup:grow(Id, hornbeam_value:bytes(Value)) of
+        ok -> Result;
+        {error, _} = Error -> Error
+    end;
+kept({error, _} = Error, _Id) ->
+    Error.
 
 %% @private
 -spec terminate(term(), #state{}) -> ok.

@@ -7,9 +7,12 @@
 -type context() :: hornbeam_worker_api:context().
 -type result(Type) :: {ok, Type} | {error, hornbeam_hooks:failure()}.
 
--spec register_hook([term()], context()) -> {ok, ok}.
+-spec register_hook([term()], context()) -> result(ok).
 register_hook([Name], #{handle := Handle}) ->
-    {ok, hornbeam_hooks:register_worker(Name, Handle)}.
+    case hornbeam_hooks:register_worker(Name, Handle) of
+        ok -> {ok, ok};
+        {error, _} = Error -> Error
+    end.
 
 -spec unregister_hook([term()], context()) -> {ok, ok}.
 unregister_hook([Name], #{handle := Handle}) ->
@@ -25,18 +28,20 @@ named(_Name, Result) ->
     Result.
 
 -spec execute_async([term()], context()) -> result(binary()).
-execute_async([Name, Action, Args, Kwargs], _Context) ->
-    named(Name, hornbeam_execution:start(Name, Action, {packed, Args}, {packed, Kwargs})).
+execute_async([Name, Action, Args, Kwargs], #{handle := Handle}) ->
+    named(Name, hornbeam_execution:start(hornbeam_capacity:worker(Handle), Name, Action,
+                                         {packed, Args}, {packed, Kwargs})).
 
 -spec await_result([term()], context()) -> result(hornbeam_value:value()).
 await_result([Id, Timeout], _Context) ->
     hornbeam_execution:await(Id, Timeout).
 
 -spec stream([term()], context()) -> result(binary()) | {error, gone}.
-stream([Name, Action, Args, Kwargs], Context) ->
+stream([Name, Action, Args, Kwargs], #{handle := Handle} = Context) ->
     case hornbeam_connection_ops:owner(Context) of
         {ok, Owner} ->
-            named(Name, hornbeam_hook_stream:start(Owner, Name, Action, {packed, Args},
+            Worker = hornbeam_capacity:worker(Handle),
+            named(Name, hornbeam_hook_stream:start(Owner, Worker, Name, Action, {packed, Args},
                                                    {packed, Kwargs}));
         {error, gone} = Error ->
             Error

@@ -7,7 +7,7 @@
 -module(hornbeam_hook_stream).
 -behaviour(gen_server).
 
--export([start/5, next/2, close/1, start_link/2]).
+-export([start/6, next/2, close/1, start_link/2]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -type items() :: {ok, [hornbeam_value:value()]} | {error, hornbeam_hooks:failure()}.
@@ -30,14 +30,17 @@
 -define(LONGEST, 3600000).
 
 %% @doc Start a stream, which ends with its owner.
--spec start(Owner :: pid(), Name :: binary(), Action :: binary(), hornbeam_value:value(),
-            hornbeam_value:value()) -> {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
-start(Owner, Name, Action, Args, Kwargs) ->
+-spec start(Owner :: pid(), hornbeam_executions_sup:holder(), Name :: binary(),
+            Action :: binary(), hornbeam_value:value(), hornbeam_value:value()) ->
+    {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
+start(Owner, Holder, Name, Action, Args0, Kwargs0) ->
     case hornbeam_hooks:target(Name) of
         {ok, Target} ->
-            Call = {Name, Action, hornbeam_hooks:for_target(Target, Args),
-                    hornbeam_hooks:for_target(Target, Kwargs)},
-            hornbeam_executions_sup:start(?MODULE, {Owner, Target, Call});
+            [Args, Kwargs] = [hornbeam_hooks:for_target(Target, Value)
+                              || Value <- [Args0, Kwargs0]],
+            Bytes = hornbeam_value:bytes(Args) + hornbeam_value:bytes(Kwargs),
+            Stream = {Owner, Target, {Name, Action, Args, Kwargs}},
+            hornbeam_executions_sup:start(?MODULE, Stream, Holder, Bytes);
         {error, _} = Error ->
             Error
     end.
@@ -55,15 +58,17 @@ close(Id) ->
     ok.
 
 %% @private
--spec start_link(hornbeam_executions_sup:id(), tuple()) -> gen_server:start_ret().
+-spec start_link({hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()) ->
+    gen_server:start_ret().
 start_link(Id, Argument) ->
     gen_server:start_link(?MODULE, {Id, Argument}, []).
 
 %% @private
--spec init({hornbeam_executions_sup:id(), tuple()}) -> {ok, #state{}}.
-init({Id, {Owner, Target, Call}}) ->
+-spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()}) ->
+    {ok, #state{}}.
+init({{Id, Taken}, {Owner, Target, Call}}) ->
     process_flag(trap_exit, true),
-    hornbeam_executions_sup:enter(?MODULE, Id),
+    hornbeam_executions_sup:enter(?MODULE, Id, Taken),
     {ok, #state{id = Id, owner = erlang:monitor(process, Owner), source = source(Target, Call)}}.
 
 source({worker, Worker}, {Name, Action, Args, Kwargs}) ->
@@ -101,7 +106,8 @@ ask(State) ->
 -spec handle_continue(serve, #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
 handle_continue(serve, #state{reader = none} = State) ->
     {noreply, State};
-handle_continue(serve, #state{items = [_ | _] = Items} = State) ->
+handle_continue(serve, #state{id = Id, items = [_ | _] = Items} = State) ->
+    ok = hornbeam_executions_sup:grow(Id, -bytes(Items)),
     {noreply, reply({ok, lists:reverse(Items)}, State#state{items = []})};
 handle_continue(serve, #state{over = exhausted} = State) ->
     {stop, normal, reply({ok, []}, State)};
@@ -147,8 +153,8 @@ all_that_came(Call, State) ->
         State
     end.
 
-answered({item, Packed}, #state{items = Items, asked = Asked} = State) ->
-    State#state{items = [hornbeam_value:from_packed(Packed) | Items], asked = max(0, Asked - 1)};
+answered({item, Packed}, #state{asked = Asked} = State) ->
+    came([hornbeam_value:from_packed(Packed)], State#state{asked = max(0, Asked - 1)});
 answered({result, Status, Value}, State) ->
     case hornbeam_call:outcome(Status, Value) of
         exhausted -> over(exhausted, State);
@@ -156,9 +162,22 @@ answered({result, Status, Value}, State) ->
         {error, Failure} -> over({failed, Failure}, State)
     end.
 
+%% What nobody has taken is kept as long as there is room for it.
+came(New, #state{id = Id, items = Items, over = false} = State) ->
+    case hornbeam_executions_sup:grow(Id, bytes(New)) of
+        ok ->
+            State#state{items = New ++ Items};
+        {error, Failure} ->
+            stop_source(State#state.source, false),
+            over({failed, Failure}, State)
+    end;
+came(_New, State) ->
+    State.
+
+bytes(Items) -> lists:sum([hornbeam_value:bytes(Item) || Item <- Items]).
+
 listed({ok, {term, List}}, State) when is_list(List) ->
-    Items = lists:reverse([hornbeam_value:from_term(Term) || Term <- List]),
-    over(exhausted, State#state{items = Items});
+    over(exhausted, came(lists:reverse([hornbeam_value:from_term(Term) || Term <- List]), State));
 listed({ok, _NoList}, State) ->
     over({failed, not_a_list}, State);
 listed({error, Failure}, State) ->

@@ -31,11 +31,13 @@
     no_hook
     | unknown_id
     | overloaded
+    | {limit, hornbeam_quota:limit()}
     | {unreadable, hornbeam_msgpack:reason()}
     | not_a_list
     | hornbeam_call:failure()
     | hornbeam_deadline:failure().
-%% `unknown_id': never given, taken already, or given up. `overloaded': too many executions.
+%% `unknown_id': never given, taken already, or given up. `overloaded': too many executions;
+%% `limit': too many of one worker, or more than may be kept.
 
 %% Rows: {{Name, Worker | erlang}, Handle | handler()}.
 -define(TABLE, ?MODULE).
@@ -94,7 +96,7 @@ execute_async(Name, Action, Args) ->
 -spec execute_async(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
     {ok, Id :: binary()} | {error, failure()}.
 execute_async(Name, Action, Args, Kwargs) ->
-    hornbeam_execution:start(Name, Action, {term, Args}, {term, Kwargs}).
+    hornbeam_execution:start(none, Name, Action, {term, Args}, {term, Kwargs}).
 
 %% @doc Wait at most `Timeout' milliseconds for the result of an execution; it is given once. On
 %% `timeout' the execution goes on and one may wait again.
@@ -113,7 +115,7 @@ stream(Name, Action, Args) ->
 -spec stream(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
     {ok, Id :: binary()} | {error, failure()}.
 stream(Name, Action, Args, Kwargs) ->
-    hornbeam_hook_stream:start(self(), Name, Action, {term, Args}, {term, Kwargs}).
+    hornbeam_hook_stream:start(self(), none, Name, Action, {term, Args}, {term, Kwargs}).
 
 %% @doc The next items of a stream, one at least; none when it is exhausted.
 -spec next(Id :: binary(), timeout()) -> {ok, [term()]} | {error, failure()}.
@@ -144,8 +146,9 @@ native({ok, Value}) ->
 native({error, _} = Error) ->
     Error.
 
-%% @doc Register the hook that a worker's app serves.
--spec register_worker(Name :: binary(), hornbeam_capacity:handle()) -> ok.
+%% @doc Register the hook that a worker's app serves, if it is not one too many.
+-spec register_worker(Name :: binary(), hornbeam_capacity:handle()) ->
+    ok | {error, {limit, hornbeam_quota:limit()}}.
 register_worker(Name, Handle) ->
     hornbeam_retry:until_answered(fun() ->
         gen_server:call(?MODULE, {register, Name, Handle}, infinity)
@@ -154,8 +157,9 @@ register_worker(Name, Handle) ->
 %% @doc Take a worker's hook back, if it has one of the name.
 -spec unregister_worker(Name :: binary(), Worker :: pid()) -> ok.
 unregister_worker(Name, Worker) ->
-    true = ets:delete(?TABLE, {Name, Worker}),
-    ok.
+    hornbeam_retry:until_answered(fun() ->
+        gen_server:call(?MODULE, {unregister, Name, Worker}, infinity)
+    end).
 
 %% @doc Whoever is to be called for a hook now.
 -spec target(Name :: binary()) -> {ok, target()} | {error, no_hook}.
@@ -216,32 +220,49 @@ handle(Module, Action, Args, Kwargs) -> Module:handle_hook(Action, Args, Kwargs)
 
 %% The server.
 
+%% Who is watched, and how many hooks each has.
+-type watched() :: #{pid() => non_neg_integer()}.
+
 %% @private
--spec init([]) -> {ok, Watched :: #{pid() => []}}.
+-spec init([]) -> {ok, watched()}.
 init([]) ->
     Workers = [Worker || {{_, Worker}, _} <- ets:tab2list(?TABLE), Worker =/= erlang],
-    {ok, lists:foldl(fun watch/2, #{}, Workers)}.
+    {ok, lists:foldl(fun one_more/2, #{}, Workers)}.
 
-watch(Worker, Watched) when is_map_key(Worker, Watched) ->
-    Watched;
-watch(Worker, Watched) ->
+one_more(Worker, Watched) when is_map_key(Worker, Watched) ->
+    maps:update_with(Worker, fun(Hooks) -> Hooks + 1 end, Watched);
+one_more(Worker, Watched) ->
     _ = erlang:monitor(process, Worker),
-    Watched#{Worker => []}.
+    Watched#{Worker => 1}.
 
 %% @private
--spec handle_call(tuple(), gen_server:from(), #{pid() => []}) -> {reply, ok, #{pid() => []}}.
+-spec handle_call(tuple(), gen_server:from(), watched()) ->
+    {reply, ok | {error, {limit, hornbeam_quota:limit()}}, watched()}.
 handle_call({register, Name, Handle}, _From, Watched) ->
     Worker = hornbeam_capacity:worker(Handle),
+    registered(ets:member(?TABLE, {Name, Worker}), Name, Worker, Handle, Watched);
+handle_call({unregister, Name, Worker}, _From, Watched) ->
+    {reply, ok, unregistered(ets:take(?TABLE, {Name, Worker}), Worker, Watched)}.
+
+registered(true, Name, Worker, Handle, Watched) ->
     true = ets:insert(?TABLE, {{Name, Worker}, Handle}),
-    {reply, ok, watch(Worker, Watched)}.
+    {reply, ok, Watched};
+registered(false, Name, Worker, Handle, Watched) ->
+    case maps:get(Worker, Watched, 0) < hornbeam_quota:limit(worker_max_hooks) of
+        true -> registered(true, Name, Worker, Handle, one_more(Worker, Watched));
+        false -> {reply, hornbeam_quota:refused(worker_max_hooks), Watched}
+    end.
+
+unregistered([], _Worker, Watched) -> Watched;
+unregistered([_], Worker, Watched) -> maps:update_with(Worker, fun(N) -> N - 1 end, Watched).
 
 %% @private
--spec handle_cast(term(), #{pid() => []}) -> {noreply, #{pid() => []}}.
+-spec handle_cast(term(), watched()) -> {noreply, watched()}.
 handle_cast(_Request, Watched) ->
     {noreply, Watched}.
 
 %% @private
--spec handle_info(term(), #{pid() => []}) -> {noreply, #{pid() => []}}.
+-spec handle_info(term(), watched()) -> {noreply, watched()}.
 handle_info({'DOWN', _Ref, process, Worker, _Reason}, Watched) ->
     true = ets:match_delete(?TABLE, {{'_', Worker}, '_'}),
     {noreply, maps:remove(Worker, Watched)};

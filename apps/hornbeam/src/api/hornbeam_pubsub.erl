@@ -67,10 +67,14 @@ start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}'. Subscribing
-%% twice is the same as once; it ends with {@link unsubscribe/1} or the process.
+%% twice is the same as once; it ends with {@link unsubscribe/1} or the process. Raises
+%% `{limit, Option}' where it would be more than `state_max_bytes' and `state_max_rows' allow.
 -spec subscribe(topic()) -> ok.
 subscribe(Topic) when is_binary(Topic) ->
-    ok = subscribe(self(), Topic, process).
+    case subscribe(self(), Topic, process) of
+        ok -> ok;
+        {error, Reason} -> error(Reason)
+    end.
 
 %% @doc End the subscription of the calling process, if it has one.
 -spec unsubscribe(topic()) -> ok.
@@ -97,7 +101,8 @@ losses() ->
     hornbeam_topics:losses().
 
 %% @doc Subscribe a process; the way of an earlier subscription is changed to this one.
--spec subscribe(Owner :: pid(), topic(), how()) -> ok | {error, gone}.
+-spec subscribe(Owner :: pid(), topic(), how()) ->
+    ok | {error, gone | {limit, hornbeam_quota:limit()}}.
 subscribe(Owner, Topic, How) ->
     call({subscribe, {Owner, Topic}, How}).
 
@@ -198,12 +203,11 @@ watch(Pid, As, #state{watched = Watched} = State) ->
 
 %% @private
 -spec handle_call(tuple(), gen_server:from(), #state{}) ->
-    {reply, ok | {error, gone} | [topic()], #state{}}.
+    {reply, ok | {error, gone | {limit, hornbeam_quota:limit()}} | [topic()], #state{}}.
 handle_call({subscribe, {Owner, _} = Id, How}, _From, State) ->
     case is_process_alive(Owner) of
         true ->
-            Via = via(Id, How),
-            {reply, ok, subscribed(Id, Via, hornbeam_topics:subscription(Id), State)};
+            subscribed(Id, How, hornbeam_topics:subscription(Id), State);
         false ->
             {reply, {error, gone}, State}
     end;
@@ -221,14 +225,31 @@ is_in_app(Id) ->
         _ -> false
     end.
 
-subscribed(_Id, Via, {ok, Via}, State) ->
+subscribed(Id, How, {ok, Before}, State) ->
+    {reply, ok, subscribed_anew(Id, via(Id, How), Before, State)};
+subscribed({Owner, _} = Id, How, none, State) ->
+    case has_room(How, Owner) of
+        true ->
+            Watching = watch_all(Id, How, State),
+            added(hornbeam_topics:add(Id, via(Id, How)), Id, Watching);
+        false ->
+            {reply, hornbeam_quota:refused(connection_max_topics), State}
+    end.
+
+added(ok, Id, State) -> {reply, ok, changed(Id, State)};
+added({error, _} = Error, _Id, State) -> {reply, Error, State}.
+
+%% Erlang processes are trusted.
+has_room(process, _Owner) ->
+    true;
+has_room(_How, Owner) ->
+    hornbeam_topics:number_of_owner(Owner) < hornbeam_quota:limit(connection_max_topics).
+
+subscribed_anew(_Id, Via, Via, State) ->
     State;
-subscribed(Id, Via, {ok, _Other}, State) ->
-    hornbeam_topics:remove(Id),
-    subscribed(Id, Via, none, State);
-subscribed(Id, Via, none, State0) ->
+subscribed_anew(Id, Via, _Before, State0) ->
     State = watch_all(Id, Via, State0),
-    hornbeam_topics:add(Id, Via),
+    hornbeam_topics:redirect(Id, Via),
     changed(Id, State).
 
 via({Owner, Topic}, {forward, Limits, Overflow}) ->

@@ -3,18 +3,21 @@
 %% Erlang reads and writes native terms; what Python stored is unpacked when Erlang reads it. A
 %% number is the same counter for both sides. Keys are binaries in UTF-8 (Python's str),
 %% `{bytes, Binary}' (Python's bytes), integers, and tuples of keys; any other key is an error.
-%% Each function is atomic. The table lives as long as the application.
+%% Each function is atomic. The table lives as long as the application. What is past the options
+%% `state_max_bytes' and `state_max_rows' is refused: {@link incr/2} says so, the other functions
+%% raise `{limit, Option}'.
 -module(hornbeam_state).
 
 -export([get/1, get/2, set/2, set/3, delete/1, take/1, add/2, add/3, cas/3]).
 -export([incr/1, incr/2, decr/1, decr/2, get_multi/1, set_multi/1, keys/0, keys/1, items/1]).
 -export([is_key/1]).
--export_type([options/0]).
+-export_type([options/0, incr_error/0]).
 
 -type key() :: hornbeam_state_table:key().
 -type prefix() :: hornbeam_state_table:prefix().
 -type options() :: #{ttl => pos_integer()}.
 %% `ttl': milliseconds until the key is gone.
+-type incr_error() :: not_a_number | overflow | {limit, hornbeam_quota:limit()}.
 
 %% @doc The value of a key, or `undefined'.
 -spec get(key()) -> term().
@@ -34,7 +37,8 @@ set(Key, Value) ->
 %% @doc Set a key, with options.
 -spec set(key(), term(), options()) -> ok.
 set(Key, Value, Options) ->
-    _ = hornbeam_state_table:set(checked(Key), hornbeam_value:from_term(Value), ttl(Options)),
+    {ok, _} = unless_full(hornbeam_state_table:set(checked(Key), hornbeam_value:from_term(Value),
+                                                   ttl(Options))),
     ok.
 
 %% @doc Remove a key; whether it was there.
@@ -58,16 +62,19 @@ add(Key, Value) ->
 %% @doc Set a key that is absent, with options; whether it was.
 -spec add(key(), term(), options()) -> boolean().
 add(Key, Value, Options) ->
-    hornbeam_state_table:add(checked(Key), hornbeam_value:from_term(Value), ttl(Options)).
+    unless_full(hornbeam_state_table:add(checked(Key), hornbeam_value:from_term(Value),
+                                         ttl(Options))).
 
 %% @doc Put `New' in the place of `Old'; whether the value was exactly `Old'.
+%%
+%% Raises `too_long' where that is not found out: see {@link hornbeam_value:same/2}.
 -spec cas(key(), Old :: term(), New :: term()) -> boolean().
 cas(Key, Old, New) ->
-    hornbeam_state_table:cas(checked(Key), hornbeam_value:from_term(Old),
-                             hornbeam_value:from_term(New)).
+    unless_full(hornbeam_state_table:cas(checked(Key), hornbeam_value:from_term(Old),
+                                         hornbeam_value:from_term(New))).
 
 %% @doc Add 1 to a key, see {@link incr/2}.
--spec incr(key()) -> number() | {error, not_a_number | overflow}.
+-spec incr(key()) -> number() | {error, incr_error()}.
 incr(Key) ->
     incr(Key, 1).
 
@@ -75,7 +82,7 @@ incr(Key) ->
 %%
 %% An absent key counts as 0. A value that is no number stays as it is, and so does a float that
 %% would leave its range (`overflow').
--spec incr(key(), Delta :: number()) -> number() | {error, not_a_number | overflow}.
+-spec incr(key(), Delta :: number()) -> number() | {error, incr_error()}.
 incr(Key, Delta) when is_number(Delta) ->
     case hornbeam_state_table:incr(checked(Key), Delta) of
         {ok, New, _Generation} -> New;
@@ -83,12 +90,12 @@ incr(Key, Delta) when is_number(Delta) ->
     end.
 
 %% @doc Subtract 1 from a key, see {@link incr/2}.
--spec decr(key()) -> number() | {error, not_a_number | overflow}.
+-spec decr(key()) -> number() | {error, incr_error()}.
 decr(Key) ->
     incr(Key, -1).
 
 %% @doc Subtract from a key, see {@link incr/2}.
--spec decr(key(), Delta :: number()) -> number() | {error, not_a_number | overflow}.
+-spec decr(key(), Delta :: number()) -> number() | {error, incr_error()}.
 decr(Key, Delta) ->
     incr(Key, -Delta).
 
@@ -101,8 +108,8 @@ get_multi(Keys) ->
 %% @doc Set several keys in one moment.
 -spec set_multi(#{key() => term()}) -> ok.
 set_multi(Map) ->
-    hornbeam_state_table:set_all([{checked(Key), hornbeam_value:from_term(Value)}
-                                  || {Key, Value} <- maps:to_list(Map)], infinity).
+    unless_full(hornbeam_state_table:set_all([{checked(Key), hornbeam_value:from_term(Value)}
+                                              || {Key, Value} <- maps:to_list(Map)], infinity)).
 
 %% @doc All keys, in order.
 -spec keys() -> [key()].
@@ -140,6 +147,9 @@ checked(Key) ->
 checked_prefix(Prefix) when Prefix =:= all; is_binary(Prefix) -> Prefix;
 checked_prefix(Prefix) when is_tuple(Prefix) -> checked(Prefix);
 checked_prefix(Prefix) -> error({bad_prefix, Prefix}).
+
+unless_full({error, Reason}) -> error(Reason);
+unless_full(Done) -> Done.
 
 ttl(#{ttl := Ttl}) when is_integer(Ttl), Ttl > 0 -> Ttl;
 ttl(#{ttl := Ttl}) -> error({bad_ttl, Ttl});

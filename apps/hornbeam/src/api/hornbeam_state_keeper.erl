@@ -18,9 +18,13 @@
 }).
 
 -type key() :: hornbeam_state_table:key().
+-type refusal() :: hornbeam_state_table:refusal().
 
 %% Rows: {{Owner, Key, set | incr}, Generation, Total}.
 -define(LOG, ?MODULE).
+
+%% Bytes of a row beside its key (about).
+-define(ROW, 250).
 
 %% After so many changes of an owner, what was deleted or set anew by others is forgotten.
 -define(COMPACT_AFTER, 1024).
@@ -37,18 +41,18 @@ start_link() ->
 
 %% @doc Set a key until `Owner' dies. Changes nothing when it is dead already.
 -spec set(Owner :: pid(), key(), hornbeam_value:value(), hornbeam_state_table:ttl()) ->
-    ok | {error, gone}.
+    ok | {error, gone} | refusal().
 set(Owner, Key, Value, Ttl) ->
     hornbeam_retry:until_answered(fun() -> call({set, Owner, Key, Value, Ttl}) end).
 
 %% @doc Add to a number until `Owner' dies. Changes nothing when it is dead already.
 -spec incr(Owner :: pid(), key(), Delta :: number()) ->
-    {ok, number()} | {error, gone | not_a_number | overflow}.
+    {ok, number()} | {error, gone | not_a_number | overflow} | refusal().
 incr(Owner, Key, Delta) ->
     hornbeam_retry:unless_asked(fun() -> call({incr, Owner, Key, Delta}) end).
 
 %% @doc Set a key of `Owner' itself; from then on others may, until it dies.
--spec keep(Owner :: pid(), key(), hornbeam_value:value()) -> ok | {error, gone}.
+-spec keep(Owner :: pid(), key(), hornbeam_value:value()) -> ok | {error, gone} | refusal().
 keep(Owner, Key, Value) ->
     hornbeam_retry:until_answered(fun() -> call({keep, Owner, Key, Value}) end).
 
@@ -59,10 +63,16 @@ call(Request) ->
 %% @private
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
-    Logged = [Owner || [Owner] <- ets:match(?LOG, {{'$1', '_', '_'}, '_', '_'})],
-    Owners = lists:usort(Logged ++ hornbeam_connection_state:owners()),
-    lists:foreach(fun(Owner) -> _ = erlang:monitor(process, Owner) end, Owners),
+    Logged = ets:tab2list(?LOG),
+    hornbeam_quota:recount(bindings, lists:sum([bytes(Row) || Row <- Logged]), length(Logged)),
+    Owners = lists:usort([Owner || {{Owner, _, _}, _, _} <- Logged]
+                             ++ hornbeam_connection_state:owners()),
+    lists:foreach(fun watch/1, Owners),
     {ok, #state{owners = maps:from_keys(Owners, 0)}}.
+
+watch(Owner) ->
+    _ = erlang:monitor(process, Owner),
+    hornbeam_connection_state:watched(Owner).
 
 %% @private
 -spec handle_call(tuple(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
@@ -80,6 +90,7 @@ known(Owner, #state{owners = Owners} = State) ->
     Ref = erlang:monitor(process, Owner),
     case is_process_alive(Owner) of
         true ->
+            hornbeam_connection_state:watched(Owner),
             {alive, State#state{owners = Owners#{Owner => 0}}};
         false ->
             true = erlang:demonitor(Ref, [flush]),
@@ -90,28 +101,73 @@ alive_if(true, State) -> {alive, State};
 alive_if(false, _State) -> dead.
 
 change({set, Owner, Key, Value, Ttl}) ->
-    Generation = hornbeam_state_table:set(Key, Value, Ttl),
-    true = ets:insert(?LOG, {{Owner, Key, set}, Generation, 0}),
-    ok;
+    Id = {Owner, Key, set},
+    bound(Id, 0, fun() -> hornbeam_state_table:set(Key, Value, Ttl) end, fun(Generation) ->
+        true = ets:insert(?LOG, {Id, Generation, 0}),
+        ok
+    end);
 change({keep, Owner, Key, Value}) ->
-    hornbeam_connection_state:set_first(Owner, Key, Value);
+    unless_unwatched(hornbeam_connection_state:set(Owner, Key, Value));
 change({incr, Owner, Key, Delta}) ->
     Logged = ets:lookup(?LOG, {Owner, Key, incr}),
     case total(Logged, Delta, hornbeam_state_table:generation(Key)) of
-        {ok, _Total} -> incr(Owner, Key, Delta, Logged);
+        {ok, Total} -> incr({Owner, Key, incr}, Key, Delta, Logged, Total);
         {error, overflow} = Error -> Error
     end.
 
-incr(Owner, Key, Delta, Logged) ->
-    case hornbeam_state_table:incr(Key, Delta) of
-        {ok, New, Generation} ->
-            %% If it was set anew since the last look, this is less than was seen there.
-            {ok, Total} = total(Logged, Delta, {ok, Generation}),
-            true = ets:insert(?LOG, {{Owner, Key, incr}, Generation, Total}),
-            {ok, New};
-        {error, _} = Error ->
-            Error
+incr(Id, Key, Delta, Logged, Expected) ->
+    Incr = fun() ->
+        case hornbeam_state_table:incr(Key, Delta) of
+            {ok, New, Generation} -> {ok, {New, Generation}};
+            {error, _} = Error -> Error
+        end
+    end,
+    bound(Id, Expected, Incr, fun({New, Generation}) ->
+        %% If it was set anew since the last look, this is less than was seen there.
+        {ok, Total} = total(Logged, Delta, {ok, Generation}),
+        Row = {Id, Generation, Total},
+        uncharge(element(1, Id), bytes({Id, Generation, Expected}) - bytes(Row), 0),
+        true = ets:insert(?LOG, Row),
+        {ok, New}
+    end).
+
+%% A change is made when there is room for what will undo it.
+bound({Owner, _, _} = Id, Total, Change, Log) ->
+    Old = ets:lookup(?LOG, Id),
+    Bytes = bytes({Id, 0, Total}) - lists:sum([bytes(Row) || Row <- Old]),
+    case charge(Owner, Bytes, 1 - length(Old)) of
+        ok -> changed(Change(), Log, Owner, Bytes, 1 - length(Old));
+        {error, _} = Error -> Error
     end.
+
+changed({ok, Change}, Log, _Owner, _Bytes, _Rows) ->
+    Log(Change);
+changed({error, _} = Error, _Log, Owner, Bytes, Rows) ->
+    uncharge(Owner, Bytes, Rows),
+    Error.
+
+%% Of the owner and of all.
+charge(Owner, Bytes, Rows) ->
+    case hornbeam_connection_state:charge(Owner, Bytes, Rows) of
+        ok -> charged(hornbeam_quota:take(bindings, Bytes, Rows), Owner, Bytes, Rows);
+        UnwatchedOrError -> unless_unwatched(UnwatchedOrError)
+    end.
+
+unless_unwatched(unwatched) -> {error, gone};
+unless_unwatched(Done) -> Done.
+
+charged(ok, _Owner, _Bytes, _Rows) ->
+    ok;
+charged({error, _} = Error, Owner, Bytes, Rows) ->
+    hornbeam_connection_state:discharge(Owner, Bytes, Rows),
+    Error.
+
+uncharge(Owner, Bytes, Rows) ->
+    hornbeam_connection_state:discharge(Owner, Bytes, Rows),
+    hornbeam_quota:give_back(bindings, Bytes, Rows).
+
+bytes({{_Owner, Key, _Kind}, _Generation, Total}) ->
+    ?ROW + hornbeam_state_table:key_bytes(Key) + hornbeam_value:bytes(Total).
 
 %% What was added before the key was set anew is not in its value any more.
 total([{_, Generation, Total}], Delta, {ok, Generation}) -> hornbeam_value:sum(Total, Delta);
@@ -126,8 +182,12 @@ compacted(Owner, #state{owners = Owners} = State) ->
             State#state{owners = Owners#{Owner := Changes + 1}}
     end.
 
-forget_if_stale({{_, Key, _} = Id, Generation, _}) ->
-    hornbeam_state_table:generation(Key) =:= {ok, Generation} orelse ets:delete(?LOG, Id).
+forget_if_stale({{_, Key, _}, Generation, _} = Row) ->
+    hornbeam_state_table:generation(Key) =:= {ok, Generation} orelse forget(Row).
+
+forget({{Owner, _, _} = Id, _, _} = Row) ->
+    true = ets:delete(?LOG, Id),
+    uncharge(Owner, bytes(Row), 1).
 
 log(Owner) ->
     ets:match_object(?LOG, {{Owner, '_', '_'}, '_', '_'}).
@@ -146,8 +206,8 @@ handle_info({'DOWN', _Ref, process, Owner, _Reason}, #state{owners = Owners} = S
 handle_info(_Stray, State) ->
     {noreply, State}.
 
-undo({{_, Key, Kind} = Id, Generation, Total}) ->
-    true = ets:delete(?LOG, Id),
+undo({{_, Key, Kind}, Generation, Total} = Row) ->
+    forget(Row),
     undo(Kind, Key, Generation, Total).
 
 undo(set, Key, Generation, _Total) -> hornbeam_state_table:undo_set(Key, Generation);

@@ -5,7 +5,11 @@
 -export([add/2, cas/2, take/2]).
 
 -type context() :: hornbeam_worker_api:context().
--type result(Type) :: {ok, Type} | {error, gone | not_a_number | overflow}.
+-type result(Type) :: {ok, Type} | {error, term()}.
+
+%% Bytes of what an answer may gather, which is more than what travels.
+-define(MOST, 134217728).
+
 -type apart(Type) :: {apart, fun(() -> result(Type))}.
 
 -spec get([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
@@ -14,8 +18,7 @@ get([Key], _Context) ->
 
 -spec set([term()], context()) -> result(ok) | apart(ok).
 set([Key, Packed, Ttl, false], _Context) ->
-    _ = hornbeam_state_table:set(Key, value(Packed), ttl(Ttl)),
-    {ok, ok};
+    done(hornbeam_state_table:set(Key, value(Packed), ttl(Ttl)));
 set([Key, Packed, Ttl, true], Context) ->
     scoped(Context, fun(Owner) ->
         done(hornbeam_state_keeper:set(Owner, Key, value(Packed), ttl(Ttl)))
@@ -28,8 +31,11 @@ scoped(Context, Fun) ->
         {error, _} = Error -> Error
     end.
 
-done(ok) -> {ok, ok};
-done({error, _} = Error) -> Error.
+done({error, _} = Error) -> Error;
+done(_Done) -> {ok, ok}.
+
+told({error, _} = Error) -> Error;
+told(Bool) -> {ok, Bool}.
 
 -spec delete([term()], context()) -> result(boolean()).
 delete([Key], _Context) ->
@@ -50,25 +56,25 @@ get_multi([Keys], _Context) ->
 
 -spec set_multi([term()], context()) -> result(ok).
 set_multi([Pairs, Ttl], _Context) ->
-    {ok, hornbeam_state_table:set_all([{Key, value(Packed)} || {Key, Packed} <- Pairs],
-                                      ttl(Ttl))}.
+    done(hornbeam_state_table:set_all([{Key, value(Packed)} || {Key, Packed} <- Pairs],
+                                      ttl(Ttl))).
 
 -spec keys([term()], context()) -> result([hornbeam_state_table:key()]).
 keys([Prefix], _Context) ->
-    {ok, hornbeam_state_table:keys(prefix(Prefix))}.
+    hornbeam_state_table:keys(prefix(Prefix), ?MOST).
 
 -spec items([term()], context()) ->
     result([{hornbeam_state_table:key(), hornbeam_value:value()}]).
 items([Prefix], _Context) ->
-    {ok, hornbeam_state_table:items(prefix(Prefix))}.
+    hornbeam_state_table:items(prefix(Prefix), ?MOST).
 
 -spec add([term()], context()) -> result(boolean()).
 add([Key, Packed, Ttl], _Context) ->
-    {ok, hornbeam_state_table:add(Key, value(Packed), ttl(Ttl))}.
+    told(hornbeam_state_table:add(Key, value(Packed), ttl(Ttl))).
 
 -spec cas([term()], context()) -> result(boolean()).
 cas([Key, Old, New], _Context) ->
-    {ok, hornbeam_state_table:cas(Key, value(Old), value(New))}.
+    told(hornbeam_state_table:cas(Key, value(Old), value(New))).
 
 -spec take([term()], context()) ->
     result({ok, hornbeam_value:value(), hornbeam_state_table:ttl()} | absent).

@@ -6,8 +6,9 @@
 %% hornbeam_pubsub changes the tables, and makes the lanes agree with the subscriptions.
 -module(hornbeam_topics).
 
--export([new_tables/0, add/2, remove/1, change/2, rebuild/0]).
--export([subscription/1, subscriptions/0, of_owner/1, of_worker/1, subscribers/1]).
+-export([new_tables/0, add/2, remove/1, change/2, redirect/2, rebuild/0]).
+-export([subscription/1, subscriptions/0, of_owner/1, number_of_owner/1, of_worker/1]).
+-export([subscribers/1]).
 -export([outbox/2, dropped/1, forget_owner/1]).
 -export([prepare/3, deliver/1, lose/1, losses/0]).
 -export_type([topic/0, id/0, via/0, message/0, loss/0]).
@@ -27,8 +28,12 @@
 -define(LANES, ?MODULE).
 %% Rows: {Topic, Subscribers, Forwarding}.
 -define(TOTALS, hornbeam_topic_totals).
+%% Rows: {Owner, Subscriptions}.
+-define(OWNERS, hornbeam_topic_owners).
 %% Rows: {Connection, Outbox}.
 -define(OUTBOXES, hornbeam_outboxes).
+%% Bytes of a subscription beside its topic (about).
+-define(ROW, 600).
 %% Rows: {Why, Messages}.
 -define(LOSSES, hornbeam_losses).
 
@@ -48,17 +53,27 @@ new_tables() ->
     ?SUBSCRIPTIONS = ets:new(?SUBSCRIPTIONS, [named_table, public, ordered_set]),
     ?LANES = ets:new(?LANES, Read),
     ?TOTALS = ets:new(?TOTALS, [named_table, public]),
+    ?OWNERS = ets:new(?OWNERS, [named_table, public]),
     ?OUTBOXES = ets:new(?OUTBOXES, [named_table, public, {read_concurrency, true}]),
     ?LOSSES = ets:new(?LOSSES, [named_table, public, {write_concurrency, true}]),
     ok.
 
 %% Subscriptions: for hornbeam_pubsub alone.
 
-%% @doc Add a subscription that is not there.
--spec add(id(), via()) -> ok.
-add(Id, Via) ->
-    true = ets:insert_new(?SUBSCRIPTIONS, {Id, Via}),
-    count(Id, Via).
+%% @doc Add a subscription that is not there, if it is not one too many of all.
+-spec add(id(), via()) -> ok | {error, {limit, hornbeam_quota:limit()}}.
+add({Owner, _Topic} = Id, Via) ->
+    case hornbeam_quota:take(topics, bytes(Id), 1) of
+        ok ->
+            true = ets:insert_new(?SUBSCRIPTIONS, {Id, Via}),
+            _ = ets:update_counter(?OWNERS, Owner, {2, 1}, {Owner, 0}),
+            count(Id, Via);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The topic stands in three tables.
+bytes({_Owner, Topic}) -> ?ROW + 3 * byte_size(Topic).
 
 count({_Owner, Topic} = Id, Via) ->
     {Lane, To} = lane(Id, Via),
@@ -69,8 +84,10 @@ count({_Owner, Topic} = Id, Via) ->
 
 %% @doc Remove a subscription that is there.
 -spec remove(id()) -> ok.
-remove(Id) ->
+remove({Owner, _Topic} = Id) ->
     [{Id, Via}] = ets:take(?SUBSCRIPTIONS, Id),
+    delete_if(ets:update_counter(?OWNERS, Owner, {2, -1}) =:= 0, ?OWNERS, Owner),
+    hornbeam_quota:give_back(topics, bytes(Id), 1),
     uncount(Id, Via).
 
 uncount({_Owner, Topic} = Id, Via) ->
@@ -88,6 +105,14 @@ change(Id, Via) ->
     true = ets:insert(?SUBSCRIPTIONS, {Id, Via}),
     count(Id, Via),
     uncount(Id, Before).
+
+%% @doc The same, but for a moment no way is there: nobody gets a message twice.
+-spec redirect(id(), via()) -> ok.
+redirect(Id, Via) ->
+    {ok, Before} = subscription(Id),
+    uncount(Id, Before),
+    true = ets:insert(?SUBSCRIPTIONS, {Id, Via}),
+    count(Id, Via).
 
 delete_if(true, Table, Key) ->
     true = ets:delete(Table, Key),
@@ -110,6 +135,11 @@ lane_pid({Owner, _Topic}, _Via) -> Owner.
 -spec rebuild() -> ok.
 rebuild() ->
     Subscriptions = subscriptions(),
+    Ids = [Id || {Id, _} <- Subscriptions],
+    hornbeam_quota:recount(topics, lists:sum(lists:map(fun bytes/1, Ids)), length(Ids)),
+    true = ets:delete_all_objects(?OWNERS),
+    lists:foreach(fun({Owner, _}) -> ets:update_counter(?OWNERS, Owner, {2, 1}, {Owner, 0}) end,
+                  Ids),
     Lanes = lists:foldl(fun count_in/2, #{}, Subscriptions),
     replace(?LANES, [{Key, To, N} || {Key, {To, N}} <- maps:to_list(Lanes)]),
     Totals = lists:foldl(fun sum_in/2, #{}, Subscriptions),
@@ -148,6 +178,14 @@ subscriptions() ->
 -spec of_owner(pid()) -> [id()].
 of_owner(Owner) ->
     [Id || {Id, _} <- ets:match_object(?SUBSCRIPTIONS, {{Owner, '_'}, '_'})].
+
+%% @doc How many they are.
+-spec number_of_owner(pid()) -> non_neg_integer().
+number_of_owner(Owner) ->
+    case ets:lookup(?OWNERS, Owner) of
+        [{Owner, Number}] -> Number;
+        [] -> 0
+    end.
 
 %% @doc The subscriptions that get their messages in a worker; scans.
 -spec of_worker(pid()) -> [id()].

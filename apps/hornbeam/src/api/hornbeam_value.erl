@@ -4,7 +4,7 @@
 %% a term until Python asks for it. Numbers are one and the same for both. Pure.
 -module(hornbeam_value).
 
--export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, kept/1, size/1]).
+-export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, kept/1, bytes/1]).
 -export([sum/2, nearest_sum/2]).
 -export_type([value/0]).
 
@@ -13,6 +13,8 @@
 %% The largest int that can travel, of 16 KiB; ints up to SMALL are not worth a look at it.
 -define(LARGEST, ((1 bsl (8 * 16384 - 1)) - 1)).
 -define(SMALL, 16#ffffffffffffffff).
+%% What may be counted in place: far from the largest, whoever else adds to it at that moment.
+-define(IS_COUNTER(N), (is_float(N) orelse abs(N) < 1 bsl 1000)).
 -define(LARGEST_FLOAT, 1.7976931348623157e308).
 
 %% @doc A value of Python. A bool is no number.
@@ -47,22 +49,18 @@ to_term(Number) -> {ok, Number}.
 
 %% @doc Whether a stored value is the expected one, exactly: `1' is not `1.0', Python's str is
 %% not its bytes; the order of a dict or map does not count. Erlang, which has one type for str
-%% and bytes, expects what it would read.
--spec same(Stored :: value(), Expected :: value()) -> boolean().
+%% and bytes, expects what it would read. `too_long' when it is not found out: see
+%% {@link hornbeam_packed:same/2}.
+-spec same(Stored :: value(), Expected :: value()) -> boolean() | {error, too_long}.
 same(Value, Value) ->
     true;
-same({packed, A}, {packed, B}) when byte_size(A) =:= byte_size(B) ->
-    try
-        hornbeam_packed:canonical(A) =:= hornbeam_packed:canonical(B)
-    catch
-        %% What is no msgpack is only the same as itself.
-        error:{bad_packed, _} -> false
-    end;
+same({packed, A}, {packed, B}) ->
+    hornbeam_packed:same(A, B);
 same({packed, _} = Stored, {term, Expected}) ->
     to_term(Stored) =:= {ok, Expected};
 same({term, _} = Stored, {packed, Expected}) ->
     try to_packed(Stored) of
-        Packed -> same({packed, Packed}, {packed, Expected})
+        Packed -> hornbeam_packed:same(Packed, Expected)
     catch
         %% Python could not even read it.
         error:{unencodable, _, _} -> false
@@ -75,10 +73,13 @@ same(_, _) ->
 kept({packed, Packed}) -> {packed, binary:copy(Packed)};
 kept(Value) -> Value.
 
-%% @doc Bytes of a packed value; 0 for others, whose size nobody has measured.
--spec size(value()) -> non_neg_integer().
-size({packed, Packed}) -> byte_size(Packed);
-size(_) -> 0.
+%% @doc About how many bytes a value takes beside what stands around it, where a counter of up to
+%% 125 bytes has its room: so that one may be changed in place.
+-spec bytes(value()) -> non_neg_integer().
+bytes({packed, Packed}) -> byte_size(Packed);
+bytes({term, Term}) -> erlang:external_size(Term);
+bytes(Number) when ?IS_COUNTER(Number) -> 0;
+bytes(Number) -> erlang:external_size(Number).
 
 %% @doc The sum of two numbers, if it can travel and, as a float, is one.
 -spec sum(number(), number()) -> {ok, number()} | {error, overflow}.

@@ -40,7 +40,14 @@
     ciphers := [ssl:erl_cipher_suite()],
     http2_max_streams := pos_integer(),
     http2_max_resets := pos_integer(),
-    http2_max_frames := pos_integer()
+    http2_max_frames := pos_integer(),
+    state_max_bytes := bytes() | infinity,
+    state_max_rows := limit(),
+    connection_state_max_bytes := bytes() | infinity,
+    connection_state_max_rows := limit(),
+    connection_max_topics := limit(),
+    worker_max_hooks := limit(),
+    worker_max_executions := limit()
 }.
 
 %% What is served: its code, its processes, and what its clients may do there.
@@ -237,7 +244,14 @@ table(server) ->
       http2_max_streams => {100, {range, 1, 10000}, "a number from 1 to 10000"},
       http2_max_resets => {500, {range, 1, 1000000}, "a number from 1 to 1000000"},
       http2_max_frames => {100000, {range, 1000, 100000000},
-                           "a number from 1000 to 100000000"}};
+                           "a number from 1000 to 100000000"},
+      state_max_bytes => {1073741824, timeout, "bytes or infinity"},
+      state_max_rows => {10000000, timeout, "a positive integer or infinity"},
+      connection_state_max_bytes => {16777216, timeout, "bytes or infinity"},
+      connection_state_max_rows => {100000, timeout, "a positive integer or infinity"},
+      connection_max_topics => {10000, timeout, "a positive integer or infinity"},
+      worker_max_hooks => {1000, timeout, "a positive integer or infinity"},
+      worker_max_executions => {4096, timeout, "a positive integer or infinity"}};
 table(app) ->
     #{app => {undefined, fun hornbeam_option:app/1,
               "\"module:attribute\", such as \"chat:application\""},

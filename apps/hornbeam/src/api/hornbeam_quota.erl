@@ -1,0 +1,158 @@
+%% What apps may keep in the node, how much that is, and how often it would have been more. No
+%% process.
+%%
+%% Whoever keeps something asks for its bytes and rows first, and gives them back once it is gone or
+%% did not come to be. Each kind is counted by those who change it: what is bounded is the sum. What
+%% one connection or worker may have is counted where that stands; here is the number.
+-module(hornbeam_quota).
+
+-export([new/1, set_limits/1, limit/1, take/3, take_by_force/3, give_back/3, recount/3]).
+-export([refused/1, info/0]).
+-export_type([kind/0, limit/0, limits/0]).
+
+-type kind() :: state | bindings | connections | topics | executions.
+%% `state': the rows of the shared state. `bindings': what is to be undone at an owner's end.
+%% `connections': what connections and workers keep for themselves. `topics': subscriptions.
+%% `executions': calls of hooks that somebody will ask about, with their arguments and results.
+
+-type limit() ::
+    state_max_bytes
+    | state_max_rows
+    | connection_state_max_bytes
+    | connection_state_max_rows
+    | connection_max_topics
+    | worker_max_hooks
+    | worker_max_executions.
+%% Named after the option that sets it.
+
+-type limits() :: #{limit() => pos_integer() | infinity, atom() => term()}.
+%% All of them, perhaps among other options.
+
+%% The kinds' bytes, their rows, the limits, and what was refused by each.
+-define(KINDS, 5).
+-define(LIMITS, 7).
+-define(CELLS, (2 * ?KINDS + 2 * ?LIMITS)).
+-define(FIRST_LIMIT, (2 * ?KINDS)).
+-define(FIRST_REFUSED, (2 * ?KINDS + ?LIMITS)).
+
+-define(INFINITY, (1 bsl 62)).
+
+%% @doc Begin to count.
+-spec new(limits()) -> ok.
+new(Limits) ->
+    persistent_term:put(?MODULE, atomics:new(?CELLS, [{signed, true}])),
+    set_limits(Limits).
+
+%% @doc Set all limits; what is kept already stays.
+-spec set_limits(limits()) -> ok.
+set_limits(Options) ->
+    lists:foreach(fun(Limit) ->
+        atomics:put(cells(), limit_cell(Limit), number(maps:get(Limit, Options)))
+    end, limits()).
+
+number(infinity) -> ?INFINITY;
+number(Number) -> Number.
+
+%% @doc What a limit is.
+-spec limit(limit()) -> pos_integer().
+limit(Limit) ->
+    atomics:get(cells(), limit_cell(Limit)).
+
+%% @doc Count so many bytes and rows more, unless it were too many; fewer are never refused.
+-spec take(kind(), Bytes :: integer(), Rows :: integer()) -> ok | {error, {limit, limit()}}.
+take(_Kind, 0, 0) ->
+    ok;
+take(Kind, Bytes, Rows) ->
+    Cells = cells(),
+    add(Cells, Kind, Bytes, Rows),
+    case excess(Cells, Bytes, Rows) of
+        none ->
+            ok;
+        Limit ->
+            add(Cells, Kind, -Bytes, -Rows),
+            refused(Limit)
+    end.
+
+excess(Cells, Bytes, Rows) ->
+    case Bytes > 0 andalso is_over(Cells, 1, state_max_bytes) of
+        true -> state_max_bytes;
+        false -> excess_rows(Rows > 0 andalso is_over(Cells, ?KINDS + 1, state_max_rows))
+    end.
+
+excess_rows(true) -> state_max_rows;
+excess_rows(false) -> none.
+
+is_over(Cells, First, Limit) ->
+    sum(Cells, First, First + ?KINDS - 1, 0) > atomics:get(Cells, limit_cell(Limit)).
+
+sum(Cells, Last, Last, Sum) -> Sum + atomics:get(Cells, Last);
+sum(Cells, Cell, Last, Sum) -> sum(Cells, Cell + 1, Last, Sum + atomics:get(Cells, Cell)).
+
+%% @doc Count more, however many that are: for what must be done.
+-spec take_by_force(kind(), Bytes :: integer(), Rows :: integer()) -> ok.
+take_by_force(Kind, Bytes, Rows) ->
+    add(cells(), Kind, Bytes, Rows).
+
+%% @doc Count so many fewer.
+-spec give_back(kind(), Bytes :: integer(), Rows :: integer()) -> ok.
+give_back(Kind, Bytes, Rows) ->
+    add(cells(), Kind, -Bytes, -Rows).
+
+%% @doc Say how many there are, for who alone changes a kind and has just started: its predecessor
+%% may have ended between what it did and what it counted.
+-spec recount(kind(), Bytes :: non_neg_integer(), Rows :: non_neg_integer()) -> ok.
+recount(Kind, Bytes, Rows) ->
+    atomics:put(cells(), kind_cell(Kind), Bytes),
+    atomics:put(cells(), kind_cell(Kind) + ?KINDS, Rows).
+
+add(Cells, Kind, Bytes, Rows) ->
+    atomics:add(Cells, kind_cell(Kind), Bytes),
+    Rows =:= 0 orelse atomics:add(Cells, kind_cell(Kind) + ?KINDS, Rows),
+    ok.
+
+%% @doc Count that something was refused; the error that says so.
+-spec refused(limit()) -> {error, {limit, limit()}}.
+refused(Limit) ->
+    atomics:add(cells(), limit_cell(Limit) - ?FIRST_LIMIT + ?FIRST_REFUSED, 1),
+    {error, {limit, Limit}}.
+
+%% @doc Bytes and rows, of all kinds and of each; the limits, and how often each refused something.
+-spec info() -> #{atom() => term()}.
+info() ->
+    Cells = cells(),
+    #{bytes => sum(Cells, 1, ?KINDS, 0),
+      rows => sum(Cells, ?KINDS + 1, 2 * ?KINDS, 0),
+      kinds => maps:from_list([{Kind, kind_info(Cells, kind_cell(Kind))} || Kind <- kinds()]),
+      limits => maps:from_list([{Limit, limit_info(limit(Limit))} || Limit <- limits()]),
+      refused => maps:from_list([{Limit, refusals(Cells, Limit)} || Limit <- limits()])}.
+
+kind_info(Cells, Cell) ->
+    #{bytes => atomics:get(Cells, Cell), rows => atomics:get(Cells, Cell + ?KINDS)}.
+
+limit_info(?INFINITY) -> infinity;
+limit_info(Limit) -> Limit.
+
+refusals(Cells, Limit) ->
+    atomics:get(Cells, limit_cell(Limit) - ?FIRST_LIMIT + ?FIRST_REFUSED).
+
+cells() -> persistent_term:get(?MODULE).
+
+kinds() -> [state, bindings, connections, topics, executions].
+
+kind_cell(state) -> 1;
+kind_cell(bindings) -> 2;
+kind_cell(connections) -> 3;
+kind_cell(topics) -> 4;
+kind_cell(executions) -> 5.
+
+limits() ->
+    [state_max_bytes, state_max_rows, connection_state_max_bytes, connection_state_max_rows,
+     connection_max_topics, worker_max_hooks, worker_max_executions].
+
+limit_cell(state_max_bytes) -> ?FIRST_LIMIT + 1;
+limit_cell(state_max_rows) -> ?FIRST_LIMIT + 2;
+limit_cell(connection_state_max_bytes) -> ?FIRST_LIMIT + 3;
+limit_cell(connection_state_max_rows) -> ?FIRST_LIMIT + 4;
+limit_cell(connection_max_topics) -> ?FIRST_LIMIT + 5;
+limit_cell(worker_max_hooks) -> ?FIRST_LIMIT + 6;
+limit_cell(worker_max_executions) -> ?FIRST_LIMIT + 7.

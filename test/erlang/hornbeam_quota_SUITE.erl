@@ -1,0 +1,493 @@
+%% What apps may keep in the node: each limit at its end and one past it, and that what is counted
+%% is what is there, whatever happens at once.
+-module(hornbeam_quota_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile(export_all).
+
+all() ->
+    [past_a_number_of_rows_no_key_is_added, past_a_number_of_bytes_no_value_grows,
+     what_is_refused_changes_nothing_and_is_counted, what_goes_makes_room,
+     erlang_code_is_told_too, several_keys_are_set_all_or_none,
+     what_is_counted_is_what_is_there, a_killed_writer_of_several_keys_holds_nobody_up,
+     who_reads_several_keys_sees_all_or_none_of_them, a_large_int_is_counted_as_it_grows,
+     a_connection_has_its_own_limit, what_is_bound_to_a_connection_counts_as_its_own,
+     owners_that_die_while_they_write_give_all_back, an_undo_is_never_refused,
+     a_connection_has_a_number_of_topics, subscriptions_are_bytes_too,
+     a_worker_has_a_number_of_hooks, a_worker_has_a_number_of_executions,
+     results_and_items_that_nobody_takes_are_bytes_too, processes_that_crash_count_anew,
+     an_answer_that_is_too_long_is_an_error_before_it_is_gathered, everything_is_told].
+
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Config.
+
+end_per_suite(_Config) ->
+    ok = application:stop(hornbeam).
+
+init_per_testcase(_Name, Config) ->
+    empty(),
+    Config.
+
+end_per_testcase(_Name, _Config) ->
+    limits(#{}).
+
+empty() ->
+    hornbeam_eventually:holds(fun() ->
+        [hornbeam_state:delete(Key) || Key <- hornbeam_state:keys()],
+        hornbeam_state_table:sweep(),
+        maps:with([bytes, rows], hornbeam_quota:info()) =:= #{bytes => 0, rows => 0}
+    end).
+
+limits(Limits) ->
+    hornbeam_quota:set_limits(maps:merge(hornbeam_config:defaults(server), Limits)).
+
+kind(Kind) ->
+    #{kinds := #{Kind := #{bytes := Bytes, rows := Rows}}} = hornbeam_quota:info(),
+    {Bytes, Rows}.
+
+refused(Limit) ->
+    #{refused := #{Limit := Refused}} = hornbeam_quota:info(),
+    Refused.
+
+%%% The shared state
+
+past_a_number_of_rows_no_key_is_added(_Config) ->
+    limits(#{state_max_rows => 3}),
+    [{ok, _} = set(Key, packed(1)) || Key <- [1, 2, 3]],
+    [?assertEqual({error, {limit, state_max_rows}}, Add())
+     || Add <- [fun() -> set(4, packed(1)) end,
+                fun() -> hornbeam_state_table:add(4, 1, infinity) end,
+                fun() -> hornbeam_state_table:incr(4, 1) end,
+                fun() -> hornbeam_state_table:incr(4, 1 bsl 2000) end,
+                fun() -> hornbeam_state_table:set_all([{3, 1}, {4, 1}], infinity) end]],
+    ?assertMatch({ok, _}, set(3, packed(2))),
+    ?assertMatch({ok, 3, _}, begin {ok, _} = set(3, 2), hornbeam_state_table:incr(3, 1) end),
+    ?assert(hornbeam_state_table:cas(3, 3, packed(x))),
+    ?assertNot(hornbeam_state_table:add(3, 1, infinity)),
+    ?assertEqual([1, 2, 3], hornbeam_state:keys()).
+
+past_a_number_of_bytes_no_value_grows(_Config) ->
+    {ok, _} = set(1, bytes(1000)),
+    {ok, _} = set(2, bytes(1000)),
+    {All, 2} = kind(state),
+    limits(#{state_max_bytes => All}),
+    [?assertEqual({error, {limit, state_max_bytes}}, Grow())
+     || Grow <- [fun() -> set(1, bytes(1001)) end, fun() -> set(3, bytes(1)) end,
+                 fun() -> hornbeam_state_table:cas(1, bytes(1000), bytes(1001)) end,
+                 fun() -> hornbeam_state_table:set_all([{1, bytes(1001)}], infinity) end,
+                 fun() -> hornbeam_state_table:set(1, bytes(1000), 1000000) end]],
+    ?assertMatch({ok, _}, set(1, bytes(999))),
+    ?assertMatch({ok, _}, set(2, bytes(1001))),
+    ?assert(hornbeam_state_table:cas(1, bytes(999), bytes(998))),
+    ?assertEqual({error, {limit, state_max_bytes}}, set(2, bytes(1003))),
+    ?assertMatch({ok, _}, set(2, bytes(1002))),
+    ?assertEqual({All, 2}, kind(state)).
+
+what_is_refused_changes_nothing_and_is_counted(_Config) ->
+    {ok, _} = set(1, bytes(10)),
+    Before = hornbeam_state_table:items(all),
+    limits(#{state_max_bytes => 1}),
+    Counted = {kind(state), refused(state_max_bytes)},
+    {error, _} = set(2, bytes(1)),
+    {error, _} = set(1, bytes(11)),
+    {error, _} = hornbeam_state_table:set_all([{1, bytes(1)}, {2, bytes(1)}, {3, 1}], 1000),
+    ?assertEqual(Before, hornbeam_state_table:items(all)),
+    ?assertEqual(1, ets:info(hornbeam_state, size)),
+    ?assertEqual(0, ets:info(hornbeam_state_expiries, size)),
+    ?assertEqual(0, ets:info(hornbeam_state_locks, size)),
+    {State, Refused} = Counted,
+    ?assertEqual({State, Refused + 3}, {kind(state), refused(state_max_bytes)}).
+
+what_goes_makes_room(_Config) ->
+    limits(#{state_max_rows => 1}),
+    Owner = owner(),
+    Ways = [fun() -> hornbeam_state_table:delete(1) end,
+            fun() -> hornbeam_state_table:take(1) end,
+            fun() -> hornbeam_state_table:undo_set(1, generation()) end],
+    [begin
+         {ok, _} = set(1, packed(1)),
+         {error, _} = set(2, packed(1)),
+         _ = Go(),
+         ?assertEqual({0, 0}, kind(state))
+     end || Go <- Ways],
+    {ok, _} = hornbeam_state_table:set(1, packed(1), 1),
+    hornbeam_eventually:holds(fun() -> kind(state) =:= {0, 0} end),
+    limits(#{state_max_rows => 2}),
+    ok = hornbeam_state_keeper:set(Owner, 1, packed(1), infinity),
+    {error, {limit, state_max_rows}} = set(2, packed(1)),
+    gone(Owner),
+    {ok, _} = set(2, packed(1)).
+
+generation() ->
+    {ok, Generation} = hornbeam_state_table:generation(1),
+    Generation.
+
+erlang_code_is_told_too(_Config) ->
+    limits(#{state_max_rows => 1}),
+    ok = hornbeam_state:set(1, value),
+    [?assertError({limit, state_max_rows}, Set())
+     || Set <- [fun() -> hornbeam_state:set(2, value) end,
+                fun() -> hornbeam_state:add(2, value) end,
+                fun() -> hornbeam_state:set_multi(#{1 => a, 2 => b}) end]],
+    ?assertEqual({error, {limit, state_max_rows}}, hornbeam_state:incr(2)),
+    {Bytes, 1} = kind(state),
+    limits(#{state_max_bytes => Bytes}),
+    ?assertError({limit, state_max_bytes}, hornbeam_state:cas(1, value, "a longer value")),
+    ?assertEqual(value, hornbeam_state:get(1)).
+
+several_keys_are_set_all_or_none(_Config) ->
+    Pairs = [{Key, packed(Key)} || Key <- lists:seq(1, 10)],
+    ok = hornbeam_state_table:set_all(Pairs ++ [{1, packed(last)}], infinity),
+    ?assertMatch({_, 10}, kind(state)),
+    ?assertEqual({ok, packed(last)}, hornbeam_state_table:get(1)),
+    limits(#{state_max_rows => 10}),
+    {error, _} = hornbeam_state_table:set_all([{Key, 0} || Key <- lists:seq(5, 11)], infinity),
+    ?assertEqual({ok, packed(5)}, hornbeam_state_table:get(5)),
+    ?assertEqual(absent, hornbeam_state_table:get(11)).
+
+%% 8 processes do anything with the same 20 keys, some near the limits.
+what_is_counted_is_what_is_there(_Config) ->
+    limits(#{state_max_rows => 15, state_max_bytes => 40000}),
+    _ = in_8_processes(fun(_) -> [change(rand:uniform(20)) || _ <- lists:seq(1, 3000)] end),
+    ?assertEqual(there(), kind(state)),
+    hornbeam_eventually:holds(fun() -> hornbeam_state_table:sweep(), expiring() =:= [] end),
+    ?assertEqual(there(), kind(state)),
+    ?assertEqual(0, ets:info(hornbeam_state_expiries, size)),
+    ?assertEqual(0, ets:info(hornbeam_state_locks, size)),
+    ?assert(refused(state_max_rows) > 0),
+    ?assert(refused(state_max_bytes) > 0).
+
+there() ->
+    Rows = ets:tab2list(hornbeam_state),
+    {lists:sum([element(6, Row) || Row <- Rows]), length(Rows)}.
+
+expiring() -> [Row || Row <- ets:tab2list(hornbeam_state), element(3, Row) =/= infinity].
+
+change(Key) ->
+    Value = one_of([1, 1.5, 1 bsl rand:uniform(9000), bytes(rand:uniform(5000)),
+                    {term, lists:seq(1, rand:uniform(100))}]),
+    Ttl = one_of([infinity, infinity, 1, 20]),
+    case rand:uniform(8) of
+        1 -> hornbeam_state_table:set(Key, Value, Ttl);
+        2 -> hornbeam_state_table:add(Key, Value, Ttl);
+        3 -> hornbeam_state_table:take(Key);
+        4 -> hornbeam_state_table:delete(Key);
+        5 -> hornbeam_state_table:incr(Key, one_of([1, -1, 0.5, 1 bsl 4000, -(1 bsl 4000)]));
+        6 -> cas(Key, hornbeam_state_table:get(Key), Value);
+        7 -> hornbeam_state_table:set_all([{N, Value} || N <- lists:seq(Key, Key + 3)], Ttl);
+        8 -> hornbeam_state_table:sweep()
+    end.
+
+cas(_Key, absent, _Value) -> false;
+cas(Key, {ok, Old}, Value) -> hornbeam_state_table:cas(Key, Old, Value).
+
+a_killed_writer_of_several_keys_holds_nobody_up(_Config) ->
+    Keys = lists:seq(1, 50),
+    _ = [begin
+             {Pid, Ref} = spawn_monitor(fun() -> write_for_ever(Keys) end),
+             _ = [set(one_of(Keys), bytes(1)) || _ <- lists:seq(1, rand:uniform(20))],
+             exit(Pid, kill),
+             receive {'DOWN', Ref, process, Pid, _} -> ok end
+         end || _ <- lists:seq(1, 100)],
+    [{ok, _} = set(Key, bytes(1)) || Key <- Keys],
+    ok = hornbeam_state_table:set_all([{Key, 1} || Key <- Keys], infinity),
+    ?assertEqual(0, ets:info(hornbeam_state_locks, size)),
+    ?assertEqual(length(Keys), ets:info(hornbeam_state, size)),
+    hornbeam_eventually:holds(fun() -> ets:info(hornbeam_state_expiries, size) =:= 0 end),
+    recounted().
+
+%% Who is killed between a change and its count leaves a difference.
+recounted() ->
+    {Bytes, Rows} = kind(state),
+    {Real, RealRows} = there(),
+    hornbeam_quota:give_back(state, Bytes - Real, Rows - RealRows).
+
+write_for_ever(Keys) ->
+    ok = hornbeam_state_table:set_all([{Key, bytes(Key)} || Key <- Keys], infinity),
+    _ = [hornbeam_state_table:delete(Key) || Key <- Keys, Key rem 7 =:= 0],
+    write_for_ever(Keys).
+
+%% Who sees a round in a key sees the others, which he reads later, in that round or a later one.
+who_reads_several_keys_sees_all_or_none_of_them(_Config) ->
+    Keys = lists:seq(1, 20),
+    Writer = spawn_link(fun() -> rounds(Keys, 1) end),
+    _ = in_8_processes(fun(_) ->
+        [begin
+             Seen = [round_of(hornbeam_state_table:get(Key)) || Key <- lists:reverse(Keys)],
+             ?assertEqual(lists:sort(Seen), Seen)
+         end || _ <- lists:seq(1, 2000)]
+    end),
+    true = unlink(Writer),
+    hornbeam_eventually:dead(Writer),
+    recounted().
+
+rounds(Keys, N) ->
+    ok = hornbeam_state_table:set_all([{Key, {term, N}} || Key <- Keys], infinity),
+    rounds(Keys, N + 1).
+
+round_of(absent) -> 0;
+round_of({ok, {term, N}}) -> N.
+
+a_large_int_is_counted_as_it_grows(_Config) ->
+    {ok, _, _} = hornbeam_state_table:incr(1, 1),
+    Small = kind(state),
+    {ok, _, _} = hornbeam_state_table:incr(1, 1 bsl 900),
+    ?assertEqual(Small, kind(state)),
+    {ok, _, _} = hornbeam_state_table:incr(1, 1 bsl 80000),
+    {Bytes, 1} = kind(state),
+    ?assert(Bytes > element(1, Small) + 10000),
+    limits(#{state_max_bytes => Bytes}),
+    ?assertEqual({error, {limit, state_max_bytes}}, hornbeam_state_table:incr(1, 1 bsl 100000)),
+    {ok, _, _} = hornbeam_state_table:incr(1, -(1 bsl 80000)),
+    ?assertEqual(Small, kind(state)).
+
+%%% Connections
+
+a_connection_has_its_own_limit(_Config) ->
+    limits(#{connection_state_max_rows => 2}),
+    {A, B} = {owner(), owner()},
+    [ok = hornbeam_state_keeper:keep(Owner, 1, 1) || Owner <- [A, B]],
+    ok = hornbeam_connection_state:set(A, 2, 2),
+    [?assertEqual({error, {limit, connection_state_max_rows}}, Set(A, 3, 3))
+     || Set <- [fun hornbeam_connection_state:set/3, fun hornbeam_state_keeper:keep/3]],
+    ok = hornbeam_connection_state:set(A, 2, bytes(1000)),
+    ok = hornbeam_connection_state:set(B, 2, 2),
+    true = hornbeam_connection_state:delete(A, 1),
+    ok = hornbeam_connection_state:set(A, 3, 3),
+    {Bytes, _} = kind(connections),
+    limits(#{connection_state_max_bytes => 2000}),
+    ?assertEqual({error, {limit, connection_state_max_bytes}},
+                 hornbeam_connection_state:set(A, 3, bytes(1000))),
+    ?assertEqual([{2, bytes(1000)}, {3, 3}], hornbeam_connection_state:items(A)),
+    ?assertEqual({Bytes, 4}, kind(connections)),
+    limits(#{state_max_bytes => 1}),
+    ?assertEqual({error, {limit, state_max_bytes}}, hornbeam_connection_state:set(A, 4, 4)),
+    ?assertEqual({Bytes, 4}, kind(connections)),
+    gone(A),
+    gone(B),
+    ?assertEqual({0, 0}, kind(connections)).
+
+what_is_bound_to_a_connection_counts_as_its_own(_Config) ->
+    limits(#{connection_state_max_rows => 2}),
+    Owner = owner(),
+    ok = hornbeam_state_keeper:set(Owner, 1, 1, infinity),
+    {ok, 1} = hornbeam_state_keeper:incr(Owner, 2, 1),
+    Full = {error, {limit, connection_state_max_rows}},
+    ?assertEqual(Full, hornbeam_state_keeper:set(Owner, 3, 1, infinity)),
+    ?assertEqual(Full, hornbeam_state_keeper:incr(Owner, 3, 1)),
+    ?assertEqual(Full, hornbeam_state_keeper:keep(Owner, 3, 1)),
+    ?assertEqual([1, 2], hornbeam_state:keys()),
+    ok = hornbeam_state_keeper:set(Owner, 1, 2, infinity),
+    {ok, 2} = hornbeam_state_keeper:incr(Owner, 2, 1),
+    limits(#{connection_state_max_bytes => 2000}),
+    ?assertEqual({error, {limit, connection_state_max_bytes}},
+                 hornbeam_state_keeper:incr(Owner, 2, 1 bsl 40000)),
+    ?assertEqual({ok, 3}, hornbeam_state_keeper:incr(Owner, 2, 1)),
+    ?assertMatch({_, 2}, kind(bindings)),
+    gone(Owner),
+    ?assertEqual({{0, 0}, {0, 0}}, {kind(bindings), kind(connections)}),
+    ?assertEqual(0, hornbeam_state:get(2)).
+
+%% From 8 processes at once.
+owners_that_die_while_they_write_give_all_back(_Config) ->
+    Owners = [owner() || _ <- lists:seq(1, 100)],
+    _ = spawn_link(fun() -> [exit(Owner, kill) || Owner <- shuffled(Owners)] end),
+    _ = in_8_processes(fun(_) -> [keep(Owner) || Owner <- shuffled(Owners)] end),
+    lists:foreach(fun gone/1, Owners),
+    ?assertEqual({{0, 0}, {0, 0}}, {kind(bindings), kind(connections)}).
+
+keep(Owner) ->
+    [begin
+         Value = bytes(rand:uniform(100)),
+         hornbeam_connection_state:set(Owner, Key, Value) =:= unwatched
+             andalso hornbeam_state_keeper:keep(Owner, Key, Value),
+         hornbeam_connection_state:delete(Owner, rand:uniform(20)),
+         _ = hornbeam_state_keeper:set(Owner, {Owner =:= none, Key}, Value, infinity),
+         _ = hornbeam_state_keeper:incr(Owner, <<"n">>, one_of([1, 1 bsl 3000]))
+     end || Key <- lists:seq(1, 20)].
+
+an_undo_is_never_refused(_Config) ->
+    Owner = owner(),
+    {ok, _} = hornbeam_state_keeper:incr(Owner, 1, -(1 bsl 80000)),
+    0 = hornbeam_state:incr(1, 1 bsl 80000),
+    limits(#{state_max_bytes => 1}),
+    gone(Owner),
+    ?assertEqual(1 bsl 80000, hornbeam_state:get(1)),
+    ?assertEqual(there(), kind(state)).
+
+%%% Topics
+
+a_connection_has_a_number_of_topics(_Config) ->
+    limits(#{connection_max_topics => 2}),
+    Worker = hornbeam_fake_worker:start(),
+    Owner = owner(),
+    InApp = {worker, hornbeam_fake_worker:pid(Worker), hornbeam_fake_worker:events(Worker)},
+    Forwarded = {forward, {10, 10000}, drop_oldest},
+    ok = hornbeam_pubsub:subscribe(Owner, <<"a">>, InApp),
+    ok = hornbeam_pubsub:subscribe(Owner, <<"b">>, Forwarded),
+    [?assertEqual({error, {limit, connection_max_topics}},
+                  hornbeam_pubsub:subscribe(Owner, <<"c">>, How)) || How <- [InApp, Forwarded]],
+    ok = hornbeam_pubsub:subscribe(Owner, <<"a">>, Forwarded),
+    ok = hornbeam_pubsub:unsubscribe(Owner, <<"a">>),
+    ok = hornbeam_pubsub:subscribe(Owner, <<"c">>, InApp),
+    ok = hornbeam_pubsub:subscribe(owner(), <<"c">>, process),
+    [ok = hornbeam:subscribe(Topic) || Topic <- [<<"a">>, <<"b">>, <<"c">>]],
+    [ok = hornbeam:unsubscribe(Topic) || Topic <- [<<"a">>, <<"b">>, <<"c">>]],
+    ?assertMatch({_, 3}, kind(topics)),
+    gone(Owner),
+    hornbeam_eventually:holds(fun() -> element(2, kind(topics)) =:= 1 end),
+    [exit(Pid, kill) || {Pid, _} <- [Id || {Id, _} <- hornbeam_topics:subscriptions()]],
+    hornbeam_eventually:holds(fun() -> kind(topics) =:= {0, 0} end),
+    ?assertEqual(0, ets:info(hornbeam_topic_owners, size)),
+    hornbeam_fake_worker:stop(Worker).
+
+subscriptions_are_bytes_too(_Config) ->
+    limits(#{state_max_bytes => 10000}),
+    ok = hornbeam:subscribe(<<"short">>),
+    Long = binary:copy(<<"t">>, 4096),
+    ?assertError({limit, state_max_bytes}, hornbeam:subscribe(Long)),
+    ?assertEqual(0, hornbeam:publish(Long, 1)),
+    ok = hornbeam:unsubscribe(<<"short">>).
+
+%%% Hooks
+
+a_worker_has_a_number_of_hooks(_Config) ->
+    limits(#{worker_max_hooks => 2}),
+    [A, B] = Workers = [hornbeam_fake_worker:start() || _ <- [a, b]],
+    Register = fun(Name, Worker) ->
+        hornbeam_hooks:register_worker(Name, hornbeam_fake_worker:handle(Worker))
+    end,
+    [ok = Register(Name, Worker) || Worker <- Workers, Name <- [<<"a">>, <<"b">>, <<"a">>]],
+    ?assertEqual({error, {limit, worker_max_hooks}}, Register(<<"c">>, A)),
+    ok = hornbeam_hooks:unregister_worker(<<"a">>, hornbeam_fake_worker:pid(A)),
+    ok = hornbeam_hooks:unregister_worker(<<"a">>, hornbeam_fake_worker:pid(A)),
+    ok = Register(<<"c">>, A),
+    ?assertEqual({error, {limit, worker_max_hooks}}, Register(<<"a">>, A)),
+    %% A new process counts what is there.
+    hornbeam_eventually:dead(whereis(hornbeam_hooks)),
+    ?assertEqual({error, {limit, worker_max_hooks}}, Register(<<"d">>, B)),
+    ok = Register(<<"b">>, B),
+    lists:foreach(fun hornbeam_fake_worker:stop/1, Workers),
+    hornbeam_eventually:holds(fun() -> ets:info(hornbeam_hooks, size) =:= 0 end).
+
+a_worker_has_a_number_of_executions(_Config) ->
+    limits(#{worker_max_executions => 2}),
+    Silent = hornbeam_fake_worker:start(),
+    ok = hornbeam_hooks:register_worker(<<"h">>, hornbeam_fake_worker:handle(Silent)),
+    Holder = owner(),
+    Start = fun() -> hornbeam_execution:start(Holder, <<"h">>, <<"a">>, bytes(1000), bytes(1)) end,
+    Stream = fun() ->
+        hornbeam_hook_stream:start(Holder, Holder, <<"h">>, <<"a">>, bytes(1000), bytes(1))
+    end,
+    {ok, _} = Start(),
+    {ok, Id} = Stream(),
+    ?assertEqual({error, {limit, worker_max_executions}}, Start()),
+    ?assertEqual({error, {limit, worker_max_executions}}, Stream()),
+    ?assertMatch({ok, _}, hornbeam_hooks:execute_async(<<"h">>, <<"a">>, [])),
+    {Bytes, 3} = kind(executions),
+    ?assert(Bytes > 2000),
+    ok = hornbeam_hooks:close(Id),
+    {ok, Last} = Stream(),
+    ?assertEqual({error, {limit, worker_max_executions}}, Start()),
+    %% The tree's root and all of them are killed.
+    hornbeam_eventually:dead(whereis(hornbeam_executions_sup)),
+    hornbeam_eventually:holds(fun() -> kind(executions) =:= {0, 0} end),
+    ?assertEqual({error, unknown_id}, hornbeam_hooks:next(Last, 0)),
+    hornbeam_eventually:holds(fun() -> is_pid(whereis(hornbeam_executions_sup)) end),
+    {ok, Taken} = Start(),
+    hornbeam_fake_worker:stop(Silent),
+    ?assertEqual({error, worker_down}, hornbeam_execution:await(Taken, 5000)),
+    hornbeam_eventually:holds(fun() -> kind(executions) =:= {0, 0} end),
+    ?assertEqual([], ets:tab2list(hornbeam_execution_holders)).
+
+results_and_items_that_nobody_takes_are_bytes_too(_Config) ->
+    Large = binary:copy(<<"x">>, 100000),
+    ok = hornbeam:register_hook(<<"large">>, fun(_, N) -> lists:duplicate(hd(N), Large) end),
+    limits(#{state_max_bytes => 250000}),
+    {ok, Result} = hornbeam_hooks:execute_async(<<"large">>, <<"a">>, [2]),
+    hornbeam_eventually:holds(fun() -> element(1, kind(executions)) > 200000 end),
+    {ok, Items} = hornbeam_hooks:stream(<<"large">>, <<"a">>, [2]),
+    ?assertEqual({error, {limit, state_max_bytes}}, hornbeam_hooks:next(Items, 5000)),
+    ?assertMatch({ok, [_, _]}, hornbeam_hooks:await_result(Result, 5000)),
+    hornbeam_eventually:holds(fun() -> kind(executions) =:= {0, 0} end),
+    {ok, Again} = hornbeam_hooks:stream(<<"large">>, <<"a">>, [2]),
+    ?assertMatch({ok, [_, _]}, hornbeam_hooks:next(Again, 5000)),
+    ?assertEqual({ok, []}, hornbeam_hooks:next(Again, 5000)),
+    Refused = refused(state_max_bytes),
+    {ok, TooMuch} = hornbeam_hooks:execute_async(<<"large">>, <<"a">>, [3]),
+    hornbeam_eventually:holds(fun() -> refused(state_max_bytes) > Refused end),
+    ?assertEqual({error, {limit, state_max_bytes}}, hornbeam_hooks:await_result(TooMuch, 5000)),
+    hornbeam_eventually:holds(fun() -> kind(executions) =:= {0, 0} end),
+    ok = hornbeam:unregister_hook(<<"large">>).
+
+%%% The whole
+
+processes_that_crash_count_anew(_Config) ->
+    Owner = owner(),
+    ok = hornbeam_state_keeper:set(Owner, 1, 1, infinity),
+    ok = hornbeam_pubsub:subscribe(Owner, <<"a">>, process),
+    Before = [kind(Kind) || Kind <- [bindings, topics]],
+    hornbeam_quota:take_by_force(bindings, 100, 1),
+    hornbeam_quota:take_by_force(topics, 100, 1),
+    lists:foreach(fun hornbeam_eventually:dead/1,
+                  [whereis(Name) || Name <- [hornbeam_state_keeper, hornbeam_pubsub]]),
+    hornbeam_eventually:holds(fun() -> [kind(K) || K <- [bindings, topics]] =:= Before end),
+    gone(Owner),
+    hornbeam_eventually:holds(fun() -> kind(topics) =:= {0, 0} end).
+
+an_answer_that_is_too_long_is_an_error_before_it_is_gathered(_Config) ->
+    [{ok, _} = set({<<"t">>, N}, bytes(1000)) || N <- lists:seq(1, 3000)],
+    [{ok, _} = set(<<"b", (integer_to_binary(N))/binary>>, bytes(1000)) || N <- lists:seq(1, 3000)],
+    [begin
+         {ok, Items} = hornbeam_state_table:items(Prefix, 10000000),
+         ?assertEqual({Prefix, Count}, {Prefix, length(Items)}),
+         ?assertEqual({ok, [Key || {Key, _} <- Items]}, hornbeam_state_table:keys(Prefix, 1000000)),
+         ?assertEqual({error, too_many}, hornbeam_state_table:items(Prefix, 1000000)),
+         ?assertEqual({error, too_many}, hornbeam_state_table:keys(Prefix, 100000)),
+         ?assert(heap_of(fun() -> hornbeam_state_table:items(Prefix, 100000) end) < 2000000)
+     end || {Prefix, Count} <- [{all, 6000}, {{<<"t">>}, 3000}, {<<"b">>, 3000}]].
+
+heap_of(Fun) ->
+    {Pid, Ref} = spawn_monitor(fun() ->
+        {error, too_many} = Fun(),
+        {total_heap_size, Words} = process_info(self(), total_heap_size),
+        exit({heap, Words * erlang:system_info(wordsize)})
+    end),
+    receive {'DOWN', Ref, process, Pid, {heap, Bytes}} -> Bytes end.
+
+everything_is_told(_Config) ->
+    limits(#{state_max_rows => infinity, worker_max_hooks => 3}),
+    {ok, _} = set(1, 1),
+    ?assertMatch(#{bytes := Bytes, rows := 1, kinds := #{state := #{bytes := Bytes, rows := 1}},
+                   limits := #{state_max_rows := infinity, worker_max_hooks := 3},
+                   refused := #{state_max_rows := _, connection_max_topics := _}}
+                 when Bytes > 0, hornbeam_quota:info()).
+
+%%% Values and processes
+
+set(Key, Value) -> hornbeam_state_table:set(Key, Value, infinity).
+
+packed(Term) -> {packed, iolist_to_binary(hornbeam_msgpack:encode(Term))}.
+
+bytes(Size) -> {packed, iolist_to_binary(hornbeam_msgpack:bin(binary:copy(<<"x">>, Size)))}.
+
+one_of(List) -> lists:nth(rand:uniform(length(List)), List).
+
+shuffled(List) ->
+    [Element || {_, Element} <- lists:sort([{rand:uniform(), Element} || Element <- List])].
+
+owner() -> spawn(fun() -> receive stop -> ok end end).
+
+gone(Owner) ->
+    hornbeam_eventually:dead(Owner),
+    hornbeam_eventually:holds(fun() ->
+        not lists:member(Owner, hornbeam_connection_state:owners())
+    end),
+    _ = sys:get_state(hornbeam_state_keeper).
+
+in_8_processes(Fun) ->
+    Refs = [spawn_monitor(fun() -> Fun(N) end) || N <- lists:seq(1, 8)],
+    [receive {'DOWN', Ref, process, Pid, Reason} -> ?assertEqual(normal, Reason) end
+     || {Pid, Ref} <- Refs].
