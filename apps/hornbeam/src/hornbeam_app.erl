@@ -14,19 +14,13 @@
 %% @private
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
-    show_logs(),
+    ok = hornbeam_log:install(),
     {ok, Sup} = hornbeam_sup:start_link(),
     ok = hornbeam_signals:install(),
     case application:get_env(hornbeam, app) of
         {ok, App} -> serve(Sup, App);
         undefined -> {ok, Sup}
     end.
-
-%% OTP's default handler shows no domain but its own; apps' output is in [hornbeam, python].
-show_logs() ->
-    _ = logger:add_handler_filter(default, hornbeam,
-                                  {fun logger_filters:domain/2, {log, sub, [hornbeam]}}),
-    ok.
 
 serve(Sup, App) ->
     case hornbeam_sup:start_server(App, #{}) of
@@ -52,5 +46,4 @@ prep_stop(State) ->
 -spec stop(term()) -> ok.
 stop(_State) ->
     ok = hornbeam_signals:uninstall(),
-    _ = logger:remove_handler_filter(default, hornbeam),
-    ok.
+    hornbeam_log:uninstall().

@@ -6,31 +6,47 @@
 %% a log begins.
 -module(hornbeam_quoted).
 
--export([line/1, lines/1]).
+-export([line/1, lines/1, printed/1]).
 
 -define(INDENT, "    ").
 
 %% C0 without tab and line feed, DEL, C1; what ends a line or turns the direction of writing.
 -define(IS_CONTROL(C), C < 32 andalso C =/= $\t andalso C =/= $\n orelse C >= 127 andalso C < 160
+        orelse C =:= 16#061c orelse C =:= 16#200e orelse C =:= 16#200f
         orelse C =:= 16#2028 orelse C =:= 16#2029
         orelse C >= 16#202a andalso C =< 16#202e orelse C >= 16#2066 andalso C =< 16#2069).
 
 %% @doc Text on one line.
 -spec line(unicode:chardata()) -> binary().
 line(Text) ->
-    << <<(in_line(C))/binary>> || <<C/utf8>> <= unicode:characters_to_binary(Text) >>.
+    << <<(in_line(C))/binary>> || <<C/utf8>> <= utf8(Text) >>.
 
 %% @doc Text that may have several lines, such as a traceback.
 -spec lines(unicode:chardata()) -> binary().
 lines(Text) ->
-    Trimmed = unicode:characters_to_binary(string:trim(Text, trailing, [$\n])),
+    Trimmed = string:trim(utf8(Text), trailing, [$\n]),
     << <<(in_lines(C))/binary>> || <<C/utf8>> <= Trimmed >>.
+
+%% @doc Text whose lines are our own, with texts from outside in it that were printed as terms.
+-spec printed(unicode:chardata()) -> binary().
+printed(Text) ->
+    << <<(in_printed(C))/binary>> || <<C/utf8>> <= utf8(Text) >>.
+
+%% Up to the first byte that is no text.
+utf8(Text) ->
+    case unicode:characters_to_binary(Text) of
+        Utf8 when is_binary(Utf8) -> Utf8;
+        {_, Utf8, _} -> <<Utf8/binary, " ...">>
+    end.
 
 in_line($\n) -> <<"\\n">>;
 in_line(C) -> character(C).
 
 in_lines($\n) -> <<"\n" ?INDENT>>;
 in_lines(C) -> character(C).
+
+in_printed($\n) -> <<"\n">>;
+in_printed(C) -> character(C).
 
 character(C) when ?IS_CONTROL(C) -> escape(C);
 character(C) -> <<C/utf8>>.

@@ -1,0 +1,86 @@
+%% How our events look in the node's logs, whatever handlers and formatters those have.
+%%
+%% An event is a report; what makes it text is its `report_cb', which every formatter asks. Ours,
+%% and those that OTP makes of our processes (a crash report has a state and a mailbox in it, with
+%% what clients and apps have said), get one that shows what could forge a log or write to a
+%% terminal. What is printed as a term is quoted by that already, but for what `erl +pc unicode'
+%% takes for printable: marks of direction and ends of lines that are no line feed.
+-module(hornbeam_log).
+
+-export([install/0, uninstall/0, quoted/2]).
+
+-define(FILTER, hornbeam).
+
+%% Whose processes those of our connections may be to OTP.
+-define(APPLICATIONS, [hornbeam, ranch, cowboy]).
+
+%% @doc Show our events, and quote what is in them, from now on.
+-spec install() -> ok.
+install() ->
+    _ = logger:add_primary_filter(?FILTER, {fun ?MODULE:quoted/2, none}),
+    %% OTP's default handler shows no domain but its own; apps' output is in [hornbeam, python].
+    _ = logger:add_handler_filter(default, ?FILTER,
+                                  {fun logger_filters:domain/2, {log, sub, [hornbeam]}}),
+    ok.
+
+%% @doc No longer.
+-spec uninstall() -> ok.
+uninstall() ->
+    _ = logger:remove_handler_filter(default, ?FILTER),
+    _ = logger:remove_primary_filter(?FILTER),
+    ok.
+
+%% @private
+-spec quoted(logger:log_event(), none) -> logger:filter_return().
+quoted(#{msg := {report, _}, meta := Meta} = Event, none) ->
+    case owner(Meta) of
+        ours -> Event#{meta := Meta#{report_cb => fun report/2}};
+        our_process -> Event#{meta := Meta#{report_cb => otp_report(Meta)}};
+        other -> ignore
+    end;
+quoted(_Event, none) ->
+    ignore.
+
+owner(#{domain := [hornbeam | _]}) -> ours;
+owner(#{domain := [otp | _], pid := Pid}) when node(Pid) =:= node() -> owner_of_process(Pid);
+owner(_Meta) -> other.
+
+owner_of_process(Pid) ->
+    case application:get_application(Pid) of
+        {ok, Application} -> our_process_if(lists:member(Application, ?APPLICATIONS));
+        undefined -> other
+    end.
+
+our_process_if(true) -> our_process;
+our_process_if(false) -> other.
+
+%% As OTP writes reports, but text is text, with its lines, of which none looks like the next key.
+report(Report, Config) when is_map(Report) ->
+    Lines = [["    ", printed(Key), ": ", value(Value)] || {Key, Value} <- maps:to_list(Report)],
+    formatted({string, lists:join("\n", Lines)}, #{}, Config).
+
+value({python, #{class := Class, message := Message, traceback := Traceback}}) ->
+    [hornbeam_quoted:line([Class, ": ", Message]), "\n        ", indented(Traceback)];
+value(<<_, _/binary>> = Bytes) ->
+    case unicode:characters_to_list(Bytes) of
+        Text when is_list(Text) -> indented(Text);
+        _ -> printed(Bytes)
+    end;
+value(Term) ->
+    printed(Term).
+
+indented(Text) ->
+    binary:replace(hornbeam_quoted:lines(Text), <<"\n">>, <<"\n    ">>, [global]).
+
+printed(Term) -> hornbeam_quoted:printed(io_lib:format("~tp", [Term])).
+
+otp_report(Meta) ->
+    Callback = maps:get(report_cb, Meta, fun logger:format_report/1),
+    fun(Report, Config) ->
+        hornbeam_quoted:printed(formatted({report, Report}, #{report_cb => Callback}, Config))
+    end.
+
+%% Depth, length and lines as the handler has them.
+formatted(Msg, Meta, Config) ->
+    logger_formatter:format(#{level => notice, msg => Msg, meta => Meta#{time => 0}},
+                            Config#{template => [msg]}).
