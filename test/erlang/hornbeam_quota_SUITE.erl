@@ -16,7 +16,8 @@ all() ->
      owners_that_die_while_they_write_give_all_back, an_undo_is_never_refused,
      a_connection_has_a_number_of_topics, subscriptions_are_bytes_too,
      a_worker_has_a_number_of_hooks, a_worker_has_a_number_of_executions,
-     results_and_items_that_nobody_takes_are_bytes_too, processes_that_crash_count_anew,
+     results_and_items_that_nobody_takes_are_bytes_too,
+     arguments_of_ops_that_wait_are_bytes_too, processes_that_crash_count_anew,
      an_answer_that_is_too_long_is_an_error_before_it_is_gathered, everything_is_told].
 
 init_per_suite(Config) ->
@@ -73,6 +74,7 @@ past_a_number_of_bytes_no_value_grows(_Config) ->
     {ok, _} = set(2, bytes(1000)),
     {All, 2} = kind(state),
     limits(#{state_max_bytes => All}),
+    looked_at(),
     [?assertEqual({error, {limit, state_max_bytes}}, Grow())
      || Grow <- [fun() -> set(1, bytes(1001)) end, fun() -> set(3, bytes(1)) end,
                  fun() -> hornbeam_state_table:cas(1, bytes(1000), bytes(1001)) end,
@@ -84,6 +86,16 @@ past_a_number_of_bytes_no_value_grows(_Config) ->
     ?assertEqual({error, {limit, state_max_bytes}}, set(2, bytes(1003))),
     ?assertMatch({ok, _}, set(2, bytes(1002))),
     ?assertEqual({All, 2}, kind(state)).
+
+%% Who must delete something may look for it.
+looked_at() ->
+    Context = hornbeam_fake_worker:context(hornbeam_fake_worker:start(), #{writer => self()}),
+    noreply = hornbeam_api:handle_op(7, <<16#91, 16#c0>>, Context),
+    receive
+        {reply, Op} ->
+            ?assertEqual({ok, [10, 1, 1, 0, [1, 2]]},
+                         hornbeam_msgpack:decode_all(iolist_to_binary(Op)))
+    end.
 
 what_is_refused_changes_nothing_and_is_counted(_Config) ->
     {ok, _} = set(1, bytes(10)),
@@ -421,6 +433,31 @@ results_and_items_that_nobody_takes_are_bytes_too(_Config) ->
     ?assertEqual({error, {limit, state_max_bytes}}, hornbeam_hooks:await_result(TooMuch, 5000)),
     hornbeam_eventually:holds(fun() -> kind(executions) =:= {0, 0} end),
     ok = hornbeam:unregister_hook(<<"large">>).
+
+arguments_of_ops_that_wait_are_bytes_too(_Config) ->
+    limits(#{state_max_bytes => 250000}),
+    Test = self(),
+    ok = hornbeam:register_function(<<"waits">>, fun(_) ->
+        Test ! {waits, self()},
+        receive go_on -> done end
+    end),
+    Worker = hornbeam_fake_worker:start(),
+    Context = hornbeam_fake_worker:context(Worker, #{writer => self()}),
+    Args = iolist_to_binary(hornbeam_msgpack:encode(
+        [<<"waits">>, hornbeam_msgpack:bytes(<<16#91, 16#c6, 100000:32, 0:800000>>), 5000])),
+    noreply = hornbeam_api:handle_op(40, Args, Context),
+    noreply = hornbeam_api:handle_op(40, Args, Context),
+    ?assertMatch({reply, 10, _}, hornbeam_api:handle_op(40, Args, Context)),
+    ?assertEqual({2 * byte_size(Args), 0}, kind(ops)),
+    [receive {waits, Pid} -> Pid ! go_on end || _ <- [1, 2]],
+    [receive {reply, _} -> ok end || _ <- [1, 2]],
+    hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
+    noreply = hornbeam_api:handle_op(40, Args, Context),
+    receive {waits, Last} -> exit(Last, kill) end,
+    receive {reply, _} -> ok end,
+    hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
+    ok = hornbeam:unregister_function(<<"waits">>),
+    hornbeam_fake_worker:stop(Worker).
 
 %%% The whole
 

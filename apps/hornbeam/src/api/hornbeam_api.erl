@@ -130,7 +130,7 @@ handle_op(_Number, _Packed, #{is_crowded := true}) ->
 handle_op(Number, Packed, Context) ->
     case op(Number) of
         {_, _, Args, _, _, _} = Op ->
-            handle(Op, hornbeam_api_args:read(Args, Packed), Context);
+            handle(Op, hornbeam_api_args:read(Args, Packed), byte_size(Packed), Context);
         none ->
             Text = io_lib:format("this node has no op ~b; upgrade its hornbeam application",
                                  [Number]),
@@ -150,18 +150,31 @@ is_apart_from_messages(Number) ->
 adopt(Client, Worker, Events) ->
     hornbeam_pubsub:adopt(Client, Worker, Events).
 
-handle({_, _, _, _, here, Fun} = Op, {ok, Args}, Context) ->
-    reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Context);
-handle({_, _, _, _, apart, Fun} = Op, {ok, Args}, Context) ->
-    reply({apart, fun() -> Fun(Args, Context) end}, Op, Context);
-handle({_, Name, _, _, _, _}, {error, {Kind, Sentence}}, _Context) ->
+handle({_, _, _, _, here, Fun} = Op, {ok, Args}, Size, Context) ->
+    reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Size, Context);
+handle({_, _, _, _, apart, Fun} = Op, {ok, Args}, Size, Context) ->
+    reply({apart, fun() -> Fun(Args, Context) end}, Op, Size, Context);
+handle({_, Name, _, _, _, _}, {error, {Kind, Sentence}}, _Size, _Context) ->
     reply(hornbeam_api_answer:error(Kind, [Name, ": ", Sentence])).
 
-reply({apart, Fun}, Op, Context) ->
-    _ = proc_lib:spawn(fun() -> write_reply(answer(Op, Fun), Context) end),
-    noreply;
-reply(Answer, _Op, _Context) ->
+%% What waits holds its arguments.
+reply({apart, Fun}, Op, Size, Context) ->
+    case hornbeam_quota:take(ops, Size, 0) of
+        ok ->
+            _ = proc_lib:spawn(fun() -> apart(Fun, Op, Size, Context) end),
+            noreply;
+        {error, Failure} ->
+            reply(hornbeam_api_answer:failure(Failure))
+    end;
+reply(Answer, _Op, _Size, _Context) ->
     reply(Answer).
+
+apart(Fun, Op, Size, Context) ->
+    try
+        write_reply(answer(Op, Fun), Context)
+    after
+        hornbeam_quota:give_back(ops, Size, 0)
+    end.
 
 reply({Status, Packed}) ->
     {reply, Status, Packed}.

@@ -10,10 +10,12 @@
 -export([refused/1, info/0]).
 -export_type([kind/0, limit/0, limits/0]).
 
--type kind() :: state | bindings | connections | topics | executions.
+-type kind() :: state | bindings | connections | topics | executions | ops.
 %% `state': the rows of the shared state. `bindings': what is to be undone at an owner's end.
 %% `connections': what connections and workers keep for themselves. `topics': subscriptions.
 %% `executions': calls of hooks that somebody will ask about, with their arguments and results.
+%% `ops': arguments of ops that wait for what they call, which may be as many again: where all is
+%% full, one must be able to look and to delete.
 
 -type limit() ::
     state_max_bytes
@@ -29,7 +31,9 @@
 %% All of them, perhaps among other options.
 
 %% The kinds' bytes, their rows, the limits, and what was refused by each.
--define(KINDS, 5).
+-define(KINDS, 6).
+%% Those before the last are kept.
+-define(KEPT, 5).
 -define(LIMITS, 7).
 -define(CELLS, (2 * ?KINDS + 2 * ?LIMITS)).
 -define(FIRST_LIMIT, (2 * ?KINDS)).
@@ -65,7 +69,7 @@ take(_Kind, 0, 0) ->
 take(Kind, Bytes, Rows) ->
     Cells = cells(),
     add(Cells, Kind, Bytes, Rows),
-    case excess(Cells, Bytes, Rows) of
+    case excess(Kind, Cells, Bytes, Rows) of
         none ->
             ok;
         Limit ->
@@ -73,7 +77,12 @@ take(Kind, Bytes, Rows) ->
             refused(Limit)
     end.
 
-excess(Cells, Bytes, Rows) ->
+excess(ops, Cells, Bytes, _Rows) when Bytes > 0 ->
+    case atomics:get(Cells, kind_cell(ops)) > atomics:get(Cells, limit_cell(state_max_bytes)) of
+        true -> state_max_bytes;
+        false -> none
+    end;
+excess(_Kind, Cells, Bytes, Rows) ->
     case Bytes > 0 andalso is_over(Cells, 1, state_max_bytes) of
         true -> state_max_bytes;
         false -> excess_rows(Rows > 0 andalso is_over(Cells, ?KINDS + 1, state_max_rows))
@@ -83,7 +92,7 @@ excess_rows(true) -> state_max_rows;
 excess_rows(false) -> none.
 
 is_over(Cells, First, Limit) ->
-    sum(Cells, First, First + ?KINDS - 1, 0) > atomics:get(Cells, limit_cell(Limit)).
+    sum(Cells, First, First + ?KEPT - 1, 0) > atomics:get(Cells, limit_cell(Limit)).
 
 sum(Cells, Last, Last, Sum) -> Sum + atomics:get(Cells, Last);
 sum(Cells, Cell, Last, Sum) -> sum(Cells, Cell + 1, Last, Sum + atomics:get(Cells, Cell)).
@@ -116,12 +125,12 @@ refused(Limit) ->
     atomics:add(cells(), limit_cell(Limit) - ?FIRST_LIMIT + ?FIRST_REFUSED, 1),
     {error, {limit, Limit}}.
 
-%% @doc Bytes and rows, of all kinds and of each; the limits, and how often each refused something.
+%% @doc Bytes and rows of all that is kept and of each kind; the limits, and how often each refused.
 -spec info() -> #{atom() => term()}.
 info() ->
     Cells = cells(),
-    #{bytes => sum(Cells, 1, ?KINDS, 0),
-      rows => sum(Cells, ?KINDS + 1, 2 * ?KINDS, 0),
+    #{bytes => sum(Cells, 1, ?KEPT, 0),
+      rows => sum(Cells, ?KINDS + 1, ?KINDS + ?KEPT, 0),
       kinds => maps:from_list([{Kind, kind_info(Cells, kind_cell(Kind))} || Kind <- kinds()]),
       limits => maps:from_list([{Limit, limit_info(limit(Limit))} || Limit <- limits()]),
       refused => maps:from_list([{Limit, refusals(Cells, Limit)} || Limit <- limits()])}.
@@ -137,13 +146,14 @@ refusals(Cells, Limit) ->
 
 cells() -> persistent_term:get(?MODULE).
 
-kinds() -> [state, bindings, connections, topics, executions].
+kinds() -> [state, bindings, connections, topics, executions, ops].
 
 kind_cell(state) -> 1;
 kind_cell(bindings) -> 2;
 kind_cell(connections) -> 3;
 kind_cell(topics) -> 4;
-kind_cell(executions) -> 5.
+kind_cell(executions) -> 5;
+kind_cell(ops) -> 6.
 
 limits() ->
     [state_max_bytes, state_max_rows, connection_state_max_bytes, connection_state_max_rows,
