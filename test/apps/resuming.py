@@ -44,7 +44,8 @@ async def lazy(scope, receive, send):
 async def bound(scope, receive, send):
     """Bind things to the connection, the first time; answer with what `check_pubsub` says."""
     key = scope["query_string"].decode()
-    await accept(send, subprotocol="first" if resumed(scope) is None else "another")
+    chosen = "first" if resumed(scope) is None else "another"
+    await accept(send, subprotocol=chosen if scope["subprotocols"] else None)
     if resumed(scope) is None:
         hornbeam_erlang.state_incr(key, scope="connection")
         hornbeam_erlang.subscribe(key)
