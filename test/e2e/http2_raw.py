@@ -86,7 +86,9 @@ class Raw:
         while len(self.buffer) < size:
             try:
                 part = self.socket.recv(65536)
-            except ConnectionResetError:
+            except TimeoutError:
+                raise
+            except OSError:  # a reset, or TLS without its last word
                 return None
             if not part:
                 return None

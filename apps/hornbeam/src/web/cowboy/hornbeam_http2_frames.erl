@@ -16,8 +16,11 @@
     most :: pos_integer(),
     %% so many bytes go on before the next frame begins
     passing :: non_neg_integer(),
-    %% the begin of a head or of a frame, and with how many bytes it is worth a look again
-    held = <<>> :: binary(),
+    %% the begin of a head or of a frame, in so many pieces and bytes, and with how many bytes it is
+    %% worth a look again
+    held = [] :: iodata(),
+    pieces = 0 :: non_neg_integer(),
+    size = 0 :: non_neg_integer(),
     worth = 0 :: non_neg_integer(),
     largest = 0 :: hornbeam_hpack:largest()
 }).
@@ -50,6 +53,9 @@
 %% More frames no head of up to a MiB needs, and to look at them costs (CVE-2024-27316).
 -define(MOST_FRAMES, 64).
 
+%% So many pieces of what is held are kept apart.
+-define(PIECES, 256).
+
 %% What a head may become whatever its limit is: fields that the client repeats without sending them
 %% again (bytes).
 -define(DECODED, 1048576).
@@ -65,21 +71,27 @@ new(Limit) ->
 %% is no head: the wrong frame, or one that cannot be decoded either.
 -spec read(binary(), frames()) ->
     {ok, binary(), frames()} | {fault, bad_request | fields_too_large, binary()}.
-read(Bytes, #frames{held = <<>>, passing = Passing} = Frames)
+read(Bytes, #frames{size = 0, passing = Passing} = Frames)
         when byte_size(Bytes) =< Passing ->
     {ok, Bytes, Frames#frames{passing = Passing - byte_size(Bytes)}};
-read(Bytes, #frames{held = <<>>, passing = Passing} = Frames) ->
+read(Bytes, #frames{size = 0, passing = Passing} = Frames) ->
     frame(Bytes, Passing, Frames#frames{passing = 0});
-read(Bytes, #frames{held = Held, worth = Worth} = Frames)
-        when byte_size(Held) + byte_size(Bytes) < Worth ->
-    {ok, <<>>, Frames#frames{held = <<Held/binary, Bytes/binary>>}};
+read(Bytes, #frames{held = Held, size = Size, worth = Worth} = Frames)
+        when Size + byte_size(Bytes) < Worth ->
+    {ok, <<>>, joined(Frames#frames{held = [Held | Bytes], size = Size + byte_size(Bytes)})};
 read(Bytes, #frames{held = Held} = Frames) ->
-    frame(<<Held/binary, Bytes/binary>>, 0, Frames#frames{held = <<>>}).
+    frame(iolist_to_binary([Held | Bytes]), 0, Frames#frames{held = [], pieces = 0, size = 0}).
+
+%% A piece of one byte takes fifty; to join them at each would copy all for each.
+joined(#frames{held = Held, pieces = ?PIECES} = Frames) ->
+    Frames#frames{held = iolist_to_binary(Held), pieces = 0};
+joined(#frames{pieces = Pieces} = Frames) ->
+    Frames#frames{pieces = Pieces + 1}.
 
 %% @doc Whether there is a head, or a frame's begin, whose rest has not come.
 -spec is_held(frames()) -> boolean().
-is_held(#frames{held = Held}) ->
-    Held =/= <<>>.
+is_held(#frames{size = Size}) ->
+    Size > 0.
 
 %% All before the frame at this place may go on.
 frame(Bytes, At, Frames) ->
@@ -139,7 +151,7 @@ head(Bytes, Begin, At, Block, #frames{longest = Longest} = Frames) ->
 
 hold(Bytes, At, Worth, Frames) ->
     <<Before:At/binary, Held/binary>> = Bytes,
-    {ok, Before, Frames#frames{held = Held, worth = Worth}}.
+    {ok, Before, Frames#frames{held = Held, size = byte_size(Held), worth = Worth}}.
 
 %% What is in a frame of a head (RFC 9113, 6.2 and 6.10).
 fragment(?HEADERS, Flags, Payload, []) -> prioritized(Flags, unpadded(Flags, Payload));
