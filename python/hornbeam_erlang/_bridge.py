@@ -179,8 +179,11 @@ async def _answered(request: Request[T]) -> T:
             await asyncio.wait([work])
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is None:
-        return work.result()
-    if not work.cancelled():
-        work.exception()  # or it would be logged as one that nobody has looked at
-    raise cancelled
+    try:
+        if cancelled is None:
+            return work.result()
+        if not work.cancelled():
+            work.exception()  # or it would be logged as one that nobody has looked at
+        raise cancelled
+    finally:
+        del work, cancelled  # what is raised holds this frame, and with it the handler's stream

@@ -23,11 +23,20 @@ class Missing(NotFound):
     """There is no such hook, action, module or function: its text says which."""
 
 
+class Entry:
+    """One registration of a handler: the same one may be registered again."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+
 class Handlers:
     """Handlers by the names of their hooks."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, Any] = {}
+        self._entries: dict[str, Entry] = {}
         self._context = worker_context()
 
     def keep_context(self) -> None:
@@ -42,22 +51,36 @@ class Handlers:
         return self._context.copy()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._handlers
+        return name in self._entries
 
     def get(self, name: str) -> Any:
-        return self._handlers.get(name)
+        entry = self._entries.get(name)
+        return None if entry is None else entry.handler
 
-    def put(self, name: str, handler: Any) -> None:
-        """Set a hook's handler; a class is instantiated. None takes it away."""
-        if handler is None:
-            self._handlers.pop(name, None)
+    def entry(self, name: str) -> Entry | None:
+        """Return what `replace` knows a hook's handler by."""
+        return self._entries.get(name)
+
+    def put(self, name: str, handler: Any) -> Entry:
+        """Set a hook's handler; a class is instantiated."""
+        entry = self._entries[name] = Entry(handler() if inspect.isclass(handler) else handler)
+        return entry
+
+    def replace(self, name: str, old: Entry | None, new: Entry | None) -> bool:
+        """Put one entry, or none, in the place of another; tell whether that was still there."""
+        if self._entries.get(name) is not old:
+            return False
+        if new is None:
+            self._entries.pop(name, None)
         else:
-            self._handlers[name] = handler() if inspect.isclass(handler) else handler
+            self._entries[name] = new
+        return True
 
     def action(self, name: str, action: str) -> Action:
         """Return what runs an action of a hook; raises `Missing`."""
-        if (handler := self._handlers.get(name)) is None:
+        if (entry := self._entries.get(name)) is None:
             raise Missing(f"this worker has no hook {name!r}")
+        handler = entry.handler
         if inspect.isroutine(handler) or isinstance(handler, functools.partial):
             return functools.partial(handler, action)
         method = None if action.startswith("_") else getattr(handler, action, None)

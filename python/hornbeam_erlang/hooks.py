@@ -13,7 +13,7 @@ from contextvars import Context
 from typing import Any
 
 from hornbeam_erlang import _bridge, _requests
-from hornbeam_erlang._handlers import Missing, is_async, remote_error
+from hornbeam_erlang._handlers import Handlers, Missing, is_async, remote_error
 from hornbeam_erlang._values import Value, checked_text, checked_timeout, pack, unpack
 from hornbeam_erlang.exceptions import NotFound, RemoteError
 
@@ -60,16 +60,17 @@ def registration(name: str, handler: Any) -> _bridge.Plan[None]:
         raise TypeError(f"handler: {type(handler).__name__} is no function and has no methods")
     handlers = _bridge.connected().handlers
     request = _requests.register_hook(name)
-    before = handlers.get(name)
-    handlers.put(name, handler)
+    before = handlers.entry(name)
+    ours = handlers.put(name, handler)
     try:
         yield request
     except BaseException as error:
-        handlers.put(name, before)
-        if before is None and isinstance(error, _requests.UNSURE):
+        handlers.replace(name, ours, before)
+        if isinstance(error, _requests.UNSURE):
             with contextlib.suppress(Exception):
-                yield _requests.unregister_hook(name)
+                yield from _agree(handlers, name, told=True)
         raise
+    yield from _agree(handlers, name, told=True)
 
 
 def _has_actions(handler: Any) -> bool:
@@ -77,12 +78,27 @@ def _has_actions(handler: Any) -> bool:
 
 
 def deregistration(name: str) -> _bridge.Plan[None]:
+    handlers = _bridge.connected().handlers
+    there = handlers.entry(name)
     try:
         yield _requests.unregister_hook(name)
     except _requests.UNSURE:
-        _bridge.connected().handlers.put(name, None)
+        handlers.replace(name, there, None)
+        with contextlib.suppress(Exception):
+            yield from _agree(handlers, name, told=False)
         raise
-    _bridge.connected().handlers.put(name, None)
+    handlers.replace(name, there, None)
+    yield from _agree(handlers, name, told=False)
+
+
+def _agree(handlers: Handlers, name: str, *, told: bool) -> _bridge.Plan[None]:
+    """Tell Erlang until it was told whether the hook is served now.
+
+    Several tasks may change a hook at once, and their ops need not be heard in their order.
+    """
+    while (is_served := name in handlers) != told:
+        yield (_requests.register_hook if is_served else _requests.unregister_hook)(name)
+        told = is_served
 
 
 def execute(

@@ -32,6 +32,10 @@ Outcome = tuple[int, Any]
 # What was called: the mode, and the names of target and function.
 Name = tuple[int, str, str]
 
+# What a function has returned, and what it has raised: in a list, out of which it is taken to be
+# raised again. A frame that holds the exception which it raises is a circle.
+Tried = tuple[Any, list[BaseException]]
+
 # Results that are no awaitables for sure: the question costs more than the answer of most calls.
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple})
 
@@ -229,16 +233,16 @@ class Calls:
         self, context: Context, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Run a function beside the loop, to its end: a thread cannot be cancelled."""
-        done: asyncio.Future[tuple[Any, BaseException | None]] = self._loop.create_future()
+        done: asyncio.Future[Tried] = self._loop.create_future()
         work = partial(_tried, context.run, (function, *args), kwargs)
         self._crew.submit(work, done.set_result)
         try:
-            result, error = await asyncio.shield(done)
+            result, errors = await asyncio.shield(done)
         except asyncio.CancelledError:
             await asyncio.wait([done])
             raise
-        if error is not None:
-            raise error
+        if errors:
+            raise errors.pop()
         return result
 
 
@@ -273,14 +277,12 @@ def _keywords(packed: bytes) -> dict[str, Any]:
     return {} if packed == _NO_KEYWORDS else unpack(packed)
 
 
-def _tried(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, BaseException | None]:
+def _tried(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tried:
     """Return the result or the exception; whoever waits raises it."""
     try:
-        return function(*args, **kwargs), None
+        return function(*args, **kwargs), []
     except BaseException as error:
-        return None, error
+        return None, [error]
 
 
 # In the loop

@@ -533,6 +533,7 @@ class Transport:
             and waiter.done()
             and not waiter.cancelled()
             and not waiter.exception()
+            and waiter.result()
         ):
             key = self._given_up.pop(ref)
             with contextlib.suppress(RuntimeError):  # the loop has just been closed
@@ -567,13 +568,16 @@ async def _within(seconds: float, op: int, waiter: asyncio.Future[Message]) -> M
 
     def expire() -> None:
         if not waiter.done():
-            waiter.set_exception(_late(op, seconds))
+            waiter.set_result([])  # an exception would hold our frame, which holds the waiter
 
     alarm = asyncio.get_running_loop().call_later(seconds, expire)
     try:
-        return await waiter
+        reply = await waiter
     finally:
         alarm.cancel()
+    if not reply:
+        raise _late(op, seconds)
+    return reply
 
 
 def _late(op: int, seconds: float) -> OpTimeout:
