@@ -21,9 +21,11 @@ run_e2e() {
     export FUZZ_SEED=${FUZZ_SEED:-$RANDOM} # the same in all of them
     rebar3 compile && run_python test/e2e -n 3 --dist loadfile
 }
-run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE; }
-run_fuzz_worker() { run_python test/python/test_fuzz.py; }
-run_fuzz_node() { rebar3 compile && run_python test/e2e/test_fuzz.py test/e2e/test_differential.py; }
+run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE,hornbeam_hostile_SUITE; }
+run_fuzz_worker() { run_python test/python/test_fuzz.py test/python/test_worker_model.py; }
+run_fuzz_node() {
+    rebar3 compile && run_python test/e2e/test_fuzz.py test/e2e/test_differential.py test/e2e/test_hostile.py
+}
 run_python() { .venv/bin/python -m pytest -c python/pyproject.toml --rootdir . --tb=short "$@"; }
 
 # The number before (or, in Common Test's words, after) a word in a suite's closing line.

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,40 @@ def _high(fd: int) -> int:
     return moved
 
 
-class Beam:
+class Pipes:
+    """The BEAM's ends of a worker's two pipes."""
+
+    def __init__(self, to_worker: int, from_worker: int) -> None:
+        self.to_worker = to_worker
+        self.from_worker = from_worker
+        self._unread = b""
+
+    def close(self) -> None:
+        for fd in (self.to_worker, self.from_worker):
+            if fd >= 0:
+                os.close(fd)
+        self.to_worker = self.from_worker = -1
+
+    def send(self, name: str, stream: int, *fields: Any) -> None:
+        self.send_bytes(msgpack.packb([CODES[name], stream, *fields]))
+
+    def send_bytes(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self.to_worker, data) :]
+
+    def frames(self, data: bytes) -> Iterator[bytes]:
+        """Take bytes of the worker; yield the messages that are now whole."""
+        self._unread += data
+        while len(self._unread) >= 4:
+            (length,) = struct.unpack_from(">I", self._unread)
+            if len(self._unread) < 4 + length:
+                break
+            frame = self._unread[4 : 4 + length]
+            self._unread = self._unread[4 + length :]
+            yield frame
+
+
+class Beam(Pipes):
     """One worker process and both of its pipes."""
 
     def __init__(self, *, automatic_credit: bool = True, ops: bool = False, **options: Any) -> None:
@@ -118,9 +152,9 @@ class Beam:
         self.acknowledged = 0
         self._credit = automatic_credit
         self._messages: deque[Message] = deque()
-        self._unread = b""
-        worker_in, self.to_worker = (_high(fd) for fd in os.pipe())
-        self.from_worker, worker_out = (_high(fd) for fd in os.pipe())
+        worker_in, to_worker = (_high(fd) for fd in os.pipe())
+        from_worker, worker_out = (_high(fd) for fd in os.pipe())
+        super().__init__(to_worker, from_worker)
 
         def use_pipes() -> None:
             os.dup2(worker_in, 3)
@@ -145,20 +179,7 @@ class Beam:
         self.process.communicate()
         self.close()
 
-    def close(self) -> None:
-        for fd in (self.to_worker, self.from_worker):
-            if fd >= 0:
-                os.close(fd)
-        self.to_worker = self.from_worker = -1
-
     # Out
-
-    def send(self, name: str, stream: int, *fields: Any) -> None:
-        self.send_bytes(msgpack.packb([CODES[name], stream, *fields]))
-
-    def send_bytes(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self.to_worker, data) :]
 
     def start(self, app: str, **config: Any) -> "Beam":
         """Take `hello` and send `start`."""
@@ -234,13 +255,8 @@ class Beam:
         if self._credit:
             with contextlib.suppress(BrokenPipeError):  # it has already gone
                 self.send("credit", 0, len(data), 0)
-        self._unread += data
-        while len(self._unread) >= 4:
-            (length,) = struct.unpack_from(">I", self._unread)
-            if len(self._unread) < 4 + length:
-                break
-            self._take(self._unread[4 : 4 + length])
-            self._unread = self._unread[4 + length :]
+        for frame in self.frames(data):
+            self._take(frame)
 
     def _take(self, data: bytes) -> None:
         code, stream, *fields = msgpack.unpackb(data)
