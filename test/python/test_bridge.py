@@ -555,6 +555,109 @@ def test_what_was_taken_by_who_is_cancelled_with_the_answer_is_put_back(run):
     assert op[3:] == (9, ["k", b"\x07", None])
 
 
+SETTLED = """
+    import asyncio, time
+    from hornbeam_erlang import _bridge, aio, state_get, state_take
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        if scope["path"] == "/left":
+            transport = _bridge.connected().call.__self__
+            left = [transport._taking, transport._waiting, transport._blocking]
+            await send({{"type": "http.response.start", "status": 200}})
+            await send({{"type": "http.response.body", "body": repr(left).encode()}})
+            return
+        {lines}
+        await send({{"type": "http.response.start", "status": 204}})
+        await send({{"type": "http.response.body"}})
+"""
+
+
+def left(beam, stream=9):
+    """Return what the worker keeps of ops, all of which have been answered."""
+    beam.open_http(stream, b"/left")
+    body = beam.expect("response_start", stream)[4]
+    beam.expect("ended", stream)
+    return body
+
+
+@pytest.mark.parametrize("taken", [[b"\x07", 700], None])
+@pytest.mark.parametrize(
+    "end",
+    [
+        ("task.cancel()", "state_get('other')"),
+        # The alarm rings in the turn in which the reply comes with that of another op.
+        ("await asyncio.sleep(0)", "time.sleep(0.3)", "loop.call_soon(state_get, 'other')"),
+    ],
+    ids=["cancelled", "late"],
+)
+def test_what_was_taken_for_who_is_over_and_does_not_know_it_yet_is_put_back(run, end, taken):
+    lines = [
+        "loop = asyncio.get_running_loop()",
+        "task = asyncio.create_task(aio.state_take('k'))",
+        "await asyncio.sleep(0)",
+        *end,
+        "await asyncio.gather(task, return_exceptions=True)",
+    ]
+    beam = run(SETTLED.format(lines="\n        ".join(lines)), op_timeout=200)
+    beam.open_http(1)
+    take = beam.expect("op", 1)
+    assert take[3:] == (11, ["k"])
+    other = beam.expect("op", 1)
+    assert other[3] == 1
+    replies = [(take[2], taken), (other[2], None)]
+    beam.send_bytes(
+        b"".join(msgpack.packb([CODES["reply"], 1, ref, 0, value]) for ref, value in replies)
+    )
+    messages = [beam.next()]
+    while messages[-1][0] != "ended":
+        messages.append(beam.next())
+    back = [message[3:] for message in messages if message[0] == "op"]
+    assert back == ([(9, ["k", *taken])] if taken else [])
+    assert left(beam) == b"[{}, {}, {}]"
+
+
+def test_what_comes_to_a_thread_in_the_moment_when_its_time_is_over_is_put_back(run):
+    """The loop's thread has found the waiter, and sets it while the other gives up."""
+    lines = [
+        "import contextvars, threading",
+        "from concurrent.futures import Future",
+        "found, over, done = (threading.Event() for _ in range(3))",
+        "set_result, result = Future.set_result, Future.result",
+        "def find(self, reply): found.set(); over.wait(); set_result(self, reply)",
+        "def expire(self, timeout=None):",
+        "    if over.is_set(): return result(self, timeout)",
+        "    found.wait(); over.set(); raise TimeoutError",
+        "def take():",
+        "    Future.result = expire",
+        "    try: state_take('k')",
+        "    except TimeoutError: done.set()",
+        "Future.set_result = find",
+        "thread = threading.Thread(target=contextvars.copy_context().run, args=(take,))",
+        "thread.start()",
+        "while not done.is_set(): await asyncio.sleep(0)",
+        "Future.set_result, Future.result = set_result, result",
+    ]
+    beam = run(SETTLED.format(lines="\n        ".join(lines)))
+    beam.open_http(1)
+    ref = beam.expect("op", 1)[2]
+    beam.send("reply", 1, ref, 0, [b"\x07", None])
+    messages = [beam.next() for _ in range(3)]
+    (op,) = [message for message in messages if message[0] == "op"]
+    assert op[3:] == (9, ["k", b"\x07", None])
+    assert left(beam) == b"[{}, {}, {}]"
+
+
+@pytest.mark.parametrize("how", TAKES)
+def test_nothing_is_kept_of_a_take_that_was_given_up_once_it_is_answered(run, how):
+    beam = run(SETTLED.format(lines="\n        ".join(TAKES[how])), op_timeout=200)
+    beam.open_http(1)
+    ref = beam.expect("op", 1)[2]
+    while beam.next()[0] != "ended":
+        continue
+    beam.send("reply", 1, ref, 0, None)
+    assert left(beam) == b"[{}, {}, {}]"
+
+
 # Ops that stop the loop
 
 STOPPING = """

@@ -30,7 +30,7 @@ from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.logs import Log, LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
 from hornbeam_erlang._worker.spin import Spin
-from hornbeam_erlang.exceptions import NotConnected, OpTimeout
+from hornbeam_erlang.exceptions import HornbeamError, NotConnected, OpTimeout
 
 READ_SIZE = 1 << 20
 
@@ -90,8 +90,9 @@ class Transport:
         self._refs = itertools.count(1)
         self._blocking: dict[int, Message | None] = {}
         self._waiting: dict[int, Waiter] = {}
-        # What was to be taken by who does not wait any more: the keys, until the replies come.
-        self._given_up: dict[int, Any] = {}
+        # The arguments of ops that take, until their replies come: there may be nobody any more to
+        # have what was taken.
+        self._taking: dict[int, Sequence[Any]] = {}
         # The streams that are open, for which ops may be.
         self.streams: Container[int] = ()
         # How long an op waits for its reply when its caller does not say (seconds).
@@ -380,8 +381,6 @@ class Transport:
             if isinstance(error, concurrent.futures.TimeoutError):
                 raise _late(op, seconds) from None
             raise
-        finally:
-            self._waiting.pop(ref, None)
         return _ops.result(reply[3], reply[4])
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
@@ -400,8 +399,6 @@ class Transport:
         except BaseException:
             self._give_up(ref, op, args, waiter)
             raise
-        finally:
-            self._waiting.pop(ref, None)
         return _ops.result(reply[3], reply[4])
 
     def caller(self) -> int:
@@ -428,12 +425,13 @@ class Transport:
                 if seconds <= self._patience:
                     raise _late(op, seconds)
                 self._wait_on(op, done, seconds)
+        except BaseException:
+            if (taken := self._blocking.pop(ref)) is not None and op == _ops.STATE_TAKE:
+                self._put_back(args, taken)
+            raise
         finally:
-            reply = self._blocking.pop(ref)
             self._spin.ended(op, spin_until)
-            if reply is None:
-                self._give_up(ref, op, args)
-        _, _, _, status, value = cast(Message, reply)
+        _, _, _, status, value = cast(Message, self._blocking.pop(ref))
         return _ops.result(status, value)
 
     def _wait_on(self, op: int, done: Callable[[], bool], seconds: float) -> None:
@@ -473,8 +471,6 @@ class Transport:
         except BaseException:
             self._give_up(ref, op, args, waiter)
             raise
-        finally:
-            self._waiting.pop(ref, None)
         return _ops.result(reply[3], reply[4])
 
     def _hand_over(
@@ -488,6 +484,7 @@ class Transport:
             self._loop.call_soon_threadsafe(self._send_op, message, stream)
         except RuntimeError:  # the loop has been closed
             del self._waiting[ref]
+            self._taking.pop(ref, None)
             raise _stopped() from None
         return ref, waiter
 
@@ -503,6 +500,8 @@ class Transport:
                 f"{wire.OPS.get(op, op)} with {len(message)} bytes; "
                 f"at most {wire.MAX_MESSAGE} can travel at once"
             )
+        if op == _ops.STATE_TAKE:
+            self._taking[ref] = args
         return ref, stream, message
 
     def _send_op(self, message: bytes, stream: int) -> None:
@@ -512,41 +511,50 @@ class Transport:
     def reply(self, message: Message) -> None:
         """Give an answer to who waits for it, if somebody still does."""
         ref = message[2]
+        is_heard = True
         if ref in self._blocking:
             self._blocking[ref] = message
-        elif (waiter := self._waiting.get(ref)) is not None and not waiter.done():
-            waiter.set_result(message)
-        elif ref in self._given_up:
-            self._put_back(self._given_up.pop(ref), message)
+        else:
+            # Who takes the waiter from there answers for it: here, or where it is given up.
+            waiter = self._waiting.pop(ref, None)
+            is_heard = waiter is not None and _tell(waiter, message)
+        if ref in self._taking:
+            args = self._taking.pop(ref)
+            if not is_heard:
+                self._put_back(args, message)
 
-    def _give_up(
-        self, ref: int, op: int, args: Sequence[Any], waiter: Waiter | None = None
-    ) -> None:
-        """Take note that nobody waits for a reply any more, which may bring what was taken."""
-        if op != _ops.STATE_TAKE:
-            return
-        self._given_up[ref] = args[0]
-        self._waiting.pop(ref, None)
-        # From here on a reply finds the key there; one that has come before is in its waiter.
-        if (
-            waiter is not None
-            and waiter.done()
-            and not waiter.cancelled()
-            and not waiter.exception()
-            and waiter.result()
-        ):
-            key = self._given_up.pop(ref)
+    def _give_up(self, ref: int, op: int, args: Sequence[Any], waiter: Waiter) -> None:
+        """Let what an op takes be put back, as nobody waits for its reply any more."""
+        if self._waiting.pop(ref, None) is not None or op != _ops.STATE_TAKE:
+            return  # the reply is still to come, and finds nobody
+        try:
+            # The loop's thread may be about to set it.
+            reply = waiter.result()
+        except (asyncio.CancelledError, concurrent.futures.CancelledError, HornbeamError):
+            return  # the reply has found that
+        if reply:  # or it came when the time was over, and has found that too
             with contextlib.suppress(RuntimeError):  # the loop has just been closed
-                self._loop.call_soon_threadsafe(self._put_back, key, waiter.result())
+                self._loop.call_soon_threadsafe(self._put_back, args, reply)
 
-    def _put_back(self, key: Any, reply: Message) -> None:
+    def _put_back(self, args: Sequence[Any], reply: Message) -> None:
         """Let others find what was taken for nobody, unless the key has been set again."""
         _, _, _, status, taken = reply
         if status == 0 and taken is not None:
-            message = wire.encode_op(0, next(self._refs), _ops.STATE_ADD, [key, *taken])
+            message = wire.encode_op(0, next(self._refs), _ops.STATE_ADD, [*args, *taken])
             self._connection.send_op(message, 0)
             if self._owner is not None:
                 self._schedule_flush()
+
+
+def _tell(waiter: Waiter, message: Message) -> bool:
+    """Give a waiter its reply; return False if it waits no more: it may not know that yet."""
+    if waiter.done():
+        return False
+    try:
+        waiter.set_result(message)
+    except concurrent.futures.InvalidStateError:  # cancelled by its own loop just now
+        return False
+    return True
 
 
 def _write(data: bytes | memoryview) -> int:
