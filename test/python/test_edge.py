@@ -93,6 +93,76 @@ def test_error_of_the_app_while_it_leaves_a_client_that_has_gone_is_logged(run):
     assert "nobody" in beam.expect_log("failed")[2]
 
 
+LEAVES = """
+    import asyncio
+    from hornbeam_erlang import aio, connection_state, state_get, subscribe
+    async def app(scope, receive, send):
+        assert scope["type"] != "lifespan"
+        if scope["type"] == "websocket":
+            await send({{"type": "websocket.accept"}})
+        {line}
+"""
+NOTICES = {
+    "blocking": "subscribe('room')",
+    "blocking, of its state": "connection_state()['a'] = 1",
+    "coroutine": "await aio.subscribe('room')",
+    "thread": "await asyncio.to_thread(subscribe, 'room')",
+    "cause": """
+        try: subscribe('room')
+        except OSError as error: raise KeyError('a') from error""",
+    "framework's own": """
+        class WebSocketDisconnect(Exception): pass
+        try: subscribe('room')
+        except OSError: raise WebSocketDisconnect""",
+    "caught": """
+        try: subscribe('room')
+        except OSError: pass""",
+}
+
+
+def open_either(beam, kind):
+    if kind == "http":
+        beam.open_http(1)
+    else:
+        beam.accept(1)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("how", NOTICES)
+def test_client_that_is_gone_for_an_op_before_its_disconnect_is_no_error(run, kind, how):
+    beam = run(LEAVES.format(line=NOTICES[how]))
+    open_either(beam, kind)
+    ref = beam.expect("op", 1)[2]
+    beam.send("reply", 1, ref, 7, "the connection is closed")
+    assert beam.expect("ended", 1)[2:] == (None, "", "")
+    beam.send("disconnect", 1, 1006, b"")
+    beam.open_http(2)
+    beam.expect("op", 2)
+    assert not errors(beam)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        # Not what the node says of its own stream, nor a disconnect.
+        "raise __import__('hornbeam_erlang').ConnectionEnded('so I say')",
+        """
+        try: subscribe('room')
+        finally: {}['nobody']""",
+    ],
+)
+def test_error_beside_what_an_op_says_of_the_client_is_logged(run, line):
+    beam = run(LEAVES.replace("{line}", "%s").format() % line)
+    beam.open_http(1)
+    message = beam.next()
+    if message[0] == "op":
+        beam.send("reply", 1, message[2], 7, "the connection is closed")
+        message = beam.next()
+    assert message[:2] == ("ended", 1)
+    assert message[2] is not None
+    beam.expect_log("failed")
+
+
 @pytest.mark.parametrize("raising", ["raise", "raise error from error"])
 def test_disconnect_that_a_handler_passes_on_is_no_error(run, raising):
     beam = run(f"""

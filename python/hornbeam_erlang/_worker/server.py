@@ -204,18 +204,25 @@ class Server:
             await self._app(scope, stream.receive, stream.send)
         except BaseException as error:  # also SystemExit: it is one handler's, not the worker's
             failure = _UNKNOWN
-            gone = stream.disconnected
+            gone = self._is_gone(stream)
             stream.end()
             failure = self._failed(scope, error, gone)
         else:
-            failure = self._undone(scope, stream.end())
+            gone = self._is_gone(stream)
+            undone = stream.end()
+            failure = None if gone else self._undone(scope, undone)
         finally:
             self._ended(stream, failure)
+
+    def _is_gone(self, stream: Any) -> bool:
+        """Tell whether the handler may know that its client has gone, from an op too."""
+        return stream.disconnected or stream.number in self._transport.ended
 
     def _ended(self, stream: Any, failure: Failure | None) -> None:
         number = stream.number
         stream.task = None  # or the two would hold each other until a garbage collection
         del self._streams[number]
+        self._transport.ended.discard(number)
         self._topics.forget(number)
         self._write(wire.encode_ended(number, *(failure or (None, "", ""))))
 

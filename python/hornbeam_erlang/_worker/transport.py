@@ -95,6 +95,8 @@ class Transport:
         self._taking: dict[int, Sequence[Any]] = {}
         # The streams that are open, for which ops may be.
         self.streams: Container[int] = ()
+        # Those of them whose op was answered with their end: `disconnect` is still on its way.
+        self.ended: set[int] = set()
         # How long an op waits for its reply when its caller does not say (seconds).
         self.op_timeout = 5.0
         # How long an op may stop the loop, and how long it does before that is unusual.
@@ -510,7 +512,9 @@ class Transport:
 
     def reply(self, message: Message) -> None:
         """Give an answer to who waits for it, if somebody still does."""
-        ref = message[2]
+        _, stream, ref, status, _ = message
+        if status == _ops.CONNECTION_ENDED and stream in self.streams:
+            self.ended.add(stream)
         is_heard = True
         if ref in self._blocking:
             self._blocking[ref] = message
