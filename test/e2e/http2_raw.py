@@ -133,6 +133,20 @@ class Raw:
                 return "goaway", int.from_bytes(payload[4:8], "big")
         raise AssertionError("the connection ended")
 
+    def bodies(self, count: int) -> dict[int, bytes]:
+        """Wait for the whole bodies of so many streams, whatever their heads say."""
+        parts: dict[int, bytes] = {}
+        ended = 0
+        while ended < count:
+            seen = self.read()
+            assert seen, "the connection ended"
+            kind, flags, number, payload = seen
+            assert kind not in (RST_STREAM, GOAWAY), payload
+            if kind == DATA:
+                parts[number] = parts.get(number, b"") + payload
+            ended += kind in (DATA, HEADERS) and flags & END_STREAM
+        return parts
+
 
 def cut(block: bytes, size: int = 16384) -> list[bytes]:
     return [block[at : at + size] for at in range(0, len(block), size)]

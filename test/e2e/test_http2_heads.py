@@ -237,6 +237,85 @@ def test_frames_that_are_none_end_the_connection(server, frames, code):
         raw.pour(frames)
 
 
+# Trailers
+
+
+POST = {"path": b"/echo", "method": b"POST"}
+
+TRAILER = literal(b"x", b"1")
+
+BODIES = {"no data": [], "an empty part": [b""], "a part": [b"x"], "parts": [b"x" * 16384] * 3}
+
+
+def trailed(raw: Raw, stream: int, *parts: bytes, **pseudo: bytes) -> bytes:
+    """Return a request whose body of some parts ends with trailers in two frames."""
+    data = b"".join(frame(DATA, 0, stream, part) for part in parts)
+    begun = raw.request(stream, head(raw.host, **(POST | pseudo)), flags=0)
+    return begun + data + raw.request(stream, TRAILER, literal(b"y", b"2"))
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+@pytest.mark.parametrize("parts", BODIES.values(), ids=BODIES)
+def test_trailers_end_a_body(serve, parts, engine):
+    server = serve("exchanges:application", http_engine=Atom(engine), timeout=5000)
+    with Raw(server) as raw:
+        raw.send(trailed(raw, 1, *parts))
+        assert raw.bodies(1).get(1, b"") == b"".join(parts)
+
+
+def test_trailers_end_a_body_whatever_pieces_they_come_in(server):
+    with Raw(server) as raw:
+        for byte in trailed(raw, 1, b"x"):
+            raw.send(bytes([byte]))
+        assert raw.bodies(1) == {1: b"x"}
+
+
+def test_trailers_end_their_own_body_and_no_other(server):
+    with Raw(server) as raw:
+        raw.send(raw.request(1, head(raw.host, **POST), flags=0) + frame(DATA, 0, 1, b"x"))
+        others = range(3, 43, 2)
+        raw.send(b"".join(trailed(raw, stream, b"%d" % stream) for stream in others))
+        assert raw.bodies(len(others)) == {stream: b"%d" % stream for stream in others}
+        raw.send(frame(DATA, 0, 1, b"x") + raw.request(1, TRAILER))
+        assert raw.bodies(1) == {1: b"xx"}
+
+
+def test_trailers_behind_less_than_was_announced_reset_the_stream(server):
+    with Raw(server) as raw:
+        raw.send(raw.request(1, head(raw.host, (b"content-length", b"5"), **POST), flags=0))
+        raw.send(frame(DATA, 0, 1, b"x") + raw.request(1, TRAILER))
+        assert raw.answer(1) == ("reset", ErrorCodes.PROTOCOL_ERROR)
+        raw.send(trailed(raw, 3, b"y"))
+        assert raw.bodies(1) == {3: b"y"}
+
+
+def test_trailers_that_end_nothing_end_the_connection(server):
+    with Raw(server) as raw:
+        raw.send(raw.request(1, head(raw.host, **POST), flags=0))
+        raw.send(raw.request(1, TRAILER, flags=0))
+        assert raw.ended() == ErrorCodes.PROTOCOL_ERROR
+
+
+def test_trailers_of_a_request_that_never_reaches_an_app_are_not_logged(serve):
+    server = serve("exchanges:application")
+    with Raw(server) as raw:
+        raw.send(trailed(raw, 1, method=b"TRACE"))
+        assert raw.answer(1) == ("status", 501)
+        raw.send(trailed(raw, 3, b"y"))
+        assert raw.bodies(2)[3] == b"y"
+    assert "unknown stream" not in server.node.log
+
+
+def test_trailers_end_the_clients_half_of_a_websocket(sockets, key):
+    with Http2(sockets) as http2:
+        stream = http2.websocket(f"/farewell?{key}")
+        assert stream.head()[0] == 200
+        with http2.changed:
+            http2.h2.send_headers(stream.number, [("x", "1")], end_stream=True)
+            http2.flush()
+        assert journal(sockets, key)[0]["code"] == 1006
+
+
 # Requests that are none (RFC 9113, 8.2 and 8.3)
 
 PSEUDO = {

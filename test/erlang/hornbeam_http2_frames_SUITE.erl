@@ -17,6 +17,7 @@ all() ->
      a_length_beyond_the_limit_is_refused_by_its_frames_header, a_head_has_at_most_64_frames,
      what_a_head_may_become_is_bounded, the_table_outlives_a_head,
      what_is_before_a_refused_head_goes_on, a_head_that_is_none_is_shown,
+     trailers_are_told_once_they_have_gone_on,
      a_head_that_comes_byte_by_byte_is_not_read_again_from_its_start].
 
 what_may_go_on_goes_on_whole_and_in_pieces(_Config) ->
@@ -111,6 +112,24 @@ a_head_that_is_none_is_shown(_Config) ->
                   hornbeam_http2_frames:read(Behind(Flags, Block), preface(new())))
      || {Flags, Shown, Block} <- [{4, 4, <<16#ff, 16#ff>>}, {5, 5, <<16#00>>},
                                   {8 + 5, 5, <<0, 16#ff>>}]].
+
+trailers_are_told_once_they_have_gone_on(_Config) ->
+    Bytes = iolist_to_binary([?PREFACE, frame(?HEADERS, 4, 1, field()),
+                              frame(?HEADERS, 5, 3, field()), frame(?HEADERS, 4, 5, field()),
+                              frame(?DATA, 0, 1, <<"some">>), frame(?DATA, 1, 5, <<>>),
+                              %% Without the end of the stream they are none.
+                              frame(?HEADERS, 4, 5, field()), frame(?HEADERS, 5, 7, field()),
+                              frame(?HEADERS, 1, 16#80000001, field()),
+                              frame(?CONTINUATION, 4, 1, field())]),
+    {ok, Bytes, Frames} = hornbeam_http2_frames:read(Bytes, new()),
+    ?assertMatch({[1], _}, hornbeam_http2_frames:trailed(Frames)),
+    {_, Told} = hornbeam_http2_frames:trailed(Frames),
+    ?assertMatch({[], _}, hornbeam_http2_frames:trailed(Told)),
+    {Before, <<Last>>} = split_binary(Bytes, byte_size(Bytes) - 1),
+    {ok, _, Held} = hornbeam_http2_frames:read(Before, new()),
+    {[], Asked} = hornbeam_http2_frames:trailed(Held),
+    {ok, _, Whole} = hornbeam_http2_frames:read(<<Last>>, Asked),
+    ?assertMatch({[1], _}, hornbeam_http2_frames:trailed(Whole)).
 
 a_head_that_comes_byte_by_byte_is_not_read_again_from_its_start(_Config) ->
     Work = fun(Size) ->

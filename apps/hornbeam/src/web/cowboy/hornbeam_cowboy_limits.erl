@@ -131,6 +131,9 @@ too_much(#state{counters = Counters, req = Req}) ->
 -spec info(cowboy_stream:streamid(), term(), #state{}) -> {cowboy_stream:commands(), #state{}}.
 info(_StreamId, _Info, #state{next = none} = State) ->
     {[], State};
+info(_StreamId, trailed, #state{left = none} = State) ->
+    %% What was cut off has no end.
+    {[], State};
 info(StreamId, Info, #state{next = Next0} = State) ->
     {Commands, Next} = cowboy_stream:info(StreamId, Info, Next0),
     {Commands, State#state{next = Next, responding = responds(Commands, State)}}.

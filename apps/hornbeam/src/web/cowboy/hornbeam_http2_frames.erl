@@ -5,9 +5,11 @@
 %% until its last one, and goes on if its frames are not too many or too long, and if what they may
 %% become, decoded, is not too much (hornbeam_hpack). So who decodes it gets what is bounded, and is
 %% between two frames when a head is refused. What else may be wrong with frames is not looked at.
+%%
+%% A stream's second head is its trailers, which end its body (RFC 9113, 8.1).
 -module(hornbeam_http2_frames).
 
--export([new/1, read/2, is_held/1]).
+-export([new/1, read/2, is_held/1, trailed/1]).
 -export_type([frames/0]).
 
 -record(frames, {
@@ -22,7 +24,10 @@
     pieces = 0 :: non_neg_integer(),
     size = 0 :: non_neg_integer(),
     worth = 0 :: non_neg_integer(),
-    largest = 0 :: hornbeam_hpack:largest()
+    largest = 0 :: hornbeam_hpack:largest(),
+    %% the last stream that has begun, and those whose trailers have gone on since it was asked
+    newest = 0 :: non_neg_integer(),
+    trailed = [] :: [pos_integer()]
 }).
 
 -opaque frames() :: #frames{}.
@@ -93,6 +98,13 @@ joined(#frames{pieces = Pieces} = Frames) ->
 is_held(#frames{size = Size}) ->
     Size > 0.
 
+%% @doc The streams whose trailers are among what has gone on since this was asked last.
+-spec trailed(frames()) -> {[pos_integer()], frames()}.
+trailed(#frames{trailed = []} = Frames) ->
+    {[], Frames};
+trailed(#frames{trailed = Trailed} = Frames) ->
+    {lists:reverse(Trailed), Frames#frames{trailed = []}}.
+
 %% All before the frame at this place may go on.
 frame(Bytes, At, Frames) ->
     case Bytes of
@@ -121,9 +133,20 @@ head(Bytes, At, Frames) ->
 
 weighed(Block, End, Bytes, At, #frames{largest = Largest, most = Most} = Frames) ->
     case hornbeam_hpack:weigh(Block, Largest, Most) of
-        {ok, Larger} -> frame(Bytes, End, Frames#frames{largest = Larger});
+        {ok, Larger} -> frame(Bytes, End, noted(Bytes, At, Frames#frames{largest = Larger}));
         too_large -> {fault, fields_too_large, binary:part(Bytes, 0, At)};
         malformed -> {fault, bad_request, undecodable(Bytes, At)}
+    end.
+
+%% Streams begin in the order of their numbers (RFC 9113, 5.1.1).
+noted(Bytes, At, #frames{newest = Newest, trailed = Trailed} = Frames) ->
+    case Bytes of
+        <<_:At/binary, _:41, Stream:31, _/binary>> when Stream > Newest ->
+            Frames#frames{newest = Stream};
+        <<_:At/binary, _:32, Flags, _:1, Stream:31, _/binary>> when Flags band ?END_STREAM =/= 0 ->
+            Frames#frames{trailed = [Stream | Trailed]};
+        _ ->
+            Frames
     end.
 
 undecodable(Bytes, At) ->

@@ -8,11 +8,16 @@
 %% Instead of one that is refused Cowboy gets a frame that nobody may send, so that it ends the
 %% connection in order (GOAWAY, mostly with PROTOCOL_ERROR), and nothing of what follows.
 %%
+%% Trailers Cowboy reads and drops, and tells nobody that they end a body: it is told here, to the
+%% streams that have asked for it. They ask by an alias, which ends with them: what came later for
+%% a stream that is over would be a riddle to Cowboy.
+%%
 %% Cowboy reads by the callbacks of its transport (hornbeam_cowboy_transport), which come here; it
 %% writes past this process. The socket is this process's, which lives as long as Cowboy's.
 -module(hornbeam_http2_reader).
 
 -export([start/3, set_options/2, messages/0]).
+-export([tell_trailed/3, forget/2]).
 -export([loop/1]).
 
 -record(reader, {
@@ -25,6 +30,11 @@
     monitor :: reference(),
     %% refused: nothing goes on any more
     frames :: hornbeam_http2_frames:frames() | refused,
+    %% who is told that a stream's trailers have gone on
+    asking = #{} :: #{cowboy_stream:streamid() => reference()},
+    %% those that have trailers and have not asked, and how many of them may do so yet
+    trailed = [] :: [cowboy_stream:streamid()],
+    most :: pos_integer(),
     %% when what is held must be whole (monotonic time, ms)
     deadline = infinity :: integer() | infinity
 }).
@@ -44,11 +54,11 @@
 -spec start(hornbeam_socket:socket(), First :: binary(), hornbeam_mounts:mount()) ->
     {ok, pid()} | {error, term()}.
 start({Transport, Raw} = Socket, First, #{server := Server, counters := Counters}) ->
-    #{limit_request_head := Limit, header_timeout := Timeout} = Server,
+    #{limit_request_head := Limit, header_timeout := Timeout, http2_max_streams := Most} = Server,
     Connection = self(),
     Reader = spawn(fun() -> begun(First, #reader{
         socket = Socket, timeout = Timeout, counters = Counters, connection = Connection,
-        monitor = erlang:monitor(process, Connection),
+        monitor = erlang:monitor(process, Connection), most = Most,
         frames = hornbeam_http2_frames:new(Limit)})
     end),
     case Transport:controlling_process(Raw, Reader) of
@@ -63,6 +73,19 @@ begun(First, Reader) ->
 -spec set_options(pid(), list()) -> ok.
 set_options(Reader, Options) ->
     Reader ! {set_options, Options},
+    ok.
+
+%% @doc Have the calling process, Cowboy's, told by an alias of its own that a stream's trailers
+%% have come, behind all that came before: `{{Pid, StreamId}, trailed}', which is for its handlers.
+-spec tell_trailed(pid(), cowboy_stream:streamid(), Alias :: reference()) -> ok.
+tell_trailed(Reader, StreamId, Alias) ->
+    Reader ! {tell_trailed, StreamId, Alias},
+    ok.
+
+%% @doc A stream that has asked is over.
+-spec forget(pid(), cowboy_stream:streamid()) -> ok.
+forget(Reader, StreamId) ->
+    Reader ! {forget, StreamId},
     ok.
 
 %% @doc The names of the messages that Cowboy's process gets.
@@ -84,6 +107,10 @@ loop(#reader{socket = {_, Raw}, monitor = Monitor} = Reader) ->
             loop(told({?ERROR, Raw, Reason}, Reader));
         {set_options, Options} ->
             loop(set(Options, Reader));
+        {tell_trailed, StreamId, Alias} ->
+            loop(asked(StreamId, Alias, Reader));
+        {forget, StreamId} ->
+            loop(Reader#reader{asking = maps:remove(StreamId, Reader#reader.asking)});
         {'DOWN', Monitor, process, _, _} ->
             ok
     after patience(Reader) ->
@@ -115,13 +142,33 @@ came(_Bytes, #reader{frames = refused} = Reader) ->
     Reader;
 came(Bytes, #reader{frames = Before} = Reader) ->
     case hornbeam_http2_frames:read(Bytes, Before) of
-        {ok, Passing, Frames} ->
-            timed(Passing, passed(Passing, Reader#reader{frames = Frames}));
+        {ok, Passing, After} ->
+            {Trailed, Frames} = hornbeam_http2_frames:trailed(After),
+            Passed = timed(Passing, passed(Passing, Reader#reader{frames = Frames})),
+            lists:foldl(fun trailed/2, Passed, Trailed);
         {fault, Fault, Passing} -> refused(Fault, Passing, Reader)
     end.
 
 passed(<<>>, Reader) -> Reader;
 passed(Bytes, #reader{socket = {_, Raw}} = Reader) -> told({?DATA, Raw, Bytes}, Reader).
+
+asked(StreamId, Alias, #reader{asking = Asking, trailed = Trailed} = Reader) ->
+    case lists:member(StreamId, Trailed) of
+        true -> tell(StreamId, Alias, Reader#reader{trailed = lists:delete(StreamId, Trailed)});
+        false -> Reader#reader{asking = Asking#{StreamId => Alias}}
+    end.
+
+%% Some never ask: those that Cowboy answers by itself. More than may be open a client does not
+%% begin before it has been answered.
+trailed(StreamId, #reader{asking = Asking, trailed = Trailed, most = Most} = Reader) ->
+    case maps:take(StreamId, Asking) of
+        {Alias, Others} -> tell(StreamId, Alias, Reader#reader{asking = Others});
+        error -> Reader#reader{trailed = lists:sublist([StreamId | Trailed], Most)}
+    end.
+
+tell(StreamId, Alias, #reader{connection = Connection} = Reader) ->
+    Alias ! {{Connection, StreamId}, trailed},
+    Reader.
 
 %% What is held has one deadline, from its first byte on. If something went on, what was held is
 %% among it, and what is held now has begun with this read.

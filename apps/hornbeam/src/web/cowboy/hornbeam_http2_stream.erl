@@ -8,6 +8,8 @@
 %%    window at the client.
 %%  - A stream that ends while something of it waits goes on until that has left: Cowboy before
 %%    2.13 would reset it first, and the client would never see the rest.
+%%  - A body that ends with trailers ends for the other handlers, too: Cowboy drops trailers, and
+%%    hornbeam_http2_reader tells of them.
 %%  - A client that opens streams only to cancel them (CVE-2023-44487) gets no more of them;
 %%    Cowboy before 2.11 knows no such limit.
 %%  - While a stream is open the client is pinged, so that its connection's idle_timeout cuts the
@@ -35,6 +37,8 @@
     kept = none :: none | [{cowboy_stream:fin(), binary()}],
     %% of the client's half
     ended = false :: boolean(),
+    %% by which the reader tells of trailers
+    alias :: reference() | undefined,
     owner :: pid() | undefined
 }).
 
@@ -84,7 +88,14 @@ init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
 
 next_init(StreamId, Req, Opts, State) ->
     {Commands, Next} = cowboy_stream:init(StreamId, Req, Opts),
-    {Commands, State#state{next = Next}}.
+    {Commands, asking(StreamId, Req, State#state{next = Next})}.
+
+asking(StreamId, #{version := 'HTTP/2'}, #state{ended = false} = State) ->
+    Alias = erlang:alias(),
+    hornbeam_http2_reader:tell_trailed(hornbeam_cowboy:reader(), StreamId, Alias),
+    State#state{alias = Alias};
+asking(_StreamId, _Req, State) ->
+    State.
 
 is_let_in(#{server := #{http2_max_resets := Max}}) ->
     {Cancelled, _Since} = cancelled(),
@@ -131,6 +142,8 @@ info(_StreamId, {give, _Again}, State) ->
     {[], State};
 info(_StreamId, {tell_when_ended, Owner}, State) ->
     {[], told_if_ended(State#state{owner = Owner})};
+info(StreamId, trailed, State) ->
+    trailed(StreamId, State);
 info(_StreamId, ping, #state{pinger = undefined} = State) ->
     {[], State};
 info(StreamId, ping, #state{socket = {Transport, Socket}} = State) ->
@@ -147,6 +160,11 @@ info(_StreamId, stop, State) ->
     {[stop], State#state{stopping = undefined}};
 info(StreamId, Info, State) ->
     next_info(StreamId, Info, State).
+
+%% Should Cowboy have told it, the body has ended already.
+trailed(_StreamId, #state{ended = true} = State) -> {[], State};
+trailed(_StreamId, #state{kept = [{fin, _} | _]} = State) -> {[], State};
+trailed(StreamId, State) -> data(StreamId, fin, <<>>, State).
 
 next_info(StreamId, Info, #state{next = Next0} = State0) ->
     {Commands, Next} = cowboy_stream:info(StreamId, Info, Next0),
@@ -184,9 +202,10 @@ told_if_ended(State) ->
 -spec terminate(cowboy_stream:streamid(), cowboy_stream:reason(), #state{}) -> ok.
 terminate(_StreamId, _Reason, #state{next = none}) ->
     ok;
-terminate(StreamId, Reason, #state{next = Next, pinger = Pinger, stopping = Stopping}) ->
+terminate(StreamId, Reason, #state{next = Next, pinger = Pinger, stopping = Stopping} = State) ->
     cancel(Pinger),
     cancel(Stopping),
+    unasked(StreamId, State),
     count_if_cancelled(Reason),
     _ = cowboy_stream:terminate(StreamId, Reason, Next),
     ok.
@@ -196,6 +215,20 @@ cancel(undefined) ->
 cancel(Timer) ->
     _ = erlang:cancel_timer(Timer),
     ok.
+
+unasked(_StreamId, #state{alias = undefined}) ->
+    ok;
+unasked(StreamId, #state{alias = Alias}) ->
+    _ = erlang:unalias(Alias),
+    hornbeam_http2_reader:forget(hornbeam_cowboy:reader(), StreamId),
+    flush({{self(), StreamId}, trailed}).
+
+flush(Message) ->
+    receive
+        Message -> ok
+    after 0 ->
+        ok
+    end.
 
 %% Cowboy gives the code of the client's RST_STREAM frame as the reason.
 count_if_cancelled(normal) ->
