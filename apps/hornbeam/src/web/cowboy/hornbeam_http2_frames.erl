@@ -83,9 +83,9 @@ read(Bytes, #frames{size = 0, passing = Passing} = Frames) ->
     frame(Bytes, Passing, Frames#frames{passing = 0});
 read(Bytes, #frames{held = Held, size = Size, worth = Worth} = Frames)
         when Size + byte_size(Bytes) < Worth ->
-    {ok, <<>>, joined(Frames#frames{held = [Held | Bytes], size = Size + byte_size(Bytes)})};
+    {ok, <<>>, joined(Frames#frames{held = [Held, Bytes], size = Size + byte_size(Bytes)})};
 read(Bytes, #frames{held = Held} = Frames) ->
-    frame(iolist_to_binary([Held | Bytes]), 0, Frames#frames{held = [], pieces = 0, size = 0}).
+    frame(iolist_to_binary([Held, Bytes]), 0, Frames#frames{held = [], pieces = 0, size = 0}).
 
 %% A piece of one byte takes fifty; to join them at each would copy all for each.
 joined(#frames{held = Held, pieces = ?PIECES} = Frames) ->
