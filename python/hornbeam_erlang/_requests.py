@@ -20,6 +20,7 @@ from hornbeam_erlang._values import (
     checked_timeout,
     milliseconds_to_live,
     pack,
+    shown,
     unpack,
 )
 
@@ -68,7 +69,9 @@ def state_get_multi(keys: Iterable[Key]) -> Request[dict[Any, Any]]:
 def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None) -> Request[None]:
     if not isinstance(mapping, Mapping):
         raise TypeError(f"mapping: is a dict of keys and values, not {type(mapping).__name__}")
-    pairs = [[checked_key(key), pack(value, f"mapping[{key!r}]")] for key, value in mapping.items()]
+    pairs = [
+        [checked_key(key), pack(value, f"mapping[{shown(key)}]")] for key, value in mapping.items()
+    ]
     return Request(_ops.STATE_SET_MULTI, [pairs, milliseconds_to_live(ttl)], _nothing)
 
 
@@ -172,7 +175,9 @@ def connection_setdefault(key: Key, default: Any) -> Plan[Any]:
 
 def connection_update(values: Mapping[Any, Any]) -> Plan[None]:
     """Set keys one after the other, once all are known to be good."""
-    yield from [connection_set(key, value, f"values[{key!r}]") for key, value in values.items()]
+    yield from [
+        connection_set(key, value, f"values[{shown(key)}]") for key, value in values.items()
+    ]
 
 
 def connection_clear() -> Plan[None]:

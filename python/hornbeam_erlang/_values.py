@@ -164,7 +164,7 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[_Problem]:
     match value:
         case dict():
             for key, item in value.items():
-                inner = f"{path}[{_shown(key)}]"
+                inner = f"{path}[{shown(key)}]"
                 yield from _problems(key, f"the key {inner}", depth + 1)
                 yield from _problems(item, inner, depth + 1)
         case list() | tuple():
@@ -190,7 +190,7 @@ def _problem_of_scalar(value: Any, path: str) -> Iterator[_Problem]:
             yield TypeError, f"{path}: {type(value).__name__} has no form in Erlang"
 
 
-def _shown(key: Any) -> str:
+def shown(key: Any) -> str:
     """Return a key as a part of a path; a long one would hide the rest."""
     try:
         text = repr(key)
@@ -217,14 +217,24 @@ Key: TypeAlias = str | bytes | int | tuple["Key", ...]
 Value: TypeAlias = Any
 
 
-def checked_key(key: Any, name: str = "key") -> Key:
-    """Return a key as it travels; raises `TypeError` for what is none."""
+# Tuples within tuples of a key.
+MAX_KEY_DEPTH = 64
+
+
+def checked_key(key: Any, name: str = "key", depth: int = 0) -> Key:
+    """Return a key as it travels; raises `TypeError` for what is none, `ValueError` if too big."""
     kind = type(key)
-    if kind is str or kind is bytes or kind is int:
+    if kind is bytes or (kind is str and key.isascii()):
         return key  # type: ignore[no-any-return]
     if isinstance(key, tuple):
-        return tuple(checked_key(part, f"{name}[{n}]") for n, part in enumerate(key))
+        if depth >= MAX_KEY_DEPTH:
+            outer = name.partition("[")[0]
+            raise ValueError(f"{outer}: is nested deeper than {MAX_KEY_DEPTH} levels")
+        return tuple(checked_key(part, f"{name}[{n}]", depth + 1) for n, part in enumerate(key))
     if not isinstance(key, bool | Atom):
+        if isinstance(key, str | int):
+            for problem, text in _problem_of_scalar(key, name):
+                raise problem(text)
         for base in _BASES:
             if isinstance(key, base):
                 return _BASES[base](key)
@@ -251,17 +261,25 @@ def checked_number(number: Any, name: str) -> int | float:
         raise TypeError(f"{name}: is an int or a float, not {type(number).__name__}")
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"{name}: {number} is no number in Erlang")
+    if isinstance(number, int):
+        for problem, text in _problem_of_scalar(number, name):
+            raise problem(text)
     return number
+
+
+# The longest time that the node keeps count of (seconds).
+MAX_TTL = 4_294_967_295
 
 
 def milliseconds_to_live(seconds: Any) -> int | None:
     """Return a `ttl` as it travels."""
     if seconds is None:
         return None
-    number = checked_number(seconds, "ttl")
-    if number <= 0:
-        raise ValueError(f"ttl: is more than 0 seconds, not {seconds}")
-    return max(round(number * 1000), 1)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"ttl: is an int or a float, not {type(seconds).__name__}")
+    if not 0 < seconds <= MAX_TTL:
+        raise ValueError(f"ttl: is more than 0 and at most {MAX_TTL} seconds, not {shown(seconds)}")
+    return max(round(seconds * 1000), 1)
 
 
 # The longest time that can be waited (seconds): timers of the operating system end soon after it.
@@ -276,7 +294,7 @@ def checked_seconds(timeout: Any) -> float | None:
         raise TypeError(f"timeout: is a number of seconds or None, not {type(timeout).__name__}")
     if not 0 <= timeout <= MAX_TIMEOUT:
         raise ValueError(
-            f"timeout: is 0 to {MAX_TIMEOUT} seconds, or None for no end, not {timeout}"
+            f"timeout: is 0 to {MAX_TIMEOUT} seconds, or None for no end, not {shown(timeout)}"
         )
     return timeout
 

@@ -1,10 +1,10 @@
 """Shared state: one table in the Erlang VM for all workers of the node and for Erlang's code.
 
-Keys are `str`, `bytes`, `int` or tuples of keys; values are what `hornbeam_erlang` can send (see
-`terms`). Each function is one atomic step. All raise `NotConnected` outside of a worker,
-`TypeError` for a key or a value that cannot travel, `OpTimeout` when the node does not answer in
-time, and `LimitExceeded` for what would be more than the node keeps. They block; the same names in
-`aio` let the loop go on.
+Keys are `str`, `bytes`, `int` or tuples of keys, 64 within each other at most; values are what
+`hornbeam_erlang` can send (see `terms`). Each function is one atomic step. All raise `NotConnected`
+outside of a worker, `TypeError` for a key or a value that cannot travel, `OpTimeout` when the node
+does not answer in time, and `LimitExceeded` for what would be more than the node keeps. They block;
+the same names in `aio` let the loop go on.
 """
 
 from collections.abc import Iterable, Mapping

@@ -348,4 +348,4 @@ async def _awaited(awaitable: Awaitable[T], context: Context) -> T:
     async def wait() -> T:
         return await awaitable
 
-    return await asyncio.get_running_loop().create_task(wait(), context=context)
+    return await context.run(asyncio.get_running_loop().create_task, wait())

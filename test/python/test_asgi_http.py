@@ -1,6 +1,7 @@
 """An HTTP exchange's receive and send, event by event, without a process."""
 
 import asyncio
+import itertools
 
 import pytest
 from hornbeam_erlang import ClientDisconnected
@@ -374,11 +375,25 @@ def test_a_head_has_as_many_headers_as_the_limit_says():
 
     async def scenario(http, sent):
         many = [(b"x", b"%d" % number) for number in range(LIMITS.fields + 1)]
-        with pytest.raises(ValueError, match=r"21 headers .* limit_response_fields, which is 20"):
+        with pytest.raises(
+            ValueError, match=r"more headers than limit_response_fields, which is 20"
+        ):
             await http.send(start(*many))
         await http.send(start(*many[1:]))
         await http.send(BODY)
         assert len(sent.messages()[0][3]) == LIMITS.fields
+
+    with_http(scenario)
+
+
+@pytest.mark.parametrize("size", [1, LIMITS.head // 2])
+def test_headers_without_end_are_taken_only_up_to_the_limits(size):
+    async def scenario(http, sent):
+        endless = itertools.count(1)
+        headers = ((b"x", b"v" * size) for _ in endless)
+        with pytest.raises(ValueError, match="limit_response"):
+            await http.send({"type": "http.response.start", "status": 200, "headers": headers})
+        assert next(endless) <= min(LIMITS.fields, LIMITS.head // size) + 2
 
     with_http(scenario)
 

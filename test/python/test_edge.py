@@ -389,3 +389,69 @@ def test_rubbish_from_the_beam_ends_the_worker_whatever_logging_does(run):
     beam.send_bytes(b"\xc1")
     assert beam.expect_end() == 70
     beam.expect_log("does not know")
+
+
+# Task factories
+
+FACTORY = """
+    import asyncio
+    from hornbeam_erlang import register_hook
+    FACTORIES = {
+        "old": lambda loop, coroutine: asyncio.Task(coroutine, loop=loop),
+        "raises": lambda loop, coroutine, **options: 1 / 0,
+    }
+    async def called(factory):
+        return "called"
+    async def set_factory(factory):
+        asyncio.get_running_loop().set_task_factory(FACTORIES[factory])
+    async def app(scope, receive, send):
+        assert scope["type"] != "lifespan"
+        await set_factory(scope["path"][1:])
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"served"})
+"""
+
+
+def call(beam, ref, function, *args):
+    packed = msgpack.packb(args), msgpack.packb({})
+    beam.send("call", 0, ref, 0, "small_app", function, *packed)
+    return beam.expect("result")[3:]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_task_factory_that_knows_no_context_makes_the_tasks_of_streams_and_calls(run, loop):
+    beam = run(FACTORY, loop=loop)
+    for stream in (1, 2):
+        beam.open_http(stream, b"/old")
+        assert beam.expect("response_start", stream)[4] == b"served"
+        assert beam.expect("ended", stream)[2] is None
+    for ref in (1, 2):  # the first time in a thread, then in the loop
+        assert call(beam, ref, "called", "x") == (0, msgpack.packb("called"))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_task_factory_that_raises_fails_streams_and_calls_and_not_the_worker(run, loop):
+    beam = run(FACTORY, loop=loop)
+    beam.open_http(1, b"/raises")
+    beam.expect("response_start", 1)
+    beam.expect("ended", 1)
+    beam.open_http(2, b"/raises")
+    assert beam.expect("ended", 2)[2] == "ZeroDivisionError"
+    assert "the task factory of the loop" in beam.expect_log("http /raises failed")[2]
+    status, (class_, message, _) = call(beam, 1, "called", "x")
+    assert (status, class_, message) == (8, "ZeroDivisionError", "division by zero")
+
+
+def test_task_factory_that_raises_for_the_lifespan_is_told(start):
+    beam = start(
+        FACTORY + "    loop = asyncio.get_event_loop_policy().get_event_loop()\n"
+        "    made = []\n"
+        "    def once(loop, coroutine, **options):\n"
+        "        made.append(asyncio.Task(coroutine, loop=loop) if not made else 1 / 0)\n"
+        "        return made[-1]\n"
+        "    loop.set_task_factory(once)\n",
+        loop="asyncio",
+        lifespan="on",
+    )
+    assert beam.expect("failed")[2:4] == ("lifespan", "ZeroDivisionError")
+    assert beam.expect_end() == 1

@@ -1,5 +1,7 @@
 """How an exception is described, whatever its own code does."""
 
+import traceback
+
 import pytest
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.text import MAX_NAME
@@ -63,3 +65,10 @@ def test_exception_whose_own_code_raises_is_described_all_the_same(error, messag
 def test_endless_name_of_a_class_is_cut():
     failure = describe(type("E" * 2_000_000, (Exception,), {})())
     assert len(failure.class_) == MAX_NAME + 1
+
+
+def test_exception_is_named_although_the_app_has_broken_traceback(monkeypatch):
+    for name in ("format_exception", "format_tb"):
+        monkeypatch.setattr(traceback, name, None)
+    failure = describe(raised(KeyError("the reason")))
+    assert failure.traceback == "KeyError: 'the reason'"

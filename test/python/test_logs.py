@@ -1,7 +1,9 @@
 """The queue of log lines and the streams that fill it, without a process."""
 
+import io
 import logging
 import os
+import sys
 import threading
 
 import pytest
@@ -122,3 +124,21 @@ def test_forked_child_without_a_wire_writes_quoted_lines(queue):
     os.close(ours)
     os.close(theirs)
     assert written == "/x\n    =ERROR REPORT=\\r\\x1b[31m\\x9b\\u2028\\u202eé\n"
+
+
+@pytest.mark.parametrize("how", ["detach", "close"])
+def test_what_was_printed_arrives_from_one_stream_whatever_became_of_the_other(queue, how):
+    capture = Capture(queue)
+    print("of stdout", end="", file=capture._stdout)
+    print("of stderr", end="", file=capture._stderr)
+    getattr(capture._stdout, how)()
+    capture.finish()
+    assert [line[2] for line in everything(queue)] == ["of stdout", "of stderr"]
+
+
+def test_what_the_app_has_put_around_a_stream_is_flushed_at_the_end(queue, monkeypatch):
+    capture = Capture(queue)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(capture._stdout.detach()))
+    sys.stdout.write("held back")
+    capture.finish()
+    assert [line[2] for line in everything(queue)] == ["held back"]

@@ -6,7 +6,9 @@ from collections import OrderedDict
 import msgpack
 import pytest
 from hornbeam_erlang._values import (
+    MAX_KEY_DEPTH,
     MAX_TIMEOUT,
+    MAX_TTL,
     MAX_VALUE,
     checked_key,
     checked_timeout,
@@ -171,8 +173,42 @@ def test_other_keys_are_refused(key, text):
         checked_key(key)
 
 
+def test_integer_of_a_key_has_as_many_bytes_as_one_of_a_value():
+    largest = (1 << 8 * 16_384 - 1) - 1
+    assert checked_key((largest, -largest)) == (largest, -largest)
+    with pytest.raises(ValueError, match=r"^key\[1\]: an integer has at most 16384 bytes"):
+        checked_key((1, largest + 1))
+
+
+@pytest.mark.parametrize("key", ["\ud800", Text("\ud800")], ids=["str", "Text"])
+def test_text_of_a_key_has_no_surrogates(key):
+    with pytest.raises(ValueError, match=r"^key\[0\]: the text has surrogates"):
+        checked_key((key,))
+
+
+def nested_key(depth):
+    key = "x"
+    for _ in range(depth):
+        key = (key,)
+    return key
+
+
+def test_nesting_of_keys_is_limited():
+    assert checked_key(nested_key(MAX_KEY_DEPTH)) == nested_key(MAX_KEY_DEPTH)
+    for depth in (MAX_KEY_DEPTH + 1, 600, 100_000):
+        with pytest.raises(ValueError, match=r"^key: is nested deeper than 64 levels"):
+            checked_key(nested_key(depth))
+
+
+@pytest.mark.parametrize("wrong", [MAX_TTL + 1, 1e300, 1e308, math.inf, math.nan, 10**400])
+def test_ttl_that_no_clock_can_count_is_refused(wrong):
+    with pytest.raises(ValueError, match=r"^ttl: is more than 0 and at most 4294967295 seconds"):
+        milliseconds_to_live(wrong)
+
+
 @pytest.mark.parametrize(
-    ("seconds", "milliseconds"), [(None, None), (1, 1000), (0.5, 500), (1e-9, 1), (10**9, 10**12)]
+    ("seconds", "milliseconds"),
+    [(None, None), (1, 1000), (0.5, 500), (1e-9, 1), (MAX_TTL, MAX_TTL * 1000)],
 )
 def test_ttl_is_in_seconds(seconds, milliseconds):
     assert milliseconds_to_live(seconds) == milliseconds

@@ -554,6 +554,42 @@ def test_last_words_before_a_failed_import_arrive(start):
     beam.expect_log("almost there")
 
 
+# What an app may do to the streams that it prints to.
+STREAMS = [
+    "sys.stdout = io.TextIOWrapper(sys.stdout.detach(), encoding='utf-8')",
+    "sys.stderr = io.TextIOWrapper(sys.stderr.detach(), encoding='utf-8')",
+    "sys.stdout.close()",
+    "sys.stdout = sys.stderr = None",
+]
+
+
+@pytest.mark.parametrize("statement", STREAMS)
+def test_failed_import_is_told_whatever_became_of_the_streams(start, statement):
+    beam = start(f"""
+        import io, sys
+        print("almost there", end="", file=sys.stderr)
+        {statement}
+        raise RuntimeError("the real reason")
+    """)
+    assert beam.expect("failed")[4] == "the real reason"
+    assert beam.expect_end() == 1
+    beam.expect_log("almost there")
+
+
+@pytest.mark.parametrize("thread", ["", "threading.Thread(target=threading.Event().wait).start()"])
+@pytest.mark.parametrize("statement", STREAMS)
+def test_worker_stops_whatever_became_of_the_streams(run, statement, thread):
+    beam = run(f"""
+        import io, sys, threading
+        {statement}
+        {thread}
+        async def app(scope, receive, send): ...
+    """)
+    beam.send("stop", 0, 1000)
+    beam.expect("stopped")
+    assert beam.expect_end() == 0
+
+
 # The end
 
 

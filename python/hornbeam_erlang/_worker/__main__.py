@@ -162,19 +162,25 @@ class Worker:
         timer.start()
 
     def _leave(self) -> None:
-        self._last_words()
-        os._exit(process.STOPPED)
+        self._exit(process.STOPPED)
 
     def _fail(self, stage: str, failure: Failure) -> NoReturn:
         """Tell why this worker cannot start, and exit: also past threads that still run."""
         self._transport.stop()
         self._transport.send(wire.encode_failed(stage, *failure))
-        self._last_words()
-        os._exit(process.FAILED)
+        self._exit(process.FAILED)
+
+    def _exit(self, status: int) -> NoReturn:
+        try:
+            self._last_words()
+        finally:
+            os._exit(status)
 
     def _last_words(self) -> None:
-        self._capture.finish()
-        self._transport.drain(LAST_WORDS)
+        try:
+            self._capture.finish()
+        finally:
+            self._transport.drain(LAST_WORDS)
 
     def _forked(self) -> None:
         """Leave the wire to the parent."""

@@ -30,7 +30,11 @@ def describe(error: BaseException) -> Failure:
     return Failure(
         clip_name(_told(_class, error)),
         clip(_told(_message, error)),
-        clip(_told(_traceback, error) or _told(_frames, error)),
+        clip(
+            _told(_traceback, error)
+            or _told(_frames, error)
+            or f"{_told(_class, error)}: {_told(_message, error)}"
+        ),
     )
 
 

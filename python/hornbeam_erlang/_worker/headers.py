@@ -3,6 +3,7 @@
 import re
 from collections.abc import Container, Iterable
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple, NoReturn
 
 from hornbeam_erlang._worker.wire import Headers
@@ -47,13 +48,16 @@ def check_headers(headers: Iterable[Iterable[bytes]], limits: Limits) -> Headers
     """
     checked: Headers = []
     size = 0
-    for name, value in headers:  # written out: each response waits for this
-        if type(name) is bytes and type(value) is bytes and len(value) < _LONG:
+    # Written out: each response waits for this. What an app gives may have no end.
+    for name, value in islice(headers, limits.fields + 1):
+        if type(name) is bytes and type(value) is bytes and len(name) + len(value) < _LONG:
             checked.append(_known_header(name, value))
             size += len(name) + len(value)
         else:
             checked.append(_check_header(name, value))
             size += sum(map(len, checked[-1]))
+            if size > limits.head:
+                break
     size += _FIELD * len(checked)
     if size > limits.head or len(checked) > limits.fields:
         _refuse_size(checked, size, limits)
@@ -62,8 +66,7 @@ def check_headers(headers: Iterable[Iterable[bytes]], limits: Limits) -> Headers
 
 def _refuse_size(headers: Headers, size: int, limits: Limits) -> NoReturn:
     if len(headers) > limits.fields:
-        count, most = len(headers), limits.fields
-        raise ValueError(f"{count} headers are more than limit_response_fields, which is {most}")
+        raise ValueError(f"more headers than limit_response_fields, which is {limits.fields}")
     name, value = max(headers, key=lambda header: len(header[0]) + len(header[1]))
     raise ValueError(
         f"headers of {size} bytes are more than limit_response_head, which is {limits.head}; the "

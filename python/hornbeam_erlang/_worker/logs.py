@@ -191,16 +191,19 @@ class _Stream(io.TextIOWrapper):
 
     def __init__(self, queue: LogQueue, level: int, name: str, fd: int) -> None:
         self._lines = _Lines(queue, level, name, fd)
+        self._bytes = io.BufferedWriter(self._lines)
         super().__init__(
-            io.BufferedWriter(self._lines),
+            self._bytes,
             encoding="utf-8",
             errors="backslashreplace",
             line_buffering=True,
         )
 
     def finish(self) -> None:
-        self.flush()
-        self._lines.finish()
+        try:
+            self._bytes.flush()
+        finally:
+            self._lines.finish()
 
 
 class Capture:
@@ -230,9 +233,16 @@ class Capture:
         loop.set_exception_handler(self._failed_in_loop)
 
     def finish(self) -> None:
-        """Send what was printed without a line end."""
-        self._stdout.finish()
-        self._stderr.finish()
+        """Send what was printed without a line end.
+
+        An app may have closed or detached the streams, or put others in their place.
+        """
+        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
+            with contextlib.suppress(BaseException):
+                stream.flush()
+        for ours in (self._stdout, self._stderr):
+            with contextlib.suppress(BaseException):
+                ours.finish()
 
     def restore(self) -> None:
         """Leave the standard streams to a forked child, which has no wire."""

@@ -4,9 +4,11 @@ Knows a loop and its task factory; must not know what a task is for.
 """
 
 import asyncio
+import contextlib
 import types
 from collections.abc import Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -14,14 +16,31 @@ T = TypeVar("T")
 
 def begin(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T], context: Context | None = None
-) -> asyncio.Task[T]:
+) -> asyncio.Task[T] | None:
     """Make a task of a coroutine that awaits `first_turn` before all else, inside a `try`.
 
     It is led there at once. A task that is cancelled before its first step never takes it, and
     what the coroutine does in the end would not be done; one that has begun is cancelled there.
+    Where the task factory raises there is no task: that is raised in the coroutine.
     """
     work.send(None)
-    return loop.create_task(work, context=context)
+    try:
+        # Many a task factory knows no keyword `context`, which uvloop gives each.
+        factory: Any = loop.get_task_factory()
+        create: Any = loop.create_task if factory is None else partial(factory, loop)
+        task: asyncio.Task[T] = create(work) if context is None else context.run(create, work)
+        return task
+    except BaseException as error:  # of the app's task factory
+        _fail(work, error)
+        return None
+
+
+def _fail(work: Coroutine[Any, Any, T], error: BaseException) -> None:
+    """Let a coroutine that gets no task end with what the task factory has raised."""
+    with contextlib.suppress(BaseException):
+        error.add_note("raised by the task factory of the loop, which the app has set")
+    with contextlib.suppress(BaseException):
+        work.throw(error)
 
 
 @types.coroutine
