@@ -131,15 +131,13 @@ def is_of_connection(op: int, args: Sequence[Any]) -> bool:
     return op in _OF_CONNECTION or (op in _SCOPED and args[-1:] == [True])
 
 
-CONNECTION_ENDED = 7
-
 STATUSES: dict[int, type[HornbeamError]] = {
     1: OpNotImplemented,
     2: OpTypeError,
     3: OpValueError,
     5: PermissionDenied,
     6: OpTimeout,
-    CONNECTION_ENDED: ConnectionEnded,
+    7: ConnectionEnded,
     8: RemoteError,
     9: NotFound,
     10: LimitExceeded,

@@ -348,4 +348,10 @@ async def _awaited(awaitable: Awaitable[T], context: Context) -> T:
     async def wait() -> T:
         return await awaitable
 
-    return await context.run(asyncio.get_running_loop().create_task, wait())
+    loop = asyncio.get_running_loop()
+    factory: Any = loop.get_task_factory()
+    if factory is None:
+        return await loop.create_task(wait(), context=context)
+    # Many a task factory knows no keyword `context`: its task has a copy of this one.
+    task: asyncio.Task[T] = context.run(factory, loop, wait())
+    return await task

@@ -437,7 +437,7 @@ asked_while_it_dies(Name, Ask) ->
 
 ask(Ask) ->
     {Tag, Test} = {make_ref(), self()},
-    _ = spawn(fun() -> Test ! {Tag, catch Ask()} end),
+    _ = spawn(fun() -> Test ! {Tag, try Ask() catch exit:Why -> {'EXIT', Why} end} end),
     Tag.
 
 answer(Tag) ->

@@ -7,8 +7,7 @@ import asyncio
 import contextlib
 import types
 from collections.abc import Coroutine, Generator
-from contextvars import Context
-from functools import partial
+from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,10 +24,12 @@ def begin(
     """
     work.send(None)
     try:
-        # Many a task factory knows no keyword `context`, which uvloop gives each.
         factory: Any = loop.get_task_factory()
-        create: Any = loop.create_task if factory is None else partial(factory, loop)
-        task: asyncio.Task[T] = create(work) if context is None else context.run(create, work)
+        if factory is None:
+            return loop.create_task(work, context=context)
+        # Many a task factory knows no keyword `context`: its task has a copy of this one.
+        taken = copy_context() if context is None else context
+        task: asyncio.Task[T] = taken.run(factory, loop, work)
         return task
     except BaseException as error:  # of the app's task factory
         _fail(work, error)

@@ -34,6 +34,9 @@ from hornbeam_erlang.exceptions import HornbeamError, NotConnected, OpTimeout
 
 READ_SIZE = 1 << 20
 
+# The status of an op whose connection is over (docs/wire.md).
+ENDED = 7
+
 # How much of the log goes into the pipe at once, so that a flood leaves room for the streams.
 LOG_CHUNK = 65_536
 
@@ -513,7 +516,7 @@ class Transport:
     def reply(self, message: Message) -> None:
         """Give an answer to who waits for it, if somebody still does."""
         _, stream, ref, status, _ = message
-        if status == _ops.CONNECTION_ENDED and stream in self.streams:
+        if status == ENDED and stream in self.streams:
             self.ended.add(stream)
         is_heard = True
         if ref in self._blocking:
