@@ -24,7 +24,7 @@ test: test-deps ## check and test everything, and say how many tests passed
 
 SECONDS ?= 60
 SEED ?=
-fuzz: test-deps ## feed rubbish to all that reads outside data: SECONDS=60 a part, SEED=n repeats
+fuzz: test-deps ## feed rubbish to all that reads, cancel all that waits: SECONDS=60 a part, SEED=n repeats
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) tools/test.sh fuzz_beam fuzz_worker fuzz_node
 
 ct: test-deps ## run the Erlang tests (Common Test)

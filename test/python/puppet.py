@@ -161,9 +161,6 @@ class _Node(Node):
         self.events += 1
         self.beam.events.append((topic, packed))
 
-    def done(self) -> bool:
-        return not (self._calls or self._awaited)
-
 
 class Puppet(Pipes):
     """The node of one worker."""
@@ -180,15 +177,17 @@ class Puppet(Pipes):
         self.node = _Node(self)
         # Who may make an op, by its number and its first argument, and which of them are over:
         # told by the app.
-        self.is_over: Callable[[int], bool] = lambda number: False
         self.owners: dict[tuple[int, Any], set[int]] = {}
-        self.arrived: set[Any] = set()
-        self.logs: list[str] = []
-        self.heard = 0
+        self.is_over: Callable[[int], bool] = lambda number: False
         self.replied: Callable[[Reply], None] = lambda reply: None
+        # The first arguments of the ops that have come, and how many messages have.
+        self.arrived: set[Any] = set()
+        self.heard = 0
+        self.logs: list[str] = []
+        # What the worker may still write, and what it has written that we have not given back.
+        self.credit = worker_window
+        self.owed = 0
         self._window = window
-        self._credit = worker_window
-        self._owed = 0
         self._event_credit = 0
         self._ops: dict[int, tuple[int, Any]] = {}
         self._beat: int | None = None
@@ -289,9 +288,9 @@ class Puppet(Pipes):
         self.send_bytes(self._owed_credit(size))
 
     def _owed_credit(self, size: int | None) -> bytes:
-        size = self._owed if size is None else min(size, self._owed)
-        self._owed -= size
-        self._credit += size
+        size = self.owed if size is None else min(size, self.owed)
+        self.owed -= size
+        self.credit += size
         return msgpack.packb([CODES["credit"], 0, size, 0])
 
     def reply(self, reply: Reply, *, with_credit: bool = False) -> None:
@@ -343,9 +342,9 @@ class Puppet(Pipes):
         self.heard += 1
         try:
             if name not in ("op", "heartbeat"):
-                assert self._credit > 0, f"without the worker's credit: {self._credit}"
-            self._credit -= len(frame) + 4
-            self._owed += len(frame) + 4
+                assert self.credit > 0, f"without the worker's credit: {self.credit}"
+            self.credit -= len(frame) + 4
+            self.owed += len(frame) + 4
             self._dispatch(name, stream, fields)
         except Exception as error:
             said = str([name, stream, *fields])

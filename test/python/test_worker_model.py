@@ -189,13 +189,14 @@ class Story(RuleBasedStateMachine):
         self.puppet = Puppet(*ends, WINDOW, WORKER_WINDOW)
         self.app = App(self.puppet, self.second, has_threads=not self.worker.is_still)
         self.puppet.replied = self._replied
-        self.puppet.is_over = lambda number: (
-            number in self.app.records and (self.app.records[number].over)
-        )
+        self.puppet.is_over = self._is_over
         self.worker.turn()
 
     async def _call_app(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
+
+    def _is_over(self, number: int) -> bool:
+        return number in self.app.records and self.app.records[number].over
 
     def _replied(self, reply: Reply) -> None:
         self.app.threads.answered(reply.first)
@@ -538,8 +539,8 @@ class Story(RuleBasedStateMachine):
                 if min(stream.bytes, stream.messages) < MANY // 2:
                     self.puppet.give(stream, MANY, MANY)
                     idle = False
-            if self.puppet._credit < MANY // 2:
-                self.puppet._owed = MANY
+            if self.puppet.credit < MANY // 2:
+                self.puppet.owed = MANY
                 self.puppet.give_to_worker()
                 idle = False
             while self.puppet.events:
@@ -740,6 +741,14 @@ def test_subscription_that_is_cancelled_leaves_nothing_behind(story):
 
 def test_stream_of_a_hook_that_is_not_there_leaves_nothing_behind(story):
     story.call(2, [], 0, turns=4)
+
+
+@pytest.mark.parametrize("turns", range(1, 9))
+def test_value_is_put_back_whenever_its_taker_is_cancelled(story, turns):
+    story.fill()
+    taking = [("task", [("take", "aio")]), ("sleep", 5), ("cancel_child", 0), ("rest", 1)]
+    story.open_websocket(taking, turns=turns)
+    story.reply(0, with_credit=False, turns=4)
 
 
 def test_of_two_tasks_that_change_a_hook_the_last_one_counts(story):
