@@ -124,7 +124,7 @@ def test_limit_response_fields(serve, count, status):
     accepted = request(says(101, fields), *handshake_headers())
     assert ask(server, accepted).status == (101 if status == 200 else 500)
     if status == 500:
-        server.node.wait_log(r"ValueError: 6 headers .* limit_response_fields, which is 5")
+        server.node.wait_log(r"ValueError: more headers than limit_response_fields, which is 5")
 
 
 @pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 500)])
