@@ -3,12 +3,16 @@
 Knows what harness.load.window tells; knows nothing of what was asked of the servers.
 """
 
+from collections.abc import Callable
 from statistics import median
 
 from harness import report
 from harness.report import Window
 
 RIVAL = "uvicorn"
+
+# Makes a line of a load, a server, its windows and the rival's.
+Row = Callable[[str, str, list[Window], list[Window]], str]
 
 
 def table(windows: list[Window], one: str, many: str) -> list[str]:
@@ -18,11 +22,17 @@ def table(windows: list[Window], one: str, many: str) -> list[str]:
         *(f" server CPU µs/{one}", f" × {RIVAL}", " of it Python"),
         *(f" generator CPU µs/{one}", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        rival = report.good(report.cell(windows, load=load, server=RIVAL))
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server), rival))
-    return rows
+    return rows + each(windows, _row)
+
+
+def each(windows: list[Window], row: Row) -> list[str]:
+    """One row for each server under each load, beside the rival's windows under the same load."""
+    return [
+        row(load, server, report.cell(windows, load=load, server=server), rival)
+        for load in report.distinct(windows, "load")
+        for rival in [report.good(report.cell(windows, load=load, server=RIVAL))]
+        for server in report.distinct(windows, "server")
+    ]
 
 
 def ratio(windows: list[Window], rival: list[Window], key: str) -> str:

@@ -72,11 +72,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *("load", "server", " messages/s", " p50 µs", " p99 µs", " server CPU µs/message"),
         *(f" × {comparison.RIVAL}", " of it Python", " generator CPU µs/message", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        rival = report.good(report.cell(windows, load=load, server=comparison.RIVAL))
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server), rival))
-    return rows
+    return rows + comparison.each(windows, _row)
 
 
 def _row(load: str, server: str, cell: list[dict[str, Any]], rival: list[dict[str, Any]]) -> str:

@@ -111,11 +111,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *("sockets", "server", " KiB a socket", f" × {comparison.RIVAL}", " BEAM", " Python"),
         *(" MiB before", " MiB with all", " server CPU µs/opening", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        rival = report.good(report.cell(windows, load=load, server=comparison.RIVAL))
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server), rival))
-    return rows
+    return rows + comparison.each(windows, _row)
 
 
 def _hold(server: Server, load: Load) -> dict[str, Any]:

@@ -94,11 +94,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *(f" × {comparison.RIVAL}", " of it Python", " BEAM's sleeps/message"),
         *(" Python's sleeps/message", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        rival = report.good(report.cell(windows, load=load, server=comparison.RIVAL))
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server), rival))
-    return rows
+    return rows + comparison.each(windows, _row)
 
 
 def _row(load: str, server: str, cell: list[dict[str, Any]], rival: list[dict[str, Any]]) -> str:

@@ -3,18 +3,21 @@
 Knows what a handler may be; must not know who asks for it.
 """
 
+import asyncio
 import functools
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 from hornbeam_erlang._identity import worker_context
 from hornbeam_erlang.exceptions import NotFound, RemoteError
 
 Action = Callable[..., Any]
+
+T = TypeVar("T")
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -100,6 +103,20 @@ def is_async(action: Action) -> bool:
     if not inspect.isroutine(action):
         action = type(action).__call__
     return inspect.iscoroutinefunction(action) or inspect.isasyncgenfunction(action)
+
+
+def task_in(
+    context: Context, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]
+) -> asyncio.Task[T]:
+    """Make a task that runs in a context; one of the app's own task factory has a copy of it.
+
+    Many a factory knows no keyword `context`.
+    """
+    factory: Any = loop.get_task_factory()
+    if factory is None:
+        return loop.create_task(work, context=context)
+    task: asyncio.Task[T] = context.run(factory, loop, work)
+    return task
 
 
 def class_name(kind: type[BaseException]) -> str:

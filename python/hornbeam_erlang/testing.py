@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from hornbeam_erlang import _bridge, _identity, _ops
-from hornbeam_erlang._handlers import Action, Handlers, Missing, remote_error
+from hornbeam_erlang._handlers import Action, Handlers, Missing, remote_error, task_in
 from hornbeam_erlang._mailbox import Topics
 from hornbeam_erlang._memory import Memory
 from hornbeam_erlang._quota import Limits
@@ -348,10 +348,4 @@ async def _awaited(awaitable: Awaitable[T], context: Context) -> T:
     async def wait() -> T:
         return await awaitable
 
-    loop = asyncio.get_running_loop()
-    factory: Any = loop.get_task_factory()
-    if factory is None:
-        return await loop.create_task(wait(), context=context)
-    # Many a task factory knows no keyword `context`: its task has a copy of this one.
-    task: asyncio.Task[T] = context.run(factory, loop, wait())
-    return await task
+    return await task_in(context, asyncio.get_running_loop(), wait())

@@ -10,6 +10,8 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
+from hornbeam_erlang._handlers import task_in
+
 T = TypeVar("T")
 
 
@@ -24,13 +26,7 @@ def begin(
     """
     work.send(None)
     try:
-        factory: Any = loop.get_task_factory()
-        if factory is None:
-            return loop.create_task(work, context=context)
-        # Many a task factory knows no keyword `context`: its task has a copy of this one.
-        taken = copy_context() if context is None else context
-        task: asyncio.Task[T] = taken.run(factory, loop, work)
-        return task
+        return task_in(copy_context() if context is None else context, loop, work)
     except BaseException as error:  # of the app's task factory
         _fail(work, error)
         return None

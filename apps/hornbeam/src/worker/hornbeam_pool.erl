@@ -206,7 +206,7 @@ find(Name, Worker) ->
 %% @doc The owners of streams of a kind in the pool.
 -spec owners(hornbeam_stream:kind(), name()) -> [hornbeam_stream:owner()].
 owners(Kind, Name) ->
-    lists:append([Owners || Worker <- workers(Name),
+    lists:append([Owners || Worker <- hornbeam_pool_row:workers(Name),
                             {ok, Owners} <- [hornbeam_worker:owners(Kind, Worker)]]).
 
 %% @doc Tell the workers that a process has died of which parts may own streams, and has not said
@@ -214,10 +214,7 @@ owners(Kind, Name) ->
 -spec process_down(pid(), name()) -> ok.
 process_down(Pid, Name) ->
     lists:foreach(fun(Worker) -> hornbeam_worker_protocol:process_down(Worker, Pid) end,
-                  workers(Name)).
-
-workers(Name) ->
-    lists:append([hornbeam_pool_row:workers(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]]).
+                  hornbeam_pool_row:workers(Name)).
 
 %% @doc The processes that wait for a place.
 -spec waiters(name()) -> [pid()].

@@ -100,23 +100,20 @@ served(#dispatcher{pool = Name, queue = Queue} = Dispatcher) ->
                             || {ok, Row} <- [hornbeam_pool_row:find(Name)]]),
     Dispatcher#dispatcher{queue = hornbeam_pool_queue:serve(Handles, Queue)}.
 
-introduced(#dispatcher{known = Known} = Dispatcher) ->
-    Workers = workers(Dispatcher),
+introduced(#dispatcher{pool = Name, known = Known} = Dispatcher) ->
+    Workers = hornbeam_pool_row:workers(Name),
     lists:foreach(fun(Worker) -> hornbeam_worker_protocol:tell_of_room(Worker, self()) end,
                   Workers -- Known),
     Dispatcher#dispatcher{known = Workers}.
 
 %% A place that is on its way to who does not want it any more: its worker knows it.
-forgotten(Ref, #dispatcher{queue = Queue0} = Dispatcher) ->
+forgotten(Ref, #dispatcher{pool = Name, queue = Queue0} = Dispatcher) ->
     hornbeam_pool_waiting:strike(Ref),
     case hornbeam_pool_queue:leave(Ref, Queue0) of
         {left, Queue} ->
             Dispatcher#dispatcher{queue = Queue};
         unknown ->
             lists:foreach(fun(Worker) -> hornbeam_worker_protocol:give_back(Worker, Ref) end,
-                          workers(Dispatcher)),
+                          hornbeam_pool_row:workers(Name)),
             Dispatcher
     end.
-
-workers(#dispatcher{pool = Name}) ->
-    lists:append([hornbeam_pool_row:workers(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]]).

@@ -108,10 +108,12 @@ dispatcher(#row{dispatcher = Dispatcher}) -> Dispatcher.
 -spec handles(row()) -> [hornbeam_capacity:handle()].
 handles(#row{handles = Handles}) -> Handles.
 
-%% @doc All workers that may run streams.
--spec workers(row()) -> [pid()].
-workers(#row{handles = Handles, retiring = Retiring}) ->
-    [hornbeam_capacity:worker(Handle) || Handle <- Handles ++ Retiring].
+%% @doc All workers of a pool that may run streams; none when there is no such pool.
+-spec workers(hornbeam_pool:name()) -> [pid()].
+workers(Name) ->
+    [hornbeam_capacity:worker(Handle)
+     || {ok, #row{handles = Handles, retiring = Retiring}} <- [find(Name)],
+        Handle <- Handles ++ Retiring].
 
 %% @doc Whether somebody waits for a place, whom nobody may overtake.
 -spec is_waited_for(row()) -> boolean().

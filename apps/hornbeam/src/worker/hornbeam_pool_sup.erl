@@ -6,13 +6,9 @@
 -export([start_link/1]).
 -export([init/1]).
 
--spec start_link(hornbeam_pool:start()) -> {ok, pid()} | {error, term()}.
+-spec start_link(hornbeam_pool:start()) -> supervisor:startlink_ret().
 start_link(Start) ->
-    case supervisor:start_link(?MODULE, Start) of
-        {ok, Pid} -> {ok, Pid};
-        ignore -> {error, ignore};
-        {error, Reason} -> {error, Reason}
-    end.
+    supervisor:start_link(?MODULE, Start).
 
 %% @private
 -spec init(hornbeam_pool:start()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
