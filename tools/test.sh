@@ -5,6 +5,9 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export TERM=dumb # keeps rebar3's colours out of the logs
+# A run repeats the one before, so that what it says is about the change; `make fuzz`, which sets
+# this to nothing, is what looks further.
+export FUZZ_SEED=${FUZZ_SEED-1}
 
 logs=_build/logs
 passed=0 failed=0 skipped=0
@@ -18,7 +21,6 @@ run_ct() { rebar3 ct; }
 run_pytest() { run_python test/python; }
 # They wait more than they work: files run side by side, each with a node of its own.
 run_e2e() {
-    export FUZZ_SEED=${FUZZ_SEED:-$RANDOM} # the same in all of them
     rebar3 compile && run_python test/e2e -n 3 --dist loadfile
 }
 run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE,hornbeam_hostile_SUITE; }

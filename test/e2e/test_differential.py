@@ -11,6 +11,8 @@ that failed has its seed, and its message the shortest bytes that still show the
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import itertools
 import json
 import os
@@ -281,7 +283,16 @@ KNOWN = frozenset(
 )
 """The methods of llhttp."""
 
-HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|([0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(:[0-9]*)?")
+NAME = re.compile(rb"([0-9A-Za-z\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+(:[0-9]*)?")
+
+
+def is_host(value: bytes) -> bool:
+    """Say whether this is an IPv6 address in brackets or a name, with or without a port."""
+    if address := re.fullmatch(rb"\[([^\]]*)\](:[0-9]*)?", value):
+        with contextlib.suppress(ValueError):
+            return bool(ipaddress.IPv6Address(address[1].decode()))
+        return False
+    return bool(NAME.fullmatch(value))
 
 
 def only_tokens(listed: bytes) -> bool:
@@ -305,7 +316,7 @@ def odd_extension(it: Difference) -> bool:
 def in_a_form(request: Request) -> object:
     """Say whether the target has one of the forms that it may have (RFC 9112, 3.2)."""
     if absolute := re.fullmatch(rb"(?i:https?)://([^/?#:][^/?#]*)([/?].*)?", request.target):
-        return HOST.fullmatch(absolute[1])
+        return is_host(absolute[1])
     return request.target.startswith(b"/") or (request.method, request.target) == (b"OPTIONS", b"*")
 
 
@@ -328,7 +339,7 @@ RULES = [
     Rule("llhttp h11", "stricter", lambda it: not in_a_form(it.request),
          "a target in no form (RFC 9112, 3.2)"),
     Rule("llhttp h11", "stricter",
-         lambda it: not all(value and HOST.fullmatch(value) for value in all_of(it, b"host")),
+         lambda it: not all(map(is_host, all_of(it, b"host"))),
          "a host that can be none (RFC 9112, 3.2)"),
     Rule("llhttp", "stricter", lambda it: len(all_of(it, b"host")) != 1,
          "a request without host, or with several (RFC 9112, 3.2)"),
@@ -425,6 +436,10 @@ ODD_HOSTS = [
     b"a:x",
     b"a,b",
     b"[::1",
+    b"[1]:",
+    b"[::g]",
+    b"[]",
+    b"[::1]x",
     b"a\x00",
     b"\xff",
     b"a:",
