@@ -1,7 +1,7 @@
 %% Requests as an engine would have read them.
 -module(hornbeam_requests).
 
--include_lib("hornbeam/src/web/hornbeam_request.hrl").
+-include_lib("hornbeam/src/web/requests/hornbeam_request.hrl").
 
 -export([new/1, new/2, with_peer/2, peer/1, scheme/1, fields/1, connect/1]).
 

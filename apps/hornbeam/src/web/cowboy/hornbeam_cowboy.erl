@@ -4,7 +4,7 @@
 %% request in a map: their order is lost there, and repeated ones are joined.
 -module(hornbeam_cowboy).
 
--include("../hornbeam_request.hrl").
+-include("../requests/hornbeam_request.hrl").
 
 -export([options/1, protocol/2, begun/3, unbound/0, taken/0, reading/0]).
 -export([socket/0, reader/0, finish/2]).

@@ -4,7 +4,7 @@
 -module(hornbeam_cowboy_exchange).
 -behaviour(cowboy_stream).
 
--include("../hornbeam_request.hrl").
+-include("../requests/hornbeam_request.hrl").
 
 -export([serve/3, breaking/1, takeover/7]).
 -export([init/3, data/4, info/3, terminate/3, early_error/5]).

@@ -8,7 +8,7 @@
 -behaviour(cowboy_middleware).
 -behaviour(cowboy_websocket).
 
--include("../hornbeam_request.hrl").
+-include("../requests/hornbeam_request.hrl").
 
 -export([execute/2]).
 -export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).

@@ -18,7 +18,7 @@
 %% word is followed by a while in which the client may read it (hornbeam_socket:linger/1).
 -module(hornbeam_http1).
 
--include("../hornbeam_request.hrl").
+-include("../requests/hornbeam_request.hrl").
 -include("hornbeam_http1_head.hrl").
 
 -export([serve/4]).

@@ -7,7 +7,7 @@
 %% itself is given back to `hornbeam_worker', in whose process all this runs.
 -module(hornbeam_worker_router).
 
--include("../wire/hornbeam_wire.hrl").
+-include("../../wire/hornbeam_wire.hrl").
 
 -export([new/1, handle/1, write/2, adopted/2, tell_of_end/1, owners/2]).
 -export([route/2, is_apart/2, heard/2]).

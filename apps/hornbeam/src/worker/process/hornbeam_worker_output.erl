@@ -4,7 +4,7 @@
 %% process that owns the port; must not know what a frame says, but whether it is an op.
 -module(hornbeam_worker_output).
 
--include("../wire/hornbeam_wire.hrl").
+-include("../../wire/hornbeam_wire.hrl").
 
 -export([new/1, window/0, read/2, urgent_first/2]).
 -export_type([output/0]).

@@ -27,7 +27,7 @@
 %% monitor. A response that is all said is the last that it gets: then it is gone (settle/1).
 -module(hornbeam_worker_streams).
 
--include("../wire/hornbeam_wire.hrl").
+-include("../../wire/hornbeam_wire.hrl").
 
 -export([new/0, new/1, parts/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandoned/2, closed/2]).

@@ -7,7 +7,7 @@
 %% honest Python is never ahead of this account.
 -module(hornbeam_account).
 
--include("../wire/hornbeam_wire.hrl").
+-include("../../wire/hornbeam_wire.hrl").
 
 -export([new/0, new/1, pay/3, give/3, take_credit/1]).
 -export_type([account/0]).

@@ -9,7 +9,7 @@
 %% it has to say a close.
 -module(hornbeam_websocket).
 
--include("../hornbeam_request.hrl").
+-include("../requests/hornbeam_request.hrl").
 
 -export([switch/3, start/3]).
 -export([loop/1, system_continue/3, system_terminate/4, system_code_change/4]).

@@ -8,7 +8,7 @@
 %% stream and tells it what comes; wait/1 does that for a process with nothing else to do.
 -module(hornbeam_websocket_handshake).
 
--include("hornbeam_request.hrl").
+-include("../requests/hornbeam_request.hrl").
 -include("hornbeam_websocket.hrl").
 
 -export([new/3, told/2, late/1, deadline/1, leave/1, wait/1]).

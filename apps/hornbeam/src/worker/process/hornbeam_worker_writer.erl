@@ -7,7 +7,7 @@
 %% long.
 -module(hornbeam_worker_writer).
 
--include("../wire/hornbeam_wire.hrl").
+-include("../../wire/hornbeam_wire.hrl").
 
 -export([start_link/3, write/2, reply/2, messages/1]).
 -export([init/3]).
