@@ -35,7 +35,7 @@ start() ->
     io:format("listening on 127.0.0.1:~b~n", [Port]).
 
 begin_answering(Starter) ->
-    Parts = hornbeam_worker_parts:new(),
+    Parts = hornbeam_stream_owners:new(),
     Handle = hornbeam_capacity:new(#{
         worker => self(), writer => self(), limit => infinity,
         counts => hornbeam_capacity:new_counts(), parts => Parts,
@@ -51,8 +51,8 @@ answer(Parts, Handle) ->
         {write, Opening} when is_binary(Opening) ->
             {ok, [?OPEN_HTTP, Number, [_, _, Method, Path | _], Body, _]} =
                 hornbeam_msgpack:decode_all(Opening),
-            {ok, {http, Owner, _}} = hornbeam_worker_parts:find(Number, Parts),
-            hornbeam_worker_parts:leave(Number, Parts),
+            {ok, {http, Owner, _}} = hornbeam_stream_owners:find(Number, Parts),
+            hornbeam_stream_owners:leave(Number, Parts),
             hornbeam_stream:tell(Owner, {stream, Number, response(Number, Method, Path, Body)}),
             hornbeam_capacity:ended(Handle, self()),
             answer(Parts, Handle);

@@ -230,7 +230,7 @@ worker_dies(Exchange, Config) ->
     Worker = hornbeam_puppet:worker(puppet(Config)),
     hornbeam_eventually:dead(Worker),
     receive
-        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_worker_parts:tell_of_end(Parts)
+        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Parts)
     end,
     hornbeam_exchange:told(heard(), Exchange).
 

@@ -22,7 +22,7 @@ start(App) ->
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer),
     Handle = hornbeam_capacity:new(#{worker => Pid, writer => Writer,
-                                      parts => hornbeam_worker_parts:new(), limit => infinity,
+                                      parts => hornbeam_stream_owners:new(), limit => infinity,
                                       adoption => {hornbeam_api, Events},
                                       counts => hornbeam_capacity:new_counts()}),
     #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.

@@ -234,7 +234,7 @@ handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
     [hornbeam_capacity:new(#{worker => spawn_link(Worker), writer => self(), limit => Limit,
                               adoption => no_adoption(),
-                              parts => hornbeam_worker_parts:new(),
+                              parts => hornbeam_stream_owners:new(),
                               counts => hornbeam_capacity:new_counts()})
      || Limit <- Limits].
 
@@ -245,7 +245,8 @@ full_handles() ->
 
 take(Handles) ->
     Place = make_ref(),
-    hornbeam_choice:take(Handles, fun(Handle) -> hornbeam_capacity:take(Handle, Place, self()) end).
+    Take = fun(Handle) -> hornbeam_capacity:take(Handle, Place, self()) end,
+    hornbeam_pool_balancer:take(Handles, Take).
 
 queue(Max) ->
     hornbeam_pool_queue:new(Max, 60000, atomics:new(1, [])).

@@ -18,12 +18,13 @@ all() ->
 
 no_limit_is_ever_reached_by_default(_Config) ->
     Options = hornbeam_config:defaults(app),
-    ?assertNot(hornbeam_recycling:is_asked_for(Options)),
+    ?assertNot(hornbeam_pool_recycling:is_asked_for(Options)),
     ?assertEqual(keep, verdict(facts(1 bsl 64, 1 bsl 64, 1 bsl 64), #{})).
 
 a_worker_has_done_enough_at_its_limit_and_not_before(_Config) ->
     Limits = #{max_requests => 10, worker_max_age => 20, worker_max_rss => 30},
-    ?assert(hornbeam_recycling:is_asked_for(maps:merge(hornbeam_config:defaults(app), Limits))),
+    Options = maps:merge(hornbeam_config:defaults(app), Limits),
+    ?assert(hornbeam_pool_recycling:is_asked_for(Options)),
     ?assertEqual(keep, verdict(facts(9, 19, 29), Limits)),
     ?assertEqual({recycle, max_requests}, verdict(facts(10, 19, 29), Limits)),
     ?assertEqual({recycle, worker_max_age}, verdict(facts(9, 20, 29), Limits)),
@@ -48,7 +49,7 @@ verdict(Facts, Options) ->
 
 verdict(Facts, Options, Draw) ->
     All = maps:merge(hornbeam_config:defaults(app), Options),
-    hornbeam_recycling:verdict(Facts, hornbeam_recycling:limits(All, Draw)).
+    hornbeam_pool_recycling:verdict(Facts, hornbeam_pool_recycling:limits(All, Draw)).
 
 facts(Requests, Age, Rss) ->
     #{requests => Requests, age => Age, rss => Rss}.
@@ -56,50 +57,53 @@ facts(Requests, Age, Rss) ->
 %% Restarts
 
 the_first_death_is_repaired_at_once_and_the_next_ones_later(_Config) ->
-    ?assertEqual([0, 100, 200, 400], [hornbeam_restarts:pause(N) || N <- [1, 2, 3, 4]]).
+    ?assertEqual([0, 100, 200, 400], [hornbeam_pool_backoff:pause(N) || N <- [1, 2, 3, 4]]).
 
 a_worker_that_has_lasted_starts_anew(_Config) ->
-    ?assertEqual(1, hornbeam_restarts:failures(0, 10000, 5)),
-    ?assertEqual(6, hornbeam_restarts:failures(0, 9999, 5)),
-    ?assertEqual(6, hornbeam_restarts:failures(undefined, 99999, 5)).
+    ?assertEqual(1, hornbeam_pool_backoff:failures(0, 10000, 5)),
+    ?assertEqual(6, hornbeam_pool_backoff:failures(0, 9999, 5)),
+    ?assertEqual(6, hornbeam_pool_backoff:failures(undefined, 99999, 5)).
 
 no_pause_is_longer_than_the_longest(_Config) ->
-    ?assertEqual(25600, hornbeam_restarts:pause(10)),
-    ?assertEqual([30000, 30000], [hornbeam_restarts:pause(N) || N <- [11, 1000000]]).
+    ?assertEqual(25600, hornbeam_pool_backoff:pause(10)),
+    ?assertEqual([30000, 30000], [hornbeam_pool_backoff:pause(N) || N <- [11, 1000000]]).
 
 %% Rounds of replacement
 
 two_successors_start_at_a_time(_Config) ->
-    {start, 1, R1} = hornbeam_replacement:next(hornbeam_replacement:new(reloaded, [1, 2, 3])),
-    {start, 2, R2} = hornbeam_replacement:next(hornbeam_replacement:started(pid(1), R1)),
-    R3 = hornbeam_replacement:started(pid(2), R2),
-    ?assertEqual(wait, hornbeam_replacement:next(R3)),
-    ?assertMatch({start, 3, _}, hornbeam_replacement:next(hornbeam_replacement:ready(pid(1), R3))).
+    R0 = hornbeam_pool_replacement:new(reloaded, [1, 2, 3]),
+    {start, 1, R1} = hornbeam_pool_replacement:next(R0),
+    {start, 2, R2} = hornbeam_pool_replacement:next(hornbeam_pool_replacement:started(pid(1), R1)),
+    R3 = hornbeam_pool_replacement:started(pid(2), R2),
+    ?assertEqual(wait, hornbeam_pool_replacement:next(R3)),
+    R4 = hornbeam_pool_replacement:ready(pid(1), R3),
+    ?assertMatch({start, 3, _}, hornbeam_pool_replacement:next(R4)).
 
 they_take_over_together(_Config) ->
     Started = both_started(),
-    One = hornbeam_replacement:ready(pid(2), Started),
-    ?assertEqual(wait, hornbeam_replacement:next(One)),
-    Two = hornbeam_replacement:ready(pid(1), One),
-    ?assertEqual({take_over, [pid(2), pid(1)]}, hornbeam_replacement:next(Two)).
+    One = hornbeam_pool_replacement:ready(pid(2), Started),
+    ?assertEqual(wait, hornbeam_pool_replacement:next(One)),
+    Two = hornbeam_pool_replacement:ready(pid(1), One),
+    ?assertEqual({take_over, [pid(2), pid(1)]}, hornbeam_pool_replacement:next(Two)).
 
 one_that_took_over_early_does_not_again(_Config) ->
-    Ready = hornbeam_replacement:ready(pid(1), both_started()),
-    One = hornbeam_replacement:took_over(pid(1), Ready),
-    Two = hornbeam_replacement:ready(pid(2), One),
-    ?assertEqual({take_over, [pid(2)]}, hornbeam_replacement:next(Two)).
+    Ready = hornbeam_pool_replacement:ready(pid(1), both_started()),
+    One = hornbeam_pool_replacement:took_over(pid(1), Ready),
+    Two = hornbeam_pool_replacement:ready(pid(2), One),
+    ?assertEqual({take_over, [pid(2)]}, hornbeam_pool_replacement:next(Two)).
 
 who_has_not_taken_over_is_known(_Config) ->
-    One = hornbeam_replacement:ready(pid(1), both_started()),
-    ?assertEqual(lists:sort([pid(1), pid(2)]), lists:sort(hornbeam_replacement:successors(One))),
-    ?assertEqual([pid(2)],
-                 hornbeam_replacement:successors(hornbeam_replacement:took_over(pid(1), One))).
+    One = hornbeam_pool_replacement:ready(pid(1), both_started()),
+    ?assertEqual(lists:sort([pid(1), pid(2)]),
+                 lists:sort(hornbeam_pool_replacement:successors(One))),
+    Left = hornbeam_pool_replacement:took_over(pid(1), One),
+    ?assertEqual([pid(2)], hornbeam_pool_replacement:successors(Left)).
 
 both_started() ->
     lists:foldl(fun(N, Round) ->
-        {start, N, Next} = hornbeam_replacement:next(Round),
-        hornbeam_replacement:started(pid(N), Next)
-    end, hornbeam_replacement:new(recycled, [1, 2]), [1, 2]).
+        {start, N, Next} = hornbeam_pool_replacement:next(Round),
+        hornbeam_pool_replacement:started(pid(N), Next)
+    end, hornbeam_pool_replacement:new(recycled, [1, 2]), [1, 2]).
 
 %% Any processes will do.
 pid(N) -> lists:nth(N, erlang:processes()).

@@ -155,7 +155,7 @@ a_client_is_known_from_the_open_to_the_end(_Config) ->
     ClientOf = fun(Streams) -> hornbeam_worker_streams:client(1, Streams) end,
     New = hornbeam_worker_streams:new(),
     ?assertEqual(gone, ClientOf(New)),
-    Asked = hornbeam_worker_streams:open(websocket, 1, self(), Client, hornbeam_account:new(),
+    Asked = hornbeam_worker_streams:open(websocket, 1, self(), Client, hornbeam_stream_credit:new(),
                                          New),
     ?assertEqual({asked, websocket, Client}, ClientOf(Asked)),
     Moving = hornbeam_worker_streams:hand_over(1, self(), self(), Asked),
@@ -266,12 +266,12 @@ the_app_is_told_once_that_a_part_has_no_use_for_a_stream(_Config) ->
 
 parts_hear_of_the_worker_however_it_ends(_Config) ->
     Streams = opened_by_part(),
-    hornbeam_worker_parts:tell_of_end(hornbeam_worker_streams:parts(Streams)),
+    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:parts(Streams)),
     ?assertEqual([{worker_down, 1}], messages_of_part()),
     Heir = self(),
     Part = part(),
     {Worker, Monitor} = spawn_monitor(fun() ->
-        New = hornbeam_worker_streams:new(hornbeam_worker_parts:new(Heir)),
+        New = hornbeam_worker_streams:new(hornbeam_stream_owners:new(Heir)),
         {ok, _} = ended(opened_by(Part, 2, opened_by(Part, 1, New))),
         Heir ! opened,
         receive never -> ok end
@@ -279,7 +279,7 @@ parts_hear_of_the_worker_however_it_ends(_Config) ->
     receive opened -> exit(Worker, kill) end,
     receive {'DOWN', Monitor, process, _, killed} -> ok end,
     receive
-        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_worker_parts:tell_of_end(Parts)
+        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Parts)
     end,
     ?assertEqual([{worker_down, 2}], [Down || {worker_down, _} = Down <- messages_of_part()]).
 
@@ -287,16 +287,16 @@ parts_hear_of_the_worker_when_its_first_heir_has_died(_Config) ->
     {Me, _} = Part = part(),
     First = spawn(fun() -> receive never -> ok end end),
     Worker = spawn(fun() ->
-        Parts = hornbeam_worker_parts:new(First),
+        Parts = hornbeam_stream_owners:new(First),
         _ = opened_by(Part, 1, hornbeam_worker_streams:new(Parts)),
         hornbeam_eventually:dead(First),
-        hornbeam_worker_parts:bequeath(Me, Parts),
+        hornbeam_stream_owners:bequeath(Me, Parts),
         Me ! opened,
         receive never -> ok end
     end),
     receive opened -> exit(Worker, kill) end,
     receive
-        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_worker_parts:tell_of_end(Parts)
+        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Parts)
     end,
     ?assertEqual([{worker_down, 1}], messages_of_part()).
 
@@ -325,8 +325,8 @@ a_part_is_listed_and_known_before_the_app_says_anything(_Config) ->
     ?assert(hornbeam_worker_streams:is_known(1, Ended)),
     ?assertEqual({error, stream_is_over}, say(credit, Ended)),
     Dead = hornbeam_worker_streams:parts(Ended),
-    hornbeam_worker_parts:tell_of_end(Dead),
-    ?assertNot(hornbeam_worker_parts:enter(2, http, part(), hornbeam_account:new(), Dead)).
+    hornbeam_stream_owners:tell_of_end(Dead),
+    ?assertNot(hornbeam_stream_owners:enter(2, http, part(), hornbeam_stream_credit:new(), Dead)).
 
 the_app_hears_of_a_process_that_died_without_a_word(_Config) ->
     {Pid, Monitor} = spawn_monitor(fun() -> ok end),
@@ -348,7 +348,7 @@ opened_by_part() ->
 
 opened_by(Part, Number, Streams) ->
     Parts = hornbeam_worker_streams:parts(Streams),
-    true = hornbeam_worker_parts:enter(Number, http, Part, hornbeam_account:new(), Parts),
+    true = hornbeam_stream_owners:enter(Number, http, Part, hornbeam_stream_credit:new(), Parts),
     Streams.
 
 messages_of_part() ->

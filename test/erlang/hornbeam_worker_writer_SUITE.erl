@@ -15,7 +15,7 @@ all() ->
 
 init_per_testcase(_Test, Config) ->
     Port = open_port({spawn_executable, os:find_executable("cat")}, [binary, stream]),
-    Ops = hornbeam_worker_ops:new(),
+    Ops = hornbeam_worker_pending_ops:new(),
     Counts = hornbeam_capacity:new_counts(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     [{port, Port}, {writer, Writer}, {counts, Counts} | Config].

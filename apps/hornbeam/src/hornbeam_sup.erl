@@ -136,7 +136,7 @@ init([]) ->
     ok = hornbeam_date:new_table(),
     ok = hornbeam_http1_head:prepare(),
     ok = hornbeam_pool_row:new_table(),
-    ok = hornbeam_pool_memory:new_table(),
+    ok = hornbeam_pool_snapshot:new_table(),
     ok = hornbeam_pool_waiting:new_table(),
     ok = hornbeam_api_sup:new_tables(hornbeam_config:defaults(server)),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},

@@ -63,7 +63,7 @@ app(Name) ->
 -spec erase(name()) -> ok.
 erase(Name) ->
     hornbeam_pool_row:erase(Name),
-    hornbeam_pool_memory:erase(Name),
+    hornbeam_pool_snapshot:erase(Name),
     hornbeam_pool_waiting:abandon(Name).
 
 %% @doc A place for a new stream on the ready worker with the least open streams, unless the pool
@@ -123,7 +123,7 @@ take_now(Row) ->
         true -> none;
         false ->
             Reserve = fun hornbeam_capacity:reserve/1,
-            hornbeam_choice:take(hornbeam_pool_row:handles(Row), Reserve)
+            hornbeam_pool_balancer:take(hornbeam_pool_row:handles(Row), Reserve)
     end.
 
 %% Others may have come at the same time.
@@ -194,7 +194,7 @@ forget(Name, Ref) ->
 -spec pick(name()) -> {ok, hornbeam_capacity:handle()} | {error, no_worker}.
 pick(Name) ->
     case [hornbeam_pool_row:handles(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]] of
-        [[_ | _] = Handles] -> {ok, hornbeam_choice:least_loaded(Handles)};
+        [[_ | _] = Handles] -> {ok, hornbeam_pool_balancer:least_loaded(Handles)};
         _ -> {error, no_worker}
     end.
 

@@ -9,11 +9,12 @@
 %%
 %% While it starts, the first failure fails the pool. Once it serves, a worker that died is
 %% replaced at once, and with growing pauses when the replacement does not last
-%% (hornbeam_restarts). One that has done enough (hornbeam_recycling), and all of them at a reload,
-%% are replaced by successors that are ready first (hornbeam_replacement), one round at a time.
+%% (hornbeam_pool_backoff). One that has done enough (hornbeam_pool_recycling), and all of them at a
+%% reload, are replaced by successors that are ready first (hornbeam_pool_replacement), one round at
+%% a time.
 %%
 %% A crash of this process is not the workers' end. What it knows of them is kept with each change
-%% (hornbeam_pool_memory), and before any other process may act on it. The next one adopts the
+%% (hornbeam_pool_snapshot), and before any other process may act on it. The next one adopts the
 %% workers, in whatever state they are. A round that was under way is given up. If all the pool has
 %% crashed, its workers with it, only their number is taken over, and that the pool has served.
 -module(hornbeam_pool_keeper).
@@ -34,7 +35,7 @@
 -record(worker, {
     place :: place(),
     role :: serving | successor | leaving,
-    limits :: hornbeam_recycling:limits(),
+    limits :: hornbeam_pool_recycling:limits(),
     started_at :: integer(),
     %% known from its being ready on
     handle :: hornbeam_capacity:handle() | undefined,
@@ -63,7 +64,7 @@
     starters = [] :: [gen_server:from()],
     places = #{} :: #{place() => #place{}},
     workers = #{} :: #{pid() => #worker{}},
-    round = none :: {hornbeam_replacement:replacement(), gen_server:from() | nobody} | none,
+    round = none :: {hornbeam_pool_replacement:replacement(), gen_server:from() | nobody} | none,
     %% rounds of recycling in a row that failed, and when the next may begin
     failed_rounds = 0 :: non_neg_integer(),
     next_round :: integer(),
@@ -95,7 +96,7 @@ start_link(Sup, Start) ->
 %% @doc The app that a pool runs.
 -spec app(hornbeam_pool:name()) -> {ok, binary()} | error.
 app(Name) ->
-    case hornbeam_pool_memory:recall(Name) of
+    case hornbeam_pool_snapshot:recall(Name) of
         {ok, #memory{app = App}} -> {ok, App};
         none -> error
     end.
@@ -104,7 +105,7 @@ app(Name) ->
 -spec info(hornbeam_pool:name()) ->
     {ok, #{atom() => term()}, [{Worker :: pid(), #{atom() => term()}}]} | error.
 info(Name) ->
-    case hornbeam_pool_memory:recall(Name) of
+    case hornbeam_pool_snapshot:recall(Name) of
         {ok, Memory} -> {ok, facts(Memory), described(Memory)};
         none -> error
     end.
@@ -135,7 +136,7 @@ find(Name, Worker) ->
     end.
 
 remembered_workers(Name) ->
-    case hornbeam_pool_memory:recall(Name) of
+    case hornbeam_pool_snapshot:recall(Name) of
         {ok, #memory{workers = Workers}} -> Workers;
         none -> #{}
     end.
@@ -154,9 +155,9 @@ init({Sup, #{name := Name, api := Api, options := Options, stop_timeout := StopT
 handle_continue(start, #state{name = Name, sup = Sup, options = Options} = State0) ->
     {_, WorkersSup, _, _} =
         lists:keyfind(hornbeam_worker_sup, 1, supervisor:which_children(Sup)),
-    _ = [check_later() || hornbeam_recycling:is_asked_for(Options)],
+    _ = [check_later() || hornbeam_pool_recycling:is_asked_for(Options)],
     State = State0#state{workers_sup = WorkersSup},
-    {noreply, remember(begun(hornbeam_pool_memory:recall(Name), State))}.
+    {noreply, remember(begun(hornbeam_pool_snapshot:recall(Name), State))}.
 
 begun({ok, #memory{workers_sup = Sup} = Memory}, #state{workers_sup = Sup} = State) ->
     adopt_all(Memory, State);
@@ -221,7 +222,7 @@ kept(Before, After) ->
     After.
 
 remember(#state{name = Name} = State) ->
-    ok = hornbeam_pool_memory:keep(Name, memory(State)),
+    ok = hornbeam_pool_snapshot:keep(Name, memory(State)),
     State.
 
 memory(#state{workers_sup = Sup, options = #{app := App}} = State) ->
@@ -245,7 +246,7 @@ start_worker(Place, Role, #state{workers = Workers, options = Options} = State) 
     case hornbeam_worker_sup:start_worker(State#state.workers_sup, start(Place, State)) of
         {ok, Pid} ->
             _ = erlang:monitor(process, Pid),
-            Limits = hornbeam_recycling:limits(Options, fun draw/1),
+            Limits = hornbeam_pool_recycling:limits(Options, fun draw/1),
             Worker = #worker{place = Place, role = Role, started_at = now_ms(), limits = Limits},
             {ok, Pid, State#state{workers = Workers#{Pid => Worker}}};
         {error, {shutdown, Reason}} ->
@@ -309,7 +310,7 @@ heard({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = State) 
     tell(down, seconds_since(Worker#worker.started_at), #{reason => Reason}, Worker),
     down(Worker, Pid, Reason, published(State#state{workers = Workers}));
 heard({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
-    hornbeam_worker_parts:tell_of_end(Table),
+    hornbeam_stream_owners:tell_of_end(Table),
     State;
 heard({restart, Place}, State) ->
     restart(Place, State);
@@ -338,7 +339,7 @@ joined(#worker{role = serving}, _Pid, State0) ->
     State = published(State0),
     served(length(serving(State#state.workers)) =:= maps:size(State#state.places), State);
 joined(#worker{role = successor, place = Place}, Pid, #state{round = {Round, From}} = State0) ->
-    State = State0#state{round = {hornbeam_replacement:ready(Pid, Round), From}},
+    State = State0#state{round = {hornbeam_pool_replacement:ready(Pid, Round), From}},
     case is_served(Place, State) of
         true -> next_step(State);
         false -> next_step(take_over(Pid, State))
@@ -426,14 +427,14 @@ noted(Place, Reason, #state{places = Places} = State) ->
 
 pause(Place, ReadyAt, Reason, #state{places = Places} = State) ->
     #{Place := #place{failures = Before} = History} = Places,
-    Failures = hornbeam_restarts:failures(ReadyAt, now_ms(), Before),
+    Failures = hornbeam_pool_backoff:failures(ReadyAt, now_ms(), Before),
     restart_later(Failures, Place),
     put_place(Place, History#place{failures = Failures, last_end = Reason}, State).
 
 restart_later(0, Place) ->
     restart_later(1, Place);
 restart_later(Failures, Place) ->
-    _ = erlang:send_after(hornbeam_restarts:pause(Failures), self(), {restart, Place}),
+    _ = erlang:send_after(hornbeam_pool_backoff:pause(Failures), self(), {restart, Place}),
     ok.
 
 restart(Place, #state{places = Places} = State) ->
@@ -451,12 +452,12 @@ is_taken(Place, #state{workers = Workers}) ->
 %% Rounds of replacement.
 
 begin_round(Reason, Places, From, State) ->
-    next_step(State#state{round = {hornbeam_replacement:new(Reason, Places), From}}).
+    next_step(State#state{round = {hornbeam_pool_replacement:new(Reason, Places), From}}).
 
 next_step(#state{round = none} = State) ->
     State;
 next_step(#state{round = {Round, From}} = State) ->
-    case hornbeam_replacement:next(Round) of
+    case hornbeam_pool_replacement:next(Round) of
         {start, Place, Started} -> start_successor(Place, State#state{round = {Started, From}});
         {take_over, Pids} -> finish_round(Pids, State);
         wait -> State
@@ -465,7 +466,7 @@ next_step(#state{round = {Round, From}} = State) ->
 start_successor(Place, State0) ->
     case start_worker(Place, successor, State0) of
         {ok, Pid, #state{round = {Round, From}} = State} ->
-            next_step(State#state{round = {hornbeam_replacement:started(Pid, Round), From}});
+            next_step(State#state{round = {hornbeam_pool_replacement:started(Pid, Round), From}});
         {error, Reason} ->
             abandon_round(Reason, State0)
     end.
@@ -477,21 +478,21 @@ finish_round(Pids, State0) ->
 
 take_over(Pid, #state{round = {Round, From}, workers = Workers} = State0) ->
     #{Pid := #worker{place = Place} = Worker} = Workers,
-    Reason = hornbeam_replacement:reason(Round),
+    Reason = hornbeam_pool_replacement:reason(Round),
     State = retire_place(Place, Reason, State0),
     Taken = (State#state.workers)#{Pid := Worker#worker{role = serving}},
     published(State#state{workers = Taken,
-                          round = {hornbeam_replacement:took_over(Pid, Round), From}}).
+                          round = {hornbeam_pool_replacement:took_over(Pid, Round), From}}).
 
 %% A fresh worker cannot start: nothing changes.
 abandon_round(Reason, #state{round = {Round, From}, failed_rounds = Failed} = State0) ->
     Why = explained(Reason, State0),
     ?LOG_ERROR(#{what => worker_not_replaced, pool => State0#state.name,
-                 because => hornbeam_replacement:reason(Round), reason => Why},
+                 because => hornbeam_pool_replacement:reason(Round), reason => Why},
                #{domain => [hornbeam]}),
     _ = [gen_server:reply(From, {error, Why}) || From =/= nobody],
     State = end_round(State0),
-    Pause = max(?CHECK, hornbeam_restarts:pause(Failed + 2)),
+    Pause = max(?CHECK, hornbeam_pool_backoff:pause(Failed + 2)),
     State#state{failed_rounds = Failed + 1, next_round = now_ms() + Pause};
 abandon_round(_Reason, State) ->
     State.
@@ -499,7 +500,7 @@ abandon_round(_Reason, State) ->
 end_round(#state{round = none} = State) ->
     State;
 end_round(#state{round = {Round, _}} = State0) ->
-    Successors = hornbeam_replacement:successors(Round),
+    Successors = hornbeam_pool_replacement:successors(Round),
     State = lists:foldl(fun stop_worker/2, State0#state{round = none}, Successors),
     lists:foldl(fun restart/2, State, [Place || Place <- all_places(State),
                                                 not is_taken(Place, State)]).
@@ -564,7 +565,7 @@ check(State) ->
 verdict(#worker{handle = Handle, os_pid = OsPid, ready_at = ReadyAt, limits = Limits}) ->
     Facts = #{requests => hornbeam_capacity:requests(Handle) + hornbeam_capacity:messages(Handle),
               age => now_ms() - ReadyAt, rss => hornbeam_os_process:rss(OsPid)},
-    hornbeam_recycling:verdict(Facts, Limits).
+    hornbeam_pool_recycling:verdict(Facts, Limits).
 
 kill_if_far_too_large({kill, Pid, #worker{os_pid = OsPid}}) ->
     hornbeam_worker:kill(Pid, {too_large, hornbeam_os_process:rss(OsPid)});

@@ -1,8 +1,8 @@
 %% Who waits for a place on a worker of one pool, first come first served.
 %%
-%% It monitors, keeps time and answers; which worker has room is hornbeam_choice's question, and
-%% all who wait stand in hornbeam_pool_waiting too. The pool's dispatcher owns it and passes on what
-%% comes for it:
+%% It monitors, keeps time and answers; which worker has room is hornbeam_pool_balancer's question,
+%% and all who wait stand in hornbeam_pool_waiting too. The pool's dispatcher owns it and passes on
+%% what comes for it:
 %%
 %%   `{late, Ref}'                              to late/2
 %%   `{{'DOWN', {waiter, Ref}}, _, _, _, _}'    to leave/2
@@ -111,7 +111,8 @@ serve_all(Handles, #queue{waiters = Waiters} = Queue) ->
     end.
 
 serve_first({Number, #waiter{ref = Ref, pid = Pid} = Waiter}, Handles, Queue) ->
-    case hornbeam_choice:take(Handles, fun(Free) -> hornbeam_capacity:take(Free, Ref, Pid) end) of
+    Take = fun(Free) -> hornbeam_capacity:take(Free, Ref, Pid) end,
+    case hornbeam_pool_balancer:take(Handles, Take) of
         {ok, Handle} ->
             hornbeam_pool_waiting:answer(Ref, {ok, Handle}),
             serve_all(Handles, remove(Waiter, Number, Queue));

@@ -47,11 +47,11 @@
     %% wrote has been read
     exit = running :: running | {status, non_neg_integer()},
     eof = false :: boolean(),
-    output :: hornbeam_worker_output:output(),
+    output :: hornbeam_worker_reader:output(),
     router :: hornbeam_worker_router:router(),
     log :: hornbeam_worker_log:budget(),
     started :: integer(),
-    pulse :: hornbeam_worker_pulse:pulse(),
+    pulse :: hornbeam_worker_heartbeat:pulse(),
     dump = none :: hornbeam_os_process:dump(),
     %% what it has to stop once it has drained (ms)
     stop_timeout = 0 :: non_neg_integer(),
@@ -132,9 +132,9 @@ new(Port, #{pool := Pool, api := Api, options := Options} = Start) ->
     Router = hornbeam_worker_router:new(#{port => Port, pool => Pool, api => Api,
                                           options => Options}),
     #data{start = Start, port = Port, os_pid = OsPid, guard = hornbeam_worker_port:guard(OsPid),
-          output = hornbeam_worker_output:new(Port), router = Router,
+          output = hornbeam_worker_reader:new(Port), router = Router,
           log = hornbeam_worker_log:new(now_ms()),
-          pulse = hornbeam_worker_pulse:new(maps:get(worker_hang_timeout, Options)),
+          pulse = hornbeam_worker_heartbeat:new(maps:get(worker_hang_timeout, Options)),
           started = erlang:monotonic_time(second)}.
 
 %% @private
@@ -209,7 +209,7 @@ in_any_state(info, Message, _State, #data{router = Router0} = Data) ->
 in_any_state({timeout, beat}, beat, _State, Data) ->
     beat(Data);
 in_any_state({timeout, late}, late, _State, #data{pulse = Pulse} = Data) ->
-    hornbeam_capacity:slow(handle(Data), hornbeam_worker_pulse:is_late(Pulse)),
+    hornbeam_capacity:slow(handle(Data), hornbeam_worker_heartbeat:is_late(Pulse)),
     keep_state_and_data;
 in_any_state({timeout, stacks}, Hang, _State, Data) ->
     looked(hornbeam_worker_hang:look(Hang), Data);
@@ -239,7 +239,7 @@ description(State, #data{os_pid = OsPid, pulse = Pulse, started = Started} = Dat
                  requests => hornbeam_capacity:requests(Handle),
                  messages => hornbeam_capacity:messages(Handle),
                  rss => hornbeam_os_process:rss(OsPid),
-                 latency => hornbeam_worker_pulse:latency(Pulse),
+                 latency => hornbeam_worker_heartbeat:latency(Pulse),
                  slow => hornbeam_capacity:is_slow(Handle),
                  seconds => erlang:monotonic_time(second) - Started}).
 
@@ -256,11 +256,11 @@ terminate(_Reason, _State, #data{router = Router, os_pid = OsPid}) ->
 %% What Python says.
 
 received(Chunk, State, #data{output = Output0, router = Router} = Data) ->
-    case hornbeam_worker_output:read(Chunk, Output0) of
+    case hornbeam_worker_reader:read(Chunk, Output0) of
         {ok, Frames, Credit, Output} ->
             _ = [write(hornbeam_wire:credit(0, Credit, 0), Data) || Credit > 0],
             IsApart = fun(Frame) -> hornbeam_worker_router:is_apart(Frame, Router) end,
-            Sorted = hornbeam_worker_output:urgent_first(Frames, IsApart),
+            Sorted = hornbeam_worker_reader:urgent_first(Frames, IsApart),
             routed(Sorted, State, Data#data{output = Output});
         {error, Reason} ->
             violation(Reason, Chunk, Data)
@@ -302,7 +302,7 @@ about_itself(starting, {failed, Stage, Class, Message, Traceback}, Data) ->
 about_itself(_State, {log, Level, Logger, Text}, #data{log = Budget} = Data) ->
     {ok, Data#data{log = hornbeam_worker_log:write(Level, Logger, Text, name(Data), Budget)}};
 about_itself(_State, {heartbeat, Number}, #data{pulse = Pulse0} = Data) ->
-    case hornbeam_worker_pulse:answer(Number, now_ms(), Pulse0) of
+    case hornbeam_worker_heartbeat:answer(Number, now_ms(), Pulse0) of
         {ok, Pulse} ->
             hornbeam_capacity:slow(handle(Data), false),
             {ok, Data#data{pulse = Pulse}};
@@ -342,15 +342,16 @@ stopping(#data{stop_timeout = Timeout} = Data) ->
 %% Heartbeats.
 
 next_beat(#data{pulse = Pulse}) ->
-    {{timeout, beat}, hornbeam_worker_pulse:interval(Pulse), beat}.
+    {{timeout, beat}, hornbeam_worker_heartbeat:interval(Pulse), beat}.
 
 beat(#data{pulse = Pulse0} = Unguarded) ->
     Data = guarded(Unguarded),
-    case hornbeam_worker_pulse:beat(now_ms(), Pulse0) of
+    case hornbeam_worker_heartbeat:beat(now_ms(), Pulse0) of
         {send, Number, Pulse} ->
             write(hornbeam_wire:heartbeat(Number), Data),
             {keep_state, Data#data{pulse = Pulse},
-             [next_beat(Data), {{timeout, late}, hornbeam_worker_pulse:late_after(Pulse), late}]};
+             [next_beat(Data),
+              {{timeout, late}, hornbeam_worker_heartbeat:late_after(Pulse), late}]};
         {wait, Pulse} ->
             {keep_state, Data#data{pulse = Pulse}, [next_beat(Data)]};
         {hung, Silent} ->

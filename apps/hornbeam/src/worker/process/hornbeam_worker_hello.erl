@@ -18,7 +18,7 @@ config(Name, Options) ->
     #{app => App, interface => atom_to_binary(Interface), pythonpath => Path,
       root_path => RootPath, lifespan => Lifespan, loop => Loop,
       worker => Name, stream_window => hornbeam_stream:window(),
-      worker_window => hornbeam_worker_output:window(), max_message => MaxMessage,
+      worker_window => hornbeam_worker_reader:window(), max_message => MaxMessage,
       op_timeout => OpTimeout, hang_timeout => finite(HangTimeout),
       pubsub_queue_messages => QueueMessages,
       pubsub_queue_bytes => QueueBytes, limit_response_head => ResponseHead,

@@ -29,7 +29,7 @@
     {place, reference(), Holder :: pid()} | {claimed, reference()} | {give_back, reference()}
     | room | {tell_of_room, Dispatcher :: pid()}
     | {open, place(), hornbeam_stream:kind(), pos_integer(), Owner :: pid(), Client :: pid(),
-       hornbeam_account:account(), Op :: iodata()}
+       hornbeam_stream_credit:account(), Op :: iodata()}
     | {hand_over, pos_integer(), hornbeam_stream:owner(), From :: pid()}
     | {bind, pos_integer(), pid()} | {take_over, pos_integer(), hornbeam_stream:owner()}
     | {abandoned, pos_integer()} | {closed, pos_integer()}
@@ -78,7 +78,7 @@ tell_of_room(Worker, Dispatcher) ->
 
 %% @doc The calling process opens a stream; `Op' is what Python is to be told of it.
 -spec open(Worker :: pid(), place(), hornbeam_stream:kind(), pos_integer(), Client :: pid(),
-           hornbeam_account:account(), Op :: iodata()) -> ok.
+           hornbeam_stream_credit:account(), Op :: iodata()) -> ok.
 open(Worker, Place, Kind, Number, Client, Account, Op) ->
     send(Worker, {open, Place, Kind, Number, self(), Client, Account, Op}).
 

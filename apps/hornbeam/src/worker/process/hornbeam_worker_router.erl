@@ -26,7 +26,7 @@
     streams :: hornbeam_worker_streams:streams(),
     places = hornbeam_worker_places:new() :: hornbeam_worker_places:places(),
     calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
-    ops :: hornbeam_worker_ops:ops(),
+    ops :: hornbeam_worker_pending_ops:ops(),
     %% why the worker retires, if it does
     retirement :: hornbeam_worker:retirement() | undefined
 }).
@@ -42,10 +42,10 @@
             options := hornbeam_config:app_options()}) -> router().
 new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
     Counts = hornbeam_capacity:new_counts(),
-    Ops = hornbeam_worker_ops:new(),
+    Ops = hornbeam_worker_pending_ops:new(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     Events = hornbeam_worker_events:new(Writer),
-    Parts = hornbeam_worker_parts:new(Pool),
+    Parts = hornbeam_stream_owners:new(Pool),
     Handle = hornbeam_capacity:new(#{
         worker => self(), writer => Writer, limit => maps:get(worker_connections, Options),
         counts => Counts, parts => Parts, adoption => {Api, Events}
@@ -66,12 +66,12 @@ write(Op, #router{writer = Writer}) ->
 %% @doc Another process of the pool keeps the worker from now on.
 -spec adopted(Pool :: pid(), router()) -> ok.
 adopted(Pool, #router{streams = Streams}) ->
-    hornbeam_worker_parts:bequeath(Pool, hornbeam_worker_streams:parts(Streams)).
+    hornbeam_stream_owners:bequeath(Pool, hornbeam_worker_streams:parts(Streams)).
 
 %% @doc Tell those who cannot monitor the worker that it ends.
 -spec tell_of_end(router()) -> ok.
 tell_of_end(#router{streams = Streams}) ->
-    hornbeam_worker_parts:tell_of_end(hornbeam_worker_streams:parts(Streams)).
+    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:parts(Streams)).
 
 %% @doc The owners of streams of a kind now.
 -spec owners(hornbeam_stream:kind(), router()) -> [hornbeam_stream:owner()].
@@ -173,7 +173,7 @@ is_apart(Frame, #router{api = Api}) ->
     end.
 
 answer({op, _, _, _, _} = Op, #router{ops = Ops} = Router) ->
-    case hornbeam_worker_ops:enter(Ops) of
+    case hornbeam_worker_pending_ops:enter(Ops) of
         flood -> {error, too_many_ops};
         Room -> answer(Op, Room =:= full, Router)
     end.
@@ -193,7 +193,7 @@ answer({op, Number, Ref, Op, Args}, IsCrowded, #router{api = Api} = Router0) ->
 %% Whoever waits for it has it soonest from here, where that may overtake what the writer has.
 reply(true, Reply, #router{port = Port, ops = Ops} = Router) ->
     case hornbeam_worker_port:try_write(Port, Reply) of
-        true -> hornbeam_worker_ops:answered(1, Ops);
+        true -> hornbeam_worker_pending_ops:answered(1, Ops);
         false -> reply(false, Reply, Router)
     end;
 reply(false, Reply, #router{writer = Writer}) ->

@@ -14,7 +14,7 @@
 
 -record(writer, {
     port :: port(),
-    ops :: hornbeam_worker_ops:ops(),
+    ops :: hornbeam_worker_pending_ops:ops(),
     counts :: hornbeam_capacity:counts(),
     %% empty but while more waits than one write takes
     waiting = hornbeam_fair_queue:new() :: hornbeam_fair_queue:queue()
@@ -27,7 +27,7 @@
 
 %% @doc Start a writer for a port. It counts the ops that it has answered, and the messages of
 %% WebSockets' clients that pass.
--spec start_link(port(), hornbeam_worker_ops:ops(), hornbeam_capacity:counts()) -> pid().
+-spec start_link(port(), hornbeam_worker_pending_ops:ops(), hornbeam_capacity:counts()) -> pid().
 start_link(Port, Ops, Counts) ->
     proc_lib:spawn_opt(?MODULE, init, [Port, Ops, Counts],
                        [link, {message_queue_data, off_heap}]).
@@ -46,7 +46,7 @@ reply(Writer, Reply) ->
     ok.
 
 %% @private
--spec init(port(), hornbeam_worker_ops:ops(), hornbeam_capacity:counts()) -> no_return().
+-spec init(port(), hornbeam_worker_pending_ops:ops(), hornbeam_capacity:counts()) -> no_return().
 init(Port, Ops, Counts) ->
     loop(#writer{port = Port, ops = Ops, counts = Counts}).
 
@@ -74,7 +74,7 @@ drain(Messages, Replies, Left) ->
 taken({Newest, Replies}, #writer{counts = Counts, ops = Ops} = Writer0) ->
     Messages = lists:reverse(Newest),
     Writer = write_some(Messages, Writer0),
-    _ = [hornbeam_worker_ops:answered(Replies, Ops) || Replies > 0],
+    _ = [hornbeam_worker_pending_ops:answered(Replies, Ops) || Replies > 0],
     hornbeam_capacity:received(lists:sum([messages(Op) || Op <- Messages]), Counts),
     loop(Writer).
 

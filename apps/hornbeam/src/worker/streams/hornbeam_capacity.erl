@@ -19,7 +19,7 @@
     limit :: pos_integer() | infinity,
     counts :: counts(),
     %% where owners enter themselves that are parts of processes
-    parts :: hornbeam_worker_parts:parts(),
+    parts :: hornbeam_stream_owners:parts(),
     %% who moves what a client has in Erlang from one worker to another
     adoption :: {Api :: module(), hornbeam_worker_events:events()},
     %% the place that was taken or reserved, to open one stream on
@@ -53,7 +53,7 @@ new_counts() ->
 
 %% @doc The handle of a worker and its writer.
 -spec new(#{worker := pid(), writer := pid(), limit := pos_integer() | infinity,
-            counts := counts(), parts := hornbeam_worker_parts:parts(),
+            counts := counts(), parts := hornbeam_stream_owners:parts(),
             adoption := {Api :: module(), hornbeam_worker_events:events()}}) -> handle().
 new(#{worker := Worker, writer := Writer, limit := Limit, counts := Counts, parts := Parts,
       adoption := Adoption}) ->
@@ -214,7 +214,7 @@ place(#handle{place = Place}) ->
     Place.
 
 %% @doc Where owners enter themselves that are parts of processes.
--spec parts(handle()) -> hornbeam_worker_parts:parts().
+-spec parts(handle()) -> hornbeam_stream_owners:parts().
 parts(#handle{parts = Parts}) ->
     Parts.
 

@@ -16,7 +16,7 @@
     worker :: pid(),
     writer :: pid(),
     number :: pos_integer(),
-    account :: hornbeam_account:account()
+    account :: hornbeam_stream_credit:account()
 }).
 -opaque stream() :: #stream{}.
 
@@ -25,7 +25,7 @@
 -type owner() :: pid() | {pid(), Part :: term()}.
 %% Who gets what is said on a stream: a process, or a part of what one does. A part gets each
 %% message as `{Owner, Message}', as {@link tell/2} sends it, and hears of the worker's end by
-%% `{worker_down, Number}' (hornbeam_worker_parts).
+%% `{worker_down, Number}' (hornbeam_stream_owners).
 
 %% @doc Open a stream that the calling process owns; `Op' makes the opening op from its number.
 %%
@@ -47,7 +47,8 @@ open(Handle, Kind, Client, Op) ->
 
 new(Handle) ->
     {Worker, Writer, Number} = hornbeam_capacity:next_stream(Handle),
-    #stream{worker = Worker, writer = Writer, number = Number, account = hornbeam_account:new()}.
+    #stream{worker = Worker, writer = Writer, number = Number,
+            account = hornbeam_stream_credit:new()}.
 
 %% @doc Open a stream at a place, for an owner that is a part of the calling process.
 %% No process stands for its client; the worker makes one when the app asks for it.
@@ -58,7 +59,7 @@ open_part(Handle, Kind, Owner, Op) ->
     #stream{worker = Worker, number = Number, account = Account} = Stream = new(Handle),
     %% It waits in the writer's mailbox: one binary is cheaper to copy than its many parts.
     Opening = iolist_to_binary(Op(Number)),
-    IsEntered = hornbeam_worker_parts:enter(Number, Kind, Owner, Account,
+    IsEntered = hornbeam_stream_owners:enter(Number, Kind, Owner, Account,
                                             hornbeam_capacity:parts(Handle))
         andalso is_process_alive(Worker),
     opened(IsEntered, Opening, Owner, Stream).
@@ -142,13 +143,13 @@ violated(#stream{worker = Worker}, Reason, Frame) ->
 %% @doc Let the app send so much more: it is entered in the account and written.
 -spec credit(stream(), Bytes :: non_neg_integer(), Messages :: non_neg_integer()) -> ok.
 credit(#stream{number = Number, account = Account} = Stream, Bytes, Messages) ->
-    hornbeam_account:give(Bytes, Messages, Account),
+    hornbeam_stream_credit:give(Bytes, Messages, Account),
     write(Stream, hornbeam_wire:credit(Number, Bytes, Messages)).
 
 %% @doc Say that a `credit' message of the app has been taken.
 -spec take_credit(stream()) -> ok.
 take_credit(#stream{account = Account}) ->
-    hornbeam_account:take_credit(Account).
+    hornbeam_stream_credit:take_credit(Account).
 
 %% @doc Write an op of this stream. Never waits.
 -spec write(stream(), iodata()) -> ok.

@@ -22,7 +22,7 @@
 %% and spends its own credit, whatever it does not know yet. It monitors and sends; it knows
 %% neither the port nor, but for the last byte of a response's part, what a frame says.
 %%
-%% An owner that is a part of a process has entered itself (hornbeam_worker_parts), and is looked
+%% An owner that is a part of a process has entered itself (hornbeam_stream_owners), and is looked
 %% for there when the app says something: most streams of that kind are over then, and cost no
 %% monitor. A response that is all said is the last that it gets: then it is gone (settle/1).
 -module(hornbeam_worker_streams).
@@ -47,7 +47,7 @@
     stands_in = false :: boolean(),
     accepted = false :: boolean(),
     phase = asked :: phase(),
-    account :: hornbeam_account:account(),
+    account :: hornbeam_stream_credit:account(),
     owner :: owner()
 }).
 
@@ -68,22 +68,22 @@
     highest = 0 :: non_neg_integer(),
     %% parts of processes to which all was said since it was settled
     served = [] :: [pos_integer()],
-    parts :: hornbeam_worker_parts:parts()
+    parts :: hornbeam_stream_owners:parts()
 }).
 -opaque streams() :: #streams{}.
 
 %% @doc No streams, and no parts of processes that may enter themselves.
 -spec new() -> streams().
 new() ->
-    new(hornbeam_worker_parts:new()).
+    new(hornbeam_stream_owners:new()).
 
 %% @doc No streams but those of such parts.
--spec new(hornbeam_worker_parts:parts()) -> streams().
+-spec new(hornbeam_stream_owners:parts()) -> streams().
 new(Parts) ->
     #streams{parts = Parts}.
 
 %% @doc Where parts of processes enter themselves.
--spec parts(streams()) -> hornbeam_worker_parts:parts().
+-spec parts(streams()) -> hornbeam_stream_owners:parts().
 parts(#streams{parts = Parts}) ->
     Parts.
 
@@ -91,12 +91,12 @@ parts(#streams{parts = Parts}) ->
 %% `{{'DOWN', Number}, Ref, process, Pid, Reason}'.
 -spec open(hornbeam_stream:kind(), pos_integer(), pid(), streams()) -> streams().
 open(Kind, Number, Owner, Streams) ->
-    open(Kind, Number, Owner, Owner, hornbeam_account:new(), Streams).
+    open(Kind, Number, Owner, Owner, hornbeam_stream_credit:new(), Streams).
 
 %% @doc The same, with another process that lives as long as the client's side, and with the
 %% account that the app's messages are paid from.
 -spec open(hornbeam_stream:kind(), pos_integer(), pid(), Client :: pid(),
-           hornbeam_account:account(), streams()) -> streams().
+           hornbeam_stream_credit:account(), streams()) -> streams().
 open(Kind, Number, Owner, Client, Account, Streams) ->
     Entry = #entry{kind = Kind, client = Client, account = Account,
                    owner = {open, Owner, watch(Number, Owner)}},
@@ -127,7 +127,7 @@ giver({_, _}, From) -> From;
 giver(Owner, _From) -> Owner.
 
 enter_part(Number, {_, _} = Owner, #entry{kind = Kind, account = Account}, Streams) ->
-    true = hornbeam_worker_parts:enter(Number, Kind, Owner, Account, Streams#streams.parts);
+    true = hornbeam_stream_owners:enter(Number, Kind, Owner, Account, Streams#streams.parts);
 enter_part(_Number, _Process, _Entry, _Streams) ->
     true.
 
@@ -185,7 +185,7 @@ abandoned(Number, Streams) ->
 %% told as by {@link settle/1}. Others have monitors.
 -spec process_down(pid(), streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
 process_down(Pid, #streams{parts = Parts, entries = Entries} = Streams) ->
-    lost_all([Number || Number <- hornbeam_worker_parts:of_process(Pid, Parts),
+    lost_all([Number || Number <- hornbeam_stream_owners:of_process(Pid, Parts),
                         not is_map_key(Number, Entries)], Streams).
 
 lost(Number, #entry{owner = {moving, _, _, _, true}} = Entry, Streams) ->
@@ -233,7 +233,7 @@ say({_, Number, _} = Message, Code, Streams) ->
 say({_, _, Frame} = Message, Code, #entry{kind = Kind, phase = Phase} = Entry, Streams) ->
     case next(Kind, Phase, Code, Frame) of
         out_of_order -> {error, out_of_order};
-        Next -> paid(hornbeam_account:pay(Code, Frame, Entry#entry.account), Message,
+        Next -> paid(hornbeam_stream_credit:pay(Code, Frame, Entry#entry.account), Message,
                      in_phase(Next, Entry), Entry, Streams)
     end.
 
@@ -273,7 +273,7 @@ served_if_said(Number, Entry, _Before, Streams) -> served_if_said(Number, Entry,
 
 served_if_said(Number, #entry{phase = said, owner = {open, {_, _}, _}}, Streams) ->
     #streams{parts = Parts, served = Served} = Streams,
-    hornbeam_worker_parts:leave(Number, Parts),
+    hornbeam_stream_owners:leave(Number, Parts),
     Streams#streams{served = [Number | Served]};
 served_if_said(_Number, _Entry, Streams) ->
     Streams.
@@ -353,14 +353,14 @@ over(Number, Streams) ->
 %% another thread.
 -spec is_known(pos_integer(), streams()) -> boolean().
 is_known(Number, #streams{highest = Highest, parts = Parts}) ->
-    Number =< Highest orelse hornbeam_worker_parts:find(Number, Parts) =/= none.
+    Number =< Highest orelse hornbeam_stream_owners:find(Number, Parts) =/= none.
 
 %% @doc The owners of streams of a kind.
 -spec owners(hornbeam_stream:kind(), streams()) -> [hornbeam_stream:owner()].
 owners(Kind, #streams{entries = Entries, parts = Parts}) ->
     [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
                           Owner =/= gone]
-        ++ [Owner || {Number, Owner} <- hornbeam_worker_parts:of_kind(Kind, Parts),
+        ++ [Owner || {Number, Owner} <- hornbeam_stream_owners:of_kind(Kind, Parts),
                      not is_map_key(Number, Entries)].
 
 %% @doc The WebSockets that are open, with their connections' processes.
@@ -431,7 +431,7 @@ forget(_Number, #entry{owner = {open, _, Ref}, phase = said}, _Streams) ->
     unwatch(Ref);
 forget(Number, #entry{owner = Owner}, #streams{parts = Parts}) ->
     unwatch(element(3, Owner)),
-    _ = [hornbeam_worker_parts:leave(Number, Parts) || is_tuple(element(2, Owner))],
+    _ = [hornbeam_stream_owners:leave(Number, Parts) || is_tuple(element(2, Owner))],
     ok.
 
 unwatch(unwatched) ->
@@ -443,7 +443,7 @@ unwatch(Ref) ->
 entry(Number, #streams{entries = Entries, parts = Parts}) ->
     case Entries of
         #{Number := Entry} -> Entry;
-        #{} -> entered(hornbeam_worker_parts:find(Number, Parts))
+        #{} -> entered(hornbeam_stream_owners:find(Number, Parts))
     end.
 
 entered({ok, {Kind, Owner, Account}}) ->

@@ -2,7 +2,7 @@
 %%
 %% It reads and reserves through the handles' counts only: no process is asked. A worker that is
 %% slow to turn gets a stream only when all are.
--module(hornbeam_choice).
+-module(hornbeam_pool_balancer).
 
 -export([take/2, least_loaded/1]).
 

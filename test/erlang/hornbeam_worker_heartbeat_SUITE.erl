@@ -1,6 +1,6 @@
 %% Whether a worker's loop turns, what is counted of its messages, and what its process tells when
 %% it can tell nothing by itself.
--module(hornbeam_worker_pulse_SUITE).
+-module(hornbeam_worker_heartbeat_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -14,53 +14,53 @@ all() ->
      the_memory_of_a_process_is_known, the_handler_that_has_the_loop_is_found].
 
 one_heartbeat_is_on_its_way_at_a_time(_Config) ->
-    {send, 1, Sent} = hornbeam_worker_pulse:beat(0, hornbeam_worker_pulse:new(30000)),
-    ?assert(hornbeam_worker_pulse:is_late(Sent)),
-    {wait, Waits} = hornbeam_worker_pulse:beat(1000, Sent),
-    {ok, Answered} = hornbeam_worker_pulse:answer(1, 1500, Waits),
-    ?assertNot(hornbeam_worker_pulse:is_late(Answered)),
-    ?assertMatch({send, 2, _}, hornbeam_worker_pulse:beat(2000, Answered)).
+    {send, 1, Sent} = hornbeam_worker_heartbeat:beat(0, hornbeam_worker_heartbeat:new(30000)),
+    ?assert(hornbeam_worker_heartbeat:is_late(Sent)),
+    {wait, Waits} = hornbeam_worker_heartbeat:beat(1000, Sent),
+    {ok, Answered} = hornbeam_worker_heartbeat:answer(1, 1500, Waits),
+    ?assertNot(hornbeam_worker_heartbeat:is_late(Answered)),
+    ?assertMatch({send, 2, _}, hornbeam_worker_heartbeat:beat(2000, Answered)).
 
 a_worker_hangs_at_its_limit_and_not_before(_Config) ->
-    Pulse = hornbeam_worker_pulse:new(4000),
-    ?assertEqual(1000, hornbeam_worker_pulse:interval(Pulse)),
+    Pulse = hornbeam_worker_heartbeat:new(4000),
+    ?assertEqual(1000, hornbeam_worker_heartbeat:interval(Pulse)),
     {wait, Waits} = beats(4, Pulse),
-    ?assertEqual({hung, 4000}, hornbeam_worker_pulse:beat(0, Waits)).
+    ?assertEqual({hung, 4000}, hornbeam_worker_heartbeat:beat(0, Waits)).
 
 an_answer_starts_the_count_anew(_Config) ->
-    {wait, Waits} = beats(4, hornbeam_worker_pulse:new(4000)),
-    {ok, Answered} = hornbeam_worker_pulse:answer(1, 0, Waits),
+    {wait, Waits} = beats(4, hornbeam_worker_heartbeat:new(4000)),
+    {ok, Answered} = hornbeam_worker_heartbeat:answer(1, 0, Waits),
     ?assertMatch({wait, _}, beats(4, Answered)).
 
 %% So many beats without an answer; the first one sends.
 beats(1, Pulse) ->
-    {send, _, Sent} = hornbeam_worker_pulse:beat(0, Pulse),
+    {send, _, Sent} = hornbeam_worker_heartbeat:beat(0, Pulse),
     {wait, Sent};
 beats(Count, Pulse) ->
     {wait, Waits} = beats(Count - 1, Pulse),
-    hornbeam_worker_pulse:beat(0, Waits).
+    hornbeam_worker_heartbeat:beat(0, Waits).
 
 an_answer_tells_how_long_it_took(_Config) ->
-    New = hornbeam_worker_pulse:new(infinity),
-    ?assertEqual(undefined, hornbeam_worker_pulse:latency(New)),
-    {send, 1, Sent} = hornbeam_worker_pulse:beat(-500, New),
-    {ok, Answered} = hornbeam_worker_pulse:answer(1, -480, Sent),
-    ?assertEqual(20, hornbeam_worker_pulse:latency(Answered)).
+    New = hornbeam_worker_heartbeat:new(infinity),
+    ?assertEqual(undefined, hornbeam_worker_heartbeat:latency(New)),
+    {send, 1, Sent} = hornbeam_worker_heartbeat:beat(-500, New),
+    {ok, Answered} = hornbeam_worker_heartbeat:answer(1, -480, Sent),
+    ?assertEqual(20, hornbeam_worker_heartbeat:latency(Answered)).
 
 an_answer_to_nothing_is_an_error(_Config) ->
-    New = hornbeam_worker_pulse:new(infinity),
-    ?assertEqual(error, hornbeam_worker_pulse:answer(0, 0, New)),
-    {send, 1, Sent} = hornbeam_worker_pulse:beat(0, New),
-    ?assertEqual(error, hornbeam_worker_pulse:answer(2, 0, Sent)),
-    {ok, Answered} = hornbeam_worker_pulse:answer(1, 0, Sent),
-    ?assertEqual(error, hornbeam_worker_pulse:answer(1, 0, Answered)).
+    New = hornbeam_worker_heartbeat:new(infinity),
+    ?assertEqual(error, hornbeam_worker_heartbeat:answer(0, 0, New)),
+    {send, 1, Sent} = hornbeam_worker_heartbeat:beat(0, New),
+    ?assertEqual(error, hornbeam_worker_heartbeat:answer(2, 0, Sent)),
+    {ok, Answered} = hornbeam_worker_heartbeat:answer(1, 0, Sent),
+    ?assertEqual(error, hornbeam_worker_heartbeat:answer(1, 0, Answered)).
 
 without_a_limit_nothing_hangs(_Config) ->
-    ?assertMatch({wait, _}, beats(1000, hornbeam_worker_pulse:new(infinity))).
+    ?assertMatch({wait, _}, beats(1000, hornbeam_worker_heartbeat:new(infinity))).
 
 a_short_limit_has_its_heartbeats_in_time(_Config) ->
-    ?assertEqual(25, hornbeam_worker_pulse:interval(hornbeam_worker_pulse:new(100))),
-    ?assertEqual(1, hornbeam_worker_pulse:interval(hornbeam_worker_pulse:new(1))).
+    ?assertEqual(25, hornbeam_worker_heartbeat:interval(hornbeam_worker_heartbeat:new(100))),
+    ?assertEqual(1, hornbeam_worker_heartbeat:interval(hornbeam_worker_heartbeat:new(1))).
 
 messages_are_counted_and_nothing_else(_Config) ->
     Text = hornbeam_wire:receive_text(1, <<"a">>),

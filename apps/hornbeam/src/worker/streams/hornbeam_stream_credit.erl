@@ -5,7 +5,7 @@
 %% owns the stream gives back what it gives as credit, and neither waits for the other: what they
 %% share are three numbers. Whoever gives credit enters it here before it is on its way, so an
 %% honest Python is never ahead of this account.
--module(hornbeam_account).
+-module(hornbeam_stream_credit).
 
 -include("../../wire/hornbeam_wire.hrl").
 

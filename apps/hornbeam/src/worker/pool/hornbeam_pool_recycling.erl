@@ -2,7 +2,7 @@
 %%
 %% Each worker draws its own limits from the options when it starts, so that those that started
 %% together do not end together.
--module(hornbeam_recycling).
+-module(hornbeam_pool_recycling).
 
 -export([limits/2, is_asked_for/1, verdict/2]).
 -export_type([limits/0, facts/0]).

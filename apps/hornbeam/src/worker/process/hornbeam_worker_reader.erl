@@ -2,7 +2,7 @@
 %%
 %% Knows the window that a worker may fill without credit, and how much waits in the mailbox of the
 %% process that owns the port; must not know what a frame says, but whether it is an op.
--module(hornbeam_worker_output).
+-module(hornbeam_worker_reader).
 
 -include("../../wire/hornbeam_wire.hrl").
 

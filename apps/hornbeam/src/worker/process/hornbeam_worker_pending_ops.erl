@@ -3,7 +3,7 @@
 %% An op may always be written, because it is bound by its own reply: here is the bound of them
 %% all. It counts an op until its reply is in the pipe, so a Python that reads no replies is
 %% bounded too. Shared by the worker's process and its writer. No process.
--module(hornbeam_worker_ops).
+-module(hornbeam_worker_pending_ops).
 
 -export([new/0, enter/1, answered/2]).
 -export_type([ops/0]).

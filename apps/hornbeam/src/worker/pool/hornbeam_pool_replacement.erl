@@ -3,7 +3,7 @@
 %%   todo ──start──▶ starting ──ready──▶ waiting ──all are ready──▶ they take over
 %%
 %% The successors wait for each other, so that a round whose code does not start changes nothing.
--module(hornbeam_replacement).
+-module(hornbeam_pool_replacement).
 
 -export([new/2, reason/1, next/1, started/2, ready/2, took_over/2, successors/1]).
 -export_type([replacement/0]).

@@ -1,6 +1,6 @@
 %% What a pool's process knows about its workers, kept where its crash does not reach: for its
 %% successor, and for those who ask about the pool.
--module(hornbeam_pool_memory).
+-module(hornbeam_pool_snapshot).
 
 -export([new_table/0, keep/2, recall/1, erase/1]).
 

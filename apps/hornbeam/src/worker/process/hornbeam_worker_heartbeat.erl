@@ -6,7 +6,7 @@
 %%
 %% Time is counted in beats and not read from a clock: a node that was stopped, together with its
 %% workers, finds none of them hung when it goes on.
--module(hornbeam_worker_pulse).
+-module(hornbeam_worker_heartbeat).
 
 -export([new/1, interval/1, late_after/1, beat/2, answer/3, is_late/1, latency/1]).
 -export_type([pulse/0]).

@@ -2,7 +2,7 @@
 %%
 %% The first death is repaired at once, the next ones after growing pauses, until a worker has
 %% lasted.
--module(hornbeam_restarts).
+-module(hornbeam_pool_backoff).
 
 -export([failures/3, pause/1]).
 

@@ -4,7 +4,7 @@
 %% enters itself in this table before its stream's opening op is written, and the pool inherits the
 %% table when the worker dies, however it dies, and tells those that are in it. The worker looks
 %% here for a stream when the app says something, and strikes a part out that has got all.
--module(hornbeam_worker_parts).
+-module(hornbeam_stream_owners).
 
 -export([new/0, new/1, bequeath/2]).
 -export([enter/5, leave/2, find/2, of_kind/2, of_process/2, tell_of_end/1]).
@@ -12,7 +12,7 @@
 
 %% Rows: {Number, Kind, Owner, Account}.
 -opaque parts() :: ets:table().
--type part() :: {hornbeam_stream:kind(), hornbeam_stream:owner(), hornbeam_account:account()}.
+-type part() :: {hornbeam_stream:kind(), hornbeam_stream:owner(), hornbeam_stream_credit:account()}.
 
 %% @doc No parts, of a worker whose death is told to nobody.
 -spec new() -> parts().
@@ -34,7 +34,7 @@ bequeath(Heir, Parts) ->
 
 %% @doc Enter a part of the calling process as the owner of a stream; false when the worker is dead.
 -spec enter(pos_integer(), hornbeam_stream:kind(), hornbeam_stream:owner(),
-            hornbeam_account:account(), parts()) -> boolean().
+            hornbeam_stream_credit:account(), parts()) -> boolean().
 enter(Number, Kind, Owner, Account, Parts) ->
     try
         ets:insert(Parts, {Number, Kind, Owner, Account})
