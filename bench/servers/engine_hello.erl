@@ -35,29 +35,29 @@ start() ->
     io:format("listening on 127.0.0.1:~b~n", [Port]).
 
 begin_answering(Starter) ->
-    Parts = hornbeam_stream_owners:new(),
+    Tagged = hornbeam_stream_owners:new(),
     Handle = hornbeam_capacity:new(#{
         worker => self(), writer => self(), limit => infinity,
-        counts => hornbeam_capacity:new_counts(), parts => Parts,
+        counts => hornbeam_capacity:new_counts(), tagged_owners => Tagged,
         adoption => {none, hornbeam_worker_events:new(self())}
     }),
     hornbeam_pool_row:keep(?POOL, self()),
     hornbeam_pool_row:publish(?POOL, [Handle], []),
     Starter ! ready,
-    answer(Parts, Handle).
+    answer(Tagged, Handle).
 
-answer(Parts, Handle) ->
+answer(Tagged, Handle) ->
     receive
         {write, Opening} when is_binary(Opening) ->
             {ok, [?OPEN_HTTP, Number, [_, _, Method, Path | _], Body, _]} =
                 hornbeam_msgpack:decode_all(Opening),
-            {ok, {http, Owner, _}} = hornbeam_stream_owners:find(Number, Parts),
-            hornbeam_stream_owners:leave(Number, Parts),
+            {ok, {http, Owner, _}} = hornbeam_stream_owners:find(Number, Tagged),
+            hornbeam_stream_owners:leave(Number, Tagged),
             hornbeam_stream:tell(Owner, {stream, Number, response(Number, Method, Path, Body)}),
             hornbeam_capacity:ended(Handle, self()),
-            answer(Parts, Handle);
+            answer(Tagged, Handle);
         _Other ->
-            answer(Parts, Handle)
+            answer(Tagged, Handle)
     end.
 
 response(Number, Method, Path, Body) ->

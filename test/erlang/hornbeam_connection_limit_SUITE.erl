@@ -160,7 +160,7 @@ told(Pid) ->
 
 handle() ->
     hornbeam_capacity:new(#{worker => self(), writer => self(), limit => infinity,
-                             parts => hornbeam_stream_owners:new(), adoption => none,
+                             tagged_owners => hornbeam_stream_owners:new(), adoption => none,
                              counts => hornbeam_capacity:new_counts()}).
 
 %% One whose end nobody can miss.

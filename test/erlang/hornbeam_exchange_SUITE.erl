@@ -7,7 +7,7 @@
 
 -compile(export_all).
 
--define(PART, {self(), 1}).
+-define(OWNER, {self(), 1}).
 
 all() ->
     [a_whole_response_ends_it, a_response_in_parts_ends_with_its_last,
@@ -165,7 +165,7 @@ at_the_stop_who_has_no_answer_gets_503(Config) ->
 
 who_waits_for_a_place_gets_503_at_the_stop_and_waits_no_longer(Config) ->
     {ok, _} = hornbeam_capacity:reserve(hornbeam_puppet:handle(puppet(Config))),
-    {[], Waiting} = hornbeam_exchange:new(?PART, request(#{}), {<<"abc">>, true},
+    {[], Waiting} = hornbeam_exchange:new(?OWNER, request(#{}), {<<"abc">>, true},
                                           (mount(#{}))#{waits := apart}),
     {ok, Waiter, _} = receive {'$gen_cast', {wait, Line}} -> hornbeam_pool_waiting:find(Line) end,
     Ref = erlang:monitor(process, Waiter),
@@ -197,7 +197,7 @@ asked(Options, Config) ->
     asked({<<>>, false}, Options, Config).
 
 asked({Body, More}, Options, Config) ->
-    {[], Asked} = hornbeam_exchange:new(?PART, request(Options), {Body, More}, mount(Options)),
+    {[], Asked} = hornbeam_exchange:new(?OWNER, request(Options), {Body, More}, mount(Options)),
     [Number, _Scope, Body, More] = hornbeam_puppet:next(open_http, puppet(Config)),
     {Number, Asked}.
 
@@ -218,19 +218,19 @@ says(Frames, Count, Exchange, Config) ->
     end, {[], Exchange}, lists:seq(1, Count)).
 
 heard() ->
-    Part = ?PART,
+    Owner = ?OWNER,
     receive
-        {Part, Message} -> Message
+        {Owner, Message} -> Message
     after 10000 ->
         error(nothing_heard)
     end.
 
-%% The test is the pool, too: it inherits the parts of a worker that was killed.
+%% The test is the pool, too: it inherits the owners of the streams of a worker that was killed.
 worker_dies(Exchange, Config) ->
     Worker = hornbeam_puppet:worker(puppet(Config)),
     hornbeam_eventually:dead(Worker),
     receive
-        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Parts)
+        {'ETS-TRANSFER', Table, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Table)
     end,
     hornbeam_exchange:told(heard(), Exchange).
 

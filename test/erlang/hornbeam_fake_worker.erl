@@ -21,8 +21,8 @@ start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer),
-    Handle = hornbeam_capacity:new(#{worker => Pid, writer => Writer,
-                                      parts => hornbeam_stream_owners:new(), limit => infinity,
+    Handle = hornbeam_capacity:new(#{worker => Pid, writer => Writer, limit => infinity,
+                                      tagged_owners => hornbeam_stream_owners:new(),
                                       adoption => {hornbeam_api, Events},
                                       counts => hornbeam_capacity:new_counts()}),
     #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.

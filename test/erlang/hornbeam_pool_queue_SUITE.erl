@@ -234,7 +234,7 @@ handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
     [hornbeam_capacity:new(#{worker => spawn_link(Worker), writer => self(), limit => Limit,
                               adoption => no_adoption(),
-                              parts => hornbeam_stream_owners:new(),
+                              tagged_owners => hornbeam_stream_owners:new(),
                               counts => hornbeam_capacity:new_counts()})
      || Limit <- Limits].
 

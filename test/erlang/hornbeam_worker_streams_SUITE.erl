@@ -16,13 +16,16 @@ all() ->
      a_client_is_known_from_the_open_to_the_end, what_the_app_says_in_order_is_taken,
      what_the_app_says_out_of_order_is_an_error, the_order_holds_also_when_the_owner_is_gone,
      a_spent_account_ends_it_also_when_the_owner_is_gone,
-     a_part_of_a_process_gets_frames_by_its_name, a_part_gets_nothing_after_its_response,
-     a_part_is_told_of_an_app_that_ends_too_early, what_a_part_was_said_waits_until_it_takes_over,
+     an_owner_that_shares_a_process_gets_frames_by_its_tag,
+     a_tagged_owner_gets_nothing_after_its_response,
+     a_tagged_owner_is_told_of_an_app_that_ends_too_early,
+     what_a_tagged_owner_was_said_waits_until_it_takes_over,
      an_app_that_goes_on_after_its_response_is_told_of_the_end,
-     the_app_is_told_once_that_a_part_has_no_use_for_a_stream,
-     parts_hear_of_the_worker_however_it_ends,
-     parts_hear_of_the_worker_when_its_first_heir_has_died, a_client_is_made_when_it_is_asked_for,
-     a_part_is_listed_and_known_before_the_app_says_anything,
+     the_app_is_told_once_that_a_tagged_owner_has_no_use_for_a_stream,
+     tagged_owners_hear_of_the_worker_however_it_ends,
+     tagged_owners_hear_of_the_worker_when_its_first_heir_has_died,
+     a_client_is_made_when_it_is_asked_for,
+     a_tagged_owner_is_listed_and_known_before_the_app_says_anything,
      the_app_hears_of_a_process_that_died_without_a_word].
 
 frames_reach_the_owner(_Config) ->
@@ -222,86 +225,86 @@ a_spent_account_ends_it_also_when_the_owner_is_gone(_Config) ->
     ?assertEqual({error, overspent}, say(send_text, Spent)),
     ?assertMatch({ok, _}, say(close, Spent)).
 
-%% Owners that are parts of processes.
+%% Owners that share a process.
 
-a_part_of_a_process_gets_frames_by_its_name(_Config) ->
-    _ = said([start, part], opened_by_part()),
-    ?assertEqual([response_start, response_body], received_by_part()),
+an_owner_that_shares_a_process_gets_frames_by_its_tag(_Config) ->
+    _ = said([start, part], opened_by_tagged()),
+    ?assertEqual([response_start, response_body], received_by_tagged()),
     ?assertEqual([], received(1)).
 
-a_part_gets_nothing_after_its_response(_Config) ->
-    Said = said([whole, credit], opened_by_part()),
-    ?assertEqual([response_start], received_by_part()),
+a_tagged_owner_gets_nothing_after_its_response(_Config) ->
+    Said = said([whole, credit], opened_by_tagged()),
+    ?assertEqual([response_start], received_by_tagged()),
     {ok, _} = ended(Said),
-    ?assertEqual([], received_by_part()).
+    ?assertEqual([], received_by_tagged()).
 
-a_part_is_told_of_an_app_that_ends_too_early(_Config) ->
-    {ok, _} = ended(said([start], opened_by_part())),
-    ?assertEqual([response_start, ended], received_by_part()).
+a_tagged_owner_is_told_of_an_app_that_ends_too_early(_Config) ->
+    {ok, _} = ended(said([start], opened_by_tagged())),
+    ?assertEqual([response_start, ended], received_by_tagged()).
 
-what_a_part_was_said_waits_until_it_takes_over(_Config) ->
-    Moving = hornbeam_worker_streams:hand_over(1, part(), self(), opened(http)),
+what_a_tagged_owner_was_said_waits_until_it_takes_over(_Config) ->
+    Moving = hornbeam_worker_streams:hand_over(1, tagged(), self(), opened(http)),
     Said = said([credit, whole, credit], Moving),
     ?assertEqual({[], Said}, hornbeam_worker_streams:settle(Said)),
-    ?assertEqual([], received_by_part()),
-    Taken = hornbeam_worker_streams:take_over(1, part(), Said),
-    ?assertEqual([credit, response_start], received_by_part()),
+    ?assertEqual([], received_by_tagged()),
+    Taken = hornbeam_worker_streams:take_over(1, tagged(), Said),
+    ?assertEqual([credit, response_start], received_by_tagged()),
     ?assertMatch({[{1, http}], _}, hornbeam_worker_streams:settle(Taken)).
 
 an_app_that_goes_on_after_its_response_is_told_of_the_end(_Config) ->
-    Said = said([start, last_part], opened_by_part()),
+    Said = said([start, last_part], opened_by_tagged()),
     {[{1, http}], Settled} = hornbeam_worker_streams:settle(Said),
     ?assertEqual([], hornbeam_worker_streams:owners(http, Settled)),
     ?assertEqual({[], Settled}, hornbeam_worker_streams:settle(Settled)),
     {ok, Ended} = ended(Said),
     ?assertMatch({[], _}, hornbeam_worker_streams:settle(Ended)),
-    {[], Begun} = hornbeam_worker_streams:settle(said([start], opened_by_part())),
-    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Begun)).
+    {[], Begun} = hornbeam_worker_streams:settle(said([start], opened_by_tagged())),
+    ?assertEqual([tagged()], hornbeam_worker_streams:owners(http, Begun)).
 
-the_app_is_told_once_that_a_part_has_no_use_for_a_stream(_Config) ->
-    {gone, http, Gone} = hornbeam_worker_streams:abandoned(1, opened_by_part()),
+the_app_is_told_once_that_a_tagged_owner_has_no_use_for_a_stream(_Config) ->
+    {gone, http, Gone} = hornbeam_worker_streams:abandoned(1, opened_by_tagged()),
     ?assertMatch({known, _}, hornbeam_worker_streams:abandoned(1, Gone)),
     _ = said([start], Gone),
-    ?assertEqual([], received_by_part()).
+    ?assertEqual([], received_by_tagged()).
 
-parts_hear_of_the_worker_however_it_ends(_Config) ->
-    Streams = opened_by_part(),
-    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:parts(Streams)),
-    ?assertEqual([{worker_down, 1}], messages_of_part()),
+tagged_owners_hear_of_the_worker_however_it_ends(_Config) ->
+    Streams = opened_by_tagged(),
+    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:tagged_owners(Streams)),
+    ?assertEqual([{worker_down, 1}], messages_of_tagged()),
     Heir = self(),
-    Part = part(),
+    Owner = tagged(),
     {Worker, Monitor} = spawn_monitor(fun() ->
         New = hornbeam_worker_streams:new(hornbeam_stream_owners:new(Heir)),
-        {ok, _} = ended(opened_by(Part, 2, opened_by(Part, 1, New))),
+        {ok, _} = ended(opened_by(Owner, 2, opened_by(Owner, 1, New))),
         Heir ! opened,
         receive never -> ok end
     end),
     receive opened -> exit(Worker, kill) end,
     receive {'DOWN', Monitor, process, _, killed} -> ok end,
     receive
-        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Parts)
+        {'ETS-TRANSFER', Tagged, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Tagged)
     end,
-    ?assertEqual([{worker_down, 2}], [Down || {worker_down, _} = Down <- messages_of_part()]).
+    ?assertEqual([{worker_down, 2}], [Down || {worker_down, _} = Down <- messages_of_tagged()]).
 
-parts_hear_of_the_worker_when_its_first_heir_has_died(_Config) ->
-    {Me, _} = Part = part(),
+tagged_owners_hear_of_the_worker_when_its_first_heir_has_died(_Config) ->
+    {Me, _} = Owner = tagged(),
     First = spawn(fun() -> receive never -> ok end end),
     Worker = spawn(fun() ->
-        Parts = hornbeam_stream_owners:new(First),
-        _ = opened_by(Part, 1, hornbeam_worker_streams:new(Parts)),
+        Tagged = hornbeam_stream_owners:new(First),
+        _ = opened_by(Owner, 1, hornbeam_worker_streams:new(Tagged)),
         hornbeam_eventually:dead(First),
-        hornbeam_stream_owners:bequeath(Me, Parts),
+        hornbeam_stream_owners:bequeath(Me, Tagged),
         Me ! opened,
         receive never -> ok end
     end),
     receive opened -> exit(Worker, kill) end,
     receive
-        {'ETS-TRANSFER', Parts, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Parts)
+        {'ETS-TRANSFER', Tagged, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Tagged)
     end,
-    ?assertEqual([{worker_down, 1}], messages_of_part()).
+    ?assertEqual([{worker_down, 1}], messages_of_tagged()).
 
 a_client_is_made_when_it_is_asked_for(_Config) ->
-    Opened = opened_by_part(),
+    Opened = opened_by_tagged(),
     Made = hornbeam_worker_streams:with_client(1, Opened),
     {asked, http, Client} = hornbeam_worker_streams:client(1, Made),
     ?assertEqual(Made, hornbeam_worker_streams:with_client(1, Made)),
@@ -313,57 +316,57 @@ a_client_is_made_when_it_is_asked_for(_Config) ->
     ?assertEqual(gone, hornbeam_worker_streams:client(1, Settled)),
     ?assertEqual(Settled, hornbeam_worker_streams:with_client(1, Settled)).
 
-a_part_is_listed_and_known_before_the_app_says_anything(_Config) ->
-    Streams = opened_by_part(),
-    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Streams)),
+a_tagged_owner_is_listed_and_known_before_the_app_says_anything(_Config) ->
+    Streams = opened_by_tagged(),
+    ?assertEqual([tagged()], hornbeam_worker_streams:owners(http, Streams)),
     ?assertEqual([], hornbeam_worker_streams:owners(websocket, Streams)),
     ?assert(hornbeam_worker_streams:is_known(1, Streams)),
     Begun = said([start], Streams),
-    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Begun)),
+    ?assertEqual([tagged()], hornbeam_worker_streams:owners(http, Begun)),
     {ok, Ended} = ended(said([last_part], Begun)),
     ?assertEqual([], hornbeam_worker_streams:owners(http, Ended)),
     ?assert(hornbeam_worker_streams:is_known(1, Ended)),
     ?assertEqual({error, stream_is_over}, say(credit, Ended)),
-    Dead = hornbeam_worker_streams:parts(Ended),
+    Dead = hornbeam_worker_streams:tagged_owners(Ended),
     hornbeam_stream_owners:tell_of_end(Dead),
-    ?assertNot(hornbeam_stream_owners:enter(2, http, part(), hornbeam_stream_credit:new(), Dead)).
+    ?assertNot(hornbeam_stream_owners:enter(2, http, tagged(), hornbeam_stream_credit:new(), Dead)).
 
 the_app_hears_of_a_process_that_died_without_a_word(_Config) ->
     {Pid, Monitor} = spawn_monitor(fun() -> ok end),
     receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
-    Silent = opened_by({Pid, a_part}, 1, opened_by(part(), 2, hornbeam_worker_streams:new())),
+    Silent = opened_by({Pid, a_tag}, 1, opened_by(tagged(), 2, hornbeam_worker_streams:new())),
     {[{1, http}], Told} = hornbeam_worker_streams:process_down(Pid, Silent),
     ?assertEqual({[], Told}, hornbeam_worker_streams:process_down(Pid, Told)),
-    ?assertEqual([part()], hornbeam_worker_streams:owners(http, Told)),
+    ?assertEqual([tagged()], hornbeam_worker_streams:owners(http, Told)),
     %% Once the app has said something, a monitor tells it.
-    Said = said([start], opened_by({Pid, a_part}, 1, hornbeam_worker_streams:new())),
+    Said = said([start], opened_by({Pid, a_tag}, 1, hornbeam_worker_streams:new())),
     ?assertEqual({[], Said}, hornbeam_worker_streams:process_down(Pid, Said)),
     Ref = receive {{'DOWN', 1}, Down, process, Pid, noproc} -> Down end,
     ?assertMatch({gone, http, _}, hornbeam_worker_streams:owner_down(1, Ref, Said)).
 
-part() -> {self(), a_part}.
+tagged() -> {self(), a_tag}.
 
-opened_by_part() ->
-    opened_by(part(), 1, hornbeam_worker_streams:new()).
+opened_by_tagged() ->
+    opened_by(tagged(), 1, hornbeam_worker_streams:new()).
 
-opened_by(Part, Number, Streams) ->
-    Parts = hornbeam_worker_streams:parts(Streams),
-    true = hornbeam_stream_owners:enter(Number, http, Part, hornbeam_stream_credit:new(), Parts),
+opened_by(Owner, Number, Streams) ->
+    Tagged = hornbeam_worker_streams:tagged_owners(Streams),
+    true = hornbeam_stream_owners:enter(Number, http, Owner, hornbeam_stream_credit:new(), Tagged),
     Streams.
 
-messages_of_part() ->
-    Part = part(),
+messages_of_tagged() ->
+    Owner = tagged(),
     receive
-        {Part, Message} -> [Message | messages_of_part()]
+        {Owner, Message} -> [Message | messages_of_tagged()]
     after 0 ->
         []
     end.
 
-received_by_part() ->
+received_by_tagged() ->
     [begin
          {ok, Message} = hornbeam_wire:decode(Frame),
          element(1, Message)
-     end || {stream, 1, Frame} <- messages_of_part()].
+     end || {stream, 1, Frame} <- messages_of_tagged()].
 
 gone(Kind) ->
     hornbeam_worker_streams:closed(1, opened(Kind)).

@@ -69,7 +69,7 @@ messages(Config) ->
     [Writer, Counts] = [proplists:get_value(Key, Config) || Key <- [writer, counts]],
     hornbeam_capacity:messages(hornbeam_capacity:new(
         #{worker => self(), writer => Writer, limit => infinity, counts => Counts,
-          parts => none, adoption => none})).
+          tagged_owners => none, adoption => none})).
 
 %% All at once: the writer finds all of it in its mailbox.
 write(Messages, Config) ->

@@ -142,7 +142,7 @@ loop(#http1{said = Said} = Http1) when length(Said) >= ?MOST_SAID ->
 loop(Http1) ->
     Self = self(),
     receive
-        {{Self, Number}, Message} -> told_part(Number, Message, Http1)
+        {{Self, Number}, Message} -> told_exchange(Number, Message, Http1)
     after 0 ->
         flush(Http1)
     end.
@@ -157,7 +157,7 @@ wait(#http1{socket = Socket, parent = Parent} = Http1) ->
             #http1{reads = Reads} = Http1,
             got(Data, Http1#http1{reads = hornbeam_read_buffer:read(byte_size(Data), true, Reads)});
         {{Self, Number}, Message} ->
-            told_part(Number, Message, Http1);
+            told_exchange(Number, Message, Http1);
         {Tag, Socket} when Tag =:= tcp_passive; Tag =:= ssl_passive ->
             next(Http1#http1{listening = false});
         {Tag, Socket} when Tag =:= tcp_closed; Tag =:= ssl_closed ->
@@ -442,9 +442,9 @@ spoiled(Fault, #http1{mount = #{counters := Counters}} = Http1) ->
 
 %% What those who work on the request are told.
 
-told_part(Number, Message, #http1{current = Number} = Http1) ->
+told_exchange(Number, Message, #http1{current = Number} = Http1) ->
     told_current(Message, Http1);
-told_part(Number, Message, #http1{later = Later} = Http1) ->
+told_exchange(Number, Message, #http1{later = Later} = Http1) ->
     loop(Http1#http1{later = [case Each of
                                   #later{number = Number} -> told_later(Message, Each);
                                   #later{} -> Each

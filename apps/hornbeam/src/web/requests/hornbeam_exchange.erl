@@ -98,7 +98,7 @@ serve(Stream, Frames, Request, {Owner, More, Mount}) ->
     end, {[], Exchange}, Frames).
 
 watch(Owner, Stream) when is_pid(Owner) -> hornbeam_stream:monitor(Stream);
-watch(_Part, _Stream) -> undefined.
+watch(_Tagged, _Stream) -> undefined.
 
 then(Actions, {More, Exchange}) -> {Actions ++ More, Exchange}.
 
@@ -113,7 +113,7 @@ open(Handle, #exchange{owner = Owner, request = Request} = Exchange) ->
     #exchange{waiting = Waiting, more = More, mount = #{counters := Counters}} = Exchange,
     Scope = hornbeam_scope:http(Request),
     Body = iolist_to_binary(lists:reverse(Waiting)),
-    Stream = hornbeam_stream:open_part(Handle, http, Owner, fun(Number) ->
+    Stream = hornbeam_stream:open_tagged(Handle, http, Owner, fun(Number) ->
         hornbeam_wire:open_http(Number, Scope, Body, More)
     end),
     hornbeam_counters:add(http_requests, Counters),
@@ -209,7 +209,7 @@ started(false, Status, Fields, Body, Exchange) ->
 sent(Body, #exchange{sent = {Bytes, Messages}} = Exchange) ->
     Exchange#exchange{sent = {Bytes + byte_size(Body), Messages + 1}}.
 
-%% The worker knows that all is said to a part, and sends no more.
+%% The worker knows that all is said to a tagged owner, and sends no more.
 responded(#exchange{owner = {_, _}} = Exchange) ->
     tell(true, Exchange),
     Exchange#exchange{phase = over, stream = none};

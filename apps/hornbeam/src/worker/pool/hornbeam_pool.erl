@@ -209,8 +209,8 @@ owners(Kind, Name) ->
     lists:append([Owners || Worker <- hornbeam_pool_row:workers(Name),
                             {ok, Owners} <- [hornbeam_worker:owners(Kind, Worker)]]).
 
-%% @doc Tell the workers that a process has died of which parts may own streams, and has not said
-%% so itself.
+%% @doc Tell the workers that a process has died in which tagged owners may be, and which has not
+%% said so itself.
 -spec process_down(pid(), name()) -> ok.
 process_down(Pid, Name) ->
     lists:foreach(fun(Worker) -> hornbeam_worker_protocol:process_down(Worker, Pid) end,

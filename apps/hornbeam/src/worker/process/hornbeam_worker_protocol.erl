@@ -45,7 +45,7 @@
     | {handed_over, pos_integer()}
     | {worker_down, pos_integer()}.
 %% A frame of the wire; one of a WebSocket; the worker is given up; all that came before a stream
-%% was handed over has been sent; the worker of a part is dead.
+%% was handed over has been sent; the worker of a tagged owner is dead.
 
 %% To the worker: places.
 
@@ -136,7 +136,7 @@ cancel(Worker, Call) ->
 adopt(Worker, Pool) ->
     send(Worker, {adopt, Pool}).
 
-%% @doc A process has died, of which parts may own streams and have not said so themselves.
+%% @doc A process has died in which tagged owners may be, and which has not said so itself.
 -spec process_down(Worker :: pid(), pid()) -> ok.
 process_down(Worker, Pid) ->
     send(Worker, {process_down, Pid}).
@@ -187,7 +187,7 @@ retiring(Owner, Number, Why) ->
 handed_over(Giver, Number) ->
     send(Giver, {handed_over, Number}).
 
-%% @doc The worker of a part is dead; a process has monitors for that.
+%% @doc The worker of a tagged owner is dead; a process has monitors for that.
 -spec down(hornbeam_stream:owner(), pos_integer()) -> ok.
 down(Owner, Number) ->
     hornbeam_stream:tell(Owner, {worker_down, Number}).

@@ -45,13 +45,13 @@ new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
     Ops = hornbeam_worker_pending_ops:new(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
     Events = hornbeam_worker_events:new(Writer),
-    Parts = hornbeam_stream_owners:new(Pool),
+    Tagged = hornbeam_stream_owners:new(Pool),
     Handle = hornbeam_capacity:new(#{
         worker => self(), writer => Writer, limit => maps:get(worker_connections, Options),
-        counts => Counts, parts => Parts, adoption => {Api, Events}
+        counts => Counts, tagged_owners => Tagged, adoption => {Api, Events}
     }),
     #router{port = Port, writer = Writer, api = Api, options = Options, handle = Handle,
-            events = Events, ops = Ops, streams = hornbeam_worker_streams:new(Parts)}.
+            events = Events, ops = Ops, streams = hornbeam_worker_streams:new(Tagged)}.
 
 %% @doc What it takes to open streams on the worker.
 -spec handle(router()) -> hornbeam_capacity:handle().
@@ -66,12 +66,12 @@ write(Op, #router{writer = Writer}) ->
 %% @doc Another process of the pool keeps the worker from now on.
 -spec adopted(Pool :: pid(), router()) -> ok.
 adopted(Pool, #router{streams = Streams}) ->
-    hornbeam_stream_owners:bequeath(Pool, hornbeam_worker_streams:parts(Streams)).
+    hornbeam_stream_owners:bequeath(Pool, hornbeam_worker_streams:tagged_owners(Streams)).
 
 %% @doc Tell those who cannot monitor the worker that it ends.
 -spec tell_of_end(router()) -> ok.
 tell_of_end(#router{streams = Streams}) ->
-    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:parts(Streams)).
+    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:tagged_owners(Streams)).
 
 %% @doc The owners of streams of a kind now.
 -spec owners(hornbeam_stream:kind(), router()) -> [hornbeam_stream:owner()].

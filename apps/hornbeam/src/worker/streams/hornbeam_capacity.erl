@@ -9,7 +9,7 @@
 -export([take/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
--export([next_stream/1, place/1, parts/1, adoption/1]).
+-export([next_stream/1, place/1, tagged_owners/1, adoption/1]).
 -export_type([handle/0, counts/0]).
 
 -record(handle, {
@@ -18,8 +18,8 @@
     %% how many streams the worker runs at once
     limit :: pos_integer() | infinity,
     counts :: counts(),
-    %% where owners enter themselves that are parts of processes
-    parts :: hornbeam_stream_owners:parts(),
+    %% where owners enter themselves that share a process
+    tagged_owners :: hornbeam_stream_owners:table(),
     %% who moves what a client has in Erlang from one worker to another
     adoption :: {Api :: module(), hornbeam_worker_events:events()},
     %% the place that was taken or reserved, to open one stream on
@@ -53,12 +53,12 @@ new_counts() ->
 
 %% @doc The handle of a worker and its writer.
 -spec new(#{worker := pid(), writer := pid(), limit := pos_integer() | infinity,
-            counts := counts(), parts := hornbeam_stream_owners:parts(),
+            counts := counts(), tagged_owners := hornbeam_stream_owners:table(),
             adoption := {Api :: module(), hornbeam_worker_events:events()}}) -> handle().
-new(#{worker := Worker, writer := Writer, limit := Limit, counts := Counts, parts := Parts,
+new(#{worker := Worker, writer := Writer, limit := Limit, counts := Counts, tagged_owners := Tagged,
       adoption := Adoption}) ->
-    #handle{worker = Worker, writer = Writer, limit = Limit, counts = Counts, parts = Parts,
-            adoption = Adoption}.
+    #handle{worker = Worker, writer = Writer, limit = Limit, counts = Counts,
+            tagged_owners = Tagged, adoption = Adoption}.
 
 %% @doc The process behind a handle.
 -spec worker(handle()) -> pid().
@@ -213,10 +213,10 @@ next_stream(#handle{worker = Worker, writer = Writer, counts = Counts}) ->
 place(#handle{place = Place}) ->
     Place.
 
-%% @doc Where owners enter themselves that are parts of processes.
--spec parts(handle()) -> hornbeam_stream_owners:parts().
-parts(#handle{parts = Parts}) ->
-    Parts.
+%% @doc Where owners enter themselves that share a process.
+-spec tagged_owners(handle()) -> hornbeam_stream_owners:table().
+tagged_owners(#handle{tagged_owners = Tagged}) ->
+    Tagged.
 
 %% @doc Who moves what a client has in Erlang from one worker to another.
 -spec adoption(handle()) -> {Api :: module(), hornbeam_worker_events:events()}.

@@ -5,8 +5,8 @@
 %% hornbeam_worker_protocol.
 -module(hornbeam_stream).
 
--export([open/3, open/4, open_part/4, reopen/2, move/1, flush/1, hand_over/2, bind/1, take_over/2]).
--export([closed/1, abandon/1, violated/3]).
+-export([open/3, open/4, open_tagged/4, reopen/2, move/1, flush/1]).
+-export([hand_over/2, bind/1, take_over/2, closed/1, abandon/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
 -export([window/0, is_within_window/1, is_due/2, credit/3, take_credit/1]).
 -export([tell/2, process/1]).
@@ -22,9 +22,10 @@
 
 -type kind() :: http | websocket.
 
--type owner() :: pid() | {pid(), Part :: term()}.
-%% Who gets what is said on a stream: a process, or a part of what one does. A part gets each
-%% message as `{Owner, Message}', as {@link tell/2} sends it, and hears of the worker's end by
+-type owner() :: pid() | {pid(), Tag :: term()}.
+%% Who gets what is said on a stream: a process, or one of several owners in a process, told apart
+%% by their tags (an exchange of a connection). A tagged owner gets each message as
+%% `{Owner, Message}', as {@link tell/2} sends it, and hears of the worker's end by
 %% `{worker_down, Number}' (hornbeam_stream_owners).
 
 %% @doc Open a stream that the calling process owns; `Op' makes the opening op from its number.
@@ -50,17 +51,17 @@ new(Handle) ->
     #stream{worker = Worker, writer = Writer, number = Number,
             account = hornbeam_stream_credit:new()}.
 
-%% @doc Open a stream at a place, for an owner that is a part of the calling process.
+%% @doc Open a stream at a place, for a tagged owner in the calling process.
 %% No process stands for its client; the worker makes one when the app asks for it.
--spec open_part(hornbeam_capacity:handle(), kind(), owner(), fun((pos_integer()) -> iodata())) ->
+-spec open_tagged(hornbeam_capacity:handle(), kind(), owner(), fun((pos_integer()) -> iodata())) ->
     stream().
-open_part(Handle, Kind, Owner, Op) ->
+open_tagged(Handle, Kind, Owner, Op) ->
     _ = hornbeam_capacity:claim(Handle),
     #stream{worker = Worker, number = Number, account = Account} = Stream = new(Handle),
     %% It waits in the writer's mailbox: one binary is cheaper to copy than its many parts.
     Opening = iolist_to_binary(Op(Number)),
     IsEntered = hornbeam_stream_owners:enter(Number, Kind, Owner, Account,
-                                            hornbeam_capacity:parts(Handle))
+                                            hornbeam_capacity:tagged_owners(Handle))
         andalso is_process_alive(Worker),
     opened(IsEntered, Opening, Owner, Stream).
 
@@ -116,7 +117,7 @@ bind(#stream{worker = Worker, number = Number} = Stream) ->
     hornbeam_worker_protocol:bind(Worker, Number),
     write(Stream, hornbeam_wire:accepted(Number)).
 
-%% @doc Take a stream that was handed over to `Owner', a part of the calling process.
+%% @doc Take a stream that was handed over to `Owner', a tagged owner in the calling process.
 -spec take_over(stream(), owner()) -> ok.
 take_over(#stream{worker = Worker, number = Number}, Owner) ->
     hornbeam_worker_protocol:take_over(Worker, Number, Owner),
@@ -191,14 +192,14 @@ is_within_window({Bytes, Messages}) ->
 
 %% @doc Send a message to the owner of a stream.
 -spec tell(owner(), term()) -> ok.
-tell({Pid, _Part} = Owner, Message) ->
+tell({Pid, _Tag} = Owner, Message) ->
     Pid ! {Owner, Message},
     ok;
 tell(Pid, Message) ->
     Pid ! Message,
     ok.
 
-%% @doc The process that owns a stream, or of which its owner is a part.
+%% @doc The process that owns a stream, or in which its owner is.
 -spec process(owner()) -> pid().
-process({Pid, _Part}) -> Pid;
+process({Pid, _Tag}) -> Pid;
 process(Pid) -> Pid.

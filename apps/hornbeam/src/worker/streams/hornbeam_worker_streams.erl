@@ -22,14 +22,14 @@
 %% and spends its own credit, whatever it does not know yet. It monitors and sends; it knows
 %% neither the port nor, but for the last byte of a response's part, what a frame says.
 %%
-%% An owner that is a part of a process has entered itself (hornbeam_stream_owners), and is looked
-%% for there when the app says something: most streams of that kind are over then, and cost no
+%% An owner that shares a process has entered itself (hornbeam_stream_owners), and is looked for
+%% there when the app says something: most streams of that kind are over then, and cost no
 %% monitor. A response that is all said is the last that it gets: then it is gone (settle/1).
 -module(hornbeam_worker_streams).
 
 -include("../../wire/hornbeam_wire.hrl").
 
--export([new/0, new/1, parts/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
+-export([new/0, new/1, tagged_owners/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandoned/2, closed/2]).
 -export([deliver/4, multicast/4, moved/3, ended/3, settle/1]).
 -export([owners/2, sockets/1, give_away/1, close_sockets/1]).
@@ -66,26 +66,26 @@
 -record(streams, {
     entries = #{} :: #{pos_integer() => #entry{}},
     highest = 0 :: non_neg_integer(),
-    %% parts of processes to which all was said since it was settled
+    %% streams of tagged owners to which all was said since it was settled
     served = [] :: [pos_integer()],
-    parts :: hornbeam_stream_owners:parts()
+    tagged_owners :: hornbeam_stream_owners:table()
 }).
 -opaque streams() :: #streams{}.
 
-%% @doc No streams, and no parts of processes that may enter themselves.
+%% @doc No streams, and no tagged owners that may enter themselves.
 -spec new() -> streams().
 new() ->
     new(hornbeam_stream_owners:new()).
 
-%% @doc No streams but those of such parts.
--spec new(hornbeam_stream_owners:parts()) -> streams().
-new(Parts) ->
-    #streams{parts = Parts}.
+%% @doc No streams but those of such owners.
+-spec new(hornbeam_stream_owners:table()) -> streams().
+new(Tagged) ->
+    #streams{tagged_owners = Tagged}.
 
-%% @doc Where parts of processes enter themselves.
--spec parts(streams()) -> hornbeam_stream_owners:parts().
-parts(#streams{parts = Parts}) ->
-    Parts.
+%% @doc Where owners enter themselves that share a process.
+-spec tagged_owners(streams()) -> hornbeam_stream_owners:table().
+tagged_owners(#streams{tagged_owners = Tagged}) ->
+    Tagged.
 
 %% @doc Add a stream that `Owner' has opened; its death will come as
 %% `{{'DOWN', Number}, Ref, process, Pid, Reason}'.
@@ -106,13 +106,14 @@ watch(Number, Owner) ->
     erlang:monitor(process, hornbeam_stream:process(Owner), [{tag, {'DOWN', Number}}]).
 
 %% @doc Move an open stream to another owner; frames wait until it binds or takes over. Until then
-%% the stream of a part is lost with the process that gives it, which lives until it is taken.
+%% the stream of a tagged owner is lost with the process that gives it, which lives until it is
+%% taken.
 -spec hand_over(pos_integer(), hornbeam_stream:owner(), From :: pid(), streams()) -> streams().
 hand_over(Number, Owner, From, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {open, _, _}} = Entry ->
             forget(Number, Entry, Streams),
-            enter_part(Number, Owner, Entry, Streams),
+            enter_tagged(Number, Owner, Entry, Streams),
             Moving = {moving, Owner, watch(Number, giver(Owner, From)), [], false},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
         #entry{owner = {moving, _, _, Waiting, Ended}} = Entry ->
@@ -126,9 +127,10 @@ hand_over(Number, Owner, From, Streams) ->
 giver({_, _}, From) -> From;
 giver(Owner, _From) -> Owner.
 
-enter_part(Number, {_, _} = Owner, #entry{kind = Kind, account = Account}, Streams) ->
-    true = hornbeam_stream_owners:enter(Number, Kind, Owner, Account, Streams#streams.parts);
-enter_part(_Number, _Process, _Entry, _Streams) ->
+enter_tagged(Number, {_, _} = Owner, #entry{kind = Kind, account = Account}, Streams) ->
+    Tagged = Streams#streams.tagged_owners,
+    true = hornbeam_stream_owners:enter(Number, Kind, Owner, Account, Tagged);
+enter_tagged(_Number, _Process, _Entry, _Streams) ->
     true.
 
 %% @doc The new owner is ready: it gets what waited. An owner that keeps its stream says so too, of
@@ -181,11 +183,11 @@ abandoned(Number, Streams) ->
         _ -> {known, Streams}
     end.
 
-%% @doc A process has died without a word; the streams of its parts that nothing was said on yet are
-%% told as by {@link settle/1}. Others have monitors.
+%% @doc A process has died without a word; the streams of its tagged owners that nothing was said on
+%% yet are told as by {@link settle/1}. Others have monitors.
 -spec process_down(pid(), streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
-process_down(Pid, #streams{parts = Parts, entries = Entries} = Streams) ->
-    lost_all([Number || Number <- hornbeam_stream_owners:of_process(Pid, Parts),
+process_down(Pid, #streams{tagged_owners = Tagged, entries = Entries} = Streams) ->
+    lost_all([Number || Number <- hornbeam_stream_owners:of_process(Pid, Tagged),
                         not is_map_key(Number, Entries)], Streams).
 
 lost(Number, #entry{owner = {moving, _, _, _, true}} = Entry, Streams) ->
@@ -272,8 +274,8 @@ served_if_said(_Number, _Entry, #entry{phase = said}, Streams) -> Streams;
 served_if_said(Number, Entry, _Before, Streams) -> served_if_said(Number, Entry, Streams).
 
 served_if_said(Number, #entry{phase = said, owner = {open, {_, _}, _}}, Streams) ->
-    #streams{parts = Parts, served = Served} = Streams,
-    hornbeam_stream_owners:leave(Number, Parts),
+    #streams{tagged_owners = Tagged, served = Served} = Streams,
+    hornbeam_stream_owners:leave(Number, Tagged),
     Streams#streams{served = [Number | Served]};
 served_if_said(_Number, _Entry, Streams) ->
     Streams.
@@ -352,15 +354,15 @@ over(Number, Streams) ->
 %% @doc Whether a stream is open or was. An op may come after its stream's end: it was made in
 %% another thread.
 -spec is_known(pos_integer(), streams()) -> boolean().
-is_known(Number, #streams{highest = Highest, parts = Parts}) ->
-    Number =< Highest orelse hornbeam_stream_owners:find(Number, Parts) =/= none.
+is_known(Number, #streams{highest = Highest, tagged_owners = Tagged}) ->
+    Number =< Highest orelse hornbeam_stream_owners:find(Number, Tagged) =/= none.
 
 %% @doc The owners of streams of a kind.
 -spec owners(hornbeam_stream:kind(), streams()) -> [hornbeam_stream:owner()].
-owners(Kind, #streams{entries = Entries, parts = Parts}) ->
+owners(Kind, #streams{entries = Entries, tagged_owners = Tagged}) ->
     [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
                           Owner =/= gone]
-        ++ [Owner || {Number, Owner} <- hornbeam_stream_owners:of_kind(Kind, Parts),
+        ++ [Owner || {Number, Owner} <- hornbeam_stream_owners:of_kind(Kind, Tagged),
                      not is_map_key(Number, Entries)].
 
 %% @doc The WebSockets that are open, with their connections' processes.
@@ -424,14 +426,14 @@ dismiss(#entry{stands_in = true, client = Client} = Entry) ->
 dismiss(Entry) ->
     Entry.
 
-%% A part to which all is said has been struck out.
+%% A tagged owner to which all is said has been struck out.
 forget(_Number, #entry{owner = gone}, _Streams) ->
     ok;
 forget(_Number, #entry{owner = {open, _, Ref}, phase = said}, _Streams) ->
     unwatch(Ref);
-forget(Number, #entry{owner = Owner}, #streams{parts = Parts}) ->
+forget(Number, #entry{owner = Owner}, #streams{tagged_owners = Tagged}) ->
     unwatch(element(3, Owner)),
-    _ = [hornbeam_stream_owners:leave(Number, Parts) || is_tuple(element(2, Owner))],
+    _ = [hornbeam_stream_owners:leave(Number, Tagged) || is_tuple(element(2, Owner))],
     ok.
 
 unwatch(unwatched) ->
@@ -440,10 +442,10 @@ unwatch(Ref) ->
     true = erlang:demonitor(Ref, [flush]),
     ok.
 
-entry(Number, #streams{entries = Entries, parts = Parts}) ->
+entry(Number, #streams{entries = Entries, tagged_owners = Tagged}) ->
     case Entries of
         #{Number := Entry} -> Entry;
-        #{} -> entered(hornbeam_stream_owners:find(Number, Parts))
+        #{} -> entered(hornbeam_stream_owners:find(Number, Tagged))
     end.
 
 entered({ok, {Kind, Owner, Account}}) ->
@@ -451,7 +453,8 @@ entered({ok, {Kind, Owner, Account}}) ->
 entered(none) ->
     none.
 
-%% A part is watched from the first time on that it is kept here; after all was said it need not be.
+%% A tagged owner is watched from the first time on that its stream is kept here; after all was said
+%% it need not be.
 put_entry(Number, #entry{owner = {open, Owner, unwatched}, phase = Phase} = Entry, Streams)
         when Phase =/= said ->
     put_entry(Number, Entry#entry{owner = {open, Owner, watch(Number, Owner)}}, Streams);
