@@ -11,7 +11,7 @@ all() ->
      what_other_servers_say_of_their_connections_is_none, a_head_is_bounded_in_headers_and_bytes,
      an_accept_says_nothing_of_the_handshake_itself, lengths_are_digits, a_subprotocol_is_a_token,
      close_codes_are_those_that_may_be_sent, close_reasons_fit_a_control_frame,
-     a_frame_is_read_and_checked].
+     a_packet_is_read_and_checked].
 
 statuses_are_those_of_final_responses(_Config) ->
     [?assertEqual(ok, start(Status, [])) || Status <- [200, 204, 404, 599]],
@@ -92,7 +92,7 @@ close_reasons_fit_a_control_frame(_Config) ->
     [?assertEqual({error, bad_close}, close(1000, Reason))
      || Reason <- [binary:copy(<<"x">>, 124), <<255>>]].
 
-a_frame_is_read_and_checked(_Config) ->
+a_packet_is_read_and_checked(_Config) ->
     Read = fun(Fields) ->
         hornbeam_answer:read(iolist_to_binary(hornbeam_msgpack:encode(Fields)), limits())
     end,

@@ -210,8 +210,8 @@ mount(Options) ->
     hornbeam_mounts:new(<<"/">>, Checked).
 
 %% What comes of it that the app says something, of which so many messages come.
-says(Frames, Count, Exchange, Config) ->
-    hornbeam_puppet:say_frames(Frames, puppet(Config)),
+says(Packets, Count, Exchange, Config) ->
+    hornbeam_puppet:say_packets(Packets, puppet(Config)),
     lists:foldl(fun(_, {Actions, Before}) ->
         {More, After} = hornbeam_exchange:told(heard(), Before),
         {Actions ++ More, After}

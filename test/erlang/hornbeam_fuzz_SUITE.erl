@@ -67,8 +67,8 @@ left() ->
 %% The parts
 
 decoders_give_a_value_or_an_error(Config) ->
-    Frames = [Frame || {_, python, _, Frame, _} <- hornbeam_wire_files:vectors()],
-    for_a_while(fun() -> decoded(rubbish(Frames)) end, 500, Config).
+    Packets = [Packet || {_, python, _, Packet, _} <- hornbeam_wire_files:vectors()],
+    for_a_while(fun() -> decoded(rubbish(Packets)) end, 500, Config).
 
 limits() ->
     #{limit_response_head => 65536, limit_response_fields => 256}.
@@ -81,7 +81,7 @@ decoded(Bytes) ->
     {_, _} = {hornbeam_wire:route(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
     is_sameness(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),
     is_sameness(hornbeam_value:same({packed, Bytes}, {packed, shuffled(Bytes)})),
-    case hornbeam_wire:frames(Bytes, hornbeam_wire:new_buffer()) of
+    case hornbeam_wire:packets(Bytes, hornbeam_wire:new_buffer()) of
         {ok, _, _} -> ok;
         {error, {too_long, _}} -> ok
     end.
@@ -282,9 +282,9 @@ packed(Term) -> iolist_to_binary(hornbeam_msgpack:encode(Term)).
 %% A worker lives as long as it keeps the rules; with the first that it breaks it is gone, and
 %% never for another reason.
 workers_live_or_are_cut_off(Config) ->
-    Frames = [Frame || {_, python, Name, Frame, _} <- hornbeam_wire_files:vectors(),
+    Packets = [Packet || {_, python, Name, Packet, _} <- hornbeam_wire_files:vectors(),
                        Name =/= hello, Name =/= ready, Name =/= failed],
-    for_a_while(fun() -> lived(0, opened(hornbeam_puppet:start()), Frames) end, 1, Config).
+    for_a_while(fun() -> lived(0, opened(hornbeam_puppet:start()), Packets) end, 1, Config).
 
 opened(Puppet) ->
     Handle = hornbeam_puppet:handle(Puppet),
@@ -293,14 +293,14 @@ opened(Puppet) ->
     {ok, _} = hornbeam_worker:describe(hornbeam_puppet:worker(Puppet)),
     Puppet.
 
-lived(50, Puppet, _Frames) ->
+lived(50, Puppet, _Packets) ->
     _ = hornbeam_puppet:stop(Puppet),
     flush();
-lived(Times, Puppet, Frames) ->
-    hornbeam_puppet:say(said(Frames), Puppet),
+lived(Times, Puppet, Packets) ->
+    hornbeam_puppet:say(said(Packets), Puppet),
     case hornbeam_worker:describe(hornbeam_puppet:worker(Puppet)) of
         {ok, _} ->
-            lived(Times + 1, Puppet, Frames);
+            lived(Times + 1, Puppet, Packets);
         error ->
             {shutdown, {broke_the_wire, _}} = hornbeam_puppet:ended(Puppet),
             flush()
@@ -309,10 +309,10 @@ lived(Times, Puppet, Frames) ->
 flush() ->
     receive _ -> flush() after 0 -> ok end.
 
-said(Frames) ->
+said(Packets) ->
     [begin
-         Frame = one_of([one_of(Frames), session(), session(), session(), rubbish(Frames)]),
-         <<(byte_size(Frame)):32, Frame/binary>>
+         Packet = one_of([one_of(Packets), session(), session(), session(), rubbish(Packets)]),
+         <<(byte_size(Packet)):32, Packet/binary>>
      end || _ <- lists:seq(1, rand:uniform(8))].
 
 %% What fits, if the moment fits.
@@ -327,10 +327,10 @@ session() ->
 
 %% Mutations
 
-rubbish(Frames) ->
+rubbish(Packets) ->
     case rand:uniform(10) of
         1 -> rand:bytes(rand:uniform(200));
-        _ -> times(rand:uniform(3), fun mutated/1, one_of(Frames))
+        _ -> times(rand:uniform(3), fun mutated/1, one_of(Packets))
     end.
 
 times(0, _Fun, Value) -> Value;

@@ -101,9 +101,9 @@ say(Said, Puppet) ->
     hornbeam_puppet:say([as_bytes(Part) || Part <- Said], Puppet).
 
 as_bytes(Bytes) when is_binary(Bytes) -> Bytes;
-as_bytes(Message) -> hornbeam_puppet:frame(Message).
+as_bytes(Message) -> hornbeam_puppet:packet(Message).
 
-raw(Frame) -> <<(byte_size(Frame)):32, Frame/binary>>.
+raw(Packet) -> <<(byte_size(Packet)):32, Packet/binary>>.
 
 %% Stream 1 is a WebSocket, 2 HTTP; call 1 is a function, 2 a stream of which three items were
 %% asked for, 3 a cast.
@@ -197,7 +197,7 @@ a_flood_of_ops_is_refused_and_then_ended(_Config) ->
 a_worker_that_does_not_read_costs_a_bounded_number_of_replies(_Config) ->
     Puppet = hornbeam_puppet:deaf(),
     ok = hornbeam_state:set(<<"hostile">>, binary:copy(<<"x">>, 1000)),
-    Ops = [hornbeam_puppet:frame([op, 0, Ref, 1, [<<"hostile">>]]) || Ref <- lists:seq(1, 80000)],
+    Ops = [hornbeam_puppet:packet([op, 0, Ref, 1, [<<"hostile">>]]) || Ref <- lists:seq(1, 80000)],
     hornbeam_puppet:say(Ops, Puppet),
     ?assertEqual({shutdown, {broke_the_wire, too_many_ops}}, hornbeam_puppet:ended(Puppet)),
     true = hornbeam_state:delete(<<"hostile">>).
@@ -208,7 +208,7 @@ a_flood_past_the_window_is_ended(_Config) ->
     Puppet = hornbeam_puppet:start(),
     Worker = hornbeam_puppet:worker(Puppet),
     true = erlang:suspend_process(Worker),
-    Line = hornbeam_puppet:frame([log, 0, 1, <<"flood">>, binary:copy(<<"x">>, 1048000)]),
+    Line = hornbeam_puppet:packet([log, 0, 1, <<"flood">>, binary:copy(<<"x">>, 1048000)]),
     [hornbeam_puppet:say(Line, Puppet) || _ <- lists:seq(1, 290)],
     true = erlang:resume_process(Worker),
     ?assertEqual({shutdown, {broke_the_wire, {overspent, worker_window}}},

@@ -135,7 +135,7 @@ road(broke, Text) ->
 road(cast, Text) ->
     Puppet = hornbeam_puppet:start(),
     ok = hornbeam_call:cast(hornbeam_puppet:worker(Puppet), <<"m">>, <<"f">>, <<16#90>>, <<16#80>>),
-    hornbeam_puppet:say_frames([[result, 0, 1, 8, [<<"E">>, Text, traceback(Text)]]], Puppet);
+    hornbeam_puppet:say_packets([[result, 0, 1, 8, [<<"E">>, Text, traceback(Text)]]], Puppet);
 road(reload, Text) ->
     hornbeam_reloader:report({error, failure(Text)});
 road(not_replaced, Text) ->
@@ -162,7 +162,7 @@ road(telemetry, Text) ->
     hornbeam_telemetry:execute(Event, #{}, #{}).
 
 said(Messages) ->
-    hornbeam_puppet:say_frames(Messages, hornbeam_puppet:start()).
+    hornbeam_puppet:say_packets(Messages, hornbeam_puppet:start()).
 
 failure(Text) ->
     {python, #{stage => <<"import">>, class => <<"ValueError">>, message => Text,

@@ -4,7 +4,7 @@
 %% there, and sends there what the node writes to it. It speaks none of the wire itself.
 -module(hornbeam_puppet).
 
--export([start/0, start/1, worker/1, handle/1, say/2, say_frames/2, frame/1, next/1, next/2,
+-export([start/0, start/1, worker/1, handle/1, say/2, say_packets/2, packet/1, next/1, next/2,
          ended/1, stop/1, os_pid/1, deaf/0]).
 
 -record(puppet, {
@@ -24,7 +24,7 @@ start() ->
 %% The same with other options; `deaf => true' never reads what the node writes.
 start(Options) ->
     Puppet = #puppet{worker = Worker} = spawn_puppet(Options),
-    say_frames([[hello, 0, 1, #{<<"python">> => <<"3.11">>}], [ready, 0, #{}]], Puppet),
+    say_packets([[hello, 0, 1, #{<<"python">> => <<"3.11">>}], [ready, 0, #{}]], Puppet),
     receive
         {worker_ready, Worker, Handle, _OsPid} -> Puppet#puppet{handle = Handle}
     after ?DEADLINE ->
@@ -68,10 +68,10 @@ say(Bytes, #puppet{socket = Socket}) ->
     ok.
 
 %% Write messages, each by its name in docs/wire.md, in one piece.
-say_frames(Messages, Puppet) ->
-    say([frame(Message) || Message <- Messages], Puppet).
+say_packets(Messages, Puppet) ->
+    say([packet(Message) || Message <- Messages], Puppet).
 
-frame([Name | Fields]) ->
+packet([Name | Fields]) ->
     Packed = iolist_to_binary(hornbeam_msgpack:encode([code(Name) | Fields])),
     <<(byte_size(Packed)):32, Packed/binary>>.
 

@@ -36,7 +36,7 @@ all_else_stays_as_it_is(_Config) ->
 what_a_worker_logs_cannot_forge_an_event(_Config) ->
     Puppet = hornbeam_puppet:start(),
     ok = logger:add_handler(?MODULE, ?MODULE, #{config => self()}),
-    hornbeam_puppet:say(hornbeam_puppet:frame([log, 0, 40, <<"lo\ngger">>,
+    hornbeam_puppet:say(hornbeam_puppet:packet([log, 0, 40, <<"lo\ngger">>,
                                                <<"text\n=ERROR REPORT=\e[31m">>]), Puppet),
     ?assertEqual("puppet lo\\ngger: text\n    =ERROR REPORT=\\x1b[31m",
                  receive {logged, Message} -> Message after 5000 -> nothing end),

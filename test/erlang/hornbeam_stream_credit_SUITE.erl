@@ -24,9 +24,9 @@ a_window_of_bytes_may_be_overdrawn_once(_Config) ->
 
 heads_are_not_paid_for(_Config) ->
     Account = hornbeam_stream_credit:new({100, 10}),
-    Frame = fun(Size) -> frame(16#ffffffffffffffff, Size) end,
+    Packet = fun(Size) -> packet(16#ffffffffffffffff, Size) end,
     ?assertEqual(lists:duplicate(10, ok),
-                 [hornbeam_stream_credit:pay(code(send_bytes), Frame(10), Account)
+                 [hornbeam_stream_credit:pay(code(send_bytes), Packet(10), Account)
                   || _ <- lists:seq(1, 10)]).
 
 what_is_given_back_may_be_sent_again(_Config) ->
@@ -69,9 +69,9 @@ properties_hold(_Config) ->
      || Property <- hornbeam_properties:of_module(prop_hornbeam_stream_credit)].
 
 text(Size, Account) ->
-    hornbeam_stream_credit:pay(code(send_text), frame(1, Size), Account).
+    hornbeam_stream_credit:pay(code(send_text), packet(1, Size), Account).
 
-frame(Number, Size) ->
+packet(Number, Size) ->
     Payload = hornbeam_msgpack:bytes(binary:copy(<<"x">>, Size)),
     iolist_to_binary(hornbeam_msgpack:encode([code(send_text), Number, Payload])).
 

@@ -9,16 +9,16 @@
     vectors_of_the_beam_decode/1,
     vectors_of_python_decode/1,
     vectors_of_python_are_routed/1,
-    vectors_byte_by_byte_are_the_same_frames/1,
+    vectors_byte_by_byte_are_the_same_packets/1,
     every_message_has_a_vector/1,
     a_message_cut_short_is_an_error/1,
     a_message_with_a_byte_behind_it_is_an_error/1,
     any_changed_byte_is_a_message_or_an_error/1,
-    a_frame_without_a_head_is_not_routed/1,
+    a_packet_without_a_head_is_not_routed/1,
     a_stream_of_the_worker_is_0_and_of_a_socket_is_not/1,
     length_of_128_mib_is_waited_for_and_one_more_is_an_error/1,
-    an_empty_frame_is_a_frame_but_no_message/1,
-    a_long_frame_in_many_chunks_is_put_together_once/1,
+    an_empty_packet_is_a_packet_but_no_message/1,
+    a_long_packet_in_many_chunks_is_put_together_once/1,
     bytes_of_a_method_that_are_not_utf8_become_text/1,
     arguments_are_exactly_one_array/1,
     properties_hold/1
@@ -103,8 +103,8 @@ vectors_of_python_decode(_) ->
     ].
 
 %% The message with an op's arguments decoded.
-decode(Frame) ->
-    case hornbeam_wire:decode(Frame) of
+decode(Packet) ->
+    case hornbeam_wire:decode(Packet) of
         {ok, {op, Stream, Ref, Op, Binary}} ->
             {ok, Args} = hornbeam_wire:args(Binary),
             {op, Stream, Ref, Op, Args};
@@ -136,15 +136,15 @@ vectors_of_python_are_routed(_) ->
      || {Line, python, Name, Bytes, [Stream | _]} <- hornbeam_wire_files:vectors()
     ].
 
-vectors_byte_by_byte_are_the_same_frames(_) ->
-    Frames = python_frames(),
-    Wire = <<<<(byte_size(Frame)):32, Frame/binary>> || Frame <- Frames>>,
-    ?assertEqual(Frames, read([Wire])),
-    ?assertEqual(Frames, read([<<Byte>> || <<Byte>> <= Wire])),
-    ?assertEqual(Frames, read(chunks(Wire, 7))),
-    ?assertEqual(Frames, read(chunks(Wire, 65536))).
+vectors_byte_by_byte_are_the_same_packets(_) ->
+    Packets = python_packets(),
+    Wire = <<<<(byte_size(Packet)):32, Packet/binary>> || Packet <- Packets>>,
+    ?assertEqual(Packets, read([Wire])),
+    ?assertEqual(Packets, read([<<Byte>> || <<Byte>> <= Wire])),
+    ?assertEqual(Packets, read(chunks(Wire, 7))),
+    ?assertEqual(Packets, read(chunks(Wire, 65536))).
 
-python_frames() ->
+python_packets() ->
     [Bytes || {_, python, _, Bytes, _} <- hornbeam_wire_files:vectors()].
 
 chunks(Bytes, Size) when byte_size(Bytes) =< Size -> [Bytes];
@@ -152,15 +152,15 @@ chunks(Bytes, Size) ->
     {Chunk, Rest} = split_binary(Bytes, Size),
     [Chunk | chunks(Rest, Size)].
 
-%% All frames, with nothing left over.
+%% All packets, with nothing left over.
 read(Chunks) ->
-    {Frames, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Chunks),
+    {Packets, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Chunks),
     ?assertEqual(hornbeam_wire:new_buffer(), Buffer),
-    lists:append(Frames).
+    lists:append(Packets).
 
 read(Chunk, Buffer) ->
-    {ok, Frames, NewBuffer} = hornbeam_wire:frames(Chunk, Buffer),
-    {Frames, NewBuffer}.
+    {ok, Packets, NewBuffer} = hornbeam_wire:packets(Chunk, Buffer),
+    {Packets, NewBuffer}.
 
 every_message_has_a_vector(_) ->
     Document = hornbeam_wire_files:document(),
@@ -178,38 +178,38 @@ senders(Sender) -> [Sender].
 
 a_message_cut_short_is_an_error(_) ->
     [
-        ?assert(is_error(binary:part(Frame, 0, Size)), {Frame, Size})
-     || Frame <- python_frames(),
-        Size <- lists:seq(0, min(byte_size(Frame) - 1, 400))
+        ?assert(is_error(binary:part(Packet, 0, Size)), {Packet, Size})
+     || Packet <- python_packets(),
+        Size <- lists:seq(0, min(byte_size(Packet) - 1, 400))
     ].
 
 a_message_with_a_byte_behind_it_is_an_error(_) ->
-    [?assert(is_error(<<Frame/binary, 0>>), Frame) || Frame <- python_frames()].
+    [?assert(is_error(<<Packet/binary, 0>>), Packet) || Packet <- python_packets()].
 
-is_error(Frame) ->
-    case hornbeam_wire:decode(Frame) of
+is_error(Packet) ->
+    case hornbeam_wire:decode(Packet) of
         {ok, {op, _, _, _, Args}} -> element(1, hornbeam_wire:args(Args)) =:= error;
         Result -> element(1, Result) =:= error
     end.
 
 any_changed_byte_is_a_message_or_an_error(_) ->
     [
-        ?assert(is_message_or_error(Frame, At, Byte), {Frame, At, Byte})
-     || Frame <- python_frames(),
-        byte_size(Frame) < 100,
-        At <- lists:seq(0, byte_size(Frame) - 1),
+        ?assert(is_message_or_error(Packet, At, Byte), {Packet, At, Byte})
+     || Packet <- python_packets(),
+        byte_size(Packet) < 100,
+        At <- lists:seq(0, byte_size(Packet) - 1),
         Byte <- lists:seq(0, 255)
     ].
 
-is_message_or_error(Frame, At, Byte) ->
-    <<Front:At/binary, _, Back/binary>> = Frame,
+is_message_or_error(Packet, At, Byte) ->
+    <<Front:At/binary, _, Back/binary>> = Packet,
     case hornbeam_wire:decode(<<Front/binary, Byte, Back/binary>>) of
         {ok, {op, _, _, _, Args}} -> tuple_size(hornbeam_wire:args(Args)) =:= 2;
         {ok, Message} -> is_atom(element(1, Message));
         {error, _} -> true
     end.
 
-a_frame_without_a_head_is_not_routed(_) ->
+a_packet_without_a_head_is_not_routed(_) ->
     Rubbish = [
         <<>>,
         <<16#93>>,
@@ -219,8 +219,8 @@ a_frame_without_a_head_is_not_routed(_) ->
         <<16#83, 39, 1>>,
         <<"Traceback (most recent call last):">>
     ],
-    [?assertEqual(error, hornbeam_wire:route(Frame)) || Frame <- Rubbish],
-    [?assertMatch({error, _}, hornbeam_wire:decode(Frame)) || Frame <- Rubbish].
+    [?assertEqual(error, hornbeam_wire:route(Packet)) || Packet <- Rubbish],
+    [?assertMatch({error, _}, hornbeam_wire:decode(Packet)) || Packet <- Rubbish].
 
 a_stream_of_the_worker_is_0_and_of_a_socket_is_not(_) ->
     Stream = fun({Code, Fields}, Id) ->
@@ -258,33 +258,33 @@ a_stream_of_the_worker_is_0_and_of_a_socket_is_not(_) ->
     Either = [{9, [1, 1]}, {44, [1, 1, []]}],
     [?assertMatch({ok, _}, Stream(Message, Id)) || Message <- Either, Id <- [0, 1, 300]].
 
-%%% Frames
+%%% Packets
 
 length_of_128_mib_is_waited_for_and_one_more_is_an_error(_) ->
     Longest = 134217728,
-    ?assertMatch({ok, [], _}, hornbeam_wire:frames(<<Longest:32>>, hornbeam_wire:new_buffer())),
+    ?assertMatch({ok, [], _}, hornbeam_wire:packets(<<Longest:32>>, hornbeam_wire:new_buffer())),
     [
-        ?assertEqual({error, {too_long, N}}, hornbeam_wire:frames(<<N:32>>, Buffer))
+        ?assertEqual({error, {too_long, N}}, hornbeam_wire:packets(<<N:32>>, Buffer))
      || N <- [Longest + 1, 16#ffffffff], Buffer <- [hornbeam_wire:new_buffer()]
     ],
-    {ok, [], Half} = hornbeam_wire:frames(<<8, 0>>, hornbeam_wire:new_buffer()),
-    ?assertEqual({error, {too_long, Longest + 1}}, hornbeam_wire:frames(<<0, 1>>, Half)).
+    {ok, [], Half} = hornbeam_wire:packets(<<8, 0>>, hornbeam_wire:new_buffer()),
+    ?assertEqual({error, {too_long, Longest + 1}}, hornbeam_wire:packets(<<0, 1>>, Half)).
 
-an_empty_frame_is_a_frame_but_no_message(_) ->
+an_empty_packet_is_a_packet_but_no_message(_) ->
     ?assertEqual([<<>>, <<1>>], read([<<0:32, 1:32, 1>>])),
     ?assertEqual(error, hornbeam_wire:route(<<>>)),
     ?assertEqual({error, malformed}, hornbeam_wire:decode(<<>>)).
 
 %% Appending each chunk to what is there would copy 8 MiB four thousand times.
-a_long_frame_in_many_chunks_is_put_together_once(_) ->
-    Frame = binary:copy(<<"0123456789abcdef">>, 524288),
-    Chunks = chunks(<<(byte_size(Frame)):32, Frame/binary, 0:32>>, 2048),
+a_long_packet_in_many_chunks_is_put_together_once(_) ->
+    Packet = binary:copy(<<"0123456789abcdef">>, 524288),
+    Chunks = chunks(<<(byte_size(Packet)):32, Packet/binary, 0:32>>, 2048),
     {Last, Parts} = {lists:last(Chunks), lists:droplast(Chunks)},
-    {Frames, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Parts),
-    ?assertEqual([], lists:append(Frames)),
+    {Packets, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Parts),
+    ?assertEqual([], lists:append(Packets)),
     %% What is kept are the chunks themselves.
     ?assert(erts_debug:flat_size(Buffer) < 20 * length(Chunks)),
-    ?assertMatch({ok, [Frame, <<>>], _}, hornbeam_wire:frames(Last, Buffer)).
+    ?assertMatch({ok, [Packet, <<>>], _}, hornbeam_wire:packets(Last, Buffer)).
 
 %%% Fields
 

@@ -24,7 +24,7 @@
 
 %% What hornbeam_wire exports besides a function for each message.
 -define(OTHERS, [
-    {version, 0}, {new_buffer, 0}, {frames, 2}, {route, 1}, {decode, 1}, {args, 1}, {pack_rest, 1}
+    {version, 0}, {new_buffer, 0}, {packets, 2}, {route, 1}, {decode, 1}, {args, 1}, {pack_rest, 1}
 ]).
 -define(ABOUT_THE_WORKER, [
     start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item,
@@ -59,8 +59,8 @@ longest_message_is_the_documents(_) ->
     {match, [Digits]} = re:run(document(), Pattern, [{capture, [1], list}]),
     Longest = list_to_integer([Digit || Digit <- Digits, Digit >= $0, Digit =< $9]),
     New = hornbeam_wire:new_buffer(),
-    ?assertMatch({ok, [], _}, hornbeam_wire:frames(<<Longest:32>>, New)),
-    ?assertMatch({error, {too_long, _}}, hornbeam_wire:frames(<<(Longest + 1):32>>, New)).
+    ?assertMatch({ok, [], _}, hornbeam_wire:packets(<<Longest:32>>, New)),
+    ?assertMatch({error, {too_long, _}}, hornbeam_wire:packets(<<(Longest + 1):32>>, New)).
 
 codes_and_names_are_unique(_) ->
     Rows = hornbeam_wire_files:messages(document()),

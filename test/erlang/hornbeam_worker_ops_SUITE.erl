@@ -69,7 +69,7 @@ packed(Value) -> bytes(iolist_to_binary(hornbeam_msgpack:encode(Value))).
 bytes(Binary) -> hornbeam_msgpack:bytes(Binary).
 
 say(Messages, Config) ->
-    hornbeam_puppet:say_frames(Messages, proplists:get_value(puppet, Config)).
+    hornbeam_puppet:say_packets(Messages, proplists:get_value(puppet, Config)).
 
 reply(Config) ->
     hornbeam_puppet:next(reply, proplists:get_value(puppet, Config)).

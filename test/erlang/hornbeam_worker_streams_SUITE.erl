@@ -6,7 +6,7 @@
 -compile(export_all).
 
 all() ->
-    [frames_reach_the_owner, frames_wait_while_a_stream_moves,
+    [packets_reach_the_owner, packets_wait_while_a_stream_moves,
      what_follows_an_accept_waits_for_the_bind, the_death_of_who_was_told_of_the_accept_is_told,
      a_multicast_reaches_each_owner_in_its_order, a_multicast_keeps_the_rules_of_each_stream,
      an_end_while_moving_is_seen_after_the_bind, the_death_of_an_owner_is_told_once,
@@ -16,7 +16,7 @@ all() ->
      a_client_is_known_from_the_open_to_the_end, what_the_app_says_in_order_is_taken,
      what_the_app_says_out_of_order_is_an_error, the_order_holds_also_when_the_owner_is_gone,
      a_spent_account_ends_it_also_when_the_owner_is_gone,
-     an_owner_that_shares_a_process_gets_frames_by_its_tag,
+     an_owner_that_shares_a_process_gets_packets_by_its_tag,
      a_tagged_owner_gets_nothing_after_its_response,
      a_tagged_owner_is_told_of_an_app_that_ends_too_early,
      what_a_tagged_owner_was_said_waits_until_it_takes_over,
@@ -28,11 +28,11 @@ all() ->
      a_tagged_owner_is_listed_and_known_before_the_app_says_anything,
      the_app_hears_of_a_process_that_died_without_a_word].
 
-frames_reach_the_owner(_Config) ->
+packets_reach_the_owner(_Config) ->
     {ok, _} = say(accept, opened()),
     ?assertEqual([accept], received(1)).
 
-frames_wait_while_a_stream_moves(_Config) ->
+packets_wait_while_a_stream_moves(_Config) ->
     {ok, Accepted} = say(accept, opened()),
     Moving = hornbeam_worker_streams:hand_over(1, self(), self(), Accepted),
     {ok, One} = say(send_text, Moving),
@@ -76,7 +76,7 @@ a_multicast_reaches_each_owner_in_its_order(_Config) ->
     {ok, Said} = say(send_bytes, All([1, 2, 3, 1, 2], Gone)),
     ?assertEqual([{1, accept}, {2, accept}, {3, accept}, {1, Frame}, {1, Frame}, {1, send_bytes}],
                  all_received()),
-    {ok, Ended} = hornbeam_worker_streams:ended(2, frame(ended), Said),
+    {ok, Ended} = hornbeam_worker_streams:ended(2, packet(ended), Said),
     _ = hornbeam_worker_streams:bind(2, self(), Ended),
     ?assertEqual([{2, Frame}, {2, Frame}, {2, ended}], all_received()).
 
@@ -101,15 +101,15 @@ a_multicast_keeps_the_rules_of_each_stream(_Config) ->
 three_accepted() ->
     lists:foldl(fun(Number, Before) ->
         Opened = hornbeam_worker_streams:open(websocket, Number, self(), Before),
-        {ok, Accepted} = hornbeam_worker_streams:deliver(Number, code(accept), frame(accept),
+        {ok, Accepted} = hornbeam_worker_streams:deliver(Number, code(accept), packet(accept),
                                                          Opened),
         hornbeam_worker_streams:bind(Number, self(), Accepted)
     end, hornbeam_worker_streams:new(), [1, 2, 3]).
 
 all_received() ->
     receive
-        {stream, Number, Frame} ->
-            {ok, Message} = hornbeam_wire:decode(Frame),
+        {stream, Number, Packet} ->
+            {ok, Message} = hornbeam_wire:decode(Packet),
             [{Number, element(1, Message)} | all_received()];
         {multicast, Number, Frame} ->
             [{Number, Frame} | all_received()]
@@ -147,9 +147,9 @@ nothing_is_said_between_an_end_and_the_bind(_Config) ->
 a_stream_that_never_was_is_an_error(_Config) ->
     Streams = opened(),
     ?assertEqual({error, no_such_stream},
-                 hornbeam_worker_streams:deliver(2, code(accept), frame(accept), Streams)),
+                 hornbeam_worker_streams:deliver(2, code(accept), packet(accept), Streams)),
     ?assertEqual({error, no_such_stream},
-                 hornbeam_worker_streams:ended(2, frame(ended), Streams)),
+                 hornbeam_worker_streams:ended(2, packet(ended), Streams)),
     ?assert(hornbeam_worker_streams:is_known(1, Streams)),
     ?assertNot(hornbeam_worker_streams:is_known(2, Streams)).
 
@@ -227,7 +227,7 @@ a_spent_account_ends_it_also_when_the_owner_is_gone(_Config) ->
 
 %% Owners that share a process.
 
-an_owner_that_shares_a_process_gets_frames_by_its_tag(_Config) ->
+an_owner_that_shares_a_process_gets_packets_by_its_tag(_Config) ->
     _ = said([start, part], opened_by_tagged()),
     ?assertEqual([response_start, response_body], received_by_tagged()),
     ?assertEqual([], received(1)).
@@ -364,9 +364,9 @@ messages_of_tagged() ->
 
 received_by_tagged() ->
     [begin
-         {ok, Message} = hornbeam_wire:decode(Frame),
+         {ok, Message} = hornbeam_wire:decode(Packet),
          element(1, Message)
-     end || {stream, 1, Frame} <- messages_of_tagged()].
+     end || {stream, 1, Packet} <- messages_of_tagged()].
 
 gone(Kind) ->
     hornbeam_worker_streams:closed(1, opened(Kind)).
@@ -381,17 +381,17 @@ said(Names, Streams) ->
     lists:foldl(fun(Name, Before) -> {ok, After} = say(Name, Before), After end, Streams, Names).
 
 say(Name, Streams) ->
-    hornbeam_worker_streams:deliver(1, code(plain(Name)), frame(Name), Streams).
+    hornbeam_worker_streams:deliver(1, code(plain(Name)), packet(Name), Streams).
 
 ended(Streams) ->
-    hornbeam_worker_streams:ended(1, frame(ended), Streams).
+    hornbeam_worker_streams:ended(1, packet(ended), Streams).
 
 %% Some messages with more words for them.
 plain(Name) when Name =:= start; Name =:= whole -> response_start;
 plain(Name) when Name =:= part; Name =:= last_part -> response_body;
 plain(Name) -> Name.
 
-frame(Name) ->
+packet(Name) ->
     packed([code(plain(Name)), 1 | fields(Name)]).
 
 fields(accept) -> [undefined, []];
@@ -413,8 +413,8 @@ code(Name) ->
 
 received(Number) ->
     receive
-        {stream, Number, Frame} ->
-            {ok, Message} = hornbeam_wire:decode(Frame),
+        {stream, Number, Packet} ->
+            {ok, Message} = hornbeam_wire:decode(Packet),
             [element(1, Message) | received(Number)]
     after 0 ->
         []

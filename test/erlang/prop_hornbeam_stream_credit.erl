@@ -18,7 +18,7 @@ run([], _Open, _Sent, _Account) ->
     true;
 run([{send, Size} | Steps], {Bytes, Messages}, {SentBytes, Sent}, Account)
         when Bytes > 0, Messages > 0 ->
-    hornbeam_stream_credit:pay(code(), frame(Size), Account) =:= ok
+    hornbeam_stream_credit:pay(code(), packet(Size), Account) =:= ok
         andalso run(Steps, {Bytes - Size, Messages - 1}, {SentBytes + Size, Sent + 1}, Account);
 run([{send, _} | Steps], Open, Sent, Account) ->
     run(Steps, Open, Sent, Account);
@@ -29,13 +29,13 @@ run([give | Steps], {Bytes, Messages}, {SentBytes, Sent}, Account) ->
 prop_dishonest() ->
     ?FORALL(Sizes, vector(9, range(0, 2000)), begin
         Account = hornbeam_stream_credit:new(?WINDOW),
-        lists:member(overspent, [hornbeam_stream_credit:pay(code(), frame(Size), Account)
+        lists:member(overspent, [hornbeam_stream_credit:pay(code(), packet(Size), Account)
                                  || Size <- Sizes])
     end).
 
 step() -> frequency([{4, {send, range(0, 600)}}, {1, give}]).
 
-frame(Size) ->
+packet(Size) ->
     Payload = hornbeam_msgpack:bytes(binary:copy(<<"x">>, Size)),
     iolist_to_binary(hornbeam_msgpack:encode([code(), 1, Payload])).
 

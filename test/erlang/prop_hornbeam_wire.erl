@@ -6,19 +6,19 @@
 -export([
     prop_a_message_of_python_comes_back/0,
     prop_a_message_of_the_beam_is_one_array/0,
-    prop_a_frame_is_routed_by_its_head/0,
-    prop_chunks_of_any_size_give_the_frames/0,
+    prop_a_packet_is_routed_by_its_head/0,
+    prop_chunks_of_any_size_give_the_packets/0,
     prop_a_changed_byte_is_a_message_or_an_error/0,
     prop_a_cut_message_is_an_error/0
 ]).
 
 prop_a_message_of_python_comes_back() ->
-    ?FORALL({Message, Frame}, message(), hornbeam_wire:decode(Frame) =:= {ok, Message}).
+    ?FORALL({Message, Packet}, message(), hornbeam_wire:decode(Packet) =:= {ok, Message}).
 
-prop_a_frame_is_routed_by_its_head() ->
-    ?FORALL({_, Frame}, message(), begin
-        {ok, [Code, Stream | _]} = hornbeam_msgpack:decode_all(Frame),
-        hornbeam_wire:route(Frame) =:= {Code, Stream}
+prop_a_packet_is_routed_by_its_head() ->
+    ?FORALL({_, Packet}, message(), begin
+        {ok, [Code, Stream | _]} = hornbeam_msgpack:decode_all(Packet),
+        hornbeam_wire:route(Packet) =:= {Code, Stream}
     end).
 
 prop_a_message_of_the_beam_is_one_array() ->
@@ -26,22 +26,22 @@ prop_a_message_of_the_beam_is_one_array() ->
         hornbeam_msgpack:decode_all(iolist_to_binary(Bytes)) =:= {ok, Values}
     end).
 
-prop_chunks_of_any_size_give_the_frames() ->
-    ?FORALL({Frames, Sizes}, {list(sized_binary()), list(range(0, 40))}, begin
-        Bytes = <<<<(byte_size(Frame)):32, Frame/binary>> || Frame <- Frames>>,
-        read(chunks(Bytes, Sizes), hornbeam_wire:new_buffer(), []) =:= Frames
+prop_chunks_of_any_size_give_the_packets() ->
+    ?FORALL({Packets, Sizes}, {list(sized_binary()), list(range(0, 40))}, begin
+        Bytes = <<<<(byte_size(Packet)):32, Packet/binary>> || Packet <- Packets>>,
+        read(chunks(Bytes, Sizes), hornbeam_wire:new_buffer(), []) =:= Packets
     end).
 
 prop_a_changed_byte_is_a_message_or_an_error() ->
     ?FORALL(
-        Frame,
-        ?LET({_, Frame}, message(), prop_hornbeam_msgpack:changed(Frame)),
-        is_routed(hornbeam_wire:route(Frame)) andalso is_result(hornbeam_wire:decode(Frame))
+        Packet,
+        ?LET({_, Packet}, message(), prop_hornbeam_msgpack:changed(Packet)),
+        is_routed(hornbeam_wire:route(Packet)) andalso is_result(hornbeam_wire:decode(Packet))
     ).
 
 prop_a_cut_message_is_an_error() ->
-    ?FORALL({{Message, Frame}, Cut}, {message(), non_neg_integer()}, begin
-        Part = binary:part(Frame, 0, Cut rem byte_size(Frame)),
+    ?FORALL({{Message, Packet}, Cut}, {message(), non_neg_integer()}, begin
+        Part = binary:part(Packet, 0, Cut rem byte_size(Packet)),
         is_error(Message, hornbeam_wire:decode(Part))
     end).
 
@@ -57,11 +57,11 @@ is_error({op, Stream, Ref, Op, _}, {ok, {op, Stream, Ref, Op, Args}}) ->
 is_error(_, Result) ->
     element(1, Result) =:= error.
 
-read([Chunk | Chunks], Buffer, Frames) ->
-    {ok, More, NewBuffer} = hornbeam_wire:frames(Chunk, Buffer),
-    read(Chunks, NewBuffer, Frames ++ More);
-read([], _, Frames) ->
-    Frames.
+read([Chunk | Chunks], Buffer, Packets) ->
+    {ok, More, NewBuffer} = hornbeam_wire:packets(Chunk, Buffer),
+    read(Chunks, NewBuffer, Packets ++ More);
+read([], _, Packets) ->
+    Packets.
 
 chunks(<<>>, _) ->
     [];
@@ -74,12 +74,12 @@ chunks(Bytes, [Size | Sizes]) ->
 sized_binary() ->
     oneof([binary(), ?LET(N, range(0, 400), binary(N))]).
 
-%%% What Python may send, as a message and as the frame that the general encoder makes of it.
+%%% What Python may send, as a message and as the packet that the general encoder makes of it.
 
 message() ->
     ?LET({Code, Stream, Message, Fields}, python(), begin
-        Frame = hornbeam_msgpack:encode([Code, Stream | Fields]),
-        {Message, iolist_to_binary(Frame)}
+        Packet = hornbeam_msgpack:encode([Code, Stream | Fields]),
+        {Message, iolist_to_binary(Packet)}
     end).
 
 python() ->

@@ -5,8 +5,8 @@
 %%
 %% One function for each message that the BEAM sends, named as in the document, with the stream
 %% first (where the message has one) and then the fields in their order. What Python sends is
-%% cut out of the stream of bytes by {@link frames/2}, assigned by {@link route/1}, and taken
-%% apart by {@link decode/1}. Frames and the binaries in messages are parts of what was read and
+%% cut out of the stream of bytes by {@link packets/2}, assigned by {@link route/1}, and taken
+%% apart by {@link decode/1}. Packets and the binaries in messages are parts of what was read and
 %% keep it alive: copy what is kept for long.
 -module(hornbeam_wire).
 
@@ -35,15 +35,15 @@
     reopen_websocket/5,
     pack_rest/1
 ]).
--export([new_buffer/0, frames/2, route/1, decode/1, args/1]).
+-export([new_buffer/0, packets/2, route/1, decode/1, args/1]).
 -export_type([
     buffer/0, code/0, config/0, headers/0, message/0, packed_rest/0, reason/0, ref/0, scope/0,
     stream/0
 ]).
 
-%% The longest frame from Python, in bytes; and the longest of those that carry no payload.
--define(MAX_FRAME, 134217728).
--define(MAX_PLAIN_FRAME, 1048576).
+%% The longest packet from Python, in bytes; and the longest of those that carry no payload.
+-define(MAX_PACKET, 134217728).
+-define(MAX_PLAIN_PACKET, 1048576).
 
 -type code() :: 1..127.
 -type stream() :: non_neg_integer().
@@ -347,21 +347,21 @@ text(Binary) ->
 -spec bin(iodata()) -> iodata().
 bin(Bytes) -> hornbeam_msgpack:bin(Bytes).
 
-%%% From Python to the BEAM: frames
+%%% From Python to the BEAM: packets
 
 %% @doc Returns the buffer to read a new worker's bytes with.
 -spec new_buffer() -> buffer().
 new_buffer() -> #buffer{}.
 
-%% @doc Cuts the frames out of what was read, in order, and keeps what is not whole yet.
+%% @doc Cuts the packets out of what was read, in order, and keeps what is not whole yet.
 %%
-%% A frame is a message without the length before it. A length beyond 128 MiB is an error, after
+%% A packet is a message without the length before it. A length beyond 128 MiB is an error, after
 %% which the buffer is of no use.
--spec frames(Chunk :: binary(), buffer()) ->
-    {ok, [Frame :: binary()], buffer()} | {error, {too_long, Bytes :: non_neg_integer()}}.
-frames(Chunk, #buffer{chunks = []}) ->
+-spec packets(Chunk :: binary(), buffer()) ->
+    {ok, [Packet :: binary()], buffer()} | {error, {too_long, Bytes :: non_neg_integer()}}.
+packets(Chunk, #buffer{chunks = []}) ->
     cut(Chunk, []);
-frames(Chunk, #buffer{need = Need, have = Have, chunks = Chunks} = Buffer) ->
+packets(Chunk, #buffer{need = Need, have = Have, chunks = Chunks} = Buffer) ->
     case Have + byte_size(Chunk) of
         Enough when Enough >= Need -> cut(list_to_binary(lists:reverse(Chunks, [Chunk])), []);
         Less -> {ok, [], Buffer#buffer{have = Less, chunks = [Chunk | Chunks]}}
@@ -369,23 +369,23 @@ frames(Chunk, #buffer{need = Need, have = Have, chunks = Chunks} = Buffer) ->
 
 -spec cut(binary(), [binary()]) ->
     {ok, [binary()], buffer()} | {error, {too_long, non_neg_integer()}}.
-cut(<<N:32, _/binary>>, _) when N > ?MAX_FRAME ->
+cut(<<N:32, _/binary>>, _) when N > ?MAX_PACKET ->
     {error, {too_long, N}};
-cut(<<N:32, Frame:N/binary, Rest/binary>>, Frames) ->
-    cut(Rest, [Frame | Frames]);
-cut(<<N:32, _/binary>> = Rest, Frames) ->
-    {ok, lists:reverse(Frames), keep(Rest, 4 + N)};
-cut(<<>>, Frames) ->
-    {ok, lists:reverse(Frames), #buffer{}};
-cut(Rest, Frames) ->
-    {ok, lists:reverse(Frames), keep(Rest, 4)}.
+cut(<<N:32, Packet:N/binary, Rest/binary>>, Packets) ->
+    cut(Rest, [Packet | Packets]);
+cut(<<N:32, _/binary>> = Rest, Packets) ->
+    {ok, lists:reverse(Packets), keep(Rest, 4 + N)};
+cut(<<>>, Packets) ->
+    {ok, lists:reverse(Packets), #buffer{}};
+cut(Rest, Packets) ->
+    {ok, lists:reverse(Packets), keep(Rest, 4)}.
 
 -spec keep(binary(), pos_integer()) -> buffer().
 keep(Rest, Need) ->
     #buffer{need = Need, have = byte_size(Rest), chunks = [Rest]}.
 
-%% @doc Reads the code and the stream of a frame, and nothing else of it.
--spec route(Frame :: binary()) -> {Code :: byte(), stream()} | error.
+%% @doc Reads the code and the stream of a packet, and nothing else of it.
+-spec route(Packet :: binary()) -> {Code :: byte(), stream()} | error.
 route(<<2#1001:4, _:4, Code, Stream, _/binary>>) when Stream < 16#80 -> {Code, Stream};
 route(<<2#1001:4, _:4, Code, 16#cc, Stream, _/binary>>) -> {Code, Stream};
 route(<<2#1001:4, _:4, Code, 16#cd, Stream:16, _/binary>>) -> {Code, Stream};
@@ -395,11 +395,11 @@ route(_) -> error.
 
 %%% From Python to the BEAM: messages
 
-%% @doc Decodes a frame.
+%% @doc Decodes a packet.
 %%
 %% Exactly the fields of the document are accepted, each of its type, with nothing after them.
 %% Only the arguments of an op are left as they came, for {@link args/1}.
--spec decode(Frame :: binary()) -> {ok, message()} | {error, reason()}.
+-spec decode(Packet :: binary()) -> {ok, message()} | {error, reason()}.
 decode(<<16#93, ?SEND_TEXT, Rest/binary>>) -> payload(Rest, send_text);
 decode(<<16#93, ?SEND_BYTES, Rest/binary>>) -> payload(Rest, send_bytes);
 decode(<<2#1001:4, N:4, Code, Rest/binary>>) -> decode(layout(Code), N - 2, Code, Rest);
@@ -462,7 +462,7 @@ layout(_) -> undefined.
 decode(undefined, _, Code, _) ->
     {error, {unknown_code, Code}};
 decode({Name, _, _}, _, Code, Rest)
-        when byte_size(Rest) > ?MAX_PLAIN_FRAME - 2, not ?HAS_PAYLOAD(Code) ->
+        when byte_size(Rest) > ?MAX_PLAIN_PACKET - 2, not ?HAS_PAYLOAD(Code) ->
     {error, {too_long, Name}};
 decode({Name, Who, Types}, Count, _, Rest) when length(Types) =:= Count ->
     case field(uint, Rest) of

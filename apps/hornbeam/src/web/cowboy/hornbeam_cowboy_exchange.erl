@@ -30,13 +30,13 @@
 -define(READ_AHEAD, 65535).
 
 %% @doc Give a stream that the calling request process has opened to the connection's process, with
-%% the frames that it got.
+%% the packets that it got.
 %%
 %% Never returns: the process ends with the exchange, and what the app has bound to it.
--spec serve(hornbeam_stream:stream(), Frame :: binary(), cowboy_req:req()) -> no_return().
-serve(Stream, Frame, #{pid := Connection, streamid := StreamId} = Req) ->
+-spec serve(hornbeam_stream:stream(), Packet :: binary(), cowboy_req:req()) -> no_return().
+serve(Stream, Packet, #{pid := Connection, streamid := StreamId} = Req) ->
     Later = hornbeam_stream:hand_over(Stream, {Connection, StreamId}),
-    cowboy_req:cast({serve, Stream, [Frame | Later]}, Req),
+    cowboy_req:cast({serve, Stream, [Packet | Later]}, Req),
     receive after infinity -> exit(normal) end.
 
 %% @doc Break off a response so that the client sees that it is not whole: over HTTP/2 with its
@@ -124,10 +124,11 @@ info(_StreamId, Info, #state{is_over = true} = State) ->
 info(_StreamId, late, #state{exchange = Exchange} = State) when Exchange =/= none ->
     acted(hornbeam_exchange:late(erlang:monotonic_time(millisecond), Exchange),
           State#state{timer = none});
-info(_StreamId, {serve, Stream, Frames}, #state{owner = Owner, req = Req, mount = Mount} = State) ->
+info(_StreamId, {serve, Stream, Packets}, State) ->
+    #state{owner = Owner, req = Req, mount = Mount} = State,
     hornbeam_stream:take_over(Stream, Owner),
     Request = hornbeam_cowboy:request(Req),
-    Served = hornbeam_exchange:serve(Stream, Frames, Request, {Owner, false, Mount}),
+    Served = hornbeam_exchange:serve(Stream, Packets, Request, {Owner, false, Mount}),
     acted(Served, State#state{is_last = true});
 info(StreamId, {alarm, _Name, on} = Alarm, State) ->
     next_info(StreamId, Alarm, State#state{is_behind = true});

@@ -50,8 +50,8 @@ http2(_Req) -> undefined.
 
 shaken({refuse, Response}, Req, Mount) ->
     refused(Response, Req, Mount);
-shaken({deny, Stream, Frame}, Req, _Mount) ->
-    hornbeam_cowboy_exchange:serve(Stream, Frame, Req);
+shaken({deny, Stream, Packet}, Req, _Mount) ->
+    hornbeam_cowboy_exchange:serve(Stream, Packet, Req);
 shaken({accept, Fields, Socket}, #{version := Version, socket := Tcp} = Req, Mount) ->
     {Headers, _} = hornbeam_cowboy:response(Fields),
     hornbeam_read_buffer:widen(Tcp),

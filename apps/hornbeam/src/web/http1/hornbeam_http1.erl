@@ -663,8 +663,9 @@ shaken({wait, Handshake}, Http1) ->
     next(with_deadline(Http1#http1{work = {handshake, Handshake}}));
 shaken({refuse, Response}, Http1) ->
     respond(Response, Http1#http1{is_last = true});
-shaken({deny, Stream, Frame}, #http1{request = Request, mount = Mount} = Http1) ->
-    {Actions, Exchange} = hornbeam_exchange:serve(Stream, [Frame], Request, {self(), false, Mount}),
+shaken({deny, Stream, Packet}, #http1{request = Request, mount = Mount} = Http1) ->
+    Served = {self(), false, Mount},
+    {Actions, Exchange} = hornbeam_exchange:serve(Stream, [Packet], Request, Served),
     acted(Actions, Http1#http1{is_last = true, work = {exchange, Exchange}});
 shaken({accept, Fields, Socket}, #http1{request = Request, mount = Mount} = Http1) ->
     {Extensions, Switch} = hornbeam_websocket:switch(Fields, Request, Mount),

@@ -32,10 +32,10 @@
 -define(OWN_FIELDS, 1).
 -define(OWN_BYTES, 64).
 
-%% @doc A frame as a message that may go on to its client.
--spec read(Frame :: binary(), limits()) -> {ok, hornbeam_wire:message()} | {error, fault()}.
-read(Frame, Limits) ->
-    case hornbeam_wire:decode(Frame) of
+%% @doc A packet as a message that may go on to its client.
+-spec read(Packet :: binary(), limits()) -> {ok, hornbeam_wire:message()} | {error, fault()}.
+read(Packet, Limits) ->
+    case hornbeam_wire:decode(Packet) of
         {ok, {Hot, _, _}} = Read when Hot =:= send_text; Hot =:= send_bytes -> Read;
         {ok, Message} = Read -> checked(check(Message, Limits), Read);
         {error, _} = Error -> Error

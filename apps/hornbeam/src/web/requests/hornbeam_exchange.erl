@@ -83,19 +83,19 @@ expects_continue(Request) ->
         Expect -> hornbeam_headers:lower(Expect) =:= <<"100-continue">>
     end.
 
-%% @doc Begin with a stream that the owner has opened, of which frames have come: a WebSocket's
+%% @doc Begin with a stream that the owner has opened, of which packets have come: a WebSocket's
 %% denial response is an HTTP response.
--spec serve(hornbeam_stream:stream(), Frames :: [binary()], hornbeam_request:request(),
+-spec serve(hornbeam_stream:stream(), Packets :: [binary()], hornbeam_request:request(),
             {hornbeam_stream:owner(), More :: boolean(), hornbeam_mounts:mount()}) -> step().
-serve(Stream, Frames, Request, {Owner, More, Mount}) ->
+serve(Stream, Packets, Request, {Owner, More, Mount}) ->
     Began = erlang:monotonic_time(microsecond),
     Number = hornbeam_stream:number(Stream),
     Exchange = #exchange{owner = Owner, request = Request, mount = Mount, phase = asked,
                          stream = Stream, number = Number, worker = watch(Owner, Stream),
                          began = Began, active = Began div 1000, more = More},
-    lists:foldl(fun(Frame, {Actions, Before}) ->
-        then(Actions, told({stream, Number, Frame}, Before))
-    end, {[], Exchange}, Frames).
+    lists:foldl(fun(Packet, {Actions, Before}) ->
+        then(Actions, told({stream, Number, Packet}, Before))
+    end, {[], Exchange}, Packets).
 
 watch(Owner, Stream) when is_pid(Owner) -> hornbeam_stream:monitor(Stream);
 watch(_Tagged, _Stream) -> undefined.
@@ -157,10 +157,10 @@ is_over(#exchange{phase = Phase}) -> Phase =:= over.
 
 %% @doc A message for the owner; what is not the exchange's is ignored.
 -spec told(term(), exchange()) -> step().
-told({stream, Number, Frame}, #exchange{number = Number, phase = Phase} = Exchange)
+told({stream, Number, Packet}, #exchange{number = Number, phase = Phase} = Exchange)
         when Phase =/= over ->
     #exchange{mount = #{options := Options}} = Exchange,
-    said(hornbeam_answer:read(Frame, Options), Frame, Exchange);
+    said(hornbeam_answer:read(Packet, Options), Packet, Exchange);
 told({worker_down, Number}, #exchange{number = Number, phase = Phase} = Exchange)
         when Phase =/= over ->
     fail(502, Exchange);
@@ -177,25 +177,25 @@ told(Message, #exchange{phase = {waiting, Admission}} = Exchange) ->
 told(_Stray, Exchange) ->
     {[], Exchange}.
 
-said({ok, {response_start, _, Status, Fields, Body, More}}, _Frame,
+said({ok, {response_start, _, Status, Fields, Body, More}}, _Packet,
      #exchange{phase = asked} = Exchange) ->
     started(More, Status, Fields, Body, Exchange#exchange{status = Status});
-said({ok, {response_body, _, Body, true}}, _Frame, #exchange{phase = responding} = Exchange) ->
+said({ok, {response_body, _, Body, true}}, _Packet, #exchange{phase = responding} = Exchange) ->
     {[{part, Body}], sent(Body, Exchange)};
-said({ok, {response_body, _, Body, false}}, _Frame, #exchange{phase = responding} = Exchange) ->
+said({ok, {response_body, _, Body, false}}, _Packet, #exchange{phase = responding} = Exchange) ->
     {[{last, Body}], responded(Exchange)};
-said({ok, {credit, _, Bytes, Messages}}, Frame, #exchange{credit = Before} = Exchange) ->
+said({ok, {credit, _, Bytes, Messages}}, Packet, #exchange{credit = Before} = Exchange) ->
     #exchange{stream = Stream} = Exchange,
     Credit = Before + Bytes,
     hornbeam_stream:take_credit(Stream),
     case hornbeam_stream:is_within_window({Credit, Messages}) of
         true -> asked_for_body(Exchange#exchange{credit = Credit});
-        false -> violated(unearned_credit, Frame, Exchange)
+        false -> violated(unearned_credit, Packet, Exchange)
     end;
-said({ok, {ended, _, _, _, _}}, _Frame, Exchange) ->
+said({ok, {ended, _, _, _, _}}, _Packet, Exchange) ->
     fail(500, Exchange);
-said(Wrong, Frame, Exchange) ->
-    violated(hornbeam_answer:fault(Wrong), Frame, Exchange).
+said(Wrong, Packet, Exchange) ->
+    violated(hornbeam_answer:fault(Wrong), Packet, Exchange).
 
 started(true, Status, Fields, _Body, Exchange) when Status =:= 204; Status =:= 304 ->
     %% Its head is all of it (RFC 9110, 6.4.1): what follows nobody wants.
@@ -223,8 +223,8 @@ asked_for_body(#exchange{continue = true, phase = asked} = Exchange) ->
 asked_for_body(Exchange) ->
     {[], forward(Exchange)}.
 
-violated(Reason, Frame, #exchange{stream = Stream} = Exchange) ->
-    hornbeam_stream:violated(Stream, Reason, Frame),
+violated(Reason, Packet, #exchange{stream = Stream} = Exchange) ->
+    hornbeam_stream:violated(Stream, Reason, Packet),
     fail(500, Exchange).
 
 %% @doc End it: with a response of ours or, when one has begun, by breaking that off.

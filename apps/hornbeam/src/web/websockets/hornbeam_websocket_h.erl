@@ -150,8 +150,8 @@ close_failing(Commands, #socket{phase = failing, closed = {Code, Reason}} = Sock
 
 %% @doc A message for the process.
 -spec told(term(), socket()) -> result().
-told({stream, Number, Frame}, #socket{number = Number} = Socket) ->
-    drain(Frame, [], ?DRAIN, Socket);
+told({stream, Number, Packet}, #socket{number = Number} = Socket) ->
+    drain(Packet, [], ?DRAIN, Socket);
 told({multicast, Number, Frame}, #socket{number = Number} = Socket) ->
     multicast(Frame, [], ?DRAIN, Socket);
 told({forward, Outbox, Frame}, Socket) ->
@@ -277,8 +277,8 @@ fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
     asking([{finished, Frame} || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)).
 
 %% All that the app and others have said by now goes out together.
-drain(Frame, Commands, Left, #socket{mount = #{options := Options}} = Socket0) ->
-    case said(hornbeam_answer:read(Frame, Options), Frame, Commands, Socket0) of
+drain(Packet, Commands, Left, #socket{mount = #{options := Options}} = Socket0) ->
+    case said(hornbeam_answer:read(Packet, Options), Packet, Commands, Socket0) of
         {closed, Result} -> Result;
         {open, More, Socket} -> drain_next(More, Left - 1, Socket)
     end.
@@ -287,8 +287,8 @@ drain_next(Commands, 0, Socket) ->
     asking(lists:reverse(Commands), Socket);
 drain_next(Commands, Left, #socket{number = Number} = Socket) ->
     receive
-        {stream, Number, Frame} ->
-            drain(Frame, Commands, Left, Socket);
+        {stream, Number, Packet} ->
+            drain(Packet, Commands, Left, Socket);
         {multicast, Number, Frame} ->
             multicast(Frame, Commands, Left, Socket);
         {forward, Outbox, Frame} ->
@@ -303,34 +303,34 @@ multicast(Frame, Commands, Left, Socket) ->
     Size = hornbeam_frame:payload_size(Frame),
     drain_next([{finished, Frame} | Commands], Left - 1, spent(Size, Socket)).
 
-said({ok, {send_text, _, Text}}, _Frame, Commands, Socket) ->
+said({ok, {send_text, _, Text}}, _Packet, Commands, Socket) ->
     {open, [{text, Text} | Commands], spent(byte_size(Text), Socket)};
-said({ok, {send_bytes, _, Bytes}}, _Frame, Commands, Socket) ->
+said({ok, {send_bytes, _, Bytes}}, _Packet, Commands, Socket) ->
     {open, [{binary, Bytes} | Commands], spent(byte_size(Bytes), Socket)};
-said({ok, {credit, _, Bytes, Messages}}, Frame, Commands, Socket) ->
-    credited(Bytes, Messages, Frame, Commands, Socket);
-said({ok, {accept, _, _, _}}, _Frame, Commands, #socket{phase = reopening} = Socket) ->
+said({ok, {credit, _, Bytes, Messages}}, Packet, Commands, Socket) ->
+    credited(Bytes, Messages, Packet, Commands, Socket);
+said({ok, {accept, _, _, _}}, _Packet, Commands, #socket{phase = reopening} = Socket) ->
     {open, Commands, hornbeam_websocket_resume:reopened(Socket)};
-said({ok, Refusal}, _Frame, Commands, #socket{phase = reopening} = Socket)
+said({ok, Refusal}, _Packet, Commands, #socket{phase = reopening} = Socket)
         when element(1, Refusal) =:= response_start ->
     {closed, close(1008, <<"the app does not go on">>, Commands, Socket)};
-said({ok, {moved, _}}, _Frame, Commands, #socket{phase = {moving, _}} = Socket) ->
+said({ok, {moved, _}}, _Packet, Commands, #socket{phase = {moving, _}} = Socket) ->
     {open, Commands, hornbeam_websocket_resume:moved(Socket)};
-said({ok, {flushed, _}}, _Frame, Commands, #socket{phase = failing} = Socket) ->
+said({ok, {flushed, _}}, _Packet, Commands, #socket{phase = failing} = Socket) ->
     {closed, close_failing(Commands, Socket)};
-said({ok, {close, _, Code, Reason}}, _Frame, Commands, Socket) ->
+said({ok, {close, _, Code, Reason}}, _Packet, Commands, Socket) ->
     {closed, close(Code, Reason, Commands, Socket)};
-said({ok, {ended, _, _, _, _}}, _Frame, Commands, #socket{phase = failing} = Socket) ->
+said({ok, {ended, _, _, _, _}}, _Packet, Commands, #socket{phase = failing} = Socket) ->
     {closed, close_failing(Commands, Socket)};
-said({ok, {ended, _, undefined, _, _}}, _Frame, Commands, Socket) ->
+said({ok, {ended, _, undefined, _, _}}, _Packet, Commands, Socket) ->
     {closed, close(1000, <<>>, Commands, Socket)};
-said({ok, {ended, _, _Class, _, _}}, _Frame, Commands, Socket) ->
+said({ok, {ended, _, _Class, _, _}}, _Packet, Commands, Socket) ->
     {closed, close(1011, <<"internal error">>, Commands, Socket)};
-said(Wrong, Frame, Commands, Socket) ->
-    violated(hornbeam_answer:fault(Wrong), Frame, Commands, Socket).
+said(Wrong, Packet, Commands, Socket) ->
+    violated(hornbeam_answer:fault(Wrong), Packet, Commands, Socket).
 
-violated(Reason, Frame, Commands, #socket{stream = Stream} = Socket) ->
-    hornbeam_stream:violated(Stream, Reason, Frame),
+violated(Reason, Packet, Commands, #socket{stream = Stream} = Socket) ->
+    hornbeam_stream:violated(Stream, Reason, Packet),
     {closed, close(1011, <<"internal error">>, Commands, Socket)}.
 
 %% The account is settled once what was sent has left.
@@ -341,7 +341,7 @@ spent(Size, #socket{sent = {Bytes, Messages}} = Socket) ->
     Asking#socket{sent = {Bytes + Size, Messages + 1}, went = more(1, Size, Socket#socket.went)}.
 
 %% The app gives back what it has taken, and that is never more than the window.
-credited(MoreBytes, MoreMessages, Frame, Commands, #socket{credit = Credit0} = Socket0) ->
+credited(MoreBytes, MoreMessages, Packet, Commands, #socket{credit = Credit0} = Socket0) ->
     #socket{stream = Stream} = Socket0,
     {Bytes0, Messages0} = Credit0,
     Credit = {Bytes0 + MoreBytes, Messages0 + MoreMessages},
@@ -349,7 +349,7 @@ credited(MoreBytes, MoreMessages, Frame, Commands, #socket{credit = Credit0} = S
     case hornbeam_stream:is_within_window(Credit) of
         true -> credited(Credit0, Commands, hornbeam_websocket_resume:taken(MoreMessages,
                                                         Socket0#socket{credit = Credit}));
-        false -> violated(unearned_credit, Frame, Commands, Socket0)
+        false -> violated(unearned_credit, Packet, Commands, Socket0)
     end.
 
 credited({Bytes0, Messages0}, Commands, #socket{credit = {Bytes, Messages}} = Socket) ->

@@ -26,9 +26,9 @@
 -type step() ::
     {wait, handshake()}
     | {refuse, {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}}
-    | {deny, hornbeam_stream:stream(), Frame :: binary()}
+    | {deny, hornbeam_stream:stream(), Packet :: binary()}
     | {accept, hornbeam_headers:fields(), #socket{}}.
-%% `deny': the app answers with a response of its own, of which this is the first frame. It is the
+%% `deny': the app answers with a response of its own, of which this is the first packet. It is the
 %% calling process that owns the stream.
 
 %% @doc Begin with a handshake that the rules of the server let in. What the app binds to the
@@ -115,9 +115,9 @@ resume(_Scope, _Mount) ->
 
 %% @doc A message for the calling process; what is not the handshake's is ignored.
 -spec told(term(), handshake()) -> step().
-told({stream, Number, Frame}, #handshake{step = {asked, #socket{number = Number}}} = Handshake) ->
+told({stream, Number, Packet}, #handshake{step = {asked, #socket{number = Number}}} = Handshake) ->
     #handshake{mount = #{options := Options}} = Handshake,
-    answered(hornbeam_answer:read(Frame, Options), Frame, Handshake);
+    answered(hornbeam_answer:read(Packet, Options), Packet, Handshake);
 told({'DOWN', Worker, process, _, _},
      #handshake{step = {asked, #socket{worker = Worker}}} = Handshake) ->
     refused(502, Handshake);
@@ -131,7 +131,7 @@ told(Message, #handshake{step = {waiting, Admission}} = Handshake) ->
 told(_Stray, Handshake) ->
     {wait, Handshake}.
 
-answered({ok, {accept, _, Subprotocol, Fields}}, Frame, Handshake) ->
+answered({ok, {accept, _, Subprotocol, Fields}}, Packet, Handshake) ->
     #handshake{request = Request, step = {asked, Socket}} = Handshake,
     case is_offered(Subprotocol, Request) of
         true ->
@@ -139,18 +139,18 @@ answered({ok, {accept, _, Subprotocol, Fields}}, Frame, Handshake) ->
             Own = [Field || {Name, _} = Field <- Fields, not is_connections(Name)],
             {accept, Protocol ++ Own, Socket};
         false ->
-            violated(bad_subprotocol, Frame, Handshake)
+            violated(bad_subprotocol, Packet, Handshake)
     end;
-answered({ok, {close, _, _, _}}, _Frame, Handshake) ->
+answered({ok, {close, _, _, _}}, _Packet, Handshake) ->
     refused(403, Handshake);
-answered({ok, {response_start, _, _, _, _, _}}, Frame, #handshake{step = {asked, Socket}}) ->
+answered({ok, {response_start, _, _, _, _, _}}, Packet, #handshake{step = {asked, Socket}}) ->
     #socket{stream = Stream, worker = Worker} = Socket,
     erlang:demonitor(Worker, [flush]),
-    {deny, Stream, Frame};
-answered({ok, {ended, _, _, _, _}}, _Frame, Handshake) ->
+    {deny, Stream, Packet};
+answered({ok, {ended, _, _, _, _}}, _Packet, Handshake) ->
     refused(500, Handshake);
-answered(Wrong, Frame, Handshake) ->
-    violated(hornbeam_answer:fault(Wrong), Frame, Handshake).
+answered(Wrong, Packet, Handshake) ->
+    violated(hornbeam_answer:fault(Wrong), Packet, Handshake).
 
 %% The answer to a handshake has no body, and is the connection's last over HTTP/1.1.
 is_connections(Name) ->
@@ -166,8 +166,8 @@ is_offered(Subprotocol, Request) ->
                   binary:split(Value, <<",">>, [global]))
     end, hornbeam_request:values(<<"sec-websocket-protocol">>, Request)).
 
-violated(Fault, Frame, #handshake{step = {asked, #socket{stream = Stream}}} = Handshake) ->
-    hornbeam_stream:violated(Stream, Fault, Frame),
+violated(Fault, Packet, #handshake{step = {asked, #socket{stream = Stream}}} = Handshake) ->
+    hornbeam_stream:violated(Stream, Fault, Packet),
     refused(500, Handshake).
 
 refused(Status, Handshake) ->

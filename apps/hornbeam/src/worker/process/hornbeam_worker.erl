@@ -189,8 +189,8 @@ draining(Type, Event, Data) ->
 
 in_any_state(info, {Port, {data, Chunk}}, State, #data{port = Port} = Data) ->
     received(Chunk, State, Data);
-in_any_state(info, {violated, Reason, Frame}, _State, Data) ->
-    violation(Reason, Frame, Data);
+in_any_state(info, {violated, Reason, Packet}, _State, Data) ->
+    violation(Reason, Packet, Data);
 in_any_state(info, {Port, {exit_status, Status}}, State, #data{port = Port} = Data) ->
     ended(State, Data#data{exit = {status, Status}, os_pid = undefined});
 in_any_state(info, {Port, eof}, State, #data{port = Port} = Data) ->
@@ -257,29 +257,29 @@ terminate(_Reason, _State, #data{router = Router, os_pid = OsPid}) ->
 
 received(Chunk, State, #data{output = Output0, router = Router} = Data) ->
     case hornbeam_worker_reader:read(Chunk, Output0) of
-        {ok, Frames, Credit, Output} ->
+        {ok, Packets, Credit, Output} ->
             _ = [write(hornbeam_wire:credit(0, Credit, 0), Data) || Credit > 0],
-            IsApart = fun(Frame) -> hornbeam_worker_router:is_apart(Frame, Router) end,
-            Sorted = hornbeam_worker_reader:urgent_first(Frames, IsApart),
+            IsApart = fun(Packet) -> hornbeam_worker_router:is_apart(Packet, Router) end,
+            Sorted = hornbeam_worker_reader:urgent_first(Packets, IsApart),
             routed(Sorted, State, Data#data{output = Output});
         {error, Reason} ->
             violation(Reason, Chunk, Data)
     end.
 
-routed(Frames, State, #data{router = Router0} = Data) ->
-    case hornbeam_worker_router:route(Frames, Router0) of
+routed(Packets, State, #data{router = Router0} = Data) ->
+    case hornbeam_worker_router:route(Packets, Router0) of
         {ok, Router} ->
             {next_state, State, Data#data{router = Router}};
-        {itself, Message, Frame, Behind, Router} ->
-            told(about_itself(State, Message, Data#data{router = Router}), Frame, Behind, State);
-        {error, Reason, Frame} ->
-            violation(Reason, Frame, Data)
+        {itself, Message, Packet, Behind, Router} ->
+            told(about_itself(State, Message, Data#data{router = Router}), Packet, Behind, State);
+        {error, Reason, Packet} ->
+            violation(Reason, Packet, Data)
     end.
 
-told({ok, Data}, _Frame, Behind, State) -> routed(Behind, State, Data);
-told({ready, Data}, _Frame, Behind, _State) -> became_ready(Behind, Data);
-told({failed, Reason, Data}, _Frame, _Behind, _State) -> failed(Reason, Data);
-told({error, Reason, Data}, Frame, _Behind, _State) -> violation(Reason, Frame, Data).
+told({ok, Data}, _Packet, Behind, State) -> routed(Behind, State, Data);
+told({ready, Data}, _Packet, Behind, _State) -> became_ready(Behind, Data);
+told({failed, Reason, Data}, _Packet, _Behind, _State) -> failed(Reason, Data);
+told({error, Reason, Data}, Packet, _Behind, _State) -> violation(Reason, Packet, Data).
 
 became_ready(Behind, #data{start = #{pool := Pool}, os_pid = OsPid} = Data) ->
     hornbeam_worker_protocol:ready(Pool, handle(Data), OsPid),

@@ -1,7 +1,7 @@
 %% What is said between a worker's process and those who use it: each message is made here.
 %%
 %%   holders of places ──hold, claim, give_back──▶ ┌────────┐ ──ready, failed, adopted, room──▶ pool
-%%   owners of streams ──open … violated─────────▶ │ worker │ ──frame … down──▶ owners of streams
+%%   owners of streams ──open … violated─────────▶ │ worker │ ──packet … down──▶ owners of streams
 %%   callers ──call, more, cancel────────────────▶ └────────┘ ──answer──▶ callers
 %%
 %% Those to the worker are read by `hornbeam_worker_router' (places, streams, calls) and
@@ -15,7 +15,7 @@
 -export([call/4, more/3, cancel/2]).
 -export([adopt/2, process_down/2]).
 -export([ready/3, failed/2, adopted/4, room/2]).
--export([frame/2, multicast/2, retiring/3, handed_over/2, down/2, answer/2]).
+-export([packet/2, multicast/2, retiring/3, handed_over/2, down/2, answer/2]).
 -export_type([place/0, called/0, to_worker/0, to_owner/0]).
 
 -type place() :: reference() | reserved | undefined.
@@ -33,18 +33,18 @@
     | {hand_over, pos_integer(), hornbeam_stream:owner(), From :: pid()}
     | {bind, pos_integer(), pid()} | {take_over, pos_integer(), hornbeam_stream:owner()}
     | {abandoned, pos_integer()} | {closed, pos_integer()}
-    | {violated, Reason :: term(), Frame :: binary()}
+    | {violated, Reason :: term(), Packet :: binary()}
     | {call, hornbeam_call:call() | none, pid() | none, called()}
     | {more, hornbeam_call:call(), pos_integer()} | {cancel, hornbeam_call:call()}
     | {adopt, Pool :: pid()} | {process_down, pid()}.
 
 -type to_owner() ::
-    {stream, pos_integer(), Frame :: binary()}
+    {stream, pos_integer(), Packet :: binary()}
     | {multicast, pos_integer(), hornbeam_frame:frame()}
     | {retiring, pos_integer(), Why :: atom()}
     | {handed_over, pos_integer()}
     | {worker_down, pos_integer()}.
-%% A frame of the wire; one of a WebSocket; the worker is given up; all that came before a stream
+%% A packet of the wire; one of a WebSocket; the worker is given up; all that came before a stream
 %% was handed over has been sent; the worker of a tagged owner is dead.
 
 %% To the worker: places.
@@ -108,9 +108,9 @@ closed(Worker, Number) ->
     send(Worker, {closed, Number}).
 
 %% @doc Python said something on a stream that makes no sense: the worker ends.
--spec violated(Worker :: pid(), Reason :: term(), Frame :: binary()) -> ok.
-violated(Worker, Reason, Frame) ->
-    send(Worker, {violated, Reason, Frame}).
+-spec violated(Worker :: pid(), Reason :: term(), Packet :: binary()) -> ok.
+violated(Worker, Reason, Packet) ->
+    send(Worker, {violated, Reason, Packet}).
 
 %% To the worker: calls.
 
@@ -168,9 +168,9 @@ room(Dispatcher, Worker) ->
 %% From the worker to owners and callers.
 
 %% @doc What Python says on a stream.
--spec frame(pos_integer(), Frame :: binary()) -> to_owner().
-frame(Number, Frame) ->
-    {stream, Number, Frame}.
+-spec packet(pos_integer(), Packet :: binary()) -> to_owner().
+packet(Number, Packet) ->
+    {stream, Number, Packet}.
 
 %% @doc A message for several WebSockets, as one frame of theirs.
 -spec multicast(pos_integer(), hornbeam_frame:frame()) -> to_owner().

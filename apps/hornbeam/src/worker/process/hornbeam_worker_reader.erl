@@ -1,7 +1,7 @@
-%% The bytes that a Python process writes: cut into frames, counted, paid for.
+%% The bytes that a Python process writes: cut into packets, counted, paid for.
 %%
 %% Knows the window that a worker may fill without credit, and how much waits in the mailbox of the
-%% process that owns the port; must not know what a frame says, but whether it is an op.
+%% process that owns the port; must not know what a packet says, but whether it is an op.
 -module(hornbeam_worker_reader).
 
 -include("../../wire/hornbeam_wire.hrl").
@@ -39,9 +39,9 @@ new(Port) ->
 -spec window() -> pos_integer().
 window() -> ?WINDOW.
 
-%% @doc The frames that are whole now, and how much credit is due (bytes, 0 for none).
+%% @doc The packets that are whole now, and how much credit is due (bytes, 0 for none).
 -spec read(Chunk :: binary(), output()) ->
-    {ok, [Frame :: binary()], Credit :: non_neg_integer(), output()} | {error, Reason :: term()}.
+    {ok, [Packet :: binary()], Credit :: non_neg_integer(), output()} | {error, Reason :: term()}.
 read(Chunk, Output0) ->
     case measured(byte_size(Chunk), Output0) of
         {ok, Output} -> cut(Chunk, Output);
@@ -60,28 +60,28 @@ measured(Size, #output{port = Port, read = Read} = Output) ->
     end.
 
 cut(Chunk, #output{buffer = Buffer0} = Output) ->
-    case hornbeam_wire:frames(Chunk, Buffer0) of
-        {ok, Frames, Buffer} -> paid(Frames, byte_size(Chunk), Output#output{buffer = Buffer});
+    case hornbeam_wire:packets(Chunk, Buffer0) of
+        {ok, Packets, Buffer} -> paid(Packets, byte_size(Chunk), Output#output{buffer = Buffer});
         {error, _} = Error -> Error
     end.
 
-paid(Frames, Size, #output{unpaid = Unpaid} = Output) when Unpaid + Size < ?WINDOW div 2 ->
-    {ok, Frames, 0, Output#output{unpaid = Unpaid + Size}};
-paid(Frames, Size, #output{unpaid = Unpaid} = Output) ->
-    {ok, Frames, Unpaid + Size, Output#output{unpaid = 0}}.
+paid(Packets, Size, #output{unpaid = Unpaid} = Output) when Unpaid + Size < ?WINDOW div 2 ->
+    {ok, Packets, 0, Output#output{unpaid = Unpaid + Size}};
+paid(Packets, Size, #output{unpaid = Unpaid} = Output) ->
+    {ok, Packets, Unpaid + Size, Output#output{unpaid = 0}}.
 
 %% @doc Put an op on which all of the worker's loop waits in front of what is no op. It comes last:
 %% Python has written what was to be said before it. If it has nothing to do with that, which
 %% `IsApart' tells, it need not wait until that is routed. Other ops it does not pass.
--spec urgent_first([Frame :: binary()], IsApart :: fun((binary()) -> boolean())) -> [binary()].
-urgent_first([_, _ | _] = Frames, IsApart) ->
-    Last = lists:last(Frames),
+-spec urgent_first([Packet :: binary()], IsApart :: fun((binary()) -> boolean())) -> [binary()].
+urgent_first([_, _ | _] = Packets, IsApart) ->
+    Last = lists:last(Packets),
     case is_op(Last) andalso IsApart(Last) of
-        true -> passing(Last, lists:droplast(Frames));
-        false -> Frames
+        true -> passing(Last, lists:droplast(Packets));
+        false -> Packets
     end;
-urgent_first(Frames, _IsApart) ->
-    Frames.
+urgent_first(Packets, _IsApart) ->
+    Packets.
 
 passing(Op, Before) ->
     case lists:any(fun is_op/1, Before) of
@@ -89,8 +89,8 @@ passing(Op, Before) ->
         false -> [Op | Before]
     end.
 
-is_op(Frame) ->
-    case hornbeam_wire:route(Frame) of
+is_op(Packet) ->
+    case hornbeam_wire:route(Packet) of
         {?OP, _} -> true;
         _ -> false
     end.

@@ -80,47 +80,47 @@ owners(Kind, #router{streams = Streams}) ->
 
 %% What Python says.
 
-%% @doc Send frames to where they belong, one after the other, up to one in which Python speaks of
+%% @doc Send packets to where they belong, one after the other, up to one in which Python speaks of
 %% itself: that is given back with those behind it.
--spec route([Frame :: binary()], router()) ->
+-spec route([Packet :: binary()], router()) ->
     {ok, router()}
-    | {itself, hornbeam_wire:message(), Frame :: binary(), Behind :: [binary()], router()}
-    | {error, Reason :: term(), Frame :: binary()}.
+    | {itself, hornbeam_wire:message(), Packet :: binary(), Behind :: [binary()], router()}
+    | {error, Reason :: term(), Packet :: binary()}.
 route([], #router{streams = Streams} = Router) ->
     {ok, all_lost(hornbeam_worker_streams:settle(Streams), Router)};
-route([Frame | Frames], Router) ->
-    case route(hornbeam_wire:route(Frame), Frame, Router) of
-        {ok, Routed} -> route(Frames, Routed);
-        {itself, Message, Routed} -> {itself, Message, Frame, Frames, Routed};
-        {error, Reason} -> {error, Reason, Frame}
+route([Packet | Packets], Router) ->
+    case route(hornbeam_wire:route(Packet), Packet, Router) of
+        {ok, Routed} -> route(Packets, Routed);
+        {itself, Message, Routed} -> {itself, Message, Packet, Packets, Routed};
+        {error, Reason} -> {error, Reason, Packet}
     end.
 
-route({Code, Number}, Frame, #router{streams = Streams0} = Router)
+route({Code, Number}, Packet, #router{streams = Streams0} = Router)
         when Number > 0, Code >= ?RESPONSE_START, Code =< ?CLOSE;
              Number > 0, Code =:= ?CREDIT;
              Number > 0, Code =:= ?FLUSHED ->
-    case hornbeam_worker_streams:deliver(Number, Code, Frame, Streams0) of
+    case hornbeam_worker_streams:deliver(Number, Code, Packet, Streams0) of
         {ok, Streams} -> {ok, Router#router{streams = Streams}};
         {error, Reason} -> {error, {Reason, Number}}
     end;
-route({?MOVED, Number}, Frame, #router{streams = Streams0} = Router) when Number > 0 ->
-    case hornbeam_worker_streams:moved(Number, Frame, Streams0) of
+route({?MOVED, Number}, Packet, #router{streams = Streams0} = Router) when Number > 0 ->
+    case hornbeam_worker_streams:moved(Number, Packet, Streams0) of
         {ok, Streams} -> {ok, Router#router{streams = Streams}};
         {error, Reason} -> {error, {Reason, Number}}
     end;
-route({?ENDED, Number}, Frame, #router{streams = Streams0} = Router) when Number > 0 ->
-    case hornbeam_worker_streams:ended(Number, Frame, Streams0) of
+route({?ENDED, Number}, Packet, #router{streams = Streams0} = Router) when Number > 0 ->
+    case hornbeam_worker_streams:ended(Number, Packet, Streams0) of
         {ok, Streams} -> {ok, freed(Router#router{streams = Streams})};
         {error, Reason} -> {error, {Reason, Number}}
     end;
-route({?OP, Number}, Frame, #router{streams = Streams} = Router) ->
+route({?OP, Number}, Packet, #router{streams = Streams} = Router) ->
     case hornbeam_worker_streams:is_known(Number, Streams) of
-        true -> decoded(fun answer/2, hornbeam_wire:decode(Frame), Router);
+        true -> decoded(fun answer/2, hornbeam_wire:decode(Packet), Router);
         false -> {error, {no_such_stream, Number}}
     end;
-route({_Code, 0}, Frame, Router) ->
-    decoded(fun of_no_stream/2, hornbeam_wire:decode(Frame), Router);
-route(_, _Frame, _Router) ->
+route({_Code, 0}, Packet, Router) ->
+    decoded(fun of_no_stream/2, hornbeam_wire:decode(Packet), Router);
+route(_, _Packet, _Router) ->
     {error, not_a_message}.
 
 decoded(Fun, {ok, Message}, Router) -> Fun(Message, Router);
@@ -164,10 +164,10 @@ cast_ended(_Done, Router) ->
 with_calls({ok, Calls}, _Ref, Router) -> {ok, Router#router{calls = Calls}};
 with_calls({error, Reason}, Ref, _Router) -> {error, {Reason, Ref}}.
 
-%% @doc Whether a frame is an op that has nothing to do with what Python has said before it.
--spec is_apart(Frame :: binary(), router()) -> boolean().
-is_apart(Frame, #router{api = Api}) ->
-    case hornbeam_wire:decode(Frame) of
+%% @doc Whether a packet is an op that has nothing to do with what Python has said before it.
+-spec is_apart(Packet :: binary(), router()) -> boolean().
+is_apart(Packet, #router{api = Api}) ->
+    case hornbeam_wire:decode(Packet) of
         {ok, {op, _, _, Op, _}} -> Api:is_apart_from_messages(Op);
         {error, _} -> false
     end.

@@ -1,6 +1,6 @@
 %% A conversation with an app, as its owner in the web room holds it.
 %%
-%% The owner opens it on a worker, gets its frames as `{stream, Number, Frame}', writes its
+%% The owner opens it on a worker, gets its packets as `{stream, Number, Packet}', writes its
 %% ops, and may give it to another process. What it tells the worker stands in
 %% hornbeam_worker_protocol.
 -module(hornbeam_stream).
@@ -92,20 +92,20 @@ move(#stream{number = Number} = Stream) ->
 flush(#stream{number = Number} = Stream) ->
     write(Stream, hornbeam_wire:flush(Number)).
 
-%% @doc Give a stream to another owner, and return the frames that came before it was given. What
+%% @doc Give a stream to another owner, and return the packets that came before it was given. What
 %% Python says then waits until that one calls {@link bind/1} or {@link take_over/2}; if the calling
 %% process dies before, the stream is abandoned.
--spec hand_over(stream(), owner()) -> [Frame :: binary()].
+-spec hand_over(stream(), owner()) -> [Packet :: binary()].
 hand_over(#stream{worker = Worker, number = Number} = Stream, Owner) ->
     Monitor = monitor(Stream),
     hornbeam_worker_protocol:hand_over(Worker, Number, Owner),
-    Frames = handed_over(Number, Monitor),
+    Packets = handed_over(Number, Monitor),
     true = erlang:demonitor(Monitor, [flush]),
-    Frames.
+    Packets.
 
 handed_over(Number, Monitor) ->
     receive
-        {stream, Number, Frame} -> [Frame | handed_over(Number, Monitor)];
+        {stream, Number, Packet} -> [Packet | handed_over(Number, Monitor)];
         {handed_over, Number} -> [];
         {'DOWN', Monitor, process, _, _} -> []
     end.
@@ -137,9 +137,9 @@ closed(#stream{worker = Worker, number = Number}) ->
     hornbeam_worker_protocol:closed(Worker, Number).
 
 %% @doc Say that Python sent this stream something that makes no sense: the worker ends.
--spec violated(stream(), Reason :: term(), Frame :: binary()) -> ok.
-violated(#stream{worker = Worker}, Reason, Frame) ->
-    hornbeam_worker_protocol:violated(Worker, Reason, Frame).
+-spec violated(stream(), Reason :: term(), Packet :: binary()) -> ok.
+violated(#stream{worker = Worker}, Reason, Packet) ->
+    hornbeam_worker_protocol:violated(Worker, Reason, Packet).
 
 %% @doc Let the app send so much more: it is entered in the account and written.
 -spec credit(stream(), Bytes :: non_neg_integer(), Messages :: non_neg_integer()) -> ok.

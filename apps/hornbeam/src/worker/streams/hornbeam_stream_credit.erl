@@ -46,16 +46,16 @@ new({Bytes, Messages}) ->
 
 %% @doc Pay for a message that has arrived. The one that overdraws the account is still right,
 %% the next one is not.
--spec pay(Code :: byte(), Frame :: binary(), account()) -> ok | overspent.
-pay(Code, Frame, Account) when Code =:= ?SEND_TEXT; Code =:= ?SEND_BYTES;
+-spec pay(Code :: byte(), Bytes :: binary(), account()) -> ok | overspent.
+pay(Code, Bytes, Account) when Code =:= ?SEND_TEXT; Code =:= ?SEND_BYTES;
                                Code =:= ?RESPONSE_BODY ->
-    pay_for(byte_size(Frame), Account);
-pay(?RESPONSE_START, _Frame, Account) ->
+    pay_for(byte_size(Bytes), Account);
+pay(?RESPONSE_START, _Bytes, Account) ->
     %% It comes once, and what it pays with is hidden behind its headers.
     pay_for(0, Account);
-pay(?CREDIT, _Frame, #account{counts = Counts}) ->
+pay(?CREDIT, _Bytes, #account{counts = Counts}) ->
     ok_if(atomics:add_get(Counts, ?CREDITS, 1) =< ?MAX_CREDITS);
-pay(_Once, _Frame, _Account) ->
+pay(_Once, _Bytes, _Account) ->
     ok.
 
 pay_for(Size, #account{counts = Counts, limits = {Bytes, Messages}}) ->

@@ -20,7 +20,7 @@
 %% the app has ended the stream, after which it says nothing. Whatever
 %% else it says is an error, also to a stream whose owner is gone: Python follows its own order
 %% and spends its own credit, whatever it does not know yet. It monitors and sends; it knows
-%% neither the port nor, but for the last byte of a response's part, what a frame says.
+%% neither the port nor, but for the last byte of a response's part, what a packet says.
 %%
 %% An owner that shares a process has entered itself (hornbeam_stream_owners), and is looked for
 %% there when the app says something: most streams of that kind are over then, and cost no
@@ -52,7 +52,7 @@
 }).
 
 -type message() :: hornbeam_worker_protocol:to_owner().
-%% A frame of the wire, or one of a WebSocket.
+%% With a packet of the wire or a frame of a WebSocket.
 
 -type phase() :: asked | responding | accepted | flushed | said.
 
@@ -105,7 +105,7 @@ open(Kind, Number, Owner, Client, Account, Streams) ->
 watch(Number, Owner) ->
     erlang:monitor(process, hornbeam_stream:process(Owner), [{tag, {'DOWN', Number}}]).
 
-%% @doc Move an open stream to another owner; frames wait until it binds or takes over. Until then
+%% @doc Move an open stream to another owner; packets wait until it binds or takes over. Until then
 %% the stream of a tagged owner is lost with the process that gives it, which lives until it is
 %% taken.
 -spec hand_over(pos_integer(), hornbeam_stream:owner(), From :: pid(), streams()) -> streams().
@@ -207,11 +207,11 @@ gone(Number, Entry, Streams) ->
     forget(Number, Entry, Streams),
     put_entry(Number, dismiss(Entry#entry{owner = gone}), Streams).
 
-%% @doc Send a frame to the owner of its stream; dropped when the owner is gone.
--spec deliver(pos_integer(), Code :: byte(), Frame :: binary(), streams()) ->
+%% @doc Send a packet to the owner of its stream; dropped when the owner is gone.
+-spec deliver(pos_integer(), Code :: byte(), Packet :: binary(), streams()) ->
     {ok, streams()} | {error, fault()}.
-deliver(Number, Code, Frame, Streams) ->
-    say(hornbeam_worker_protocol:frame(Number, Frame), Code, Streams).
+deliver(Number, Code, Packet, Streams) ->
+    say(hornbeam_worker_protocol:packet(Number, Packet), Code, Streams).
 
 %% @doc Send one frame of a WebSocket to the owners of several streams, on which it is the same as a
 %% message with `Code'. Those before one that is at fault get it.
@@ -232,31 +232,31 @@ say({_, Number, _} = Message, Code, Streams) ->
         Entry -> say(Message, Code, Entry, Streams)
     end.
 
-say({_, _, Frame} = Message, Code, #entry{kind = Kind, phase = Phase} = Entry, Streams) ->
-    case next(Kind, Phase, Code, Frame) of
+say({_, _, Bytes} = Message, Code, #entry{kind = Kind, phase = Phase} = Entry, Streams) ->
+    case next(Kind, Phase, Code, Bytes) of
         out_of_order -> {error, out_of_order};
-        Next -> paid(hornbeam_stream_credit:pay(Code, Frame, Entry#entry.account), Message,
+        Next -> paid(hornbeam_stream_credit:pay(Code, Bytes, Entry#entry.account), Message,
                      in_phase(Next, Entry), Entry, Streams)
     end.
 
-next(_Kind, Phase, ?CREDIT, _Frame) -> Phase;
-next(websocket, _Phase, ?MOVED, _Frame) -> said;
-next(websocket, accepted, ?SEND_TEXT, _Frame) -> accepted;
-next(websocket, accepted, ?SEND_BYTES, _Frame) -> accepted;
-next(websocket, accepted, ?FLUSHED, _Frame) -> flushed;
-next(websocket, flushed, ?SEND_TEXT, _Frame) -> flushed;
-next(websocket, flushed, ?SEND_BYTES, _Frame) -> flushed;
-next(websocket, accepted, ?CLOSE, _Frame) -> said;
-next(websocket, flushed, ?CLOSE, _Frame) -> said;
-next(websocket, asked, ?CLOSE, _Frame) -> said;
-next(websocket, asked, ?ACCEPT, _Frame) -> accepted;
-next(_Kind, asked, ?RESPONSE_START, Frame) -> after_part(Frame);
-next(_Kind, responding, ?RESPONSE_BODY, Frame) -> after_part(Frame);
-next(_Kind, _Phase, _Code, _Frame) -> out_of_order.
+next(_Kind, Phase, ?CREDIT, _Bytes) -> Phase;
+next(websocket, _Phase, ?MOVED, _Bytes) -> said;
+next(websocket, accepted, ?SEND_TEXT, _Bytes) -> accepted;
+next(websocket, accepted, ?SEND_BYTES, _Bytes) -> accepted;
+next(websocket, accepted, ?FLUSHED, _Bytes) -> flushed;
+next(websocket, flushed, ?SEND_TEXT, _Bytes) -> flushed;
+next(websocket, flushed, ?SEND_BYTES, _Bytes) -> flushed;
+next(websocket, accepted, ?CLOSE, _Bytes) -> said;
+next(websocket, flushed, ?CLOSE, _Bytes) -> said;
+next(websocket, asked, ?CLOSE, _Bytes) -> said;
+next(websocket, asked, ?ACCEPT, _Bytes) -> accepted;
+next(_Kind, asked, ?RESPONSE_START, Packet) -> after_part(Packet);
+next(_Kind, responding, ?RESPONSE_BODY, Packet) -> after_part(Packet);
+next(_Kind, _Phase, _Code, _Bytes) -> out_of_order.
 
 %% Both messages of a response end with `more', a bool.
-after_part(Frame) ->
-    case binary:last(Frame) of
+after_part(Packet) ->
+    case binary:last(Packet) of
         16#c2 -> said;
         _ -> responding
     end.
@@ -302,22 +302,22 @@ held_if_accepted(Entry, _Before) ->
 put_changed(_Number, Entry, Entry, Streams) -> Streams;
 put_changed(Number, Entry, _Before, Streams) -> put_entry(Number, Entry, Streams).
 
-%% @doc Python has given a stream away: its owner gets the frame that says so, and no other.
--spec moved(pos_integer(), Frame :: binary(), streams()) -> {ok, streams()} | {error, fault()}.
-moved(Number, Frame, Streams0) ->
-    case deliver(Number, ?MOVED, Frame, Streams0) of
+%% @doc Python has given a stream away: its owner gets the packet that says so, and no other.
+-spec moved(pos_integer(), Packet :: binary(), streams()) -> {ok, streams()} | {error, fault()}.
+moved(Number, Packet, Streams0) ->
+    case deliver(Number, ?MOVED, Packet, Streams0) of
         {ok, Streams} -> {ok, closed(Number, Streams)};
         {error, _} = Error -> Error
     end.
 
-%% @doc The app has ended a stream; its owner gets the frame that says so.
--spec ended(pos_integer(), Frame :: binary(), streams()) -> {ok, streams()} | {error, fault()}.
-ended(Number, Frame, Streams) ->
+%% @doc The app has ended a stream; its owner gets the packet that says so.
+-spec ended(pos_integer(), Packet :: binary(), streams()) -> {ok, streams()} | {error, fault()}.
+ended(Number, Packet, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {moving, _, _, _, true}} ->
             over(Number, Streams);
         #entry{} = Entry ->
-            Message = hornbeam_worker_protocol:frame(Number, Frame),
+            Message = hornbeam_worker_protocol:packet(Number, Packet),
             Said = said_to_owner(Message, Entry, Entry),
             {ok, over(Number, Said, Streams)};
         none ->
@@ -389,8 +389,8 @@ close_sockets(Streams) ->
     end, sockets(Streams)).
 
 in_its_name(Message, Number, Owner) ->
-    Frame = iolist_to_binary(hornbeam_msgpack:encode(Message)),
-    hornbeam_stream:tell(Owner, hornbeam_worker_protocol:frame(Number, Frame)).
+    Packet = iolist_to_binary(hornbeam_msgpack:encode(Message)),
+    hornbeam_stream:tell(Owner, hornbeam_worker_protocol:packet(Number, Packet)).
 
 %% @doc The client's side of a stream.
 -spec client(pos_integer(), streams()) -> client().
