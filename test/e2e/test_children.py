@@ -89,19 +89,19 @@ def test_a_worker_and_its_children_are_no_part_of_the_nodes_group(own_server):
     assert os.getpgid(own_server.node.process.pid) != worker
 
 
-def guards(node) -> list[int]:
+def reapers(node) -> list[int]:
     """Find the processes that end groups, of a node."""
     return [
         int(entry.name)
         for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and is_guard(entry, node)
+        if entry.name.isdigit() and is_reaper(entry, node)
     ]
 
 
-def is_guard(entry: Path, node) -> bool:
+def is_reaper(entry: Path, node) -> bool:
     try:
         return (
-            b"hornbeam-guard" in (entry / "cmdline").read_bytes()
+            b"hornbeam-reaper" in (entry / "cmdline").read_bytes()
             and node.marker.encode() in (entry / "environ").read_bytes()
         )
     except OSError:
@@ -110,17 +110,17 @@ def is_guard(entry: Path, node) -> bool:
 
 def test_who_ends_a_workers_group_is_replaced_when_it_is_killed(own_server):
     ws, worker, children = family(own_server, "/stubborn")
-    (guard,) = guards(own_server.node)
-    os.kill(guard, signal.SIGKILL)
-    eventually(lambda: guards(own_server.node) not in ([], [guard]))
+    (reaper,) = reapers(own_server.node)
+    os.kill(reaper, signal.SIGKILL)
+    eventually(lambda: reapers(own_server.node) not in ([], [reaper]))
     assert own_server.worker_pids() == [worker]
     is_killed(own_server, ws, worker)
     eventually(lambda: not any(map(alive, children)))
 
 
-def test_no_guard_is_left_of_a_worker_that_has_ended(own_server):
+def test_no_reaper_is_left_of_a_worker_that_has_ended(own_server):
     for _ in range(3):
         assert own_server.node.eval("hornbeam:reload()") == "ok"
-    eventually(lambda: len(guards(own_server.node)) == 1)
+    eventually(lambda: len(reapers(own_server.node)) == 1)
     own_server.stop()
-    eventually(lambda: not guards(own_server.node))
+    eventually(lambda: not reapers(own_server.node))

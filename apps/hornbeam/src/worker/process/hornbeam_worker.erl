@@ -9,7 +9,7 @@
 %%
 %% Here is the life of both: start, heartbeats, retirement, end. What passes through them meanwhile
 %% is hornbeam_worker_router's. When it ends, for any reason, the Python process is dead, what that
-%% has started ends (hornbeam_worker_port:guard/1), and whoever monitors it learns why:
+%% has started ends (hornbeam_worker_port:start_reaper/1), and whoever monitors it learns why:
 %% `{shutdown, Why}' with stopped, hung, failed, {exited, Status}, {broke_the_wire, _} or
 %% {too_large, Bytes}.
 %%
@@ -42,7 +42,7 @@
     %% undefined once it has exited
     os_pid :: hornbeam_os_process:os_pid() | undefined,
     %% ends what it has started
-    guard :: port() | none,
+    reaper :: port() | none,
     %% its end is known in two parts that come in any order: how it exited, and that all it
     %% wrote has been read
     exit = running :: running | {status, non_neg_integer()},
@@ -131,7 +131,8 @@ new(Port, #{pool := Pool, api := Api, options := Options} = Start) ->
     OsPid = hornbeam_worker_port:os_pid(Port),
     Router = hornbeam_worker_router:new(#{port => Port, pool => Pool, api => Api,
                                           options => Options}),
-    #data{start = Start, port = Port, os_pid = OsPid, guard = hornbeam_worker_port:guard(OsPid),
+    #data{start = Start, port = Port, os_pid = OsPid,
+          reaper = hornbeam_worker_port:start_reaper(OsPid),
           output = hornbeam_worker_reader:new(Port), router = Router,
           log = hornbeam_worker_log:new(now_ms()),
           pulse = hornbeam_worker_heartbeat:new(maps:get(worker_hang_timeout, Options)),
@@ -197,8 +198,8 @@ in_any_state(info, {Port, eof}, State, #data{port = Port} = Data) ->
     ended(State, Data#data{eof = true});
 in_any_state(info, {'EXIT', Port, _Reason}, State, #data{port = Port} = Data) ->
     gone(State, Data);
-in_any_state(info, {'EXIT', Guard, _Reason}, _State, #data{guard = Guard} = Data) ->
-    {keep_state, Data#data{guard = none}};
+in_any_state(info, {'EXIT', Reaper, _Reason}, _State, #data{reaper = Reaper} = Data) ->
+    {keep_state, Data#data{reaper = none}};
 in_any_state(info, {'EXIT', _Writer, Reason}, _State, Data) ->
     {stop, Reason, Data};
 in_any_state(info, {adopt, Pool}, State, Data) ->
@@ -344,8 +345,8 @@ stopping(#data{stop_timeout = Timeout} = Data) ->
 next_beat(#data{pulse = Pulse}) ->
     {{timeout, beat}, hornbeam_worker_heartbeat:interval(Pulse), beat}.
 
-beat(#data{pulse = Pulse0} = Unguarded) ->
-    Data = guarded(Unguarded),
+beat(#data{pulse = Pulse0} = Data0) ->
+    Data = with_reaper(Data0),
     case hornbeam_worker_heartbeat:beat(now_ms(), Pulse0) of
         {send, Number, Pulse} ->
             write(hornbeam_wire:heartbeat(Number), Data),
@@ -359,9 +360,9 @@ beat(#data{pulse = Pulse0} = Unguarded) ->
     end.
 
 %% Somebody may have killed it.
-guarded(#data{guard = none, os_pid = OsPid} = Data) ->
-    Data#data{guard = hornbeam_worker_port:guard(OsPid)};
-guarded(Data) ->
+with_reaper(#data{reaper = none, os_pid = OsPid} = Data) ->
+    Data#data{reaper = hornbeam_worker_port:start_reaper(OsPid)};
+with_reaper(Data) ->
     Data.
 
 now_ms() -> erlang:monotonic_time(millisecond).

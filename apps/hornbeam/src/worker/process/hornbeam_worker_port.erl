@@ -4,10 +4,10 @@
 %% (docs/wire.md); standard input, output and error stay the node's own.
 %%
 %% The emulator makes what it starts the leader of a session and a group of its own, in which all
-%% is that it starts in turn, unless that leaves it on purpose. A guard ends the group.
+%% is that it starts in turn, unless that leaves it on purpose. A reaper ends the group.
 -module(hornbeam_worker_port).
 
--export([open/2, guard/1, watch/3, os_pid/1, read/1, write/2, try_write/2]).
+-export([open/2, start_reaper/1, watch/3, os_pid/1, read/1, write/2, try_write/2]).
 
 %% Queue sizes at which the port suspends and resumes whoever writes to it.
 -define(BUSY_LIMITS, {262144, 1048576}).
@@ -15,7 +15,7 @@
 %% Waits for the end of its input, which is that of the port's owner or of the node, and kills the
 %% group, also when its leader is dead. As long as a group has a process its number is given to no
 %% other; that of an empty one may be, and then its leader began at another time.
--define(GUARD, "
+-define(REAPER, "
 exec 2>/dev/null
 trap '' HUP INT TERM
 begun() {
@@ -41,14 +41,14 @@ open(Python, Options) ->
     run(Python, ["hornbeam_erlang._worker"], Options,
         [nouse_stdio, stream, eof, {busy_limits_port, ?BUSY_LIMITS}]).
 
-%% @doc Start the guard of a process that {@link open/2} has started: once the port is closed,
+%% @doc Start the reaper of a process that {@link open/2} has started: once the port is closed,
 %% because the calling process has ended or the whole node, it kills that process and all of its
 %% group. It is linked to the caller; `none' where there is no shell.
--spec guard(OsPid :: pos_integer() | undefined) -> port() | none.
-guard(undefined) ->
+-spec start_reaper(OsPid :: pos_integer() | undefined) -> port() | none.
+start_reaper(undefined) ->
     none;
-guard(OsPid) ->
-    Arguments = ["-c", ?GUARD, "hornbeam-guard", integer_to_list(OsPid)],
+start_reaper(OsPid) ->
+    Arguments = ["-c", ?REAPER, "hornbeam-reaper", integer_to_list(OsPid)],
     try
         open_port({spawn_executable, "/bin/sh"}, [{args, Arguments}, {cd, "/"}])
     catch
