@@ -1,7 +1,7 @@
 """Calls to the Erlang functions that the node offers by `hornbeam:register_function`."""
 
-from hornbeam_erlang import _bridge, _requests
-from hornbeam_erlang._values import Value
+from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._wire.values import Value
 
 __all__ = ["call", "cast"]
 
@@ -16,7 +16,7 @@ def call(name: str, *args: Value, timeout: float | None = 5.0) -> Value:
     >>> call("add", 1, 2)
     3
     """
-    return _bridge.perform(_requests.call(name, args, timeout))
+    return bridge.perform(requests.call(name, args, timeout))
 
 
 def cast(name: str, *args: Value) -> None:
@@ -24,4 +24,4 @@ def cast(name: str, *args: Value) -> None:
 
     >>> cast("add", 1, 2)
     """
-    return _bridge.perform(_requests.cast(name, args))
+    return bridge.perform(requests.cast(name, args))

@@ -12,9 +12,9 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextvars import Context
 from typing import Any
 
-from hornbeam_erlang import _bridge, _requests
-from hornbeam_erlang._handlers import Handlers, Missing, is_async, remote_error
-from hornbeam_erlang._values import Value, checked_text, checked_timeout, pack, unpack
+from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops.handlers import Handlers, Missing, is_async, remote_error
+from hornbeam_erlang._wire.values import Value, checked_text, checked_timeout, pack, unpack
 from hornbeam_erlang.exceptions import NotFound, RemoteError
 
 __all__ = [
@@ -38,7 +38,7 @@ def register_hook(name: str, handler: Any) -> None:
     >>> execute("greeter", "greet", "Ada", punctuation="?")
     'Hello Ada?'
     """
-    _bridge.follow(registration(name, handler))
+    bridge.follow(registration(name, handler))
 
 
 def unregister_hook(name: str) -> None:
@@ -51,22 +51,22 @@ def unregister_hook(name: str) -> None:
         ...
     hornbeam_erlang.exceptions.NotFound: no handler is registered for this hook
     """
-    _bridge.follow(deregistration(name))
+    bridge.follow(deregistration(name))
 
 
-def registration(name: str, handler: Any) -> _bridge.Plan[None]:
+def registration(name: str, handler: Any) -> bridge.Plan[None]:
     """Put the handler in place before anyone can ask for it."""
     if handler is None or not (callable(handler) or _has_actions(handler)):
         raise TypeError(f"handler: {type(handler).__name__} is no function and has no methods")
-    handlers = _bridge.connected().handlers
-    request = _requests.register_hook(name)
+    handlers = bridge.connected().handlers
+    request = requests.register_hook(name)
     before = handlers.entry(name)
     ours = handlers.put(name, handler)
     try:
         yield request
     except BaseException as error:
         handlers.replace(name, ours, before)
-        if isinstance(error, _requests.UNSURE):
+        if isinstance(error, requests.UNSURE):
             with contextlib.suppress(Exception):
                 yield from _agree(handlers, name, told=True)
         raise
@@ -77,12 +77,12 @@ def _has_actions(handler: Any) -> bool:
     return any(callable(getattr(handler, name, None)) for name in dir(handler) if name[0] != "_")
 
 
-def deregistration(name: str) -> _bridge.Plan[None]:
-    handlers = _bridge.connected().handlers
+def deregistration(name: str) -> bridge.Plan[None]:
+    handlers = bridge.connected().handlers
     there = handlers.entry(name)
     try:
-        yield _requests.unregister_hook(name)
-    except _requests.UNSURE:
+        yield requests.unregister_hook(name)
+    except requests.UNSURE:
         handlers.replace(name, there, None)
         with contextlib.suppress(Exception):
             yield from _agree(handlers, name, told=False)
@@ -91,13 +91,13 @@ def deregistration(name: str) -> _bridge.Plan[None]:
     yield from _agree(handlers, name, told=False)
 
 
-def _agree(handlers: Handlers, name: str, *, told: bool) -> _bridge.Plan[None]:
+def _agree(handlers: Handlers, name: str, *, told: bool) -> bridge.Plan[None]:
     """Tell Erlang until it was told whether the hook is served now.
 
     Several tasks may change a hook at once, and their ops need not be heard in their order.
     """
     while (is_served := name in handlers) != told:
-        yield (_requests.register_hook if is_served else _requests.unregister_hook)(name)
+        yield (requests.register_hook if is_served else requests.unregister_hook)(name)
         told = is_served
 
 
@@ -117,10 +117,10 @@ def execute(
     >>> execute("calc", "add", 1, 2, 3)
     6
     """
-    request = _requests.execute(name, action, args, kwargs, timeout)
+    request = requests.execute(name, action, args, kwargs, timeout)
     if _is_ours_to_run(name):
         return _run_here(name, action, *request.args[2:4])
-    return _bridge.perform(request)
+    return bridge.perform(request)
 
 
 class Execution:
@@ -155,10 +155,10 @@ class Execution:
         Raises what `execute` raises. After `OpTimeout` the execution goes on, and one may ask
         again.
         """
-        request = _requests.await_result(self.id, timeout)
+        request = requests.await_result(self.id, timeout)
         if self._end is None:
             try:
-                self._end = _bridge.perform(request), None
+                self._end = bridge.perform(request), None
             except RemoteError as error:
                 self._end = None, error
             except NotFound:  # a coroutine may have been given it meanwhile
@@ -182,7 +182,7 @@ class Execution:
 
     async def _ask(self) -> None:
         try:
-            self._end = await _bridge.perform_async(_requests.await_result(self.id, None)), None
+            self._end = await bridge.perform_async(requests.await_result(self.id, None)), None
         except RemoteError as error:
             self._end = None, error
 
@@ -202,7 +202,7 @@ def execute_async(name: str, action: str, /, *args: Value, **kwargs: Value) -> E
     >>> execute_async("calc", "add", 1, 2, 3).result()
     6
     """
-    return Execution(_bridge.perform(_requests.execute_async(name, action, args, kwargs)))
+    return Execution(bridge.perform(requests.execute_async(name, action, args, kwargs)))
 
 
 def stream(
@@ -217,19 +217,19 @@ def stream(
     >>> list(stream("count", "up", 3))
     [0, 1, 2]
     """
-    request, limit = _requests.stream(name, action, args, kwargs), checked_timeout(timeout)
+    request, limit = requests.stream(name, action, args, kwargs), checked_timeout(timeout)
     if _is_ours_to_run(name):
         yield from _iterate_here(name, action, *request.args[2:4])
         return
-    id = _bridge.perform(request)
+    id = bridge.perform(request)
     over = False
     try:
-        while items := _bridge.perform(_requests.next_items(id, limit)):
+        while items := bridge.perform(requests.next_items(id, limit)):
             yield from items
         over = True
     finally:
         if not over:
-            _bridge.perform(_requests.close(id))
+            bridge.perform(requests.close(id))
 
 
 async def stream_async(
@@ -244,17 +244,17 @@ async def stream_async(
     >>> asyncio.run(count())
     [0, 1, 2]
     """
-    request, limit = _requests.stream(name, action, args, kwargs), checked_timeout(timeout)
-    id = await _bridge.perform_async(request)
+    request, limit = requests.stream(name, action, args, kwargs), checked_timeout(timeout)
+    id = await bridge.perform_async(request)
     over = False
     try:
-        while items := await _bridge.perform_async(_requests.next_items(id, limit)):
+        while items := await bridge.perform_async(requests.next_items(id, limit)):
             for item in items:
                 yield item
         over = True
     finally:
         if not over:
-            await _bridge.perform_async(_requests.close(id))
+            await bridge.perform_async(requests.close(id))
 
 
 # A hook of this worker that is called where nothing else could run it: waiting for the answer
@@ -262,18 +262,18 @@ async def stream_async(
 
 
 def _is_ours_to_run(name: str) -> bool:
-    carrier = _bridge.connected()
+    carrier = bridge.connected()
     return name in carrier.handlers and carrier.is_alone()
 
 
 def _run_here(name: str, action: str, args: bytes, kwargs: bytes) -> Any:
-    context = _bridge.connected().handlers.new_context()
+    context = bridge.connected().handlers.new_context()
     result = _call_here(context, name, action, args, kwargs)
     return unpack(_told(pack, result, "result"))
 
 
 def _iterate_here(name: str, action: str, args: bytes, kwargs: bytes) -> Iterator[Any]:
-    context = _bridge.connected().handlers.new_context()
+    context = bridge.connected().handlers.new_context()
     items = _call_here(context, name, action, args, kwargs)
     iterator = _told(iter, items)
     try:
@@ -291,7 +291,7 @@ _END = object()
 
 
 def _call_here(context: Context, name: str, action: str, args: bytes, kwargs: bytes) -> Any:
-    function = _bridge.connected().handlers.action(name, action)
+    function = bridge.connected().handlers.action(name, action)
     if is_async(function):
         _refuse(name)
     result = _told(context.run, function, *unpack(args), **unpack(kwargs))

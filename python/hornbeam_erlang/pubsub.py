@@ -15,9 +15,9 @@ code, with a queue of its own.
 
 from typing import Literal, TypeAlias
 
-from hornbeam_erlang import _bridge, _requests
-from hornbeam_erlang._mailbox import Message
-from hornbeam_erlang._values import Value, checked_seconds
+from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops.mailbox import Message
+from hornbeam_erlang._wire.values import Value, checked_seconds
 
 __all__ = [
     "Message",
@@ -53,9 +53,9 @@ def subscribe(topic: str, forward: bool = False, overflow: Overflow | None = Non
     >>> check_pubsub()
     'extra!'
     """
-    carrier = _bridge.connected()
-    plan = _requests.subscribe(carrier.topics, carrier.caller(), topic, forward, overflow)
-    _bridge.follow(plan)
+    carrier = bridge.connected()
+    plan = requests.subscribe(carrier.topics, carrier.caller(), topic, forward, overflow)
+    bridge.follow(plan)
 
 
 def unsubscribe(topic: str) -> None:
@@ -66,8 +66,8 @@ def unsubscribe(topic: str) -> None:
     >>> publish("news", "unheard")
     0
     """
-    carrier = _bridge.connected()
-    _bridge.follow(_requests.unsubscribe(carrier.topics, carrier.caller(), topic))
+    carrier = bridge.connected()
+    bridge.follow(requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 
 
 def publish(topic: str, message: Value) -> int:
@@ -82,7 +82,7 @@ def publish(topic: str, message: Value) -> int:
         ...
     TypeError: message['readers'][0]: set has no form in Erlang
     """
-    return _bridge.perform(_requests.publish(topic, message))
+    return bridge.perform(requests.publish(topic, message))
 
 
 def check_pubsub() -> Value:
@@ -94,7 +94,7 @@ def check_pubsub() -> Value:
     >>> check_pubsub() is None
     True
     """
-    carrier = _bridge.connected()
+    carrier = bridge.connected()
     mailbox = carrier.topics.find(carrier.caller())
     message = None if mailbox is None else mailbox.take()
     return None if message is None else message.value
@@ -117,7 +117,7 @@ def receive_pubsub(timeout: float | None = None) -> Message:
     >>> topic, value = receive_pubsub()
     """
     seconds = checked_seconds(timeout)
-    carrier = _bridge.connected()
+    carrier = bridge.connected()
     mailbox = carrier.topics.mailbox(carrier.caller())
     if carrier.is_alone() and not len(mailbox):
         raise RuntimeError(
@@ -133,5 +133,5 @@ def pubsub_dropped() -> int:
     >>> pubsub_dropped()
     0
     """
-    carrier = _bridge.connected()
-    return _bridge.perform(_requests.pubsub_dropped(carrier.topics, carrier.caller()))
+    carrier = bridge.connected()
+    return bridge.perform(requests.pubsub_dropped(carrier.topics, carrier.caller()))

@@ -6,8 +6,8 @@ anything else raises `PermissionDenied`.
 
 from collections.abc import Sequence
 
-from hornbeam_erlang import _bridge, _requests
-from hornbeam_erlang._values import Value
+from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._wire.values import Value
 
 __all__ = ["node", "nodes", "rpc_call", "rpc_cast"]
 
@@ -24,7 +24,7 @@ def rpc_call(
     >>> rpc_call(node(), "lists", "reverse", [[1, 2, 3]])
     [3, 2, 1]
     """
-    return _bridge.perform(_requests.rpc_call(node, module, function, args, timeout))
+    return bridge.perform(requests.rpc_call(node, module, function, args, timeout))
 
 
 def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> None:
@@ -32,7 +32,7 @@ def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> No
 
     >>> rpc_cast(node(), "lists", "reverse", [[1, 2, 3]])
     """
-    return _bridge.perform(_requests.rpc_cast(node, module, function, args))
+    return bridge.perform(requests.rpc_cast(node, module, function, args))
 
 
 def nodes() -> list[str]:
@@ -41,7 +41,7 @@ def nodes() -> list[str]:
     >>> nodes()
     []
     """
-    return _bridge.perform(_requests.nodes())
+    return bridge.perform(requests.nodes())
 
 
 def node() -> str:
@@ -50,4 +50,4 @@ def node() -> str:
     >>> node()
     'nonode@nohost'
     """
-    return _bridge.perform(_requests.node())
+    return bridge.perform(requests.node())

@@ -25,12 +25,13 @@ from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from hornbeam_erlang import _bridge, _identity, _ops
-from hornbeam_erlang._handlers import Action, Handlers, Missing, remote_error, task_in
-from hornbeam_erlang._mailbox import Topics
-from hornbeam_erlang._memory import Memory
-from hornbeam_erlang._quota import Limits
-from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang._local.memory import Memory
+from hornbeam_erlang._local.quota import Limits
+from hornbeam_erlang._ops import bridge, identity
+from hornbeam_erlang._ops.handlers import Action, Handlers, Missing, remote_error, task_in
+from hornbeam_erlang._ops.mailbox import Topics
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang.exceptions import NotFound, OpNotImplemented, OpTimeout
 
 __all__ = ["Beam", "Connection"]
@@ -85,15 +86,15 @@ allows no more
         self._ids = map(str, itertools.count(1))
         self._results: dict[str, Callable[[], Any]] = {}
         self._streams: dict[str, _Items] = {}
-        self._before: tuple[_bridge.Carrier | None, int | None] = (None, None)
+        self._before: tuple[bridge.Carrier | None, int | None] = (None, None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        self._before = _bridge.installed(), _identity.current.get()
-        _identity.current.set(_identity.WORKER)
+        self._before = bridge.installed(), identity.current.get()
+        identity.current.set(identity.WORKER)
         self.handlers.keep_context()
-        _bridge.install(self)
+        bridge.install(self)
         return self
 
     def __exit__(
@@ -106,11 +107,11 @@ allows no more
         if self._loop is not None:
             self._loop.close()
         carrier, number = self._before
-        _identity.current.set(number)
+        identity.current.set(number)
         if carrier is None:
-            _bridge.uninstall()
+            bridge.uninstall()
         else:
-            _bridge.install(carrier)
+            bridge.install(carrier)
 
     # What a test prepares
 
@@ -126,12 +127,12 @@ allows no more
         """
         connection = Connection(next(_numbers))
         self._connections[connection.number] = connection
-        before = _identity.current.get()
-        _identity.current.set(connection.number)
+        before = identity.current.get()
+        identity.current.set(connection.number)
         try:
             yield connection
         finally:
-            _identity.current.set(before)  # in a fixture, not always in the context of the start
+            identity.current.set(before)  # in a fixture, not always in the context of the start
             self._memory.disconnect(connection.number)
             del self._connections[connection.number]
             self.topics.forget(connection.number)
@@ -173,7 +174,7 @@ allows no more
     # What the public functions ask of a carrier
 
     def caller(self) -> int:
-        return _identity.caller(self._connections)
+        return identity.caller(self._connections)
 
     def is_alone(self) -> bool:
         try:
@@ -183,21 +184,21 @@ allows no more
         return True
 
     def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
-        if op in _ops.HOOKS:
+        if op in ops.HOOKS:
             return self._call_hooks(op, *args)
-        return _ops.result(*self._answer(op, args))
+        return ops.result(*self._answer(op, args))
 
     def _answer(self, op: int, args: Sequence[Any]) -> tuple[int, Any]:
-        is_of_connection = _ops.is_of_connection(op, args)
-        number = self.caller() if is_of_connection else _identity.WORKER
+        is_of_connection = ops.is_of_connection(op, args)
+        number = self.caller() if is_of_connection else identity.WORKER
         return self._memory.answer(number, op, list(args))
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
-        if op not in _ops.HOOKS:
+        if op not in ops.HOOKS:
             answer = self._answer(op, args)
             # As in a worker, the loop goes on between what an op does and its result.
             await asyncio.sleep(0)
-            return _ops.result(*answer)
+            return ops.result(*answer)
         await asyncio.sleep(0)
         try:
             async with asyncio.timeout(args[-1] / 1000 if timeout is not None else None):
@@ -226,24 +227,24 @@ allows no more
 
     async def _call_hooks_async(self, op: int, *args: Any) -> Any:
         match op:
-            case _ops.HOOKS_REGISTER | _ops.HOOKS_UNREGISTER:
+            case ops.HOOKS_REGISTER | ops.HOOKS_UNREGISTER:
                 return None
-            case _ops.HOOKS_EXECUTE:
+            case ops.HOOKS_EXECUTE:
                 return await self._execute(*args[:4])
-            case _ops.HOOKS_EXECUTE_ASYNC:
+            case ops.HOOKS_EXECUTE_ASYNC:
                 return await self._start(*args)
-            case _ops.HOOKS_AWAIT_RESULT:
+            case ops.HOOKS_AWAIT_RESULT:
                 if (give := self._results.pop(args[0], None)) is None:
                     raise NotFound(_UNKNOWN)
                 return give()
-            case _ops.HOOKS_STREAM:
+            case ops.HOOKS_STREAM:
                 id = next(self._ids)
                 context = self.handlers.new_context()
                 self._streams[id] = _Items(context, self._action(*args[:2]), *args[2:])
                 return id
-            case _ops.HOOKS_NEXT:
+            case ops.HOOKS_NEXT:
                 return await self._next(args[0])
-            case _ops.HOOKS_CLOSE:
+            case ops.HOOKS_CLOSE:
                 if (items := self._streams.pop(args[0], None)) is not None:
                     await items.close()
                 return None

@@ -20,7 +20,7 @@ import time
 import warnings
 
 import msgpack
-from hornbeam_erlang._identity import current
+from hornbeam_erlang._ops.identity import current
 
 from gallery import gallery, read_body, respond
 from sockets import accept, echo, messages, say, who  # noqa: F401 - part of the gallery

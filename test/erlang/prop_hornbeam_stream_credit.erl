@@ -1,4 +1,4 @@
-%% Python's account (connection.py) beside ours: who waits as it says never overspends here, and
+%% Python's account (endpoint.py) beside ours: who waits as it says never overspends here, and
 %% who sends without a look at it is found within a message or two of its window.
 -module(prop_hornbeam_stream_credit).
 

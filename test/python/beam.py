@@ -1,6 +1,6 @@
 """The BEAM's side of the wire for the tests: starts a real worker on real pipes.
 
-Speaks msgpack by itself, without the package's own wire.py: what both got wrong in the same
+Speaks msgpack by itself, without the package's own packets.py: what both got wrong in the same
 way would otherwise not be seen.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
-from hornbeam_erlang._values import unpack
+from hornbeam_erlang._wire.values import unpack
 from node import Node
 
 APPS = Path(__file__).parent / "apps"

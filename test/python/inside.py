@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from beam import CONFIG, DEADLINE
-from hornbeam_erlang import _bridge
+from hornbeam_erlang._ops import bridge
 from hornbeam_erlang._worker import transport
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
@@ -95,7 +95,7 @@ class Inside:
         self.transport = transport.Transport(logs)
         self.transport.open_window(self.config.worker_window)
         carrier = WorkerCarrier(self.transport, self.config)
-        _bridge.install(carrier)
+        bridge.install(carrier)
         asyncio.set_event_loop(loop)
         self.server = Server(app, self.transport, loop, self.config, carrier)
         self._watch_threads()
@@ -178,7 +178,7 @@ class Inside:
     def close(self) -> None:
         self.transport.stop()
         self._end_threads()
-        _bridge.uninstall()
+        bridge.uninstall()
         asyncio.set_event_loop(None)
         self.loop.close()
         self.patches.undo()

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgpack
 from beam import NAMES, Message
-from hornbeam_erlang._worker.asgi_http import Http
-from hornbeam_erlang._worker.asgi_websocket import WebSocket
-from hornbeam_erlang._worker.headers import Limits
-from hornbeam_erlang._worker.stream import Shared
+from hornbeam_erlang._asgi.headers import Limits
+from hornbeam_erlang._asgi.http import Http
+from hornbeam_erlang._asgi.stream import Shared
+from hornbeam_erlang._asgi.websocket import WebSocket
 
 WINDOW = (1000, 10)
 LIMITS = Limits(head=1000, fields=20)

@@ -8,10 +8,10 @@ import itertools
 import time
 from typing import Any
 
-from hornbeam_erlang import _ops
-from hornbeam_erlang._memory import Memory
-from hornbeam_erlang._quota import Limits
-from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang._local.memory import Memory
+from hornbeam_erlang._local.quota import Limits
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import pack, unpack
 
 UNKNOWN = "this id is unknown: its result was taken, closed or given up"
 
@@ -42,7 +42,7 @@ class Node:
 
     def publish(self, topic: str, value: Any) -> int:
         """Publish as Erlang code would."""
-        return self.memory.answer(0, _ops.PUBSUB_PUBLISH, [topic, pack(value)])[1]
+        return self.memory.answer(0, ops.PUBSUB_PUBLISH, [topic, pack(value)])[1]
 
     def call(self, target: str, function: str, *args: Any, **kwargs: Any) -> int:
         """Call a function of the worker as Erlang code would; return its number."""
@@ -56,36 +56,36 @@ class Node:
     # From the worker
 
     def op(self, stream: int, ref: int, op: int, args: list[Any]) -> None:
-        if op not in _ops.HOOKS:
+        if op not in ops.HOOKS:
             self._reply(stream, ref, *self.memory.answer(stream, op, args))
             return
         match op:
-            case _ops.HOOKS_REGISTER:
+            case ops.HOOKS_REGISTER:
                 self._hooks.add(args[0])
                 self._reply(stream, ref, 0, None)
-            case _ops.HOOKS_UNREGISTER:
+            case ops.HOOKS_UNREGISTER:
                 self._hooks.discard(args[0])
                 self._reply(stream, ref, 0, None)
             case _ if op in CALLS and args[0] not in self._hooks:
                 self._reply(stream, ref, 9, "no handler is registered for this hook")
-            case _ops.HOOKS_EXECUTE:
+            case ops.HOOKS_EXECUTE:
                 call = self._call(1, *args[:4])
                 self._calls[call] = lambda *answer: self._reply(stream, ref, *answer)
-            case _ops.HOOKS_EXECUTE_ASYNC:
+            case ops.HOOKS_EXECUTE_ASYNC:
                 id = next(self._ids)
                 self._results[id] = None
                 self._calls[self._call(1, *args)] = lambda *answer: self._done(id, answer)
                 self._reply(stream, ref, 0, id)
-            case _ops.HOOKS_AWAIT_RESULT:
+            case ops.HOOKS_AWAIT_RESULT:
                 self._await(stream, ref, args[0])
-            case _ops.HOOKS_STREAM:
+            case ops.HOOKS_STREAM:
                 id = next(self._ids)
                 call = self._call(2, *args)
                 self._streams[id] = self._calls[call] = Stream(self, call)
                 self._reply(stream, ref, 0, id)
-            case _ops.HOOKS_NEXT if args[0] in self._streams:
+            case ops.HOOKS_NEXT if args[0] in self._streams:
                 self._streams[args[0]].next(stream, ref)
-            case _ops.HOOKS_CLOSE:
+            case ops.HOOKS_CLOSE:
                 if (items := self._streams.pop(args[0], None)) and not items.over:
                     self.beam.send("cancel", 0, items.call)
                 self._reply(stream, ref, 0, None)
@@ -122,7 +122,7 @@ class Node:
             self._reply(stream, ref, *self._results.pop(id))
 
 
-CALLS = (_ops.HOOKS_EXECUTE, _ops.HOOKS_EXECUTE_ASYNC, _ops.HOOKS_STREAM)
+CALLS = (ops.HOOKS_EXECUTE, ops.HOOKS_EXECUTE_ASYNC, ops.HOOKS_STREAM)
 
 
 class Stream:

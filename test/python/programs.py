@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hornbeam_erlang import (
-    _ops,
     aio,
     check_pubsub,
     connection_state,
@@ -28,6 +27,7 @@ from hornbeam_erlang import (
     unregister_hook,
     unsubscribe,
 )
+from hornbeam_erlang._wire import ops
 from puppet import Puppet
 
 BAG = "bag"
@@ -41,8 +41,8 @@ HOOK = "programs"
 # What is undone by which op, when it was cancelled, when another takes its place, or when several
 # tasks have changed the same.
 CHANGES = {
-    _ops.PUBSUB_SUBSCRIBE: _ops.PUBSUB_UNSUBSCRIBE,
-    _ops.HOOKS_REGISTER: _ops.HOOKS_UNREGISTER,
+    ops.PUBSUB_SUBSCRIBE: ops.PUBSUB_UNSUBSCRIBE,
+    ops.HOOKS_REGISTER: ops.HOOKS_UNREGISTER,
 }
 UNDOING = CHANGES | {undoing: done for done, undoing in CHANGES.items()}
 
@@ -196,7 +196,7 @@ class App:
         """Make ops in a thread; each has a key of its own."""
         for _ in range(count):
             key = self.key(number)
-            self.owns(number, _ops.STATE_SET, key)
+            self.owns(number, ops.STATE_SET, key)
             with threads.asking(key):
                 state_set(key, 1)
 
@@ -283,20 +283,20 @@ class Run:
         key = self._app.key(self._record.number)
         scope: Any = "connection" if scoped else None
         await self._ask(
-            *(how, _ops.STATE_SET, key),
+            *(how, ops.STATE_SET, key),
             *(lambda: state_set(key, 1, scope=scope), lambda: aio.state_set(key, 1, scope=scope)),
         )
 
     async def keep(self, how: str) -> None:
         key = self._app.key(self._record.number)
         await self._ask(
-            *(how, _ops.CONNECTION_SET, key),
+            *(how, ops.CONNECTION_SET, key),
             lambda: connection_state().update({key: 1}),
             lambda: aio.connection_state().set(key, 1),
         )
 
     async def take(self, how: str) -> None:
-        await self._ask(how, _ops.STATE_TAKE, BAG, lambda: self._took(state_take(BAG)), self._take)
+        await self._ask(how, ops.STATE_TAKE, BAG, lambda: self._took(state_take(BAG)), self._take)
 
     async def _take(self) -> None:
         self._took(await aio.state_take(BAG))
@@ -308,21 +308,21 @@ class Run:
     async def publish(self, how: str, topic: str) -> None:
         value = next(self._app.numbers)
         await self._ask(
-            *(how, _ops.PUBSUB_PUBLISH, topic),
+            *(how, ops.PUBSUB_PUBLISH, topic),
             *(lambda: publish(topic, value), lambda: aio.publish(topic, value)),
         )
 
     async def subscribe(self, how: str, topic: str, forward: bool) -> None:
         with self._changing(topic, not forward):
             await self._ask(
-                *(how, _ops.PUBSUB_SUBSCRIBE, topic),
+                *(how, ops.PUBSUB_SUBSCRIBE, topic),
                 *(lambda: subscribe(topic, forward), lambda: aio.subscribe(topic, forward)),
             )
 
     async def unsubscribe(self, how: str, topic: str) -> None:
         with self._changing(topic, False):
             await self._ask(
-                *(how, _ops.PUBSUB_UNSUBSCRIBE, topic),
+                *(how, ops.PUBSUB_UNSUBSCRIBE, topic),
                 *(lambda: unsubscribe(topic), lambda: aio.unsubscribe(topic)),
             )
 
@@ -389,8 +389,8 @@ class Run:
 
     async def watch(self, steps: list[Step], count: int) -> None:
         """Read messages in a block of their own, after some steps."""
-        self._app.owns(self._record.number, _ops.PUBSUB_SUBSCRIBE, BOARD)
-        self._app.owns(self._record.number, _ops.PUBSUB_UNSUBSCRIBE, BOARD)
+        self._app.owns(self._record.number, ops.PUBSUB_SUBSCRIBE, BOARD)
+        self._app.owns(self._record.number, ops.PUBSUB_UNSUBSCRIBE, BOARD)
         async with aio.subscribed(BOARD) as messages:
             block = Block()
             self._record.blocks.append(block)
@@ -412,22 +412,22 @@ class Run:
 
     async def register(self, how: str) -> None:
         await self._ask(
-            *(how, _ops.HOOKS_REGISTER, HOOK),
+            *(how, ops.HOOKS_REGISTER, HOOK),
             *(lambda: register_hook(HOOK, self._app), lambda: aio.register_hook(HOOK, self._app)),
         )
 
     async def unregister(self, how: str) -> None:
         await self._ask(
-            *(how, _ops.HOOKS_UNREGISTER, HOOK),
+            *(how, ops.HOOKS_UNREGISTER, HOOK),
             *(lambda: unregister_hook(HOOK), lambda: aio.unregister_hook(HOOK)),
         )
 
     async def execute(self, steps: list[Step]) -> None:
-        self._app.owns(self._record.number, _ops.HOOKS_EXECUTE, HOOK)
+        self._app.owns(self._record.number, ops.HOOKS_EXECUTE, HOOK)
         await aio.execute(HOOK, "run_async", steps)
 
     async def stream(self, steps: list[Step], count: int) -> None:
-        self._app.owns(self._record.number, _ops.HOOKS_STREAM, HOOK)
+        self._app.owns(self._record.number, ops.HOOKS_STREAM, HOOK)
         async for _ in aio.stream(HOOK, "items_async", steps, count):
             self._app.progress += 1
 

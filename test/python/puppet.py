@@ -17,8 +17,8 @@ from typing import Any
 
 import msgpack
 from beam import CODES, NAMES, Pipes, scope_array
-from hornbeam_erlang import _ops
-from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import pack, unpack
 from node import Node
 
 ENDED = (7, "the connection is over")
@@ -26,9 +26,9 @@ ENDED = (7, "the connection is over")
 # What only the connection itself can ask for.
 BOUND = frozenset(
     {
-        *(_ops.PUBSUB_SUBSCRIBE, _ops.PUBSUB_UNSUBSCRIBE, _ops.PUBSUB_DROPPED),
-        *(_ops.CONNECTION_GET, _ops.CONNECTION_SET, _ops.CONNECTION_DELETE),
-        _ops.CONNECTION_ITEMS,
+        *(ops.PUBSUB_SUBSCRIBE, ops.PUBSUB_UNSUBSCRIBE, ops.PUBSUB_DROPPED),
+        *(ops.CONNECTION_GET, ops.CONNECTION_SET, ops.CONNECTION_DELETE),
+        ops.CONNECTION_ITEMS,
     }
 )
 
@@ -244,7 +244,7 @@ class Puppet(Pipes):
         else:
             for topic in topics:
                 args = [topic, False, None]
-                assert self.node.memory.answer(number, _ops.PUBSUB_SUBSCRIBE, args)[0] == 0
+                assert self.node.memory.answer(number, ops.PUBSUB_SUBSCRIBE, args)[0] == 0
             self.send("reopen_websocket", number, scope, 1, "died", topics)
         return stream
 
@@ -395,7 +395,7 @@ class Puppet(Pipes):
             return
         may_be_of_nobody = op not in BOUND and any(map(self.is_over, owners))
         if stream not in owners and not (stream == 0 and may_be_of_nobody):
-            name = next(row.name for row in _ops.OPS if row.code == op)
+            name = next(row.name for row in ops.OPS if row.code == op)
             self.failures.append(f"{name}({first!r}) of {stream}, not of {sorted(owners)}")
 
     def hold(self, stream: int, ref: int, status: int, value: Any) -> None:

@@ -7,9 +7,22 @@ import hornbeam_erlang
 import pytest
 
 PACKAGE = Path(hornbeam_erlang.__file__).parent
-PUBLIC = sorted(path for path in PACKAGE.glob("*.py"))
-WORKER = sorted(path for path in (PACKAGE / "_worker").glob("*.py"))
 OURS = "hornbeam_erlang"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# Who may import whom, by folders; what is in none is public. All may have what apps see of us.
+WORDS = {"exceptions", "terms"}
+ROOMS = {
+    "_wire": set(),
+    "_ops": {"_wire"},
+    "_asgi": {"_wire", "_ops"},
+    "_local": {"_wire", "_ops"},
+    "_worker": {"_wire", "_ops", "_asgi"},
+    "": {"_wire", "_ops"},
+}
 
 
 def imports(path):
@@ -35,71 +48,94 @@ def is_module(name):
     return path.is_dir() or path.with_suffix(".py").exists()
 
 
-@pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.stem)
-def test_public_module_does_not_import_the_worker(path):
-    assert not any(name.startswith("_worker") for name in ours(path))
+def room(module):
+    """Return the folder of a module."""
+    folder = module.partition(".")[0]
+    return folder if folder in ROOMS else ""
 
 
-@pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.stem)
-def test_only_values_and_watch_need_more_than_the_standard_library(path):
-    found = {name.partition(".")[0] for name in imports(path)} & {"msgpack", "uvloop", "watchfiles"}
-    assert found == {"_values": {"msgpack"}, "_watch": {"watchfiles"}}.get(path.stem, set())
+def in_room(name):
+    return [module for module in MODULES if room(module) == name and module not in ROOMS]
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_import_only_those_below(module):
+    rooms = {room(name) for name in ours(MODULES[module]) - WORDS - ROOMS.keys()}
+    allowed = ROOMS[room(module)] | {room(module)} | ({"_local"} if module == "testing" else set())
+    assert rooms <= (set() if module in WORDS else allowed)
+
+
+def test_folders_are_the_rooms():
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == (
+        ROOMS.keys() - {""}
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_others_than_the_standard_library_are_needed_where_the_wire_is_packed(module):
+    found = {name.partition(".")[0] for name in imports(MODULES[module])}
+    allowed = {"_wire.packets": {"msgpack"}, "_wire.values": {"msgpack"}, "_watch": {"watchfiles"}}
+    assert found & {"msgpack", "uvloop", "watchfiles"} == allowed.get(module, set())
+
+
+# Within a room: what it is made of, from below.
 LOWER = {
-    "exceptions": set(),
-    "terms": set(),
+    "_wire.ops": {"exceptions"},
+    "_wire.values": {"exceptions", "terms"},
+    "_wire.fair": set(),
+    "_wire.text": set(),
+    "_ops.identity": {"exceptions"},
+    "_ops.handlers": {"exceptions", "_ops.identity"},
+    "_ops.mailbox": {"exceptions", "_ops.identity", "_wire.values"},
+    "_ops.bridge": {"exceptions", "_ops.handlers", "_ops.mailbox"},
+    "_local.quota": set(),
+    "_local.memory": {
+        *("terms", "_wire.ops", "_wire.values", "_ops.handlers", "_local.quota"),
+    },
     "_watch": set(),
-    "_ops": {"exceptions"},
-    "_values": {"exceptions", "terms"},
-    "_identity": {"exceptions"},
-    "_handlers": {"exceptions", "_identity"},
-    "_mailbox": {"exceptions", "_identity", "_values"},
-    "_bridge": {"exceptions", "_handlers", "_mailbox"},
-    "_quota": set(),
-    "_memory": {"terms", "_handlers", "_ops", "_quota", "_values"},
 }
 
 
 @pytest.mark.parametrize("module", LOWER)
 def test_lower_modules_import_only_those_below(module):
-    assert ours(PACKAGE / f"{module}.py") <= LOWER[module]
+    assert ours(MODULES[module]) - ROOMS.keys() <= LOWER[module]
 
 
-@pytest.mark.parametrize("path", [p for p in PUBLIC if p.stem not in LOWER], ids=lambda p: p.stem)
-def test_public_modules_reach_erlang_by_the_bridge(path):
-    assert not ours(path) & {"_memory"} or path.stem == "testing"
-    assert path.stem in ("__init__", "_requests") or "_bridge" in ours(path)
+PLAIN = WORDS | {"_watch", "__init__"}
 
 
-@pytest.mark.parametrize("path", WORKER, ids=lambda path: path.stem)
-def test_only_the_start_of_the_worker_installs_the_bridge(path):
-    assert ("_bridge" in ours(path)) is (path.stem == "__main__")
+@pytest.mark.parametrize("module", [m for m in in_room("") if m not in PLAIN])
+def test_public_modules_reach_erlang_by_the_bridge(module):
+    assert "_ops.bridge" in ours(MODULES[module])
 
 
-@pytest.mark.parametrize("module", ["connection", "wire", "headers", "asgi", "config", "text"])
+@pytest.mark.parametrize("module", in_room("_worker"))
+def test_only_the_start_of_the_worker_installs_the_bridge(module):
+    assert ("_ops.bridge" in ours(MODULES[module])) is (module == "_worker.__main__")
+
+
+PURE = [*in_room("_wire"), "_asgi.headers", "_asgi.scope", "_local.quota", "_worker.config"]
+
+
+@pytest.mark.parametrize("module", PURE)
 def test_pure_module_does_no_io(module):
-    found = {name.partition(".")[0] for name in imports(PACKAGE / "_worker" / f"{module}.py")}
+    found = {name.partition(".")[0] for name in imports(MODULES[module])}
     assert not found & {"asyncio", "os", "socket", "threading", "select", "time", "uvloop"}
 
 
-def test_connection_awaits_nothing():
-    tree = ast.parse((PACKAGE / "_worker" / "connection.py").read_text())
+@pytest.mark.parametrize("module", in_room("_wire"))
+def test_wire_awaits_nothing(module):
+    tree = ast.parse(MODULES[module].read_text())
     assert not any(isinstance(node, ast.Await | ast.AsyncFunctionDef) for node in ast.walk(tree))
 
 
-@pytest.mark.parametrize("module", ["asgi_http", "asgi_websocket", "response", "stream"])
+@pytest.mark.parametrize("module", in_room("_asgi"))
 def test_streams_do_not_know_the_pipes(module):
-    path = PACKAGE / "_worker" / f"{module}.py"
-    assert not imports(path) & {"os", "select", "threading"}
-    assert not ours(path) & {"_worker.transport", "_worker.server", "_worker.process"}
+    assert not imports(MODULES[module]) & {"os", "select", "threading"}
 
 
 def test_modules_import_each_other_in_no_circle():
-    graph = {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ours(path)
-        for path in [*PUBLIC, *WORKER]
-    }
+    graph = {module: ours(path) - ROOMS.keys() for module, path in MODULES.items()}
     while leaves := [name for name, needs in graph.items() if not needs & graph.keys()]:
         for name in leaves:
             del graph[name]

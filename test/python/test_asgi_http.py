@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 from hornbeam_erlang import ClientDisconnected
-from hornbeam_erlang._worker.asgi_http import http_scope
-from hornbeam_erlang._worker.response import PART
-from hornbeam_erlang._worker.wire import Scope
+from hornbeam_erlang._asgi.http import http_scope
+from hornbeam_erlang._asgi.response import PART
+from hornbeam_erlang._wire.packets import Scope
 from memory import LIMITS, settle, with_http
 
 START = {"type": "http.response.start", "status": 200}
@@ -188,7 +188,7 @@ def test_what_a_helper_sends_to_a_client_that_left_is_dropped_for_a_while(monkey
         assert sent.messages() == []
         with pytest.raises(ClientDisconnected):
             await http.send(body(b"z"))
-        monkeypatch.setattr("hornbeam_erlang._worker.asgi_http.PATIENCE", 0.0)
+        monkeypatch.setattr("hornbeam_erlang._asgi.http.PATIENCE", 0.0)
         with pytest.raises(ClientDisconnected):
             await asyncio.create_task(help_out())
 

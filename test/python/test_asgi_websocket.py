@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from hornbeam_erlang import ClientDisconnected
-from hornbeam_erlang._worker.asgi_websocket import websocket_scope
-from hornbeam_erlang._worker.response import PART
-from hornbeam_erlang._worker.wire import Scope
+from hornbeam_erlang._asgi.response import PART
+from hornbeam_erlang._asgi.websocket import websocket_scope
+from hornbeam_erlang._wire.packets import Scope
 from memory import LIMITS, settle, text, with_open_websocket, with_websocket
 
 ACCEPT = {"type": "websocket.accept"}

@@ -6,11 +6,12 @@ import itertools
 import msgpack
 import pytest
 from beam import CODES, Beam
-from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang._wire.values import pack, unpack
 
 FUNCTIONS = """
     import asyncio, functools, threading, time
-    from hornbeam_erlang import _bridge, state_get, aio
+    from hornbeam_erlang import state_get, aio
+    from hornbeam_erlang._ops import bridge
 
     def add(a, b=10):
         return a + b
@@ -39,7 +40,7 @@ FUNCTIONS = """
         return threading.current_thread() is threading.main_thread()
 
     def stream():
-        return _bridge.connected().caller()
+        return bridge.connected().caller()
 
     def block():
         print("blocks")
@@ -386,13 +387,14 @@ def test_closing_a_stream_early_closes_the_hooks_generator(run):
 
 def test_hook_whose_registration_fails_is_not_served(start):
     beam = start("""
-        from hornbeam_erlang import register_hook, _bridge
+        from hornbeam_erlang import register_hook
+        from hornbeam_erlang._ops import bridge
         register_hook("kept", len)
         for name in ("kept", "new"):
             try:
                 register_hook(name, print)
             except ConnectionError:
-                print(name, _bridge.connected().handlers.get(name))
+                print(name, bridge.connected().handlers.get(name))
         async def app(scope, receive, send): ...
     """)
     beam.send("reply", 0, beam.expect("op")[2], 0, None)
@@ -485,13 +487,14 @@ def test_function_that_was_async_may_become_another(run):
 CONTEXTS = """
     import asyncio
     from contextvars import ContextVar
-    from hornbeam_erlang import aio, execute, register_hook, state_get, stream, _bridge
+    from hornbeam_erlang import aio, execute, register_hook, state_get, stream
+    from hornbeam_erlang._ops import bridge
 
     seen = ContextVar("seen", default="nothing")
     seen.set("at the import")
 
     def caller():
-        return _bridge.connected().caller()
+        return bridge.connected().caller()
 
     class Hook:
         def plain(self, value):

@@ -3,9 +3,8 @@
 import struct
 
 import pytest
-from hornbeam_erlang._values import unpack
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.connection import (
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.endpoint import (
     CHUNK,
     MULTICAST_PAYLOAD,
     MULTICAST_STREAMS,
@@ -14,6 +13,7 @@ from hornbeam_erlang._worker.connection import (
     Allowance,
     Connection,
 )
+from hornbeam_erlang._wire.values import unpack
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,7 +131,7 @@ def test_allowance_gives_back_exactly_what_was_consumed(sizes, window, messages)
 
 
 def on_stream(number, size=3):
-    return wire.encode_send_bytes(number, b"x" * size)
+    return packets.encode_send_bytes(number, b"x" * size)
 
 
 def test_who_has_little_to_say_passes_who_has_much():
@@ -141,7 +141,7 @@ def test_who_has_little_to_say_passes_who_has_much():
     made.take_turns()
     made.send(on_stream(200))
     made.send(on_stream(70_000))
-    streams = [wire.stream_of(frame) for frame in frames(everything(made))]
+    streams = [packets.stream_of(frame) for frame in frames(everything(made))]
     assert streams == [1, 200, 70_000] + 19 * [1]
 
 
@@ -166,7 +166,7 @@ def test_until_the_pipe_is_full_and_when_nothing_waits_any_more_all_keeps_its_or
 
 def expanded(made):
     """Return what is written as (code, stream, payload), as if each stream were told by itself."""
-    single = {multicast: send for send, multicast in wire.MULTICAST.items()}
+    single = {multicast: send for send, multicast in packets.MULTICAST.items()}
     told = []
     for frame in frames(everything(made)):
         code, stream, *fields = unpack(frame)
@@ -178,7 +178,7 @@ def expanded(made):
 
 
 payloads = st.tuples(
-    st.sampled_from([wire.SEND_TEXT, wire.SEND_BYTES]),
+    st.sampled_from([packets.SEND_TEXT, packets.SEND_BYTES]),
     st.integers(1, 300),
     st.sampled_from([b"", b"same", b"other", b"x" * CHUNK]),
 )
@@ -192,8 +192,8 @@ def test_who_is_told_the_same_is_told_in_the_same_order(sent, data):
         made.send_payload(*payload)
         due.append(payload)
         if is_followed:
-            made.send(wire.encode_flushed(payload[1]))
-            due.append((wire.FLUSHED, payload[1]))
+            made.send(packets.encode_flushed(payload[1]))
+            due.append((packets.FLUSHED, payload[1]))
         if data.draw(st.booleans()):
             told += expanded(made)
     assert told + expanded(made) == due
@@ -241,12 +241,12 @@ def test_what_several_are_told_at_once_travels_once(messages, due):
 def test_no_multicast_is_longer_than_the_beam_reads():
     made = connection(1 << 30)
     for stream in range(1, MULTICAST_STREAMS + 3):
-        made.send_payload(wire.SEND_TEXT, stream, b"a")
+        made.send_payload(packets.SEND_TEXT, stream, b"a")
     long = bytes(MULTICAST_PAYLOAD + 1)
     for stream in (1, 2):
-        made.send_payload(wire.SEND_BYTES, stream, long)
+        made.send_payload(packets.SEND_BYTES, stream, long)
     written = [unpack(frame) for frame in frames(everything(made))]
-    codes = [wire.MULTICAST_TEXT, wire.MULTICAST_TEXT, wire.SEND_BYTES, wire.SEND_BYTES]
+    codes = [packets.MULTICAST_TEXT, packets.MULTICAST_TEXT, packets.SEND_BYTES, packets.SEND_BYTES]
     assert [message[0] for message in written] == codes
     assert list(map(len, (written[0][2], written[1][2]))) == [MULTICAST_STREAMS, 2]
 
@@ -260,7 +260,7 @@ def test_op_passes_what_others_have_to_say_and_not_its_own_stream():
     made.send_op(b"of 1", 1)
     made.send_op(b"of 3 again", 3)
     found = frames(everything(made))
-    said = [frame if frame[:2] == b"of" else wire.stream_of(frame) for frame in found]
+    said = [frame if frame[:2] == b"of" else packets.stream_of(frame) for frame in found]
     assert said[0] == b"of 3"
     assert said.index(b"of 1") < said.index(b"of 3 again")
     assert 1 not in said[said.index(b"of 1") :]
@@ -282,7 +282,7 @@ def test_each_stream_keeps_its_order_whenever_the_pipe_is_full(messages, data):
     made = connection(1 << 40)
     sent, written = [], b""
     for count, (stream, size) in enumerate(messages):
-        sent.append(wire.encode_send_bytes(stream, b"%d:" % count + b"x" * size))
+        sent.append(packets.encode_send_bytes(stream, b"%d:" % count + b"x" * size))
         made.send(sent[-1])
         if data.draw(st.booleans()):
             written += made.take()
@@ -291,6 +291,6 @@ def test_each_stream_keeps_its_order_whenever_the_pipe_is_full(messages, data):
     found = frames(written + everything(made))
     assert sorted(found) == sorted(sent)
     for stream in range(6):
-        of_stream = [frame for frame in sent if wire.stream_of(frame) == stream]
-        assert [frame for frame in found if wire.stream_of(frame) == stream] == of_stream
+        of_stream = [frame for frame in sent if packets.stream_of(frame) == stream]
+        assert [frame for frame in found if packets.stream_of(frame) == stream] == of_stream
     assert made.idle

@@ -3,8 +3,8 @@
 import traceback
 
 import pytest
+from hornbeam_erlang._wire.text import MAX_NAME
 from hornbeam_erlang._worker.failure import describe
-from hornbeam_erlang._worker.text import MAX_NAME
 
 
 class BrokenText(Exception):

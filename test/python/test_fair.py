@@ -1,8 +1,8 @@
 """The queue that is fair to streams: who comes first, and that nobody waits for ever."""
 
 import pytest
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.fair import QUANTUM, FairQueue
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.fair import QUANTUM, FairQueue
 
 BIG = b"x" * QUANTUM
 
@@ -81,5 +81,5 @@ def test_it_knows_of_whom_something_waits():
 
 @pytest.mark.parametrize("stream", [0, 1, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32])
 def test_the_stream_of_a_message_is_read_from_its_bytes(stream):
-    assert wire.stream_of(wire.encode_send_text(stream, b"x")) == stream
-    assert wire.stream_of(wire.encode_ended(stream, None, "", "")) == stream
+    assert packets.stream_of(packets.encode_send_text(stream, b"x")) == stream
+    assert packets.stream_of(packets.encode_ended(stream, None, "", "")) == stream

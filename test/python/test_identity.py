@@ -12,7 +12,6 @@ import pytest
 from hornbeam_erlang import (
     ConnectionEnded,
     NotConnected,
-    _bridge,
     aio,
     connection_state,
     execute,
@@ -21,6 +20,7 @@ from hornbeam_erlang import (
     subscribe,
     testing,
 )
+from hornbeam_erlang._ops import bridge
 
 HERE = str(Path(__file__).parent)
 
@@ -116,7 +116,7 @@ class Hook:
     """Handlers that tell what they find, and leave something behind."""
 
     def plain(self, value: str) -> Any:
-        found = SEEN.get(), _bridge.connected().caller()
+        found = SEEN.get(), bridge.connected().caller()
         SEEN.set(value)
         return found
 

@@ -7,8 +7,8 @@ import sys
 import threading
 
 import pytest
+from hornbeam_erlang._wire.text import MAX_NAME, MAX_TEXT, clip, quote_line, quote_lines
 from hornbeam_erlang._worker.logs import MAX_WAITING, Capture, Handler, LogQueue
-from hornbeam_erlang._worker.text import MAX_NAME, MAX_TEXT, clip, quote_line, quote_lines
 
 
 @pytest.fixture

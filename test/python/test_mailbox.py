@@ -6,9 +6,10 @@ import threading
 from collections import deque
 
 import pytest
-from hornbeam_erlang import _requests, aio, publish, testing
-from hornbeam_erlang._mailbox import Home, Mailbox, Published, Topics, Way
-from hornbeam_erlang._values import pack
+from hornbeam_erlang import aio, publish, testing
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.mailbox import Home, Mailbox, Published, Topics, Way
+from hornbeam_erlang._wire.values import pack
 from hornbeam_erlang.exceptions import ConnectionEnded, OpTimeout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -323,7 +324,7 @@ def test_connection_that_ends_before_erlangs_answer_gets_no_mailbox_again(before
     topics = Topics(10, 10, connections)
     if before is not None:
         topics.subscribe(1, "t", before)
-    plan = _requests.subscribe(topics, 1, "t", forward, None)
+    plan = requests.subscribe(topics, 1, "t", forward, None)
     next(plan)
     connections.clear()
     topics.forget(1)

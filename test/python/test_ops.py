@@ -14,7 +14,8 @@ import op_cases
 import pytest
 from beam import Beam
 from evaluate import evaluate
-from hornbeam_erlang import _ops, aio, testing
+from hornbeam_erlang import aio, testing
+from hornbeam_erlang._wire import ops
 from op_cases import Case
 
 OTHERS = {
@@ -181,7 +182,7 @@ def test_each_op_is_called_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None
         hornbeam_erlang.register_hook("h", names()["Greeter"])
         assert next(items) == 0
         items.close()
-    assert called == {op.code for op in _ops.OPS}
+    assert called == {op.code for op in ops.OPS}
 
 
 METHODS = {name: name for name in ("get", "items", "pop", "setdefault", "update", "clear")} | {

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from beam import Beam
-from hornbeam_erlang._values import pack
+from hornbeam_erlang._wire.values import pack
 
 # The guide's chat, and the name that it leaves to the reader.
 CHAT = """
@@ -697,8 +697,9 @@ def test_subscription_whose_answer_is_late_is_taken_back(run):
 
 ENDING = """
     import asyncio, gc, weakref
-    from hornbeam_erlang import ConnectionEnded, _bridge, aio, check_pubsub, subscribe
-    from hornbeam_erlang._worker.asgi_websocket import WebSocket
+    from hornbeam_erlang import ConnectionEnded, aio, check_pubsub, subscribe
+    from hornbeam_erlang._ops import bridge
+    from hornbeam_erlang._asgi.websocket import WebSocket
 
     class Stream(WebSocket):
         __slots__ = ("__weakref__",)
@@ -728,7 +729,7 @@ ENDING = """
             await receive()
         elif scope["type"] == "http":
             await asyncio.gather(*late)
-            topics = _bridge.connected().topics
+            topics = bridge.connected().topics
             body = repr((
                 sum(ref() is not None for ref in gone), len(topics._mailboxes), len(topics._topics)
             ))

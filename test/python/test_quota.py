@@ -6,7 +6,7 @@ from pathlib import Path
 import hornbeam_erlang as h
 import pytest
 from hornbeam_erlang import LimitExceeded, aio
-from hornbeam_erlang._quota import Limits
+from hornbeam_erlang._local.quota import Limits
 from hornbeam_erlang.testing import Beam
 
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from beam import DEADLINE, Beam
-from hornbeam_erlang._values import pack, unpack
+from hornbeam_erlang._wire.values import pack, unpack
 
 WAITS = """
     import asyncio, time

@@ -11,14 +11,14 @@ from hornbeam_erlang import (
     LimitExceeded,
     Message,
     OpTimeout,
-    _ops,
-    _requests,
     aio,
     pubsub_dropped,
     testing,
 )
-from hornbeam_erlang._mailbox import QUEUED, Topics, Way
-from hornbeam_erlang._values import pack
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.mailbox import QUEUED, Topics, Way
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import pack
 from test_pubsub import wait_until_subscribed
 
 DEADLINE = 20.0
@@ -208,10 +208,10 @@ def test_block_that_ends_in_another_connection_ends_nothing_of_that():
 def test_who_begins_while_another_part_of_the_connection_ends_stays_subscribed():
     """The node may hear of the end last."""
     topics = Topics(10, 1000, CONNECTIONS)
-    plan = _requests.leave(topics, 1, "news")
-    assert next(plan).op == _ops.PUBSUB_UNSUBSCRIBE
+    plan = requests.leave(topics, 1, "news")
+    assert next(plan).op == ops.PUBSUB_UNSUBSCRIBE
     topics.open_scope(1, "news")
-    assert plan.send(None)[:2] == (_ops.PUBSUB_SUBSCRIBE, ["news", False, None])
+    assert plan.send(None)[:2] == (ops.PUBSUB_SUBSCRIBE, ["news", False, None])
     with pytest.raises(StopIteration):
         plan.send(None)
 
@@ -219,10 +219,10 @@ def test_who_begins_while_another_part_of_the_connection_ends_stays_subscribed()
 def test_who_unsubscribes_while_another_task_subscribes_is_unsubscribed():
     """The node may hear of the subscription last."""
     topics = Topics(10, 1000, CONNECTIONS)
-    plan = _requests.subscribe(topics, 1, "news", False, None)
-    assert next(plan).op == _ops.PUBSUB_SUBSCRIBE
+    plan = requests.subscribe(topics, 1, "news", False, None)
+    assert next(plan).op == ops.PUBSUB_SUBSCRIBE
     topics.unsubscribe(1, "news")
-    assert plan.send(None)[:2] == (_ops.PUBSUB_UNSUBSCRIBE, ["news"])
+    assert plan.send(None)[:2] == (ops.PUBSUB_UNSUBSCRIBE, ["news"])
     with pytest.raises(StopIteration):
         plan.send(None)
 
@@ -231,8 +231,8 @@ def test_who_unsubscribes_while_another_task_subscribes_is_unsubscribed():
 def test_subscription_that_fails_beside_a_block_ends_nothing_of_that(error):
     topics = Topics(10, 1000, CONNECTIONS)
     topics.open_scope(1, "news")
-    plan = _requests.subscribe(topics, 1, "news", False, None)
-    assert next(plan).op == _ops.PUBSUB_SUBSCRIBE
+    plan = requests.subscribe(topics, 1, "news", False, None)
+    assert next(plan).op == ops.PUBSUB_SUBSCRIBE
     with pytest.raises(type(error)):
         plan.throw(error)
     assert (topics.way(1, "news"), topics.wanted(1, "news")) == (None, QUEUED)
@@ -242,8 +242,8 @@ def test_subscription_that_fails_beside_a_block_ends_nothing_of_that(error):
 def test_block_that_fails_to_begin_beside_a_subscription_ends_nothing_of_that(error):
     topics = Topics(10, 1000, CONNECTIONS)
     topics.subscribe(1, "news")
-    plan = _requests.open_scope(topics, 1, "news")
-    assert next(plan).op == _ops.PUBSUB_SUBSCRIBE
+    plan = requests.open_scope(topics, 1, "news")
+    assert next(plan).op == ops.PUBSUB_SUBSCRIBE
     with pytest.raises(type(error)):
         plan.throw(error)
     assert topics.deliver("news", pack(1)) == 1
@@ -252,13 +252,13 @@ def test_block_that_fails_to_begin_beside_a_subscription_ends_nothing_of_that(er
 @pytest.mark.parametrize(("error", "asks"), [(asyncio.CancelledError(), 1), (LimitExceeded(), 0)])
 def test_block_that_fails_to_begin_is_taken_back_if_the_node_may_have_heard_of_it(error, asks):
     topics = Topics(10, 1000, CONNECTIONS)
-    plan = _requests.open_scope(topics, 1, "news")
+    plan = requests.open_scope(topics, 1, "news")
     next(plan)
     asked = []
     with pytest.raises(type(error)):
         asked.append(plan.throw(error))
         plan.send(None)
-    assert [request.op for request in asked] == [_ops.PUBSUB_UNSUBSCRIBE] * asks
+    assert [request.op for request in asked] == [ops.PUBSUB_UNSUBSCRIBE] * asks
     assert topics._topics == {}
 
 
@@ -266,10 +266,10 @@ def test_forwarding_whose_end_cannot_be_followed_by_a_subscription_goes_on():
     topics = Topics(10, 1000, CONNECTIONS)
     forwarded = Way(True, "close")
     topics.subscribe(1, "news", forwarded)
-    plan = _requests.subscribe(topics, 1, "news", False, None)
-    assert next(plan).op == _ops.PUBSUB_UNSUBSCRIBE
-    assert plan.send(None)[:2] == (_ops.PUBSUB_SUBSCRIBE, ["news", False, None])
-    assert plan.throw(LimitExceeded())[:2] == (_ops.PUBSUB_SUBSCRIBE, ["news", *forwarded])
+    plan = requests.subscribe(topics, 1, "news", False, None)
+    assert next(plan).op == ops.PUBSUB_UNSUBSCRIBE
+    assert plan.send(None)[:2] == (ops.PUBSUB_SUBSCRIBE, ["news", False, None])
+    assert plan.throw(LimitExceeded())[:2] == (ops.PUBSUB_SUBSCRIBE, ["news", *forwarded])
     with pytest.raises(LimitExceeded):
         plan.send(None)
     assert topics.way(1, "news") == forwarded
@@ -279,8 +279,8 @@ def test_forwarding_whose_end_cannot_be_followed_by_a_subscription_goes_on():
 def test_plan_that_is_dropped_asks_for_nothing_more():
     topics = Topics(10, 1000, CONNECTIONS)
     for plan in (
-        _requests.subscribe(topics, 1, "news", False, None),
-        _requests.open_scope(topics, 1, "news"),
+        requests.subscribe(topics, 1, "news", False, None),
+        requests.open_scope(topics, 1, "news"),
     ):
         next(plan)
         plan.close()

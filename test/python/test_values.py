@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 import msgpack
 import pytest
-from hornbeam_erlang._values import (
+from hornbeam_erlang._wire.values import (
     MAX_KEY_DEPTH,
     MAX_TIMEOUT,
     MAX_TTL,

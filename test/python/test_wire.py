@@ -6,9 +6,9 @@ from collections import OrderedDict, namedtuple
 import msgpack
 import pytest
 from beam import ABOUT_THE_WORKER
-from hornbeam_erlang._values import pack, unpack
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.connection import Connection
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.endpoint import Connection
+from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang.exceptions import ProtocolError
 from hornbeam_erlang.terms import Atom, Pid, Term
 from hypothesis import given
@@ -47,8 +47,8 @@ FIELDS = {
     "array": st.lists(st.binary()),
     "any": values,
 }
-FROM_BEAM = [row for row in wire.MESSAGES if row.sender in ("beam", "both")]
-FROM_PYTHON = [row for row in wire.MESSAGES if row.sender in ("python", "both")]
+FROM_BEAM = [row for row in packets.MESSAGES if row.sender in ("beam", "both")]
+FROM_PYTHON = [row for row in packets.MESSAGES if row.sender in ("python", "both")]
 
 
 def fields_of(row):
@@ -126,7 +126,7 @@ def test_encoded_message_is_its_row_as_an_array(row, data):
     fields = [data.draw(strategy) for strategy in fields_of(row)]
     worker_wide = row.name in ABOUT_THE_WORKER
     stream = 0 if worker_wide else data.draw(uints)
-    encode = getattr(wire, f"encode_{row.name}")
+    encode = getattr(packets, f"encode_{row.name}")
     encoded = encode(*fields) if worker_wide else encode(stream, *fields)
     assert exact(unpack(encoded)) == exact([row.code, stream, *fields])
 
@@ -137,7 +137,7 @@ def test_message_of_the_beam_is_read_whole_and_byte_by_byte(row, data):
     message = [row.code, data.draw(uints), *(data.draw(strategy) for strategy in fields_of(row))]
     packed = pack(message)
     (whole,) = Connection().receive(packed)
-    wire.check(whole)
+    packets.check(whole)
     assert exact(whole) == exact(message)
     connection = Connection()
     pieces = [list(connection.receive(packed[n : n + 1])) for n in range(len(packed))]
@@ -147,7 +147,7 @@ def test_message_of_the_beam_is_read_whole_and_byte_by_byte(row, data):
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(1, 40))
 def test_messages_are_read_however_the_pipe_cuts_them(texts, size):
-    messages = [[wire.RECEIVE_TEXT, n, text] for n, text in enumerate(texts)]
+    messages = [[packets.RECEIVE_TEXT, n, text] for n, text in enumerate(texts)]
     stream = b"".join(msgpack.packb(message) for message in messages)
     connection = Connection()
     read = []
@@ -164,28 +164,28 @@ def test_messages_are_read_however_the_pipe_cuts_them(texts, size):
         [1],
         [99, 0],
         ["start", 0, {}],
-        [wire.START, 0],
-        [wire.START, 0, {}, 1],
-        [wire.START, 0, []],
-        [wire.START, -1, {}],
-        [wire.STOP, 0, True],
-        [wire.STOP, 0, -1],
-        [wire.STOP, 0, None],
-        [wire.DISCONNECT, 1, "1000", b""],
-        [wire.DISCONNECT, 1, None, "reason"],
-        [wire.REQUEST_BODY, 1, b"", 1],
+        [packets.START, 0],
+        [packets.START, 0, {}, 1],
+        [packets.START, 0, []],
+        [packets.START, -1, {}],
+        [packets.STOP, 0, True],
+        [packets.STOP, 0, -1],
+        [packets.STOP, 0, None],
+        [packets.DISCONNECT, 1, "1000", b""],
+        [packets.DISCONNECT, 1, None, "reason"],
+        [packets.REQUEST_BODY, 1, b"", 1],
     ],
     ids=str,
 )
 def test_message_that_is_not_its_row_is_a_protocol_error(message):
     with pytest.raises(ProtocolError):
-        wire.check(message)
+        packets.check(message)
 
 
 def test_absent_optional_field_is_nil():
-    wire.check([wire.DISCONNECT, 1, None, b""])
+    packets.check([packets.DISCONNECT, 1, None, b""])
 
 
 def test_scope_with_a_field_too_few_is_a_protocol_error():
     with pytest.raises(ProtocolError):
-        wire.decode_scope(["1.1", "ws"])
+        packets.decode_scope(["1.1", "ws"])

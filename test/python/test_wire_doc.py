@@ -1,4 +1,4 @@
-"""docs/wire.md and `hornbeam_erlang._worker.wire` say the same, row by row and nothing more."""
+"""docs/wire.md and `hornbeam_erlang._wire.packets` say the same, row by row and nothing more."""
 
 import inspect
 import re
@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from beam import ABOUT_THE_WORKER
-from hornbeam_erlang import _ops
-from hornbeam_erlang._values import pack, unpack
-from hornbeam_erlang._worker import wire
+from hornbeam_erlang._wire import ops, packets
+from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang.exceptions import ProtocolError
 from hornbeam_erlang.terms import Atom, Term
 
@@ -48,9 +47,9 @@ def table(*head: str) -> list[list[str]]:
     return rows[start:end]
 
 
-def messages() -> list[wire.Message]:
+def messages() -> list[packets.Message]:
     return [
-        wire.Message(int(code), name, sender, fields_of(fields))
+        packets.Message(int(code), name, sender, fields_of(fields))
         for code, name, sender, fields in table("code", "name", "from", "fields")
     ]
 
@@ -80,7 +79,7 @@ def wrong(kind: str) -> list[Any]:
     return WRONG[kind]
 
 
-def fillings(row: wire.Message) -> list[list[Any]]:
+def fillings(row: packets.Message) -> list[list[Any]]:
     """Return values for the row's fields, so that each sample stands somewhere."""
     columns = [samples(kind) for _, kind in row.fields]
     longest = max((len(column) for column in columns), default=1)
@@ -88,24 +87,24 @@ def fillings(row: wire.Message) -> list[list[Any]]:
 
 
 def ids(row: Any) -> str | None:
-    return row.name if isinstance(row, wire.Message) else None
+    return row.name if isinstance(row, packets.Message) else None
 
 
 def test_version_is_the_documents() -> None:
     found = re.search(r"the version of this page \(\*\*(\d+)\*\*\)", DOCUMENT)
     assert found is not None
-    assert int(found[1]) == wire.VERSION
+    assert int(found[1]) == packets.VERSION
 
 
 def test_longest_message_is_the_documents() -> None:
     found = re.search(r"longest message is ([\d\s]+) bytes", DOCUMENT)
     assert found is not None
-    assert int(re.sub(r"\s", "", found[1])) == wire.MAX_MESSAGE
+    assert int(re.sub(r"\s", "", found[1])) == packets.MAX_MESSAGE
 
 
 def test_messages_are_those_of_the_document() -> None:
     assert len(messages()) > 20
-    assert list(wire.MESSAGES) == messages()
+    assert list(packets.MESSAGES) == messages()
 
 
 def test_codes_and_names_are_unique() -> None:
@@ -116,54 +115,54 @@ def test_codes_and_names_are_unique() -> None:
 def test_constants_are_the_codes_of_the_document() -> None:
     constants = {
         name: value
-        for name, value in vars(wire).items()
+        for name, value in vars(packets).items()
         if type(value) is int and name not in ("VERSION", "MAX_MESSAGE")
     }
     assert constants == {row.name.upper(): row.code for row in messages()}
 
 
 def test_each_message_to_the_beam_has_its_encoder_and_there_are_no_more() -> None:
-    encoders = {name for name, _ in inspect.getmembers(wire) if name.startswith("encode_")}
+    encoders = {name for name, _ in inspect.getmembers(packets) if name.startswith("encode_")}
     assert encoders == {f"encode_{row.name}" for row in FROM_PYTHON}
 
 
 @pytest.mark.parametrize("row", FROM_PYTHON, ids=ids)
-def test_encoder_takes_the_fields_of_its_row(row: wire.Message) -> None:
+def test_encoder_takes_the_fields_of_its_row(row: packets.Message) -> None:
     parameters = [
         PARAMETERS.get(name, name)
-        for name in inspect.signature(getattr(wire, f"encode_{row.name}")).parameters
+        for name in inspect.signature(getattr(packets, f"encode_{row.name}")).parameters
     ]
     stream = [] if row.name in ABOUT_THE_WORKER else ["stream"]
     assert parameters == [*stream, *(name for name, _ in row.fields)]
 
 
 @pytest.mark.parametrize("row", FROM_PYTHON, ids=ids)
-def test_encoder_writes_the_fields_of_its_row(row: wire.Message) -> None:
+def test_encoder_writes_the_fields_of_its_row(row: packets.Message) -> None:
     stream = [] if row.name in ABOUT_THE_WORKER else [300]
     for values in fillings(row):
-        message = unpack(getattr(wire, f"encode_{row.name}")(*stream, *values))
+        message = unpack(getattr(packets, f"encode_{row.name}")(*stream, *values))
         assert message == [row.code, *(stream or [0]), *values]
-        wire.check(message)
+        packets.check(message)
 
 
 @pytest.mark.parametrize("row", FROM_BEAM, ids=ids)
-def test_message_of_the_beam_has_the_fields_of_its_row(row: wire.Message) -> None:
+def test_message_of_the_beam_has_the_fields_of_its_row(row: packets.Message) -> None:
     for values in fillings(row):
-        wire.check([row.code, 1, *values])
+        packets.check([row.code, 1, *values])
         with pytest.raises(ProtocolError):
-            wire.check([row.code, 1, *values, 0])
+            packets.check([row.code, 1, *values, 0])
         with pytest.raises(ProtocolError):
-            wire.check([row.code, 1, *values][:-1])
+            packets.check([row.code, 1, *values][:-1])
 
 
 @pytest.mark.parametrize("row", FROM_BEAM, ids=ids)
-def test_field_of_another_type_is_refused(row: wire.Message) -> None:
+def test_field_of_another_type_is_refused(row: packets.Message) -> None:
     for values in fillings(row):
         for position, (_, kind) in enumerate(row.fields):
             for value in wrong(kind):
                 changed = [*values[:position], value, *values[position + 1 :]]
                 with pytest.raises(ProtocolError):
-                    wire.check([row.code, 1, *changed])
+                    packets.check([row.code, 1, *changed])
 
 
 def test_code_outside_the_document_is_refused() -> None:
@@ -171,12 +170,12 @@ def test_code_outside_the_document_is_refused() -> None:
     for code in set(range(256)) - codes:
         for fields in range(6):
             with pytest.raises(ProtocolError):
-                wire.check([code, 1, *[None] * fields])
+                packets.check([code, 1, *[None] * fields])
 
 
 def test_extensions_are_those_of_the_document() -> None:
     rows = {int(ext): name for ext, name, _ in table("ext", "name", "payload")}
-    assert rows == wire.EXTENSIONS
+    assert rows == packets.EXTENSIONS
 
 
 def test_extension_of_each_value_is_the_documents() -> None:
@@ -191,24 +190,24 @@ def extension_of(data: bytes) -> int:
 
 
 def test_scope_has_the_elements_of_the_document() -> None:
-    assert list(wire.Scope._fields) == described("`scope` is an array:", "\n\n")
+    assert list(packets.Scope._fields) == described("`scope` is an array:", "\n\n")
 
 
 def test_ops_are_those_of_the_document() -> None:
     rows = [
-        _ops.Op(int(op), name, fields_of(args), result)
+        ops.Op(int(op), name, fields_of(args), result)
         for op, name, args, result in table("op", "name", "args", "result")
     ]
     assert len(rows) > 20
-    assert list(_ops.OPS) == rows
-    assert {row.code: row.name for row in rows} == wire.OPS
+    assert list(ops.OPS) == rows
+    assert {row.code: row.name for row in rows} == packets.OPS
 
 
 def test_constants_of_the_ops_are_their_names() -> None:
-    constants = {name: value for name, value in vars(_ops).items() if type(value) is int}
-    assert constants == {op.name.upper().replace(".", "_"): op.code for op in _ops.OPS}
+    constants = {name: value for name, value in vars(ops).items() if type(value) is int}
+    assert constants == {op.name.upper().replace(".", "_"): op.code for op in ops.OPS}
 
 
 def test_statuses_are_those_of_the_document() -> None:
     rows = {int(status): raised for status, raised in table("status", "raises") if raised}
-    assert rows == {status: raised.__name__ for status, raised in wire.STATUSES.items()}
+    assert rows == {status: raised.__name__ for status, raised in packets.STATUSES.items()}

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgpack
 import pytest
 from beam import ABOUT_THE_WORKER
-from hornbeam_erlang._values import pack, unpack
-from hornbeam_erlang._worker import wire
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang.exceptions import ProtocolError
 from hornbeam_erlang.terms import Atom, Fun, Pid, Reference, Term
 
@@ -80,7 +80,7 @@ def exactly(value: Any) -> Any:
 ALL = list(read_vectors())
 FROM_BEAM = [param for param in ALL if param.values[0].sender == "beam"]
 FROM_PYTHON = [param for param in ALL if param.values[0].sender == "python"]
-CODES = {row.name: row.code for row in wire.MESSAGES}
+CODES = {row.name: row.code for row in packets.MESSAGES}
 
 
 def message_of(vector: Vector) -> list[Any]:
@@ -92,7 +92,7 @@ def assert_message(vector: Vector, messages: list[Any]) -> None:
 
 
 def encoder(name: str) -> Callable[..., bytes]:
-    encode: Callable[..., bytes] = getattr(wire, f"encode_{name}")
+    encode: Callable[..., bytes] = getattr(packets, f"encode_{name}")
     return encode
 
 
@@ -104,16 +104,16 @@ def test_message_to_the_beam_is_these_bytes(vector: Vector) -> None:
 
 @pytest.mark.parametrize("vector", FROM_BEAM)
 def test_message_of_the_beam_is_read_whole(vector: Vector) -> None:
-    unpacker = wire.unpacker()
+    unpacker = packets.unpacker()
     unpacker.feed(vector.data)
     messages = list(unpacker)
     assert_message(vector, messages)
-    wire.check(messages[0])
+    packets.check(messages[0])
 
 
 @pytest.mark.parametrize("vector", FROM_BEAM)
 def test_message_of_the_beam_is_read_byte_by_byte(vector: Vector) -> None:
-    unpacker = wire.unpacker()
+    unpacker = packets.unpacker()
     last = len(vector.data) - 1
     for position in range(last):
         unpacker.feed(vector.data[position : position + 1])
@@ -125,11 +125,11 @@ def test_message_of_the_beam_is_read_byte_by_byte(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", FROM_PYTHON)
 def test_message_to_the_beam_can_be_read_back(vector: Vector) -> None:
     assert_message(vector, [unpack(vector.data)])
-    wire.check(unpack(vector.data))
+    packets.check(unpack(vector.data))
 
 
 def test_messages_that_follow_each_other_are_told_apart() -> None:
-    unpacker = wire.unpacker()
+    unpacker = packets.unpacker()
     unpacker.feed(b"".join(param.values[0].data for param in FROM_BEAM))
     expected = [message_of(param.values[0]) for param in FROM_BEAM]
     assert exactly(list(unpacker)) == exactly(expected)
@@ -137,7 +137,7 @@ def test_messages_that_follow_each_other_are_told_apart() -> None:
 
 @pytest.mark.parametrize("vector", [p for p in FROM_BEAM if "open" in p.values[0].name])
 def test_scope_has_its_elements_by_name(vector: Vector) -> None:
-    scope = wire.decode_scope(vector.values[1])
+    scope = packets.decode_scope(vector.values[1])
     assert list(scope) == vector.values[1]
     assert isinstance(scope.raw_path, bytes)
     assert isinstance(scope.query_string, bytes)
@@ -148,9 +148,9 @@ def test_scope_has_its_elements_by_name(vector: Vector) -> None:
 def test_message_with_a_field_more_or_less_is_refused(vector: Vector) -> None:
     message = message_of(vector)
     with pytest.raises(ProtocolError):
-        wire.check([*message, 0])
+        packets.check([*message, 0])
     with pytest.raises(ProtocolError):
-        wire.check(message[:-1])
+        packets.check(message[:-1])
 
 
 @pytest.mark.parametrize("vector", [p for p in ALL if p.values[0].name in ("reply", "op")])
@@ -160,12 +160,12 @@ def test_value_is_packed_as_erlang_packs_it(vector: Vector) -> None:
 
 def test_every_message_has_a_vector() -> None:
     senders = {"both": ("beam", "python"), "beam": ("beam",), "python": ("python",)}
-    rows = {(sender, row.name) for row in wire.MESSAGES for sender in senders[row.sender]}
+    rows = {(sender, row.name) for row in packets.MESSAGES for sender in senders[row.sender]}
     assert rows == {(param.values[0].sender, param.values[0].name) for param in ALL}
 
 
 def test_every_encoder_has_a_vector() -> None:
-    encoders = {name for name, _ in inspect.getmembers(wire) if name.startswith("encode_")}
+    encoders = {name for name, _ in inspect.getmembers(packets) if name.startswith("encode_")}
     assert encoders == {f"encode_{param.values[0].name}" for param in FROM_PYTHON}
 
 

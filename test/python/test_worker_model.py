@@ -30,9 +30,9 @@ from typing import Any
 
 import pytest
 from beam import DEADLINE
-from hornbeam_erlang import _ops
-from hornbeam_erlang._values import pack, unpack
-from hornbeam_erlang._worker.response import BODILESS
+from hornbeam_erlang._asgi.response import BODILESS
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import pack, unpack
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -329,7 +329,7 @@ class Story(RuleBasedStateMachine):
         """Put something there that can be taken, when all that was there before has been had."""
         if self.values == len(self.app.taken):
             self.values += 1
-            self._state(_ops.STATE_SET, BAG, pack(self.values), None, False)
+            self._state(ops.STATE_SET, BAG, pack(self.values), None, False)
 
     def _state(self, op: int, *args: Any) -> Any:
         """Ask the node's state as Erlang code would."""
@@ -625,7 +625,7 @@ class Story(RuleBasedStateMachine):
 
     def _check_values(self) -> None:
         """See that each value that was there to be taken was had once, or is still there."""
-        left = self._state(_ops.STATE_GET, BAG)
+        left = self._state(ops.STATE_GET, BAG)
         had = [*self.app.taken, *([] if left is None else [unpack(left)])]
         assert sorted(had) == list(range(1, self.values + 1)), f"of {self.values} values: {had}"
 

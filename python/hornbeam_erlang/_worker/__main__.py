@@ -23,9 +23,10 @@ import time
 from typing import Any, NoReturn
 
 import hornbeam_erlang
-from hornbeam_erlang import _bridge, _identity
-from hornbeam_erlang._worker import stacks, wire
-from hornbeam_erlang._worker.asgi import App
+from hornbeam_erlang._asgi.scope import App
+from hornbeam_erlang._ops import bridge, identity
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._worker import stacks
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
@@ -59,13 +60,13 @@ class Worker:
 
     def run(self) -> int:
         """Live; return the exit status."""
-        self._transport.send(wire.encode_hello(wire.VERSION, _about()))
+        self._transport.send(packets.encode_hello(packets.VERSION, _about()))
         config = self._receive_config()
         self._capture.install()
         # What runs here and in the lifespan calls for the worker, whoever calls from elsewhere not.
-        _identity.current.set(_identity.WORKER)
+        identity.current.set(identity.WORKER)
         carrier = WorkerCarrier(self._transport, config)
-        _bridge.install(carrier)
+        bridge.install(carrier)
         atexit.register(self._last_words)
         loop = self._new_loop(config)
         app = self._load(config)
@@ -81,7 +82,7 @@ class Worker:
             self._transport.stop()
             carrier.topics.leave(0)  # wakes the threads that wait for a message
         loop.close()
-        self._transport.send(wire.encode_stopped())
+        self._transport.send(packets.encode_stopped())
         self._transport.drain(LAST_WORDS)
         self._leave_in(self._end - time.monotonic())
         return process.STOPPED
@@ -91,8 +92,8 @@ class Worker:
     def _receive_config(self) -> Config:
         message = self._transport.receive()
         try:
-            wire.check(message)
-            if message[0] != wire.START:
+            packets.check(message)
+            if message[0] != packets.START:
                 raise ProtocolError(f"message {message[0]} comes before start")
             config = Config.from_map(message[2])
         except (ProtocolError, ValueError) as error:
@@ -135,7 +136,7 @@ class Worker:
             "lifespan": lifespan.supported,
             "stacks": stacks.dump_at_a_signal(),
         }
-        self._transport.write(wire.encode_ready(about))
+        self._transport.write(packets.encode_ready(about))
         seconds = await server.stopping
         await self._finish(server, lifespan, seconds)
 
@@ -167,7 +168,7 @@ class Worker:
     def _fail(self, stage: str, failure: Failure) -> NoReturn:
         """Tell why this worker cannot start, and exit: also past threads that still run."""
         self._transport.stop()
-        self._transport.send(wire.encode_failed(stage, *failure))
+        self._transport.send(packets.encode_failed(stage, *failure))
         self._exit(process.FAILED)
 
     def _exit(self, status: int) -> NoReturn:
@@ -187,7 +188,7 @@ class Worker:
         atexit.unregister(self._last_words)
         self._logs.divert(2)
         self._capture.restore()
-        _bridge.uninstall()
+        bridge.uninstall()
 
 
 async def _cancel_tasks(seconds: float) -> None:

@@ -14,9 +14,9 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
-from hornbeam_erlang._handlers import Action, Handlers, Missing, is_async
-from hornbeam_erlang._values import pack, unpack
-from hornbeam_erlang._worker import wire
+from hornbeam_erlang._ops.handlers import Action, Handlers, Missing, is_async
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang._worker.crew import Crew
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.tasks import begin, first_turn
@@ -187,7 +187,7 @@ class Calls:
         del self._running[ref]
         running.end()
         if not running.cancelled:
-            self._write(wire.encode_result(ref, status, value))
+            self._write(packets.encode_result(ref, status, value))
 
     async def _called_here(self, name: Name, args: bytes, kwargs: bytes) -> Outcome:
         """Call a function that was async the last time; it may be another one now."""
@@ -213,7 +213,7 @@ class Calls:
         try:
             await running.wait_for_room()
             async for item in iterator:
-                self._write(wire.encode_item(ref, pack(item, "item")))
+                self._write(packets.encode_item(ref, pack(item, "item")))
                 await running.wait_for_room()
         finally:
             if hasattr(iterator, "aclose"):

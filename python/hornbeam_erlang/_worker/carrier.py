@@ -5,11 +5,11 @@ Knows which part answers what; the parts themselves are elsewhere.
 
 from typing import Any
 
-from hornbeam_erlang._handlers import Handlers
-from hornbeam_erlang._mailbox import Topics
-from hornbeam_erlang._worker import wire
+from hornbeam_erlang._ops.handlers import Handlers
+from hornbeam_erlang._ops.mailbox import Topics
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.endpoint import Allowance
 from hornbeam_erlang._worker.config import Config
-from hornbeam_erlang._worker.connection import Allowance
 from hornbeam_erlang._worker.transport import Message, Transport
 
 # Half of it is acknowledged at a time (bytes): a fraction of what the BEAM lets be on its way.
@@ -42,4 +42,4 @@ class WorkerCarrier:
         _, _, topic, packed = message
         self.topics.deliver(topic, packed)
         if self._events.consume(len(packed)):
-            self._transport.post(wire.encode_credit(0, self._events.give()[0], 0))
+            self._transport.post(packets.encode_credit(0, self._events.give()[0], 0))

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from hornbeam_erlang._handlers import class_name
-from hornbeam_erlang._worker.text import clip, clip_name
+from hornbeam_erlang._ops.handlers import class_name
+from hornbeam_erlang._wire.text import clip, clip_name
 
 _OURS = str(Path(__file__).parent)
 _IMPORT_SYSTEM = "<frozen importlib"

@@ -6,11 +6,11 @@ Knows the events and one task; must not know the wire or other streams.
 import asyncio
 from typing import Any
 
-from hornbeam_erlang._worker.asgi import App, Event
+from hornbeam_erlang._asgi.scope import App, Event
+from hornbeam_erlang._wire.text import quote_line
 from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.logs import Log
 from hornbeam_erlang._worker.tasks import begin, first_turn
-from hornbeam_erlang._worker.text import quote_line
 
 _ANSWERS = frozenset(
     f"lifespan.{phase}.{outcome}"

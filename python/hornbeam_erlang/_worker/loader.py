@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from hornbeam_erlang._worker.asgi import App
+from hornbeam_erlang._asgi.scope import App
 
 
 def prepare_path(pythonpath: Sequence[str]) -> None:

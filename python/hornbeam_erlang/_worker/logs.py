@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+from hornbeam_erlang._wire.text import MAX_TEXT, clip, clip_name, quote_lines
 from hornbeam_erlang._worker.failure import describe
-from hornbeam_erlang._worker.text import MAX_TEXT, clip, clip_name, quote_lines
 
 # What may wait while the BEAM takes no more; the rest is dropped and counted.
 MAX_WAITING = 8 << 20

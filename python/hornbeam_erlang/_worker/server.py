@@ -10,21 +10,21 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from hornbeam_erlang import _identity
-from hornbeam_erlang._mailbox import Home, Mailbox
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import App
-from hornbeam_erlang._worker.asgi_http import Http, http_scope
-from hornbeam_erlang._worker.asgi_websocket import WebSocket, websocket_scope
+from hornbeam_erlang._asgi.headers import Limits
+from hornbeam_erlang._asgi.http import Http, http_scope
+from hornbeam_erlang._asgi.scope import App
+from hornbeam_erlang._asgi.stream import Shared, Stream
+from hornbeam_erlang._asgi.websocket import WebSocket, websocket_scope
+from hornbeam_erlang._ops import identity
+from hornbeam_erlang._ops.mailbox import Home, Mailbox
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.text import quote_line
 from hornbeam_erlang._worker.calls import Calls
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
-from hornbeam_erlang._worker.headers import Limits
 from hornbeam_erlang._worker.logs import Log
-from hornbeam_erlang._worker.stream import Shared, Stream
 from hornbeam_erlang._worker.tasks import begin, first_turn
-from hornbeam_erlang._worker.text import quote_line
 from hornbeam_erlang._worker.transport import Message, Transport
 from hornbeam_erlang.exceptions import ProtocolError
 
@@ -76,21 +76,21 @@ class Server:
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()
         self._table: dict[int, Callable[[Message], None]] = {
-            wire.OPEN_HTTP: self._open_http,
-            wire.OPEN_WEBSOCKET: self._open_websocket,
-            wire.REOPEN_WEBSOCKET: self._reopen_websocket,
-            wire.REQUEST_BODY: self._request_body,
-            wire.DISCONNECT: self._disconnect,
-            wire.MOVE: self._move,
-            wire.FLUSH: self._flush,
-            wire.ACCEPTED: self._accepted,
-            wire.REPLY: transport.reply,
-            wire.STOP: self._stop,
-            wire.EVENT: carrier.take_event,
-            wire.CALL: self._calls.call,
-            wire.MORE: self._calls.more,
-            wire.CANCEL: self._calls.cancel,
-            wire.HEARTBEAT: self._heartbeat,
+            packets.OPEN_HTTP: self._open_http,
+            packets.OPEN_WEBSOCKET: self._open_websocket,
+            packets.REOPEN_WEBSOCKET: self._reopen_websocket,
+            packets.REQUEST_BODY: self._request_body,
+            packets.DISCONNECT: self._disconnect,
+            packets.MOVE: self._move,
+            packets.FLUSH: self._flush,
+            packets.ACCEPTED: self._accepted,
+            packets.REPLY: transport.reply,
+            packets.STOP: self._stop,
+            packets.EVENT: carrier.take_event,
+            packets.CALL: self._calls.call,
+            packets.MORE: self._calls.more,
+            packets.CANCEL: self._calls.cancel,
+            packets.HEARTBEAT: self._heartbeat,
         }
 
     def share(self, state: dict[str, Any] | None) -> None:
@@ -102,19 +102,19 @@ class Server:
         streams = self._streams
         for message in messages:
             code = message[0]
-            if code == wire.RECEIVE_TEXT:
+            if code == packets.RECEIVE_TEXT:
                 if (stream := streams.get(message[1])) is not None:
                     stream.receive_text(message[2])
-            elif code == wire.RECEIVE_BYTES:
+            elif code == packets.RECEIVE_BYTES:
                 if (stream := streams.get(message[1])) is not None:
                     stream.receive_bytes(message[2])
-            elif code == wire.CREDIT:
+            elif code == packets.CREDIT:
                 self._credit(message)
             else:
                 self._dispatch_rare(message)
 
     def _dispatch_rare(self, message: Message) -> None:
-        wire.check(message)
+        packets.check(message)
         handler = self._table.get(message[0])
         if handler is None:
             raise ProtocolError(f"message {message[0]} is not one for a worker that runs")
@@ -154,7 +154,7 @@ class Server:
             self.stopping.set_result(message[2] / 1000)
 
     def _heartbeat(self, message: Message) -> None:
-        self._transport.answer(wire.encode_heartbeat(message[2]))
+        self._transport.answer(packets.encode_heartbeat(message[2]))
 
     def tasks(self) -> list[tuple[int, asyncio.Task[None]]]:
         """Return the streams that are open, each with the task of its handler."""
@@ -172,18 +172,18 @@ class Server:
 
     def _open_http(self, message: Message) -> None:
         _, number, fields, body, more = message
-        scope = wire.decode_scope(fields)
+        scope = packets.decode_scope(fields)
         stream = Http(number, self._shared, scope.method, body, more)
         self._open(stream, http_scope(scope, self._root_path))
 
     def _open_websocket(self, message: Message) -> None:
         _, number, fields = message
-        scope = websocket_scope(wire.decode_scope(fields), self._root_path)
+        scope = websocket_scope(packets.decode_scope(fields), self._root_path)
         self._open(WebSocket(number, self._shared, scope["subprotocols"]), scope)
 
     def _reopen_websocket(self, message: Message) -> None:
         _, number, fields, attempt, reason, topics = message
-        scope = websocket_scope(wire.decode_scope(fields), self._root_path)
+        scope = websocket_scope(packets.decode_scope(fields), self._root_path)
         scope["extensions"]["hornbeam.resume"] = {"attempt": attempt, "reason": reason}
         self._open(WebSocket(number, self._shared, scope["subprotocols"]), scope, topics)
 
@@ -200,7 +200,7 @@ class Server:
         try:
             await first_turn(self._loop)
             # Its ops name it, so that the BEAM knows for whom they are.
-            _identity.current.set(stream.number)
+            identity.current.set(stream.number)
             await self._app(scope, stream.receive, stream.send)
         except BaseException as error:  # also SystemExit: it is one handler's, not the worker's
             failure = _UNKNOWN
@@ -224,7 +224,7 @@ class Server:
         del self._streams[number]
         self._transport.ended.discard(number)
         self._topics.forget(number)
-        self._write(wire.encode_ended(number, *(failure or (None, "", ""))))
+        self._write(packets.encode_ended(number, *(failure or (None, "", ""))))
 
     def _failed(self, scope: dict[str, Any], error: BaseException, gone: bool) -> Failure | None:
         if gone and _is_disconnect(error):

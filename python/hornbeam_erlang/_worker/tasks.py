@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
-from hornbeam_erlang._handlers import task_in
+from hornbeam_erlang._ops.handlers import task_in
 
 T = TypeVar("T")
 

@@ -23,9 +23,9 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn, Protocol, cast
 
-from hornbeam_erlang import _identity, _ops
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.connection import CHUNK, Connection
+from hornbeam_erlang._ops import identity
+from hornbeam_erlang._wire import ops, packets
+from hornbeam_erlang._wire.endpoint import CHUNK, Connection
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.logs import Log, LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
@@ -51,11 +51,11 @@ LONGEST_STOP = 0.75
 
 # Ops that wait for other code, which may wait for this worker: what they are in the loop.
 COROUTINES = {
-    _ops.RPC_CALL: "hornbeam_erlang.aio.rpc_call(...)",
-    _ops.FUNCTIONS_CALL: "hornbeam_erlang.aio.call(...)",
-    _ops.HOOKS_EXECUTE: "hornbeam_erlang.aio.execute(...)",
-    _ops.HOOKS_AWAIT_RESULT: "the execution itself",
-    _ops.HOOKS_NEXT: "hornbeam_erlang.aio.stream(...)",
+    ops.RPC_CALL: "hornbeam_erlang.aio.rpc_call(...)",
+    ops.FUNCTIONS_CALL: "hornbeam_erlang.aio.call(...)",
+    ops.HOOKS_EXECUTE: "hornbeam_erlang.aio.execute(...)",
+    ops.HOOKS_AWAIT_RESULT: "the execution itself",
+    ops.HOOKS_NEXT: "hornbeam_erlang.aio.stream(...)",
 }
 
 _log = Log("hornbeam.wire")
@@ -263,7 +263,7 @@ class Transport:
     def _take(self) -> bytes:
         if self._logs and self._connection.credit > 0:
             for level, logger, text in self._logs.take(LOG_CHUNK):
-                self._connection.send(wire.encode_log(level, logger, text))
+                self._connection.send(packets.encode_log(level, logger, text))
         return self._connection.take()
 
     def open_window(self, size: int) -> None:
@@ -353,12 +353,12 @@ class Transport:
         """Take replies and our own credit at once; keep the rest for the receiver."""
         try:
             for message in messages:
-                if message[0] == wire.REPLY:
+                if message[0] == packets.REPLY:
                     self.reply(message)
-                elif message[0] == wire.CREDIT and message[1] == 0:
+                elif message[0] == packets.CREDIT and message[1] == 0:
                     self._connection.credit += message[2]
-                elif message[0] == wire.EVENT:
-                    wire.check(message)
+                elif message[0] == packets.EVENT:
+                    packets.check(message)
                     self.take_event(message)
                 else:
                     self._backlog.append(message)
@@ -386,7 +386,7 @@ class Transport:
             if isinstance(error, concurrent.futures.TimeoutError):
                 raise _late(op, seconds) from None
             raise
-        return _ops.result(reply[3], reply[4])
+        return ops.result(reply[3], reply[4])
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         """Call Erlang and wait for its answer, at most `timeout` seconds; in any loop."""
@@ -404,11 +404,11 @@ class Transport:
         except BaseException:
             self._give_up(ref, op, args, waiter)
             raise
-        return _ops.result(reply[3], reply[4])
+        return ops.result(reply[3], reply[4])
 
     def caller(self) -> int:
         """Return the number of the stream for which the running code calls; 0 is the worker."""
-        return _identity.caller(self.streams)
+        return identity.caller(self.streams)
 
     def is_alone(self) -> bool:
         """Tell whether no loop runs but one that the running code would block."""
@@ -431,13 +431,13 @@ class Transport:
                     raise _late(op, seconds)
                 self._wait_on(op, done, seconds)
         except BaseException:
-            if (taken := self._blocking.pop(ref)) is not None and op == _ops.STATE_TAKE:
+            if (taken := self._blocking.pop(ref)) is not None and op == ops.STATE_TAKE:
                 self._put_back(args, taken)
             raise
         finally:
             self._spin.ended(op, spin_until)
         _, _, _, status, value = cast(Message, self._blocking.pop(ref))
-        return _ops.result(status, value)
+        return ops.result(status, value)
 
     def _wait_on(self, op: int, done: Callable[[], bool], seconds: float) -> None:
         """Wait longer for a reply than is usual.
@@ -464,7 +464,7 @@ class Transport:
 
     def _is_needed(self) -> bool:
         """Tell whether others wait for this worker, as what the op waits for may do too."""
-        return any(message[0] in (wire.CALL, wire.MORE) for message in self._backlog)
+        return any(message[0] in (packets.CALL, packets.MORE) for message in self._backlog)
 
     async def _call_in_loop(self, op: int, args: Sequence[Any], seconds: float) -> Any:
         ref, stream, message = self._encode(op, args)
@@ -476,7 +476,7 @@ class Transport:
         except BaseException:
             self._give_up(ref, op, args, waiter)
             raise
-        return _ops.result(reply[3], reply[4])
+        return ops.result(reply[3], reply[4])
 
     def _hand_over(
         self, op: int, args: Sequence[Any]
@@ -495,17 +495,17 @@ class Transport:
 
     def _encode(self, op: int, args: Sequence[Any]) -> tuple[int, int, bytes]:
         """Return an op's number, its stream, and its bytes."""
-        find = _identity.caller_or_worker
-        if _ops.is_of_connection(op, args):
-            find = _identity.caller
+        find = identity.caller_or_worker
+        if ops.is_of_connection(op, args):
+            find = identity.caller
         ref, stream = next(self._refs), find(self.streams)
-        message = wire.encode_op(stream, ref, op, args)
-        if len(message) > wire.MAX_MESSAGE:
+        message = packets.encode_op(stream, ref, op, args)
+        if len(message) > packets.MAX_MESSAGE:
             raise ValueError(
-                f"{wire.OPS.get(op, op)} with {len(message)} bytes; "
-                f"at most {wire.MAX_MESSAGE} can travel at once"
+                f"{packets.OPS.get(op, op)} with {len(message)} bytes; "
+                f"at most {packets.MAX_MESSAGE} can travel at once"
             )
-        if op == _ops.STATE_TAKE:
+        if op == ops.STATE_TAKE:
             self._taking[ref] = args
         return ref, stream, message
 
@@ -532,7 +532,7 @@ class Transport:
 
     def _give_up(self, ref: int, op: int, args: Sequence[Any], waiter: Waiter) -> None:
         """Let what an op takes be put back, as nobody waits for its reply any more."""
-        if self._waiting.pop(ref, None) is not None or op != _ops.STATE_TAKE:
+        if self._waiting.pop(ref, None) is not None or op != ops.STATE_TAKE:
             return  # the reply is still to come, and finds nobody
         try:
             # The loop's thread may be about to set it.
@@ -547,7 +547,7 @@ class Transport:
         """Let others find what was taken for nobody, unless the key has been set again."""
         _, _, _, status, taken = reply
         if status == 0 and taken is not None:
-            message = wire.encode_op(0, next(self._refs), _ops.STATE_ADD, [*args, *taken])
+            message = packets.encode_op(0, next(self._refs), ops.STATE_ADD, [*args, *taken])
             self._connection.send_op(message, 0)
             if self._owner is not None:
                 self._schedule_flush()
@@ -596,12 +596,12 @@ async def _within(seconds: float, op: int, waiter: asyncio.Future[Message]) -> M
 
 
 def _late(op: int, seconds: float) -> OpTimeout:
-    return OpTimeout(f"Erlang has not answered {wire.OPS.get(op, op)} within {seconds} s")
+    return OpTimeout(f"Erlang has not answered {packets.OPS.get(op, op)} within {seconds} s")
 
 
 def _stands_still(op: int) -> str:
     form = COROUTINES.get(op, "the form in hornbeam_erlang.aio")
-    return f"{wire.OPS.get(op, op)} stops the event loop while it waits; await {form} instead"
+    return f"{packets.OPS.get(op, op)} stops the event loop while it waits; await {form} instead"
 
 
 def _place() -> str:

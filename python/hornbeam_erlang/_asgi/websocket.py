@@ -19,18 +19,18 @@ from enum import Enum, auto
 from types import CodeType
 from typing import Any
 
-from hornbeam_erlang._mailbox import Mailbox
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import Event, common_scope
-from hornbeam_erlang._worker.connection import Allowance
-from hornbeam_erlang._worker.headers import (
+from hornbeam_erlang._asgi.headers import (
     check_accept_headers,
     check_bytes,
     check_subprotocol,
 )
-from hornbeam_erlang._worker.response import Response
-from hornbeam_erlang._worker.stream import FREE, Shared, Stream
-from hornbeam_erlang._worker.wire import Scope
+from hornbeam_erlang._asgi.response import Response
+from hornbeam_erlang._asgi.scope import Event, common_scope
+from hornbeam_erlang._asgi.stream import FREE, Shared, Stream
+from hornbeam_erlang._ops.mailbox import Mailbox
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.endpoint import Allowance
+from hornbeam_erlang._wire.packets import Scope
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # A scope lives as long as its WebSocket: the names that nearly all have are in memory once.
@@ -57,7 +57,7 @@ MAX_REASON = 123
 SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 
 # The longest text or binary: a message of the wire less its code and number.
-MAX_PAYLOAD = wire.MAX_MESSAGE - 32
+MAX_PAYLOAD = packets.MAX_MESSAGE - 32
 
 
 class State(Enum):
@@ -153,7 +153,7 @@ class WebSocket(Stream):
         self._events.clear()
         self._turned.clear()
         self.disconnect(MOVED, b"")
-        self.write(wire.encode_moved(self.number))
+        self.write(packets.encode_moved(self.number))
 
     def flush(self) -> None:
         """Say so once the app has taken what has come until now and asks for more."""
@@ -164,7 +164,7 @@ class WebSocket(Stream):
     def _refuse_text(self) -> None:
         """Close with 1007: the client's text is not UTF-8 (RFC 6455, 8.1)."""
         if self._state is State.OPEN:
-            self.write(wire.encode_close(self.number, 1007, b"text is not UTF-8"))
+            self.write(packets.encode_close(self.number, 1007, b"text is not UTF-8"))
             self.disconnect(1007, b"text is not UTF-8")
 
     def _note_disconnect(self, code: int, reason: str) -> None:
@@ -209,7 +209,7 @@ class WebSocket(Stream):
 
     def _say_flushed(self) -> None:
         if self._state is State.OPEN:
-            self.write(wire.encode_flushed(self.number))
+            self.write(packets.encode_flushed(self.number))
 
     def open_mailbox(self, mailbox: Mailbox) -> None:
         # One who waits already may be one who polls: the first message lets it look.
@@ -230,7 +230,7 @@ class WebSocket(Stream):
         data = event.get("bytes")
         # The hot path, written out: what `_payload` and `pay` do, without their calls.
         if data is None and type(text) is str:
-            code, data = wire.SEND_TEXT, text.encode()
+            code, data = packets.SEND_TEXT, text.encode()
         else:
             code, data = _payload(text, data)
         if len(data) > MAX_PAYLOAD:
@@ -271,7 +271,7 @@ class WebSocket(Stream):
         headers = check_accept_headers(event.get("headers") or (), self._limits)
         self._state = State.ACCEPTING
         self._accepted = self._create_future()
-        self.write(wire.encode_accept(self.number, subprotocol, headers))
+        self.write(packets.encode_accept(self.number, subprotocol, headers))
         # Once accepted, what came since is told by `receive`, also that the client has gone.
         try:
             if not await self._accepted:
@@ -282,7 +282,7 @@ class WebSocket(Stream):
     def _close(self, event: Event) -> None:
         self._check_order(event, State.CONNECTING, State.ACCEPTING, State.OPEN)
         code, reason = _check_close(event.get("code"), event.get("reason"))
-        self.write(wire.encode_close(self.number, code, reason))
+        self.write(packets.encode_close(self.number, code, reason))
         if self._state is State.CONNECTING:
             self._refused()
         self._change(State.CLOSED)
@@ -347,10 +347,10 @@ def _payload(text: Any, data: Any) -> tuple[int, bytes]:
     if (text is None) is (data is None):
         raise ValueError("websocket.send has one of text and bytes; the other is None or absent")
     if data is not None:
-        return wire.SEND_BYTES, check_bytes("bytes", data)
+        return packets.SEND_BYTES, check_bytes("bytes", data)
     if not isinstance(text, str):
         raise TypeError(f"text is a str, not {type(text).__name__}")
-    return wire.SEND_TEXT, text.encode()
+    return packets.SEND_TEXT, text.encode()
 
 
 def _check_close(code: Any, reason: Any) -> tuple[int, bytes]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple, NoReturn
 
-from hornbeam_erlang._worker.wire import Headers
+from hornbeam_erlang._wire.packets import Headers
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 # All control characters but the tab.

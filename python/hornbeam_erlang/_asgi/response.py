@@ -16,17 +16,17 @@ import asyncio
 from enum import Enum, auto
 from typing import NoReturn
 
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import Event
-from hornbeam_erlang._worker.headers import (
+from hornbeam_erlang._asgi.headers import (
     Limits,
     check_bytes,
     check_headers,
     check_status,
     content_length,
 )
-from hornbeam_erlang._worker.stream import Stream
-from hornbeam_erlang._worker.wire import Headers
+from hornbeam_erlang._asgi.scope import Event
+from hornbeam_erlang._asgi.stream import Stream
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.packets import Headers
 
 # One body message on the wire: long enough to be cheap, short enough to share the pipe.
 PART = 65_536
@@ -172,8 +172,8 @@ class Response:
         starting = self.state is _STARTED
         self.state = _SENDING if more else _COMPLETE
         if starting:
-            return wire.encode_response_start(number, *self._head, part, more)
-        return wire.encode_response_body(number, part, more)
+            return packets.encode_response_start(number, *self._head, part, more)
+        return packets.encode_response_body(number, part, more)
 
 
 def _without_length(headers: Headers) -> Headers:

@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from hornbeam_erlang._mailbox import Mailbox
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import Event
-from hornbeam_erlang._worker.connection import Account, Allowance
-from hornbeam_erlang._worker.headers import Limits
+from hornbeam_erlang._asgi.headers import Limits
+from hornbeam_erlang._asgi.scope import Event
+from hornbeam_erlang._ops.mailbox import Mailbox
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.endpoint import Account, Allowance
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # The size of an event that no credit was paid for.
@@ -159,4 +159,4 @@ class Stream:
             self._senders[0].set_result(None)
 
     def _give_credit(self) -> None:
-        self.write(wire.encode_credit(self.number, *self.allowance.give()))
+        self.write(packets.encode_credit(self.number, *self.allowance.give()))

@@ -12,9 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from hornbeam_erlang import _ops
-from hornbeam_erlang._handlers import class_name
-from hornbeam_erlang._quota import (
+from hornbeam_erlang._local.quota import (
     BINDING,
     EXPIRY,
     ROW,
@@ -25,7 +23,9 @@ from hornbeam_erlang._quota import (
     key_bytes,
     value_bytes,
 )
-from hornbeam_erlang._values import MAX_INTEGER, pack, unpack
+from hornbeam_erlang._ops.handlers import class_name
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import MAX_INTEGER, pack, unpack
 from hornbeam_erlang.terms import Atom
 
 OK, NOT_IMPLEMENTED, TYPE_ERROR, VALUE_ERROR = 0, 1, 2, 3
@@ -73,31 +73,31 @@ class Memory:
         self.functions: dict[str, Callable[..., Any]] = {}
         self.allowed: dict[tuple[str, str], Callable[..., Any]] = {}
         self._ops: dict[int, Callable[..., Answer]] = {
-            _ops.STATE_GET: self._get,
-            _ops.STATE_SET: self._set,
-            _ops.STATE_DELETE: self._delete,
-            _ops.STATE_INCR: self._incr,
-            _ops.STATE_GET_MULTI: self._get_multi,
-            _ops.STATE_SET_MULTI: self._set_multi,
-            _ops.STATE_KEYS: self._keys,
-            _ops.STATE_ITEMS: self._items,
-            _ops.STATE_ADD: self._add,
-            _ops.STATE_CAS: self._cas,
-            _ops.STATE_TAKE: self._take,
-            _ops.CONNECTION_GET: self._get_kept,
-            _ops.CONNECTION_SET: self._keep,
-            _ops.CONNECTION_DELETE: self._delete_kept,
-            _ops.CONNECTION_ITEMS: self._items_kept,
-            _ops.PUBSUB_SUBSCRIBE: self._subscribe,
-            _ops.PUBSUB_UNSUBSCRIBE: self._unsubscribe,
-            _ops.PUBSUB_PUBLISH: self._publish,
-            _ops.PUBSUB_DROPPED: lambda number: (OK, 0),
-            _ops.RPC_CALL: self._rpc_call,
-            _ops.RPC_CAST: self._rpc_cast,
-            _ops.RPC_NODES: lambda number: (OK, []),
-            _ops.RPC_NODE: lambda number: (OK, NODE),
-            _ops.FUNCTIONS_CALL: self._call,
-            _ops.FUNCTIONS_CAST: self._cast,
+            ops.STATE_GET: self._get,
+            ops.STATE_SET: self._set,
+            ops.STATE_DELETE: self._delete,
+            ops.STATE_INCR: self._incr,
+            ops.STATE_GET_MULTI: self._get_multi,
+            ops.STATE_SET_MULTI: self._set_multi,
+            ops.STATE_KEYS: self._keys,
+            ops.STATE_ITEMS: self._items,
+            ops.STATE_ADD: self._add,
+            ops.STATE_CAS: self._cas,
+            ops.STATE_TAKE: self._take,
+            ops.CONNECTION_GET: self._get_kept,
+            ops.CONNECTION_SET: self._keep,
+            ops.CONNECTION_DELETE: self._delete_kept,
+            ops.CONNECTION_ITEMS: self._items_kept,
+            ops.PUBSUB_SUBSCRIBE: self._subscribe,
+            ops.PUBSUB_UNSUBSCRIBE: self._unsubscribe,
+            ops.PUBSUB_PUBLISH: self._publish,
+            ops.PUBSUB_DROPPED: lambda number: (OK, 0),
+            ops.RPC_CALL: self._rpc_call,
+            ops.RPC_CAST: self._rpc_cast,
+            ops.RPC_NODES: lambda number: (OK, []),
+            ops.RPC_NODE: lambda number: (OK, NODE),
+            ops.FUNCTIONS_CALL: self._call,
+            ops.FUNCTIONS_CAST: self._cast,
         }
 
     def answer(self, number: int, op: int, args: list[Any]) -> Answer:
@@ -118,7 +118,7 @@ class Memory:
                 row = self._row(key)
                 if row is None or row.generation != generation:
                     continue
-                if kind == _ops.STATE_SET:
+                if kind == ops.STATE_SET:
                     self._drop(key)
                 else:
                     self._change(key, row, pack(_rest(unpack(row.packed), total)))
@@ -191,9 +191,9 @@ class Memory:
         if not scoped:
             self._put(key, packed, ttl)
             return OK, None
-        with self._bound(number, key, _ops.STATE_SET):
+        with self._bound(number, key, ops.STATE_SET):
             generation = self._put(key, packed, ttl)
-        self._undo.setdefault(number, {})[key, _ops.STATE_SET] = (generation, 0)
+        self._undo.setdefault(number, {})[key, ops.STATE_SET] = (generation, 0)
         return OK, None
 
     def _delete(self, _: int, key: Any) -> Answer:
@@ -214,10 +214,10 @@ class Memory:
         if not scoped:
             self._put_number(key, row, total)
             return OK, total
-        with self._bound(number, key, _ops.STATE_INCR):
+        with self._bound(number, key, ops.STATE_INCR):
             self._put_number(key, row, total)
         undo = self._undo.setdefault(number, {})
-        undo[key, _ops.STATE_INCR] = (self._rows[key].generation, added)
+        undo[key, ops.STATE_INCR] = (self._rows[key].generation, added)
         return OK, total
 
     def _put_number(self, key: Any, row: Row | None, number: Any) -> None:
@@ -227,7 +227,7 @@ class Memory:
             self._change(key, row, pack(number))
 
     def _added(self, number: int, key: Any, row: Row | None) -> Any:
-        generation, added = self._undo.get(number, {}).get((key, _ops.STATE_INCR), (None, 0))
+        generation, added = self._undo.get(number, {}).get((key, ops.STATE_INCR), (None, 0))
         return added if row is not None and row.generation == generation else 0
 
     def _get_multi(self, _: int, keys: list[Any]) -> Answer:

@@ -12,7 +12,7 @@ from contextvars import Context
 from types import FunctionType
 from typing import Any, TypeVar
 
-from hornbeam_erlang._identity import worker_context
+from hornbeam_erlang._ops.identity import worker_context
 from hornbeam_erlang.exceptions import NotFound, RemoteError
 
 Action = Callable[..., Any]

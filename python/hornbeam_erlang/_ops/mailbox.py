@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
-from hornbeam_erlang._identity import WORKER
-from hornbeam_erlang._values import Value, unpack
+from hornbeam_erlang._ops.identity import WORKER
+from hornbeam_erlang._wire.values import Value, unpack
 from hornbeam_erlang.exceptions import ConnectionEnded, OpTimeout
 
 # Values of these types cannot be changed, so that one may be given to all.

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.fair import FairQueue
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.fair import FairQueue
 
 # What may be written before `start` has told the real window: enough for `hello`.
 OPENING_CREDIT = 65_536
@@ -20,7 +20,7 @@ CHUNK = 262_144
 # What messages for several clients may be together: no more streams than the BEAM reads, and a
 # payload that leaves room for their numbers.
 MULTICAST_STREAMS = 65_535
-MULTICAST_PAYLOAD = wire.MAX_MESSAGE // 2
+MULTICAST_PAYLOAD = packets.MAX_MESSAGE // 2
 
 # A message for several clients, packed when it is written: its code, its streams, the payload.
 Multicast = tuple[int, list[int], bytes]
@@ -75,7 +75,7 @@ class Connection:
     __slots__ = ("_fair", "_frames", "_in_turns", "_ops", "_payload", "_unpacker", "credit")
 
     def __init__(self) -> None:
-        self._unpacker = wire.unpacker()
+        self._unpacker = packets.unpacker()
         # What waits in its order or, while the pipe is full, by streams.
         self._frames: deque[bytes | Multicast] = deque()
         # The payload of the last of them, while another client may be told the same.
@@ -97,7 +97,7 @@ class Connection:
     def send(self, message: bytes) -> None:
         """Queue a message for the BEAM."""
         if self._in_turns:
-            self._fair.put(wire.stream_of(message), message)
+            self._fair.put(packets.stream_of(message), message)
         else:
             self._payload = None
             self._frames.append(message)
@@ -105,23 +105,23 @@ class Connection:
     def send_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Queue a text or binary for a client; what others are told just before travels once."""
         if self._in_turns:
-            self._fair.put(stream, wire.SENDING[code](stream, payload))
+            self._fair.put(stream, packets.SENDING[code](stream, payload))
         elif payload != self._payload or not self._joins(code, stream, payload):
             self._payload = payload
-            self._frames.append(wire.SENDING[code](stream, payload))
+            self._frames.append(packets.SENDING[code](stream, payload))
 
     def _joins(self, code: int, stream: int, payload: bytes) -> bool:
         """Let the last message, whose payload is the same, be for one more client, if it may."""
         last = self._frames[-1]
         if isinstance(last, bytes):
-            first = wire.stream_of(last)
+            first = packets.stream_of(last)
             if last[1] != code or first == stream or len(payload) > MULTICAST_PAYLOAD:
                 return False
-            self._frames[-1] = (wire.MULTICAST[code], [first, stream], payload)
+            self._frames[-1] = (packets.MULTICAST[code], [first, stream], payload)
             return True
         last_code, streams, _ = last
         if (
-            last_code != wire.MULTICAST[code]
+            last_code != packets.MULTICAST[code]
             or streams[-1] == stream
             or len(streams) == MULTICAST_STREAMS
         ):
@@ -133,7 +133,7 @@ class Connection:
         """Let streams take turns until nothing waits: the pipe is full."""
         for message in self._frames:
             if isinstance(message, bytes):
-                self._fair.put(wire.stream_of(message), message)
+                self._fair.put(packets.stream_of(message), message)
             else:
                 self._part(message)
         self._frames.clear()
@@ -143,9 +143,9 @@ class Connection:
     def _part(self, message: Multicast) -> None:
         """Let each stream that a message is for have it in its own turn."""
         code, streams, payload = message
-        single = wire.SEND_TEXT if code == wire.MULTICAST_TEXT else wire.SEND_BYTES
+        single = packets.SEND_TEXT if code == packets.MULTICAST_TEXT else packets.SEND_BYTES
         for stream in streams:
-            self._fair.put(stream, wire.SENDING[single](stream, payload))
+            self._fair.put(stream, packets.SENDING[single](stream, payload))
 
     def send_op(self, message: bytes, stream: int | None = None) -> None:
         """Queue an op, which passes the others when these wait for credit, and those of other
@@ -175,7 +175,7 @@ class Connection:
             frame = frames.popleft()
             if isinstance(frame, tuple):
                 code, streams, payload = frame
-                frame = wire.SENDING[code](streams, payload)
+                frame = packets.SENDING[code](streams, payload)
             length = len(frame)
             chunk.append(length.to_bytes(4, "big"))
             chunk.append(frame)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from hornbeam_erlang import _ops
-from hornbeam_erlang._bridge import Plan, Request
-from hornbeam_erlang._mailbox import Mailbox, Topics, Way
-from hornbeam_erlang._values import (
+from hornbeam_erlang._ops.bridge import Plan, Request
+from hornbeam_erlang._ops.mailbox import Mailbox, Topics, Way
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import (
     Key,
     checked_key,
     checked_number,
@@ -32,7 +32,7 @@ UNSURE = (TimeoutError, asyncio.CancelledError)
 
 def state_get(key: Key, default: Any) -> Request[Any]:
     return Request(
-        _ops.STATE_GET,
+        ops.STATE_GET,
         [checked_key(key)],
         lambda packed: default if packed is None else unpack(packed),
     )
@@ -40,16 +40,16 @@ def state_get(key: Key, default: Any) -> Request[Any]:
 
 def state_set(key: Key, value: Any, ttl: float | None, scope: str | None) -> Request[None]:
     args = [checked_key(key), pack(value), milliseconds_to_live(ttl), _scoped(scope)]
-    return Request(_ops.STATE_SET, args, _nothing)
+    return Request(ops.STATE_SET, args, _nothing)
 
 
 def state_delete(key: Key) -> Request[bool]:
-    return Request(_ops.STATE_DELETE, [checked_key(key)], bool)
+    return Request(ops.STATE_DELETE, [checked_key(key)], bool)
 
 
 def state_incr(key: Key, delta: float, scope: str | None) -> Request[Any]:
     args = [checked_key(key), checked_number(delta, "delta"), _scoped(scope)]
-    return Request(_ops.STATE_INCR, args, _as_it_is)
+    return Request(ops.STATE_INCR, args, _as_it_is)
 
 
 def state_decr(key: Key, delta: float, scope: str | None) -> Request[Any]:
@@ -63,7 +63,7 @@ def state_get_multi(keys: Iterable[Key]) -> Request[dict[Any, Any]]:
         pairs = zip(wanted, values, strict=True)
         return {key: unpack(packed) for key, packed in pairs if packed is not None}
 
-    return Request(_ops.STATE_GET_MULTI, [wanted], found)
+    return Request(ops.STATE_GET_MULTI, [wanted], found)
 
 
 def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None) -> Request[None]:
@@ -72,16 +72,16 @@ def state_set_multi(mapping: Mapping[Any, Any], ttl: float | None) -> Request[No
     pairs = [
         [checked_key(key), pack(value, f"mapping[{shown(key)}]")] for key, value in mapping.items()
     ]
-    return Request(_ops.STATE_SET_MULTI, [pairs, milliseconds_to_live(ttl)], _nothing)
+    return Request(ops.STATE_SET_MULTI, [pairs, milliseconds_to_live(ttl)], _nothing)
 
 
 def state_keys(prefix: Any) -> Request[list[Any]]:
-    return Request(_ops.STATE_KEYS, [_prefix(prefix)], list)
+    return Request(ops.STATE_KEYS, [_prefix(prefix)], list)
 
 
 def state_items(prefix: Any) -> Request[list[tuple[Any, Any]]]:
     return Request(
-        _ops.STATE_ITEMS,
+        ops.STATE_ITEMS,
         [_prefix(prefix)],
         lambda pairs: [(key, unpack(packed)) for key, packed in pairs],
     )
@@ -89,16 +89,16 @@ def state_items(prefix: Any) -> Request[list[tuple[Any, Any]]]:
 
 def state_add(key: Key, value: Any, ttl: float | None) -> Request[bool]:
     args = [checked_key(key), pack(value), milliseconds_to_live(ttl)]
-    return Request(_ops.STATE_ADD, args, bool)
+    return Request(ops.STATE_ADD, args, bool)
 
 
 def state_cas(key: Key, old: Any, new: Any) -> Request[bool]:
-    return Request(_ops.STATE_CAS, [checked_key(key), pack(old, "old"), pack(new, "new")], bool)
+    return Request(ops.STATE_CAS, [checked_key(key), pack(old, "old"), pack(new, "new")], bool)
 
 
 def state_take(key: Key, default: Any) -> Request[Any]:
     return Request(
-        _ops.STATE_TAKE,
+        ops.STATE_TAKE,
         [checked_key(key)],
         lambda taken: default if taken is None else unpack(taken[0]),
     )
@@ -124,7 +124,7 @@ ABSENT: Any = object()
 
 
 def connection_get(key: Key, default: Any) -> Request[Any]:
-    return state_get(key, default)._replace(op=_ops.CONNECTION_GET)
+    return state_get(key, default)._replace(op=ops.CONNECTION_GET)
 
 
 def connection_item(key: Key) -> Request[Any]:
@@ -135,23 +135,23 @@ def connection_item(key: Key) -> Request[Any]:
             raise KeyError(key)
         return unpack(packed)
 
-    return Request(_ops.CONNECTION_GET, [checked_key(key)], found)
+    return Request(ops.CONNECTION_GET, [checked_key(key)], found)
 
 
 def connection_has(key: Key) -> Request[bool]:
-    return Request(_ops.CONNECTION_GET, [checked_key(key)], lambda packed: packed is not None)
+    return Request(ops.CONNECTION_GET, [checked_key(key)], lambda packed: packed is not None)
 
 
 def connection_set(key: Key, value: Any, name: str = "value") -> Request[None]:
-    return Request(_ops.CONNECTION_SET, [checked_key(key), pack(value, name)], _nothing)
+    return Request(ops.CONNECTION_SET, [checked_key(key), pack(value, name)], _nothing)
 
 
 def connection_delete(key: Key) -> Request[bool]:
-    return Request(_ops.CONNECTION_DELETE, [checked_key(key)], bool)
+    return Request(ops.CONNECTION_DELETE, [checked_key(key)], bool)
 
 
 def connection_items() -> Request[list[tuple[Any, Any]]]:
-    return state_items(None)._replace(op=_ops.CONNECTION_ITEMS, args=[])
+    return state_items(None)._replace(op=ops.CONNECTION_ITEMS, args=[])
 
 
 def connection_pop(key: Key, default: Any) -> Plan[Any]:
@@ -281,17 +281,17 @@ def _agree(topics: Topics, number: int, topic: str, told: Way | None) -> Plan[No
 def _in_erlang(topic: str, way: Way | None) -> Request[None]:
     """Return what lets Erlang know of a way."""
     if way is None:
-        return Request(_ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
-    return Request(_ops.PUBSUB_SUBSCRIBE, [topic, *way], _nothing)
+        return Request(ops.PUBSUB_UNSUBSCRIBE, [topic], _nothing)
+    return Request(ops.PUBSUB_SUBSCRIBE, [topic, *way], _nothing)
 
 
 def publish(topic: str, message: Any) -> Request[int]:
     args = [checked_text(topic, "topic"), pack(message, "message")]
-    return Request(_ops.PUBSUB_PUBLISH, args, int)
+    return Request(ops.PUBSUB_PUBLISH, args, int)
 
 
 def pubsub_dropped(topics: Topics, number: int) -> Request[int]:
-    return Request(_ops.PUBSUB_DROPPED, [], lambda dropped: dropped + topics.dropped(number))
+    return Request(ops.PUBSUB_DROPPED, [], lambda dropped: dropped + topics.dropped(number))
 
 
 # Remote calls and registered functions
@@ -302,11 +302,11 @@ def rpc_call(
 ) -> Request[Any]:
     limit = checked_timeout(timeout)
     values = [*_remote(node, module, function, args), limit]
-    return Request(_ops.RPC_CALL, values, unpack, limit)
+    return Request(ops.RPC_CALL, values, unpack, limit)
 
 
 def rpc_cast(node: str, module: str, function: str, args: Iterable[Any]) -> Request[None]:
-    return Request(_ops.RPC_CAST, _remote(node, module, function, args), _nothing)
+    return Request(ops.RPC_CAST, _remote(node, module, function, args), _nothing)
 
 
 def _remote(node: str, module: str, function: str, args: Iterable[Any]) -> list[Any]:
@@ -321,33 +321,33 @@ def _remote(node: str, module: str, function: str, args: Iterable[Any]) -> list[
 
 
 def nodes() -> Request[list[str]]:
-    return Request(_ops.RPC_NODES, [], list)
+    return Request(ops.RPC_NODES, [], list)
 
 
 def node() -> Request[str]:
-    return Request(_ops.RPC_NODE, [], str)
+    return Request(ops.RPC_NODE, [], str)
 
 
 def call(name: str, args: tuple[Any, ...], timeout: float | None) -> Request[Any]:
     limit = checked_timeout(timeout)
     values = [checked_text(name, "name"), pack(list(args), "args"), limit]
-    return Request(_ops.FUNCTIONS_CALL, values, unpack, limit)
+    return Request(ops.FUNCTIONS_CALL, values, unpack, limit)
 
 
 def cast(name: str, args: tuple[Any, ...]) -> Request[None]:
     values = [checked_text(name, "name"), pack(list(args), "args")]
-    return Request(_ops.FUNCTIONS_CAST, values, _nothing)
+    return Request(ops.FUNCTIONS_CAST, values, _nothing)
 
 
 # Hooks
 
 
 def register_hook(name: str) -> Request[None]:
-    return Request(_ops.HOOKS_REGISTER, [checked_text(name, "name")], _nothing)
+    return Request(ops.HOOKS_REGISTER, [checked_text(name, "name")], _nothing)
 
 
 def unregister_hook(name: str) -> Request[None]:
-    return Request(_ops.HOOKS_UNREGISTER, [checked_text(name, "name")], _nothing)
+    return Request(ops.HOOKS_UNREGISTER, [checked_text(name, "name")], _nothing)
 
 
 def execute(
@@ -355,31 +355,31 @@ def execute(
 ) -> Request[Any]:
     limit = checked_timeout(timeout)
     values = [*_action(name, action, args, kwargs), limit]
-    return Request(_ops.HOOKS_EXECUTE, values, unpack, limit)
+    return Request(ops.HOOKS_EXECUTE, values, unpack, limit)
 
 
 def execute_async(
     name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Request[str]:
-    return Request(_ops.HOOKS_EXECUTE_ASYNC, _action(name, action, args, kwargs), str)
+    return Request(ops.HOOKS_EXECUTE_ASYNC, _action(name, action, args, kwargs), str)
 
 
 def await_result(id: str, timeout: float | None) -> Request[Any]:
     limit = checked_timeout(timeout)
-    return Request(_ops.HOOKS_AWAIT_RESULT, [id, limit], unpack, limit)
+    return Request(ops.HOOKS_AWAIT_RESULT, [id, limit], unpack, limit)
 
 
 def stream(name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Request[str]:
-    return Request(_ops.HOOKS_STREAM, _action(name, action, args, kwargs), str)
+    return Request(ops.HOOKS_STREAM, _action(name, action, args, kwargs), str)
 
 
 def next_items(id: str, limit: int) -> Request[list[Any]]:
     """Ask for a stream's next items; `limit` is in milliseconds."""
-    return Request(_ops.HOOKS_NEXT, [id, limit], lambda items: list(map(unpack, items)), limit)
+    return Request(ops.HOOKS_NEXT, [id, limit], lambda items: list(map(unpack, items)), limit)
 
 
 def close(id: str) -> Request[None]:
-    return Request(_ops.HOOKS_CLOSE, [id], _nothing)
+    return Request(ops.HOOKS_CLOSE, [id], _nothing)
 
 
 def _action(name: str, action: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:

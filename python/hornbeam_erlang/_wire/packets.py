@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from hornbeam_erlang import _ops
-from hornbeam_erlang._values import from_extension, to_msgpack
+from hornbeam_erlang._wire import ops
+from hornbeam_erlang._wire.values import from_extension, to_msgpack
 from hornbeam_erlang.exceptions import ProtocolError
 
 VERSION = 1
@@ -129,8 +129,8 @@ MESSAGES = (
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
-OPS = {op.code: op.name for op in _ops.OPS}
-STATUSES = _ops.STATUSES
+OPS = {op.code: op.name for op in ops.OPS}
+STATUSES = ops.STATUSES
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -6,7 +6,7 @@ from sys import intern
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from hornbeam_erlang._worker.wire import Scope
+from hornbeam_erlang._wire.packets import Scope
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]

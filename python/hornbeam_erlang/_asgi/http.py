@@ -8,12 +8,12 @@ import asyncio
 import sys
 from typing import Any
 
-from hornbeam_erlang._worker import wire
-from hornbeam_erlang._worker.asgi import Event, common_scope
-from hornbeam_erlang._worker.connection import Allowance
-from hornbeam_erlang._worker.response import Response, State
-from hornbeam_erlang._worker.stream import FREE, Shared, Stream
-from hornbeam_erlang._worker.wire import Scope
+from hornbeam_erlang._asgi.response import Response, State
+from hornbeam_erlang._asgi.scope import Event, common_scope
+from hornbeam_erlang._asgi.stream import FREE, Shared, Stream
+from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.endpoint import Allowance
+from hornbeam_erlang._wire.packets import Scope
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # How long after its client has gone (s) what a helper of the handler sends is dropped and no error.
@@ -73,14 +73,14 @@ class Http(Stream):
 
     def _ask_for_body(self) -> None:
         if self._window and self._more and not self.disconnected:
-            self.write(wire.encode_credit(self.number, self._window, 0))
+            self.write(packets.encode_credit(self.number, self._window, 0))
         self._window = 0
 
     def _take_event(self) -> Event:
         event, size = self._next_event()
         due = size != FREE and self.allowance.consume(size)
         if due and self._more and not self.disconnected:
-            self.write(wire.encode_credit(self.number, self.allowance.give()[0], 0))
+            self.write(packets.encode_credit(self.number, self.allowance.give()[0], 0))
         return event
 
     async def send(self, event: Event) -> None:

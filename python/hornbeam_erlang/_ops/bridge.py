@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from hornbeam_erlang._handlers import Handlers
-from hornbeam_erlang._mailbox import Topics
+from hornbeam_erlang._ops.handlers import Handlers
+from hornbeam_erlang._ops.mailbox import Topics
 from hornbeam_erlang.exceptions import NotConnected
 
 __all__ = [
