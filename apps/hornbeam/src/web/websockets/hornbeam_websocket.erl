@@ -4,7 +4,7 @@
 %%
 %% A turn handles all frames of one read, or one message of the mailbox, and ends with one write.
 %% Frames are taken as the handler wants them: while it has said `{active, false}' they stay
-%% bytes. How the bytes read stands in hornbeam_websocket_frames; what a message means is the
+%% bytes. How the bytes read stands in hornbeam_websocket_decoder; what a message means is the
 %% handler's (hornbeam_websocket_h). A wrong frame is given to it as `{failed, Fault}', after which
 %% it has to say a close.
 -module(hornbeam_websocket).
@@ -24,7 +24,7 @@
     listening := boolean(),
     extensions := cow_ws:extensions(),
     max_frame_size := pos_integer(),
-    max_frame_rate := hornbeam_websocket_frames:rate(),
+    max_frame_rate := hornbeam_websocket_decoder:rate(),
     idle_timeout := timeout()
 }.
 
@@ -38,7 +38,7 @@
     handler :: module(),
     state :: term(),
     extensions :: cow_ws:extensions(),
-    frames :: hornbeam_websocket_frames:frames(),
+    decoder :: hornbeam_websocket_decoder:decoder(),
     buffer :: hornbeam_read_buffer:buffer(),
     active = true :: boolean(),
     %% whether the client's side ended while frames of it wait
@@ -96,10 +96,10 @@ negotiate([Offer | Offers]) ->
 start(#{parent := Parent, socket := {Transport, Raw}, first := First, reads := Reads,
         listening := Listening, extensions := Extensions, max_frame_size := Max,
         max_frame_rate := Rate, idle_timeout := Timeout}, Handler, State) ->
-    Frames = hornbeam_websocket_frames:new(Max, Rate, Extensions),
+    Decoder = hornbeam_websocket_decoder:new(Max, Rate, Extensions),
     Connection = #connection{parent = Parent, transport = Transport, socket = Raw,
                              handler = Handler, state = State, extensions = Extensions,
-                             frames = hornbeam_websocket_frames:feed(First, false, Frames),
+                             decoder = hornbeam_websocket_decoder:feed(First, false, Decoder),
                              buffer = Reads, idle_timeout = infinity, heard = now_ms()},
     Begun = call(opened, [State], idle_timeout(Timeout, Connection)),
     _ = [listen_if_active(Begun) || not Listening],
@@ -159,10 +159,10 @@ listen_if_active(#connection{transport = Transport, socket = Socket, buffer = Bu
     _ = Transport:setopts(Socket, [{active, hornbeam_read_buffer:reads(Buffer)}]),
     ok.
 
-read(Data, #connection{frames = Frames, buffer = Buffer, active = Active} = Connection) ->
-    taken(Connection#connection{frames = hornbeam_websocket_frames:feed(Data, not Active, Frames),
-                                buffer = hornbeam_read_buffer:read(byte_size(Data), Active, Buffer),
-                                heard = now_ms()}).
+read(Data, #connection{decoder = Decoder, buffer = Buffer, active = Active} = Connection) ->
+    Fed = hornbeam_websocket_decoder:feed(Data, not Active, Decoder),
+    Read = hornbeam_read_buffer:read(byte_size(Data), Active, Buffer),
+    taken(Connection#connection{decoder = Fed, buffer = Read, heard = now_ms()}).
 
 %% The end of what the client says comes after all that it said.
 ended(Reason, #connection{active = false} = Connection) ->
@@ -173,12 +173,12 @@ ended(Reason, Connection) ->
 %% All frames that are there and wanted, one by one.
 taken(#connection{active = false} = Connection) ->
     turned(Connection);
-taken(#connection{frames = Frames, ended = Ended} = Connection) ->
-    case hornbeam_websocket_frames:next(Frames) of
-        {more, Rest} when Ended =:= false -> turned(Connection#connection{frames = Rest});
+taken(#connection{decoder = Decoder, ended = Ended} = Connection) ->
+    case hornbeam_websocket_decoder:next(Decoder) of
+        {more, Rest} when Ended =:= false -> turned(Connection#connection{decoder = Rest});
         {more, _Rest} -> terminate(Ended, Connection);
         {error, Fault} -> failed(Fault, Connection);
-        {Frame, Rest} -> handled(Frame, Connection#connection{frames = Rest})
+        {Frame, Rest} -> handled(Frame, Connection#connection{decoder = Rest})
     end.
 
 handled(close, Connection) ->
@@ -194,7 +194,7 @@ handle(Frame, #connection{state = State} = Connection) ->
     call(received, [Frame, State], Connection).
 
 %% Nothing more is read. The handler closes, now or when it has said what it has to say.
--spec failed(hornbeam_websocket_frames:fault(), #connection{}) -> no_return().
+-spec failed(hornbeam_websocket_decoder:fault(), #connection{}) -> no_return().
 failed(Fault, Connection) ->
     taken(handle({failed, Fault}, command({active, false}, Connection))).
 
@@ -290,9 +290,9 @@ commanded(Commands, Connection) ->
 
 command({active, Active}, #connection{active = Active} = Connection) ->
     Connection;
-command({active, true}, #connection{frames = Frames} = Connection) ->
+command({active, true}, #connection{decoder = Decoder} = Connection) ->
     Resumed = Connection#connection{
-        active = true, frames = hornbeam_websocket_frames:feed(<<>>, true, Frames)},
+        active = true, decoder = hornbeam_websocket_decoder:feed(<<>>, true, Decoder)},
     listen_if_active(Resumed),
     Resumed;
 command({active, false}, #connection{transport = Transport, socket = Socket} = Connection) ->

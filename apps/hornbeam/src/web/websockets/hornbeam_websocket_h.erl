@@ -89,7 +89,7 @@ in_time(Timeout) -> max(1, Timeout div ?PINGS_IN_TIME).
 %% @doc The client has sent a message or a ping or pong, or something that is none.
 -spec received(Frame, socket()) -> result()
     when Frame :: {text | binary | ping | pong, binary()}
-                | {failed, hornbeam_websocket_frames:fault()}.
+                | {failed, hornbeam_websocket_decoder:fault()}.
 received({text, Data}, Socket) ->
     received(text, Data, Socket);
 received({binary, Data}, Socket) ->

@@ -1,5 +1,5 @@
 %% A client's bytes become frames: whole, in pieces, within bounds, and not one against the RFC.
--module(hornbeam_websocket_frames_SUITE).
+-module(hornbeam_websocket_decoder_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -135,9 +135,9 @@ bytewise(Bytes, Frames) ->
 a_frame_in_pieces_counts_as_one(_Config) ->
     Two = iolist_to_binary([frame(1, <<"abc">>), frame(2, <<"def">>)]),
     ?assertEqual({[{text, <<"abc">>}, {binary, <<"def">>}], more},
-                 read_all(Two, bytes, hornbeam_websocket_frames:new(?LIMIT, 2, #{}))),
+                 read_all(Two, bytes, hornbeam_websocket_decoder:new(?LIMIT, 2, #{}))),
     ?assertEqual({[{text, <<"abc">>}], badrate},
-                 read_all(Two, bytes, hornbeam_websocket_frames:new(?LIMIT, 1, #{}))).
+                 read_all(Two, bytes, hornbeam_websocket_decoder:new(?LIMIT, 1, #{}))).
 
 a_mask_is_taken_off_every_size(_Config) ->
     Sizes = lists:seq(0, 200) ++ [16383, 16384, 16385, 32768, 65535, 65536, 100001],
@@ -196,7 +196,7 @@ in_two_parts(<<First:20000/binary, Second/binary>>) ->
 %% Of 40 MB in 40 KB, the bytes that zlib still has to inflate when the message is refused.
 left_in_a_bomb(Frames) ->
     {Zlib, Extensions} = extensions([]),
-    Reader = hornbeam_websocket_frames:new(1 bsl 20, infinity, Extensions),
+    Reader = hornbeam_websocket_decoder:new(1 bsl 20, infinity, Extensions),
     Bytes = iolist_to_binary(Frames(deflated(<<0:(40 * 8 bsl 20)>>))),
     ?assert(byte_size(Bytes) < 50000),
     ?assertEqual({[], badsize}, read_all(Bytes, whole, Reader)),
@@ -245,12 +245,12 @@ frames_that_wait_for_us_do_not_count_as_fast(_Config) ->
     Many = binary:copy(frame(9, <<>>), 1005),
     Fresh = frames(?LIMIT, 1000, []),
     timer:sleep(10),
-    ?assertMatch({_, more}, drain(hornbeam_websocket_frames:feed(Many, true, Fresh), [])),
-    ?assertMatch({_, badrate}, drain(hornbeam_websocket_frames:feed(Many, false, Fresh), [])).
+    ?assertMatch({_, more}, drain(hornbeam_websocket_decoder:feed(Many, true, Fresh), [])),
+    ?assertMatch({_, badrate}, drain(hornbeam_websocket_decoder:feed(Many, false, Fresh), [])).
 
 frames_that_nobody_takes_stay_bytes(_Config) ->
-    Some = hornbeam_websocket_frames:feed(frame(1, <<"a">>), false, frames(?LIMIT)),
-    More = hornbeam_websocket_frames:feed(frame(8, <<3>>), true, Some),
+    Some = hornbeam_websocket_decoder:feed(frame(1, <<"a">>), false, frames(?LIMIT)),
+    More = hornbeam_websocket_decoder:feed(frame(8, <<3>>), true, Some),
     ?assertEqual({[{text, <<"a">>}], badframe}, drain(More, [])).
 
 %% Frames as a client writes them.
@@ -300,11 +300,11 @@ inflate(Bytes, Limit) ->
     read_all(iolist_to_binary(Bytes), whole, frames(Limit, infinity, [])).
 
 frames(Limit) ->
-    hornbeam_websocket_frames:new(Limit, infinity, #{}).
+    hornbeam_websocket_decoder:new(Limit, infinity, #{}).
 
 frames(Limit, Rate, Parameters) ->
     {_, Extensions} = extensions(Parameters),
-    hornbeam_websocket_frames:new(Limit, Rate, Extensions).
+    hornbeam_websocket_decoder:new(Limit, Rate, Extensions).
 
 extensions(Parameters) ->
     {ok, _, #{inflate := Zlib} = Extensions} =
@@ -312,7 +312,7 @@ extensions(Parameters) ->
     {Zlib, Extensions}.
 
 read_all(Bytes, whole, Frames) ->
-    drain(hornbeam_websocket_frames:feed(Bytes, false, Frames), []);
+    drain(hornbeam_websocket_decoder:feed(Bytes, false, Frames), []);
 read_all(Bytes, bytes, Frames) ->
     each_byte(Bytes, Frames, []).
 
@@ -326,10 +326,10 @@ each_byte(<<Byte, Bytes/binary>>, Frames, Read) ->
     end.
 
 next(Bytes, Frames) ->
-    hornbeam_websocket_frames:next(hornbeam_websocket_frames:feed(Bytes, false, Frames)).
+    hornbeam_websocket_decoder:next(hornbeam_websocket_decoder:feed(Bytes, false, Frames)).
 
 drain(Frames, Read) ->
-    case hornbeam_websocket_frames:next(Frames) of
+    case hornbeam_websocket_decoder:next(Frames) of
         {more, _} -> {lists:reverse(Read), more};
         {error, Fault} -> {lists:reverse(Read), Fault};
         {Frame, Rest} -> drain(Rest, [Frame | Read])

@@ -10,10 +10,10 @@
 %%
 %% What one client can cost: twice `max_size' for a message, the same again for a compressed frame
 %% that comes in pieces, and never more than one step of zlib beyond `max_size' of what is inflated.
--module(hornbeam_websocket_frames).
+-module(hornbeam_websocket_decoder).
 
 -export([new/3, feed/3, next/1]).
--export_type([frames/0, frame/0, fault/0, rate/0]).
+-export_type([decoder/0, frame/0, fault/0, rate/0]).
 
 -type frame() :: {text | binary | ping | pong, binary()}
                | close
@@ -29,7 +29,7 @@
     missing :: pos_integer()
 }).
 
--record(frames, {
+-record(decoder, {
     max_size :: pos_integer(),
     extensions :: cow_ws:extensions(),
     buffer = <<>> :: binary(),
@@ -47,7 +47,7 @@
     since :: integer()
 }).
 
--opaque frames() :: #frames{}.
+-opaque decoder() :: #decoder{}.
 
 %% Text that has been coming for so long (ms) is looked at.
 -define(PATIENCE, 100).
@@ -62,30 +62,30 @@
 -define(STRETCH, 16384).
 
 %% @doc No bytes yet. The extensions are those that cow_ws has negotiated.
--spec new(MaxSize :: pos_integer(), rate(), cow_ws:extensions()) -> frames().
+-spec new(MaxSize :: pos_integer(), rate(), cow_ws:extensions()) -> decoder().
 new(MaxSize, infinity, Extensions) ->
-    #frames{max_size = MaxSize, extensions = Extensions, rate = infinity, allowance = 0,
+    #decoder{max_size = MaxSize, extensions = Extensions, rate = infinity, allowance = 0,
             since = 0};
 new(MaxSize, Rate, Extensions) ->
-    #frames{max_size = MaxSize, extensions = Extensions, rate = Rate, allowance = Rate * ?FRAME,
+    #decoder{max_size = MaxSize, extensions = Extensions, rate = Rate, allowance = Rate * ?FRAME,
             since = erlang:monotonic_time(millisecond)}.
 
 %% @doc Add what was read; `Paused' says whether its sender had to wait for us since the last.
 %%
 %% A second's frames may come at once. Those that piled up because we did not read are not held
 %% against their sender.
--spec feed(binary(), Paused :: boolean(), frames()) -> frames().
-feed(Data, _Paused, #frames{buffer = Buffer, rate = infinity} = Frames) ->
-    Frames#frames{buffer = behind(Buffer, Data)};
-feed(Data, Paused, #frames{buffer = Buffer} = Frames) ->
+-spec feed(binary(), Paused :: boolean(), decoder()) -> decoder().
+feed(Data, _Paused, #decoder{buffer = Buffer, rate = infinity} = Decoder) ->
+    Decoder#decoder{buffer = behind(Buffer, Data)};
+feed(Data, Paused, #decoder{buffer = Buffer} = Decoder) ->
     Now = erlang:monotonic_time(millisecond),
-    Frames#frames{buffer = behind(Buffer, Data), since = Now,
-                  allowance = allowance(Now, Paused, Frames)}.
+    Decoder#decoder{buffer = behind(Buffer, Data), since = Now,
+                  allowance = allowance(Now, Paused, Decoder)}.
 
 behind(<<>>, Data) -> Data;
 behind(Buffer, Data) -> <<Buffer/binary, Data/binary>>.
 
-allowance(Now, Paused, #frames{rate = Rate, allowance = Left, since = Since}) ->
+allowance(Now, Paused, #decoder{rate = Rate, allowance = Left, since = Since}) ->
     Grown = Left + (Now - Since) * Rate,
     case Paused of
         true -> Grown;
@@ -93,27 +93,27 @@ allowance(Now, Paused, #frames{rate = Rate, allowance = Left, since = Since}) ->
     end.
 
 %% @doc Take the next frame; an error is the end.
--spec next(frames()) -> {frame(), frames()} | {more, frames()} | {error, fault()}.
-next(#frames{coming = #coming{}, buffer = <<>>} = Frames) ->
-    {more, Frames};
-next(#frames{coming = #coming{} = Coming, buffer = Buffer} = Frames) ->
-    goes_on(Coming, Buffer, Frames);
-next(#frames{buffer = Buffer, need = Need} = Frames) when byte_size(Buffer) < Need ->
-    {more, Frames};
-next(#frames{buffer = Buffer, extensions = Extensions, frag_state = State} = Frames) ->
+-spec next(decoder()) -> {frame(), decoder()} | {more, decoder()} | {error, fault()}.
+next(#decoder{coming = #coming{}, buffer = <<>>} = Decoder) ->
+    {more, Decoder};
+next(#decoder{coming = #coming{} = Coming, buffer = Buffer} = Decoder) ->
+    goes_on(Coming, Buffer, Decoder);
+next(#decoder{buffer = Buffer, need = Need} = Decoder) when byte_size(Buffer) < Need ->
+    {more, Decoder};
+next(#decoder{buffer = Buffer, extensions = Extensions, frag_state = State} = Decoder) ->
     case cow_ws:parse_header(Buffer, Extensions, State) of
-        more -> {more, Frames#frames{need = byte_size(Buffer) + 1}};
+        more -> {more, Decoder#decoder{need = byte_size(Buffer) + 1}};
         error -> {error, badframe};
-        Header -> checked(Header, Frames)
+        Header -> checked(Header, Decoder)
     end.
 
 checked({_Type, _, _Rsv, _Length, undefined, _}, _Frames) ->
     {error, badframe};
-checked({Type, State, Rsv, Length, Mask, Rest}, Frames) ->
+checked({Type, State, Rsv, Length, Mask, Rest}, Decoder) ->
     Compressed = is_compressed(Type, State, Rsv),
-    case Rsv =:= <<0:3>> orelse Compressed andalso Frames#frames.frag_state =:= undefined of
+    case Rsv =:= <<0:3>> orelse Compressed andalso Decoder#decoder.frag_state =:= undefined of
         false -> {error, badframe};
-        true -> sized(Type, State, Compressed, Length, Mask, Rest, Frames)
+        true -> sized(Type, State, Compressed, Length, Mask, Rest, Decoder)
     end.
 
 %% The first fragment says it for all (RFC 7692, 6).
@@ -121,38 +121,38 @@ is_compressed(Type, _State, Rsv) when Type =:= text; Type =:= binary -> Rsv =:= 
 is_compressed(fragment, {_, _, Rsv}, _Rsv) -> Rsv =:= <<4:3>>;
 is_compressed(_Control, _State, _Rsv) -> false.
 
-sized(Type, State, Compressed, Length, Mask, Rest, Frames) ->
-    #frames{buffer = Buffer, max_size = MaxSize, message = Message} = Frames,
+sized(Type, State, Compressed, Length, Mask, Rest, Decoder) ->
+    #decoder{buffer = Buffer, max_size = MaxSize, message = Message} = Decoder,
     case is_too_long(Type, Compressed, Length, byte_size(Message), MaxSize) of
         true ->
             {error, badsize};
         false when byte_size(Rest) >= Length ->
             <<Payload:Length/binary, Behind/binary>> = Rest,
             counted(Type, State, Compressed, unmask(Payload, Mask),
-                    Frames#frames{buffer = Behind, need = 2});
+                    Decoder#decoder{buffer = Behind, need = 2});
         false when Compressed; Type =:= ping; Type =:= pong; Type =:= close ->
-            {more, Frames#frames{need = byte_size(Buffer) - byte_size(Rest) + Length}};
+            {more, Decoder#decoder{need = byte_size(Buffer) - byte_size(Rest) + Length}};
         false ->
             Coming = #coming{type = Type, state = State, mask = Mask, missing = Length},
-            goes_on(Coming, Rest, Frames#frames{need = 2})
+            goes_on(Coming, Rest, Decoder#decoder{need = 2})
     end.
 
 %% Bytes of a frame that is not whole go where the message is made.
-goes_on(#coming{missing = Missing} = Coming, Bytes, Frames) when byte_size(Bytes) < Missing ->
+goes_on(#coming{missing = Missing} = Coming, Bytes, Decoder) when byte_size(Bytes) < Missing ->
     #coming{type = Type, state = State, mask = Mask} = Coming,
     Piece = unmask(Bytes, Mask),
     More = Coming#coming{missing = Missing - byte_size(Bytes),
                          mask = turned(byte_size(Bytes), Mask)},
-    grown(is_text(Type, State), Piece, Frames#frames{buffer = <<>>, coming = More});
-goes_on(#coming{type = Type, state = State, mask = Mask, missing = Missing}, Bytes, Frames) ->
+    grown(is_text(Type, State), Piece, Decoder#decoder{buffer = <<>>, coming = More});
+goes_on(#coming{type = Type, state = State, mask = Mask, missing = Missing}, Bytes, Decoder) ->
     <<Last:Missing/binary, Behind/binary>> = Bytes,
     counted(Type, State, false, unmask(Last, Mask),
-            Frames#frames{buffer = Behind, coming = none}).
+            Decoder#decoder{buffer = Behind, coming = none}).
 
-grown(IsText, Piece, #frames{message = Message, text = Text} = Frames) ->
+grown(IsText, Piece, #decoder{message = Message, text = Text} = Decoder) ->
     case looked_at(IsText, Piece, Message, Text) of
         error -> {error, badencoding};
-        Looked -> {more, Frames#frames{message = <<Message/binary, Piece/binary>>, text = Looked}}
+        Looked -> {more, Decoder#decoder{message = <<Message/binary, Piece/binary>>, text = Looked}}
     end.
 
 %% The next piece of a message, behind what is there of it.
@@ -181,53 +181,53 @@ is_too_long(Control, _, _Length, _Before, _Max)
 is_too_long(_Type, true, Length, _Before, Max) -> Length > Max + Max div 8 + 64;
 is_too_long(_Type, false, Length, Before, Max) -> Before + Length > Max.
 
-counted(Type, State, Compressed, Payload, #frames{rate = infinity} = Frames) ->
-    whole(Type, State, Compressed, Payload, Frames);
-counted(_Type, _State, _Compressed, _Payload, #frames{allowance = Left}) when Left < ?FRAME ->
+counted(Type, State, Compressed, Payload, #decoder{rate = infinity} = Decoder) ->
+    whole(Type, State, Compressed, Payload, Decoder);
+counted(_Type, _State, _Compressed, _Payload, #decoder{allowance = Left}) when Left < ?FRAME ->
     {error, badrate};
-counted(Type, State, Compressed, Payload, #frames{allowance = Left} = Frames) ->
-    whole(Type, State, Compressed, Payload, Frames#frames{allowance = Left - ?FRAME}).
+counted(Type, State, Compressed, Payload, #decoder{allowance = Left} = Decoder) ->
+    whole(Type, State, Compressed, Payload, Decoder#decoder{allowance = Left - ?FRAME}).
 
-whole(close, _State, _Compressed, Payload, Frames) ->
-    close(Payload, Frames);
-whole(Control, _State, _Compressed, Payload, Frames) when Control =:= ping; Control =:= pong ->
-    {{Control, Payload}, Frames};
-whole(fragment, {nofin, Type, _} = State, false, Payload, Frames) ->
-    #frames{message = Message, text = Text} = Frames,
+whole(close, _State, _Compressed, Payload, Decoder) ->
+    close(Payload, Decoder);
+whole(Control, _State, _Compressed, Payload, Decoder) when Control =:= ping; Control =:= pong ->
+    {{Control, Payload}, Decoder};
+whole(fragment, {nofin, Type, _} = State, false, Payload, Decoder) ->
+    #decoder{message = Message, text = Text} = Decoder,
     case looked_at(Type =:= text, Payload, Message, Text) of
         error -> {error, badencoding};
-        Looked -> fragment(State, false, Payload, Frames#frames{text = Looked})
+        Looked -> fragment(State, false, Payload, Decoder#decoder{text = Looked})
     end;
-whole(fragment, {nofin, _, _} = State, true, Payload, Frames) ->
-    fragment(State, true, Payload, Frames);
-whole(fragment, {fin, Type, _}, Compressed, Payload, Frames) ->
-    message(Type, Compressed, Payload, Frames);
-whole(Type, undefined, false, Payload, #frames{message = <<>>} = Frames) ->
-    {{Type, Payload}, Frames};
-whole(Type, undefined, false, Payload, Frames) ->
-    message(Type, false, Payload, Frames);
-whole(Type, undefined, true, Payload, Frames) ->
-    message(Type, true, Payload, Frames).
+whole(fragment, {nofin, _, _} = State, true, Payload, Decoder) ->
+    fragment(State, true, Payload, Decoder);
+whole(fragment, {fin, Type, _}, Compressed, Payload, Decoder) ->
+    message(Type, Compressed, Payload, Decoder);
+whole(Type, undefined, false, Payload, #decoder{message = <<>>} = Decoder) ->
+    {{Type, Payload}, Decoder};
+whole(Type, undefined, false, Payload, Decoder) ->
+    message(Type, false, Payload, Decoder);
+whole(Type, undefined, true, Payload, Decoder) ->
+    message(Type, true, Payload, Decoder).
 
-fragment(State, Compressed, Payload, Frames) ->
-    joined(Compressed, Payload, Frames, fun(Message) ->
-        next(Frames#frames{message = Message, frag_state = State})
+fragment(State, Compressed, Payload, Decoder) ->
+    joined(Compressed, Payload, Decoder, fun(Message) ->
+        next(Decoder#decoder{message = Message, frag_state = State})
     end).
 
-message(Type, true, Payload, #frames{extensions = Extensions} = Frames) ->
-    joined(true, <<Payload/binary, ?DEFLATE_TAIL>>, Frames, fun(Message) ->
+message(Type, true, Payload, #decoder{extensions = Extensions} = Decoder) ->
+    joined(true, <<Payload/binary, ?DEFLATE_TAIL>>, Decoder, fun(Message) ->
         forget(Extensions),
-        {{Type, Message}, Frames#frames{message = <<>>, frag_state = undefined, text = new}}
+        {{Type, Message}, Decoder#decoder{message = <<>>, frag_state = undefined, text = new}}
     end);
-message(Type, false, Payload, Frames) ->
-    joined(false, Payload, Frames, fun(Message) ->
-        {{Type, Message}, Frames#frames{message = <<>>, frag_state = undefined, text = new}}
+message(Type, false, Payload, Decoder) ->
+    joined(false, Payload, Decoder, fun(Message) ->
+        {{Type, Message}, Decoder#decoder{message = <<>>, frag_state = undefined, text = new}}
     end).
 
-joined(false, Payload, #frames{message = Message}, Then) ->
+joined(false, Payload, #decoder{message = Message}, Then) ->
     Then(<<Message/binary, Payload/binary>>);
-joined(true, Payload, #frames{message = Message, max_size = Max} = Frames, Then) ->
-    #frames{extensions = #{inflate := Zlib}} = Frames,
+joined(true, Payload, #decoder{message = Message, max_size = Max} = Decoder, Then) ->
+    #decoder{extensions = #{inflate := Zlib}} = Decoder,
     case inflate(Zlib, Payload, Message, Max) of
         {ok, Inflated} -> Then(Inflated);
         {error, _} = Error -> Error
@@ -251,13 +251,13 @@ inflated(_More, _Zlib, Message, Max) when byte_size(Message) > Max -> {error, ba
 inflated(finished, _Zlib, Message, _Max) -> {ok, Message};
 inflated(continue, Zlib, Message, Max) -> inflate(Zlib, [], Message, Max).
 
-close(<<>>, Frames) ->
-    {close, Frames};
-close(<<Code:16, Reason/binary>>, Frames) ->
+close(<<>>, Decoder) ->
+    {close, Decoder};
+close(<<Code:16, Reason/binary>>, Decoder) ->
     case {hornbeam_answer:is_close_code(Code), hornbeam_utf8:is_valid(Reason)} of
         {false, _} -> {error, badframe};
         {true, false} -> {error, badencoding};
-        {true, true} -> {{close, Code, Reason}, Frames}
+        {true, true} -> {{close, Code, Reason}, Decoder}
     end.
 
 %% The mask of what follows so many bytes.
