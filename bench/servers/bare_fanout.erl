@@ -58,9 +58,9 @@ received(_Frame, State) ->
 -spec told(term(), state()) -> {[term()], state()}.
 told({forward, Outbox, Frame}, {subscribe, Frames, Bytes}) ->
     {[{finished, Frame}],
-     settled(Outbox, Frames + 1, Bytes + hornbeam_frame:payload_size(Frame))};
+     settled(Outbox, Frames + 1, Bytes + hornbeam_websocket_frame:payload_size(Frame))};
 told({Port, {data, Text}}, {publish, Port} = State) ->
-    Frame = hornbeam_frame:new(text, Text),
+    Frame = hornbeam_websocket_frame:new(text, Text),
     lists:foreach(fun(Pid) -> push(ets:lookup(?OUTBOXES, Pid), Frame) end,
                   pg:get_members(?MODULE, subscribers)),
     {[], State};

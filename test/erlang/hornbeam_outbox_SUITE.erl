@@ -182,7 +182,7 @@ senders_and_connection(Limits) ->
     Outbox = hornbeam_outbox:new(Connection, Limits),
     Each = 3000,
     Senders = [spawn_monitor(fun() ->
-                   [push(Outbox, hornbeam_frame:new(text, term_to_binary({Sender, N})))
+                   [push(Outbox, hornbeam_websocket_frame:new(text, term_to_binary({Sender, N})))
                     || N <- lists:seq(1, Each)]
                end) || Sender <- lists:seq(1, 8)],
     [receive {'DOWN', Ref, process, _, normal} -> ok end || {_, Ref} <- Senders],
@@ -190,7 +190,8 @@ senders_and_connection(Limits) ->
     hornbeam_eventually:holds(fun() ->
         length(Got()) + hornbeam_outbox:dropped(Outbox) =:= 8 * Each
     end),
-    Frames = [binary_to_term(Text) || {text, Text} <- lists:map(fun hornbeam_frame:read/1, Got())],
+    Read = lists:map(fun hornbeam_websocket_frame:read/1, Got()),
+    Frames = [binary_to_term(Text) || {text, Text} <- Read],
     [begin
          Numbers = [N || {S, N} <- Frames, S =:= Sender],
          ?assertEqual(lists:usort(Numbers), Numbers)
@@ -223,11 +224,11 @@ fetched(Frames, Outbox, Test, Messages, Bytes, Got) ->
     self() ! {again, Outbox},
     connection(Test, Messages, Bytes, lists:reverse(Frames, Got)).
 
-frame(N) -> hornbeam_frame:new(text, integer_to_binary(N)).
+frame(N) -> hornbeam_websocket_frame:new(text, integer_to_binary(N)).
 
-bytes(Bytes) -> hornbeam_frame:new(binary, Bytes).
+bytes(Bytes) -> hornbeam_websocket_frame:new(binary, Bytes).
 
-size_of(Frame) -> hornbeam_frame:payload_size(Frame).
+size_of(Frame) -> hornbeam_websocket_frame:payload_size(Frame).
 
 forwarded(Outbox) ->
     receive

@@ -471,7 +471,7 @@ received(Topic) ->
 
 forwarded() ->
     receive
-        {forward, _Outbox, Frame} -> hornbeam_frame:read(Frame)
+        {forward, _Outbox, Frame} -> hornbeam_websocket_frame:read(Frame)
     after 0 ->
         nothing
     end.

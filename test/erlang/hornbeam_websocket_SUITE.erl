@@ -20,8 +20,8 @@ all() ->
 
 a_finished_frame_is_said_wherever_it_stands(_Config) ->
     {Socket, Connection} = connected(#{}),
-    Finished = {finished, hornbeam_frame:new(text, ?PAYLOAD)},
-    Said = hornbeam_frame:new(text, ?PAYLOAD),
+    Finished = {finished, hornbeam_websocket_frame:new(text, ?PAYLOAD)},
+    Said = hornbeam_websocket_frame:new(text, ?PAYLOAD),
     Awake = [{active, true}, {idle_timeout, infinity}],
     [begin
          Connection ! Commands,
@@ -45,8 +45,9 @@ a_finished_frame_is_compressed(_Config) ->
          <<1:1, 1:1, 0:2, 1:4, 0:1, Length:7>> = recv(Socket, 2),
          Bytes = zlib:inflate(Inflate, [recv(Socket, Length), <<0, 0, 255, 255>>]),
          ?assertEqual(?PAYLOAD, iolist_to_binary(Bytes))
-     end || Commands <- [[{finished, hornbeam_frame:new(text, ?PAYLOAD)}],
-                         [{active, true}, {finished, hornbeam_frame:new(text, ?PAYLOAD)}]]],
+     end || Commands <- [[{finished, hornbeam_websocket_frame:new(text, ?PAYLOAD)}],
+                         [{active, true},
+                          {finished, hornbeam_websocket_frame:new(text, ?PAYLOAD)}]]],
     ok = gen_tcp:close(Socket).
 
 what_came_behind_the_handshake_is_heard(_Config) ->

@@ -66,7 +66,7 @@ the_death_of_who_was_told_of_the_accept_is_told(_Config) ->
     ?assertMatch({ok, _}, ended(Gone)).
 
 a_multicast_reaches_each_owner_in_its_order(_Config) ->
-    Frame = hornbeam_frame:new(text, <<"to all">>),
+    Frame = hornbeam_websocket_frame:new(text, <<"to all">>),
     All = fun(Numbers, Streams) ->
         {ok, After} = hornbeam_worker_streams:multicast(Numbers, code(send_text), Frame, Streams),
         After
@@ -81,7 +81,7 @@ a_multicast_reaches_each_owner_in_its_order(_Config) ->
     ?assertEqual([{2, Frame}, {2, Frame}, {2, ended}], all_received()).
 
 a_multicast_keeps_the_rules_of_each_stream(_Config) ->
-    Frame = hornbeam_frame:new(binary, <<"to all">>),
+    Frame = hornbeam_websocket_frame:new(binary, <<"to all">>),
     All = fun(Numbers, Streams) ->
         hornbeam_worker_streams:multicast(Numbers, code(send_bytes), Frame, Streams)
     end,

@@ -41,7 +41,7 @@
     topic :: topic(),
     lanes :: [{Lane :: atom(), To :: term(), Subscribers :: pos_integer()}],
     event :: {Op :: binary(), Size :: non_neg_integer()} | none,
-    frame :: hornbeam_frame:frame() | none,
+    frame :: hornbeam_websocket_frame:frame() | none,
     term :: {ok, term()} | none
 }).
 -opaque message() :: #message{}.
@@ -258,7 +258,7 @@ frame(false, _Value) ->
     none;
 frame(true, Value) ->
     case hornbeam_json:frame(Value) of
-        {ok, {Kind, Payload}} -> hornbeam_frame:new(Kind, Payload);
+        {ok, {Kind, Payload}} -> hornbeam_websocket_frame:new(Kind, Payload);
         Error -> Error
     end.
 

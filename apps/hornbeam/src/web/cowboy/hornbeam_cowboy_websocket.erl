@@ -133,7 +133,7 @@ commands(Commands, State) ->
     lists:append([command(Command, State) || Command <- Commands]).
 
 command({finished, Frame}, State) ->
-    command(hornbeam_frame:read(Frame), State);
+    command(hornbeam_websocket_frame:read(Frame), State);
 %% Cowboy would compress what is empty to nothing, which no client can read (RFC 7692, 7.2.3.6).
 command({Kind, <<>>} = Empty, #state{http2 = undefined}) when Kind =:= text; Kind =:= binary ->
     [{deflate, false}, Empty, {deflate, true}];

@@ -323,7 +323,7 @@ encoded({finished, Frame}, #connection{extensions = Extensions})
         when map_size(Extensions) =:= 0 ->
     Frame;
 encoded({finished, Frame}, Connection) ->
-    encoded(hornbeam_frame:read(Frame), Connection);
+    encoded(hornbeam_websocket_frame:read(Frame), Connection);
 encoded({_, <<>>} = Empty, _Connection) ->
     %% Of what is empty zlib makes nothing, which no client can read (RFC 7692, 7.2.3.6).
     cow_ws:frame(Empty, #{});

@@ -31,7 +31,7 @@
 -type socket() :: #socket{}.
 
 -type command() :: {text | binary, binary()}
-                 | {finished, hornbeam_frame:frame()}
+                 | {finished, hornbeam_websocket_frame:frame()}
                  | ping
                  | {close, code(), Reason :: binary()}
                  | {tell_when_sent, sent()}
@@ -214,9 +214,10 @@ is_spent(#socket{credit = {Bytes, Messages}}) ->
 %% What others sent is settled like what the app said: after it is written, and once so much is that
 %% it is due. While frames wait in the outbox for it, it is due at once.
 forwarded(Outbox, Frame, #socket{forwarded = none} = Socket) ->
-    settle_if_due(Outbox, 1, hornbeam_frame:payload_size(Frame), idle, Socket);
+    settle_if_due(Outbox, 1, hornbeam_websocket_frame:payload_size(Frame), idle, Socket);
 forwarded(Outbox, Frame, #socket{forwarded = {_, Messages, Bytes, How}} = Socket) ->
-    settle_if_due(Outbox, Messages + 1, Bytes + hornbeam_frame:payload_size(Frame), How, Socket).
+    Size = hornbeam_websocket_frame:payload_size(Frame),
+    settle_if_due(Outbox, Messages + 1, Bytes + Size, How, Socket).
 
 settle_if_due(Outbox, Messages, Bytes, idle, Socket) ->
     case hornbeam_stream:is_due(Bytes, Messages) of
@@ -272,7 +273,7 @@ fetched([], Outbox, Socket) ->
     end,
     {[], Socket#socket{forwarded = Forwarded}};
 fetched(Frames, Outbox, #socket{went = Went} = Socket) ->
-    Size = lists:sum([hornbeam_frame:payload_size(Frame) || Frame <- Frames]),
+    Size = lists:sum([hornbeam_websocket_frame:payload_size(Frame) || Frame <- Frames]),
     Counted = Socket#socket{went = more(length(Frames), Size, Went)},
     asking([{finished, Frame} || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)).
 
@@ -300,7 +301,7 @@ drain_next(Commands, Left, #socket{number = Number} = Socket) ->
 
 %% What the app has told others at once too.
 multicast(Frame, Commands, Left, Socket) ->
-    Size = hornbeam_frame:payload_size(Frame),
+    Size = hornbeam_websocket_frame:payload_size(Frame),
     drain_next([{finished, Frame} | Commands], Left - 1, spent(Size, Socket)).
 
 said({ok, {send_text, _, Text}}, _Packet, Commands, Socket) ->

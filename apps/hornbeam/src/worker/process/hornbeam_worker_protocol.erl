@@ -40,7 +40,7 @@
 
 -type to_owner() ::
     {stream, pos_integer(), Packet :: binary()}
-    | {multicast, pos_integer(), hornbeam_frame:frame()}
+    | {multicast, pos_integer(), hornbeam_websocket_frame:frame()}
     | {retiring, pos_integer(), Why :: atom()}
     | {handed_over, pos_integer()}
     | {worker_down, pos_integer()}.
@@ -173,7 +173,7 @@ packet(Number, Packet) ->
     {stream, Number, Packet}.
 
 %% @doc A message for several WebSockets, as one frame of theirs.
--spec multicast(pos_integer(), hornbeam_frame:frame()) -> to_owner().
+-spec multicast(pos_integer(), hornbeam_websocket_frame:frame()) -> to_owner().
 multicast(Number, Frame) ->
     {multicast, Number, Frame}.
 

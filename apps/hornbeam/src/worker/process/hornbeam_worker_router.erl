@@ -127,9 +127,9 @@ decoded(Fun, {ok, Message}, Router) -> Fun(Message, Router);
 decoded(_Fun, {error, Reason}, _Router) -> {error, Reason}.
 
 of_no_stream({multicast_text, Numbers, Text}, Router) ->
-    multicast(Numbers, ?SEND_TEXT, hornbeam_frame:new(text, Text), Router);
+    multicast(Numbers, ?SEND_TEXT, hornbeam_websocket_frame:new(text, Text), Router);
 of_no_stream({multicast_bytes, Numbers, Bytes}, Router) ->
-    multicast(Numbers, ?SEND_BYTES, hornbeam_frame:new(binary, Bytes), Router);
+    multicast(Numbers, ?SEND_BYTES, hornbeam_websocket_frame:new(binary, Bytes), Router);
 of_no_stream({credit, 0, Bytes, _Messages}, #router{events = Events} = Router) ->
     case hornbeam_worker_events:taken(Events, Bytes) of
         true -> {ok, Router};

@@ -16,7 +16,7 @@
 -export([written/3, is_waited_for/1, fetch/1]).
 -export_type([outbox/0, limits/0, policy/0]).
 
--type frame() :: hornbeam_frame:frame().
+-type frame() :: hornbeam_websocket_frame:frame().
 -type limits() :: {Messages :: pos_integer(), Bytes :: pos_integer()}.
 %% What may wait; bytes are those of payloads.
 -type policy() :: drop_oldest | close | {latest, Topic :: binary()}.
@@ -71,7 +71,7 @@ new(Connection, Limits) ->
 -spec push(outbox(), frame(), policy()) -> Dropped :: non_neg_integer().
 push(#outbox{connection = Connection, limits = {_, MaxBytes}, counts = Counts} = Outbox, Frame,
      Policy) ->
-    Size = hornbeam_frame:payload_size(Frame),
+    Size = hornbeam_websocket_frame:payload_size(Frame),
     case enter(atomics:get(Counts, ?FRAMES), Size, MaxBytes, Counts) of
         direct ->
             atomics:add(Counts, ?DIRECT_BYTES, Size),
@@ -179,7 +179,7 @@ take_oldest(Last, #outbox{connection = Connection} = Outbox) ->
 take({Connection, Number} = Id, #outbox{counts = Counts}) ->
     case ets:take(?TABLE, Id) of
         [{Id, Frame, Policy}] ->
-            atomics:sub(Counts, ?WAITING_BYTES, hornbeam_frame:payload_size(Frame)),
+            atomics:sub(Counts, ?WAITING_BYTES, hornbeam_websocket_frame:payload_size(Frame)),
             atomics:sub(Counts, ?FRAMES, ?ONE_WAITING),
             _ = [ets:delete_object(?TABLE, {{Connection, Policy}, Number})
                  || is_tuple(Policy)],
@@ -253,7 +253,7 @@ is_waiting(Counts) ->
 take_all(Last, Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
     case take_oldest(Last, Outbox) of
         {ok, Frame} ->
-            Left = Bytes - hornbeam_frame:payload_size(Frame),
+            Left = Bytes - hornbeam_websocket_frame:payload_size(Frame),
             [Frame | take_all(Last, Messages - 1, Left, Outbox)];
         none ->
             []

@@ -215,7 +215,7 @@ deliver(Number, Code, Packet, Streams) ->
 
 %% @doc Send one frame of a WebSocket to the owners of several streams, on which it is the same as a
 %% message with `Code'. Those before one that is at fault get it.
--spec multicast([pos_integer()], Code :: byte(), hornbeam_frame:frame(), streams()) ->
+-spec multicast([pos_integer()], Code :: byte(), hornbeam_websocket_frame:frame(), streams()) ->
     {ok, streams()} | {error, {fault(), pos_integer()}}.
 multicast([], _Code, _Frame, Streams) ->
     {ok, Streams};

@@ -1,6 +1,6 @@
 %% A whole message as a WebSocket carries it to a client: one unmasked frame (RFC 6455, 5.2), made
 %% once for any number of clients. Pure.
--module(hornbeam_frame).
+-module(hornbeam_websocket_frame).
 
 -export([new/2, read/1, payload_size/1]).
 -export_type([frame/0, kind/0]).

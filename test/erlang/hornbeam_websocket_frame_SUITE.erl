@@ -1,5 +1,5 @@
 %% The frames that are made once for many clients are those that Cowlib makes for each.
--module(hornbeam_frame_SUITE).
+-module(hornbeam_websocket_frame_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -16,12 +16,12 @@ messages() ->
 
 a_frame_is_what_cowlib_makes(_Config) ->
     [?assertEqual(iolist_to_binary(cow_ws:frame({Kind, Payload}, #{})),
-                  hornbeam_frame:new(Kind, Payload))
+                  hornbeam_websocket_frame:new(Kind, Payload))
      || {Kind, Payload} <- messages()].
 
 a_frame_is_read_back(_Config) ->
     [begin
-         Frame = hornbeam_frame:new(Kind, Payload),
-         ?assertEqual({Kind, Payload}, hornbeam_frame:read(Frame)),
-         ?assertEqual(byte_size(Payload), hornbeam_frame:payload_size(Frame))
+         Frame = hornbeam_websocket_frame:new(Kind, Payload),
+         ?assertEqual({Kind, Payload}, hornbeam_websocket_frame:read(Frame)),
+         ?assertEqual(byte_size(Payload), hornbeam_websocket_frame:payload_size(Frame))
      end || {Kind, Payload} <- messages()].
