@@ -4,7 +4,7 @@
 -module(bare_bridge).
 
 -export([start/2]).
--export([opened/1, received/2, told/2, sent/2, closed/2]).
+-export([opened/1, handle_frame/2, handle_info/2, sent/2, closed/2]).
 
 -type state() :: {Port :: port(), Number :: pos_integer()}.
 
@@ -38,20 +38,20 @@ opened({Port, Numbers}) ->
     {[], {Port, Number}}.
 
 %% @private
--spec received(term(), state()) -> {[term()], state()}.
-received({text, Text}, {Port, Number} = State) ->
+-spec handle_frame(term(), state()) -> {[term()], state()}.
+handle_frame({text, Text}, {Port, Number} = State) ->
     true = port_command(Port, [<<Number:32>>, Text]),
     {[], State};
-received({failed, _Fault}, State) ->
+handle_frame({failed, _Fault}, State) ->
     {[{close, 1002, <<>>}], State};
-received(_Frame, State) ->
+handle_frame(_Frame, State) ->
     {[], State}.
 
 %% @private
--spec told(term(), state()) -> {[term()], state()}.
-told({text, _} = Text, State) ->
+-spec handle_info(term(), state()) -> {[term()], state()}.
+handle_info({text, _} = Text, State) ->
     {[Text], State};
-told(_Other, State) ->
+handle_info(_Other, State) ->
     {[], State}.
 
 %% @private

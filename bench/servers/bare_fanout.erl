@@ -6,7 +6,7 @@
 -module(bare_fanout).
 
 -export([start/2]).
--export([opened/1, received/2, told/2, sent/2, closed/2]).
+-export([opened/1, handle_frame/2, handle_info/2, sent/2, closed/2]).
 
 -type role() :: subscribe | {publish, Python :: string(), Script :: string()}.
 -type state() :: role() | {publish, port()}
@@ -45,26 +45,26 @@ opened({publish, Python, Script}) ->
     {[], {publish, Port}}.
 
 %% @private
--spec received(term(), state()) -> {[term()], state()}.
-received({text, Text}, {publish, Port} = State) ->
+-spec handle_frame(term(), state()) -> {[term()], state()}.
+handle_frame({text, Text}, {publish, Port} = State) ->
     true = port_command(Port, Text),
     {[], State};
-received({failed, _Fault}, State) ->
+handle_frame({failed, _Fault}, State) ->
     {[{close, 1002, <<>>}], State};
-received(_Frame, State) ->
+handle_frame(_Frame, State) ->
     {[], State}.
 
 %% @private
--spec told(term(), state()) -> {[term()], state()}.
-told({forward, Outbox, Frame}, {subscribe, Frames, Bytes}) ->
+-spec handle_info(term(), state()) -> {[term()], state()}.
+handle_info({forward, Outbox, Frame}, {subscribe, Frames, Bytes}) ->
     {[{finished, Frame}],
      settled(Outbox, Frames + 1, Bytes + hornbeam_websocket_frame:payload_size(Frame))};
-told({Port, {data, Text}}, {publish, Port} = State) ->
+handle_info({Port, {data, Text}}, {publish, Port} = State) ->
     Frame = hornbeam_websocket_frame:new(text, Text),
     lists:foreach(fun(Pid) -> push(ets:lookup(?OUTBOXES, Pid), Frame) end,
                   pg:get_members(?MODULE, subscribers)),
     {[], State};
-told(_Other, State) ->
+handle_info(_Other, State) ->
     {[], State}.
 
 push([{_, Outbox}], Frame) ->

@@ -5,7 +5,7 @@
 
 -export([start/1]).
 -export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2]).
--export([opened/1, received/2, told/2, sent/2, closed/2]).
+-export([opened/1, handle_frame/2, handle_info/2, sent/2, closed/2]).
 
 -type engine() :: cowboy_websocket | hornbeam_websocket.
 
@@ -49,17 +49,17 @@ opened(State) ->
     {[], State}.
 
 %% @private
--spec received(term(), []) -> {[term()], []}.
-received({Kind, Data}, State) when Kind =:= text; Kind =:= binary ->
+-spec handle_frame(term(), []) -> {[term()], []}.
+handle_frame({Kind, Data}, State) when Kind =:= text; Kind =:= binary ->
     {[{Kind, Data}], State};
-received({failed, _Fault}, State) ->
+handle_frame({failed, _Fault}, State) ->
     {[{close, 1002, <<>>}], State};
-received(_, State) ->
+handle_frame(_, State) ->
     {[], State}.
 
 %% @private
--spec told(term(), []) -> {[], []}.
-told(_, State) ->
+-spec handle_info(term(), []) -> {[], []}.
+handle_info(_, State) ->
     {[], State}.
 
 %% @private

@@ -9,7 +9,7 @@
 -export([a_finished_frame_is_said_wherever_it_stands/1, a_finished_frame_is_compressed/1,
          what_came_behind_the_handshake_is_heard/1, the_handler_hears_of_the_end_once/1,
          a_handshake_is_answered_by_what_its_key_says/1]).
--export([opened/1, received/2, told/2, sent/2, closed/2]).
+-export([opened/1, handle_frame/2, handle_info/2, sent/2, closed/2]).
 
 -define(PAYLOAD, <<"made once for many">>).
 
@@ -138,9 +138,9 @@ heard() ->
 
 opened(Test) -> hears(opened, Test).
 
-received(Frame, Test) -> hears(Frame, Test).
+handle_frame(Frame, Test) -> hears(Frame, Test).
 
-told(Commands, Test) -> {Commands, Test}.
+handle_info(Commands, Test) -> {Commands, Test}.
 
 sent(What, Test) -> hears({sent, What}, Test).
 

@@ -204,14 +204,14 @@ in_flight(Pool) ->
 turn_away(Pool) ->
     Left = in_flight(Pool),
     hornbeam_pool:turn_away(Pool),
-    lists:foreach(fun hornbeam_websocket_h:go_away/1, Left),
+    lists:foreach(fun hornbeam_websocket_session:go_away/1, Left),
     await_all(monitors(Left), now_ms() + ?LAST_ANSWER).
 
 send_away([], _Deadline) ->
     ok;
 send_away(Sockets, Deadline) ->
     {Batch, Rest} = lists:split(min(?BATCH, length(Sockets)), Sockets),
-    lists:foreach(fun hornbeam_websocket_h:go_away/1, Batch),
+    lists:foreach(fun hornbeam_websocket_session:go_away/1, Batch),
     await_all(monitors(Batch), min(Deadline, now_ms() + ?BATCH_WAIT)),
     send_away(Rest, Deadline).
 

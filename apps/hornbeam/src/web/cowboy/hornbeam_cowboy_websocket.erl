@@ -1,5 +1,5 @@
 %% A WebSocket in Cowboy: its handshake in the request process, then our handler
-%% (hornbeam_websocket_h) behind the callbacks of cowboy_websocket.
+%% (hornbeam_websocket_session) behind the callbacks of cowboy_websocket.
 %%
 %% Over HTTP/2 (RFC 8441) a WebSocket is a stream among others and stays in its request process. It
 %% owns no socket: its frames go to the connection's process, and so does the question when they
@@ -14,7 +14,7 @@
 -export([init/2, websocket_init/1, websocket_handle/2, websocket_info/2, terminate/3]).
 
 -record(state, {
-    socket :: hornbeam_websocket_h:socket(),
+    session :: hornbeam_websocket_session:session(),
     %% the stream that stands for the socket over HTTP/2
     http2 :: hornbeam_http2_stream:ref() | undefined,
     tcp :: hornbeam_socket:socket()
@@ -52,11 +52,11 @@ shaken({refuse, Response}, Req, Mount) ->
     refused(Response, Req, Mount);
 shaken({deny, Stream, Packet}, Req, _Mount) ->
     hornbeam_cowboy_exchange:serve(Stream, Packet, Req);
-shaken({accept, Fields, Socket}, #{version := Version, socket := Tcp} = Req, Mount) ->
+shaken({accept, Fields, Session}, #{version := Version, socket := Tcp} = Req, Mount) ->
     {Headers, _} = hornbeam_cowboy:response(Fields),
     hornbeam_read_buffer:widen(Tcp),
-    moved(Version, hornbeam_websocket_h:stream(Socket), Req),
-    State = #state{socket = Socket, http2 = http2(Req), tcp = Tcp},
+    moved(Version, hornbeam_websocket_session:stream(Session), Req),
+    State = #state{session = Session, http2 = http2(Req), tcp = Tcp},
     {cowboy_websocket, with_headers(maps:remove(<<"date">>, Headers), Req), State,
      options(Version, Mount)}.
 
@@ -92,42 +92,42 @@ last(_Req, Headers) -> Headers.
 %% @private
 -spec websocket_init(#state{}) -> {cowboy_websocket:commands(), #state{}, hibernate}
                                 | {cowboy_websocket:commands(), #state{}}.
-websocket_init(#state{socket = Socket, http2 = undefined} = State) ->
+websocket_init(#state{session = Session, http2 = undefined} = State) ->
     hornbeam_cowboy:unbound(),
-    opened(hornbeam_websocket_h:taken_over(Socket), State);
-websocket_init(#state{socket = Socket, http2 = Http2} = State) ->
+    opened(hornbeam_websocket_session:monitor_worker(Session), State);
+websocket_init(#state{session = Session, http2 = Http2} = State) ->
     hornbeam_http2_stream:tell_when_ended(Http2),
-    opened(Socket, State).
+    opened(Session, State).
 
-opened(Socket, State) ->
-    done(hornbeam_websocket_h:opened(Socket), State).
+opened(Session, State) ->
+    done(hornbeam_websocket_session:opened(Session), State).
 
 %% @private
 -spec websocket_handle(term(), #state{}) -> {cowboy_websocket:commands(), #state{}}.
-websocket_handle({Kind, _} = Frame, #state{socket = Socket} = State)
+websocket_handle({Kind, _} = Frame, #state{session = Session} = State)
         when Kind =:= text; Kind =:= binary ->
-    done(hornbeam_websocket_h:received(Frame, Socket), State);
+    done(hornbeam_websocket_session:handle_frame(Frame, Session), State);
 websocket_handle(_PingOrPong, State) ->
     {[], State}.
 
 %% @private
 -spec websocket_info(term(), #state{}) -> {cowboy_websocket:commands(), #state{}}
                                         | {cowboy_websocket:commands(), #state{}, hibernate}.
-websocket_info({sent, What}, #state{socket = Socket} = State) ->
-    done(hornbeam_websocket_h:sent(What, Socket), State);
+websocket_info({sent, What}, #state{session = Session} = State) ->
+    done(hornbeam_websocket_session:sent(What, Session), State);
 %% What the callback before this one has returned is written now, or is the connection's.
 websocket_info({ask_when_sent, What}, #state{http2 = Http2} = State) ->
     hornbeam_http2_stream:tell_when_sent({sent, What}, Http2),
     {[], State};
-websocket_info(client_ended, #state{socket = Socket} = State) ->
-    done(hornbeam_websocket_h:client_ended(Socket), State);
-websocket_info(Message, #state{socket = Socket} = State) ->
-    done(hornbeam_websocket_h:told(Message, Socket), State).
+websocket_info(client_ended, #state{session = Session} = State) ->
+    done(hornbeam_websocket_session:client_ended(Session), State);
+websocket_info(Message, #state{session = Session} = State) ->
+    done(hornbeam_websocket_session:handle_info(Message, Session), State).
 
-done({Commands, Socket}, State) ->
-    {commands(Commands, State), State#state{socket = Socket}};
-done({Commands, Socket, hibernate}, State) ->
-    {commands(Commands, State), State#state{socket = Socket}, hibernate}.
+done({Commands, Session}, State) ->
+    {commands(Commands, State), State#state{session = Session}};
+done({Commands, Session, hibernate}, State) ->
+    {commands(Commands, State), State#state{session = Session}, hibernate}.
 
 commands(Commands, State) ->
     lists:append([command(Command, State) || Command <- Commands]).
@@ -154,8 +154,8 @@ command(Command, _State) ->
 
 %% @private
 -spec terminate(term(), cowboy_req:req(), term()) -> ok.
-terminate(Reason, _Req, #state{socket = Socket, http2 = Http2, tcp = Tcp}) ->
-    hornbeam_websocket_h:closed(Reason, Socket),
+terminate(Reason, _Req, #state{session = Session, http2 = Http2, tcp = Tcp}) ->
+    hornbeam_websocket_session:closed(Reason, Session),
     linger(Reason, Http2, Tcp);
 terminate(_Reason, _Req, _NotUpgraded) ->
     ok.

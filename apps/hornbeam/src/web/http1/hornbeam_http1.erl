@@ -674,7 +674,7 @@ shaken({accept, Fields, Socket}, #http1{request = Request, mount = Mount} = Http
         {error, _} -> ended(Http1#http1{work = none})
     end.
 
--spec become_websocket(cow_ws:extensions(), hornbeam_websocket_h:socket(), #http1{}) ->
+-spec become_websocket(cow_ws:extensions(), hornbeam_websocket_session:session(), #http1{}) ->
     no_return().
 become_websocket(Extensions, Socket, #http1{transport = Transport, socket = Raw} = Http1) ->
     #http1{ref = Ref, mount = #{options := Options}} = Http1,
@@ -688,7 +688,7 @@ become_websocket(Extensions, Socket, #http1{transport = Transport, socket = Raw}
                                listening => Http1#http1.listening, extensions => Extensions,
                                max_frame_size => Max, max_frame_rate => Rate,
                                idle_timeout => Timeout},
-                             hornbeam_websocket_h, Socket).
+                             hornbeam_websocket_session, Socket).
 
 %% Responses of ours.
 

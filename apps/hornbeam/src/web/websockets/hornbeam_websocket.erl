@@ -5,8 +5,8 @@
 %% A turn handles all frames of one read, or one message of the mailbox, and ends with one write.
 %% Frames are taken as the handler wants them: while it has said `{active, false}' they stay
 %% bytes. How the bytes read stands in hornbeam_websocket_decoder; what a message means is the
-%% handler's (hornbeam_websocket_h). A wrong frame is given to it as `{failed, Fault}', after which
-%% it has to say a close.
+%% handler's (hornbeam_websocket_session). A wrong frame is given to it as `{failed, Fault}', after
+%% which it has to say a close.
 -module(hornbeam_websocket).
 
 -include("../requests/hornbeam_request.hrl").
@@ -29,7 +29,7 @@
 }.
 
 -type result() :: {[term()], State :: term()} | {[term()], State :: term(), hibernate}.
-%% Commands as hornbeam_websocket_h has them.
+%% Commands as hornbeam_websocket_session has them.
 
 -record(connection, {
     parent :: pid(),
@@ -136,7 +136,7 @@ loop(#connection{socket = Socket, parent = Parent} = Connection) ->
         {'EXIT', _Other, _Reason} ->
             loop(Connection);
         Message ->
-            informed(tell(told, [Message, Connection#connection.state], Connection),
+            informed(tell(handle_info, [Message, Connection#connection.state], Connection),
                      Connection)
     end.
 
@@ -191,7 +191,7 @@ handled(Frame, Connection) ->
     taken(handle(Frame, Connection)).
 
 handle(Frame, #connection{state = State} = Connection) ->
-    call(received, [Frame, State], Connection).
+    call(handle_frame, [Frame, State], Connection).
 
 %% Nothing more is read. The handler closes, now or when it has said what it has to say.
 -spec failed(hornbeam_websocket_decoder:fault(), #connection{}) -> no_return().

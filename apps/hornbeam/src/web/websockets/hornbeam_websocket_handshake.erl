@@ -9,7 +9,7 @@
 -module(hornbeam_websocket_handshake).
 
 -include("../requests/hornbeam_request.hrl").
--include("hornbeam_websocket.hrl").
+-include("hornbeam_websocket_session.hrl").
 
 -export([new/3, told/2, late/1, deadline/1, leave/1, wait/1]).
 -export_type([handshake/0, step/0]).
@@ -18,7 +18,7 @@
     request :: hornbeam_request:request(),
     client :: pid(),
     mount :: hornbeam_mounts:mount(),
-    step :: {waiting, hornbeam_admission:admission()} | {asked, #socket{}},
+    step :: {waiting, hornbeam_admission:admission()} | {asked, #session{}},
     deadline = infinity :: integer() | infinity
 }).
 -opaque handshake() :: #handshake{}.
@@ -27,7 +27,7 @@
     {wait, handshake()}
     | {refuse, {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}}
     | {deny, hornbeam_stream:stream(), Packet :: binary()}
-    | {accept, hornbeam_headers:fields(), #socket{}}.
+    | {accept, hornbeam_headers:fields(), #session{}}.
 %% `deny': the app answers with a response of its own, of which this is the first packet. It is the
 %% calling process that owns the stream.
 
@@ -95,11 +95,11 @@ ask(Handle, Request, Client, #{options := #{timeout := Timeout}} = Mount) ->
     Stream = hornbeam_stream:open(Handle, websocket, Client, fun(Number) ->
         hornbeam_wire:open_websocket(Number, Scope)
     end),
-    Socket = #socket{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
+    Session = #session{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
                      worker = hornbeam_stream:monitor(Stream), resume = resume(Scope, Mount),
                      about = about(Scope), tcp = Request#request.socket,
                      credit = hornbeam_stream:window()},
-    #handshake{request = Request, client = Client, mount = Mount, step = {asked, Socket},
+    #handshake{request = Request, client = Client, mount = Mount, step = {asked, Session},
                deadline = deadline_in(Timeout)}.
 
 deadline_in(infinity) -> infinity;
@@ -115,11 +115,11 @@ resume(_Scope, _Mount) ->
 
 %% @doc A message for the calling process; what is not the handshake's is ignored.
 -spec told(term(), handshake()) -> step().
-told({stream, Number, Packet}, #handshake{step = {asked, #socket{number = Number}}} = Handshake) ->
+told({stream, Number, Packet}, #handshake{step = {asked, #session{number = Number}}} = Handshake) ->
     #handshake{mount = #{options := Options}} = Handshake,
     answered(hornbeam_answer:read(Packet, Options), Packet, Handshake);
 told({'DOWN', Worker, process, _, _},
-     #handshake{step = {asked, #socket{worker = Worker}}} = Handshake) ->
+     #handshake{step = {asked, #session{worker = Worker}}} = Handshake) ->
     refused(502, Handshake);
 told(client_ended, Handshake) ->
     refused(400, Handshake);
@@ -132,19 +132,19 @@ told(_Stray, Handshake) ->
     {wait, Handshake}.
 
 answered({ok, {accept, _, Subprotocol, Fields}}, Packet, Handshake) ->
-    #handshake{request = Request, step = {asked, Socket}} = Handshake,
+    #handshake{request = Request, step = {asked, Session}} = Handshake,
     case is_offered(Subprotocol, Request) of
         true ->
             Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
             Own = [Field || {Name, _} = Field <- Fields, not is_connections(Name)],
-            {accept, Protocol ++ Own, Socket};
+            {accept, Protocol ++ Own, Session};
         false ->
             violated(bad_subprotocol, Packet, Handshake)
     end;
 answered({ok, {close, _, _, _}}, _Packet, Handshake) ->
     refused(403, Handshake);
-answered({ok, {response_start, _, _, _, _, _}}, Packet, #handshake{step = {asked, Socket}}) ->
-    #socket{stream = Stream, worker = Worker} = Socket,
+answered({ok, {response_start, _, _, _, _, _}}, Packet, #handshake{step = {asked, Session}}) ->
+    #session{stream = Stream, worker = Worker} = Session,
     erlang:demonitor(Worker, [flush]),
     {deny, Stream, Packet};
 answered({ok, {ended, _, _, _, _}}, _Packet, Handshake) ->
@@ -166,7 +166,7 @@ is_offered(Subprotocol, Request) ->
                   binary:split(Value, <<",">>, [global]))
     end, hornbeam_request:values(<<"sec-websocket-protocol">>, Request)).
 
-violated(Fault, Packet, #handshake{step = {asked, #socket{stream = Stream}}} = Handshake) ->
+violated(Fault, Packet, #handshake{step = {asked, #session{stream = Stream}}} = Handshake) ->
     hornbeam_stream:violated(Stream, Fault, Packet),
     refused(500, Handshake).
 
@@ -189,7 +189,7 @@ late(#handshake{mount = #{counters := Counters}} = Handshake) ->
 -spec leave(handshake()) -> ok.
 leave(#handshake{step = {waiting, Admission}}) ->
     hornbeam_admission:leave(Admission);
-leave(#handshake{step = {asked, #socket{stream = Stream, worker = Worker}}}) ->
+leave(#handshake{step = {asked, #session{stream = Stream, worker = Worker}}}) ->
     erlang:demonitor(Worker, [flush]),
     hornbeam_stream:abandon(Stream).
 

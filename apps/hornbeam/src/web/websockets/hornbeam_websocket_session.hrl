@@ -20,7 +20,7 @@
                   Opened :: integer()}.
 %% Monotonic seconds.
 
--record(socket, {
+-record(session, {
     mount :: hornbeam_mounts:mount(),
     stream :: hornbeam_stream:stream(),
     number :: pos_integer(),
