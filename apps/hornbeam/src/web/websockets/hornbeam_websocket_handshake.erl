@@ -109,7 +109,7 @@ about(#{raw_path := Path, client := Client}) ->
     {binary:copy(Path), Client, erlang:monotonic_time(second)}.
 
 resume(Scope, #{options := #{websocket_resume := true, websocket_resume_attempts := Limit}}) ->
-    hornbeam_resume:new(Scope, Limit);
+    hornbeam_resume_state:new(Scope, Limit);
 resume(_Scope, _Mount) ->
     undefined.
 

@@ -4,15 +4,15 @@
 %%     └──worker retires──▶ moving ──moved──▶┘ └─▶ spread ─▶┘
 %%
 %% Without a place in time, or after too many workers: closed. What is `spread' has a place and goes
-%% on after a while of its own (hornbeam_resume).
+%% on after a while of its own (hornbeam_resume_state).
 %%
 %% Runs in the connection's process, which stays the client's: what that sends meanwhile waits
-%% (hornbeam_resume), and past the window TCP stops it. Each step gives the socket as it is then,
-%% or how it is to be closed.
+%% (hornbeam_resume_state), and past the window TCP stops it. Each step gives the session as it is
+%% then, or how it is to be closed.
 -module(hornbeam_websocket_resume).
 
--export([received/3, taken/2, lost/2, retiring/2, moved/1, resume/1, given/2, late/1, reopened/1]).
--export([leave/1, describe/1]).
+-export([received/3, acknowledge/2, worker_lost/2, retiring/2, moved/1, resume/1, given/2, late/1]).
+-export([reopened/1, leave/1, describe/1]).
 -export_type([step/0]).
 
 -include("hornbeam_websocket_session.hrl").
@@ -23,13 +23,13 @@
 -define(WAIT_AGAIN, 500).
 
 %% @doc The client has sent a message.
--spec received(hornbeam_resume:kind(), binary(), #session{}) -> #session{}.
+-spec received(hornbeam_resume_state:kind(), binary(), #session{}) -> #session{}.
 received(Kind, Data, #session{resume = undefined} = Session) ->
     write(Kind, Data, Session),
     Session;
 received(Kind, Data, #session{resume = Resume, phase = Phase} = Session) ->
     _ = [write(Kind, Data, Session) || Phase =:= open],
-    Session#session{resume = hornbeam_resume:received(Kind, Data, Resume)}.
+    Session#session{resume = hornbeam_resume_state:received(Kind, Data, Resume)}.
 
 write(text, Data, #session{stream = Stream, number = Number}) ->
     hornbeam_stream:write(Stream, hornbeam_wire:receive_text(Number, Data));
@@ -37,18 +37,18 @@ write(binary, Data, #session{stream = Stream, number = Number}) ->
     hornbeam_stream:write(Stream, hornbeam_wire:receive_bytes(Number, Data)).
 
 %% @doc The app has taken so many of its messages.
--spec taken(non_neg_integer(), #session{}) -> #session{}.
-taken(_Messages, #session{resume = undefined} = Session) ->
+-spec acknowledge(non_neg_integer(), #session{}) -> #session{}.
+acknowledge(_Messages, #session{resume = undefined} = Session) ->
     Session;
-taken(Messages, #session{resume = Resume} = Session) ->
-    Session#session{resume = hornbeam_resume:taken(Messages, Resume)}.
+acknowledge(Messages, #session{resume = Resume} = Session) ->
+    Session#session{resume = hornbeam_resume_state:acknowledge(Messages, Resume)}.
 
 %% @doc The worker is dead, for a reason.
--spec lost(term(), #session{}) -> step().
-lost(_Reason, #session{resume = undefined}) ->
+-spec worker_lost(term(), #session{}) -> step().
+worker_lost(_Reason, #session{resume = undefined}) ->
     {close, 1012, <<"the app's process ended">>};
-lost(Reason, #session{resume = Resume} = Session) ->
-    case hornbeam_resume:lost(now_ms(), Resume) of
+worker_lost(Reason, #session{resume = Resume} = Session) ->
+    case hornbeam_resume_state:worker_lost(now_ms(), Resume) of
         {again, Pause, Again} ->
             _ = erlang:send_after(Pause, self(), resume),
             Lost = Session#session{phase = {pausing, why(Reason)}, resume = Again},
@@ -75,7 +75,7 @@ moved(#session{phase = {moving, Why}, worker = Worker} = Session) ->
     wait(Why, until_deadline(Session#session{worker = undefined})).
 
 %% The deadline is for one worker to accept, whose end begins it anew: that may come late, when it
-%% hangs. How many there are is bounded by hornbeam_resume.
+%% hangs. How many there are is bounded by hornbeam_resume_state.
 without_deadline(#session{deadline = undefined} = Session) ->
     Session;
 without_deadline(#session{deadline = Deadline} = Session) ->
@@ -85,7 +85,7 @@ without_deadline(#session{deadline = Deadline} = Session) ->
 until_deadline(#session{deadline = undefined, mount = #{options := Options}} = Session) ->
     #{websocket_resume_timeout := Timeout} = Options,
     Session#session{deadline = erlang:start_timer(Timeout, self(), resume),
-                  resume = hornbeam_resume:away(now_ms(), Session#session.resume)};
+                  resume = hornbeam_resume_state:interrupted(now_ms(), Session#session.resume)};
 until_deadline(Session) ->
     Session.
 
@@ -108,7 +108,7 @@ wait(Why, #session{mount = #{pool := Pool}} = Session) ->
 %% @doc The pool gives a place, or says why not.
 -spec given({ok, hornbeam_capacity:handle()} | {error, atom()}, #session{}) -> step().
 given({ok, Handle}, #session{phase = {waiting, Why, _}, resume = Resume} = Session) ->
-    spread(hornbeam_resume:spread(Resume), Handle, Why, Session);
+    spread(hornbeam_resume_state:spread(Resume), Handle, Why, Session);
 given({error, no_worker}, _Socket) ->
     {close, 1012, <<"no process of the app goes on">>};
 given({error, _QueueIsFullOrLate}, #session{phase = {waiting, Why, _}} = Session) ->
@@ -122,9 +122,9 @@ spread(Within, Handle, Why, Session) ->
     Session#session{phase = {spread, Why, Handle}}.
 
 reopen(Handle, Why, #session{resume = Resume0} = Session) ->
-    Resume = hornbeam_resume:tried(Resume0),
-    Scope = hornbeam_resume:scope(Resume),
-    Attempt = hornbeam_resume:attempt(Resume),
+    Resume = hornbeam_resume_state:attempted(Resume0),
+    Scope = hornbeam_resume_state:scope(Resume),
+    Attempt = hornbeam_resume_state:attempt(Resume),
     Stream = hornbeam_stream:reopen(Handle, fun(Number, Topics) ->
         hornbeam_wire:reopen_websocket(Number, Scope, Attempt, Why, Topics)
     end),
@@ -137,16 +137,16 @@ reopened(#session{stream = Stream, resume = Resume0} = Session0) ->
     Session = without_deadline(Session0),
     hornbeam_stream:bind(Stream),
     lists:foreach(fun({Kind, Data}) -> write(Kind, Data, Session) end,
-                  hornbeam_resume:untaken(Resume0)),
-    Resume = hornbeam_resume:resumed(now_ms(), Resume0),
+                  hornbeam_resume_state:pending(Resume0)),
+    Resume = hornbeam_resume_state:resumed(now_ms(), Resume0),
     tell_of_resume(Resume, Session),
     Session#session{phase = open, resume = Resume}.
 
 tell_of_resume(Resume, #session{mount = #{counters := Counters}, id = Id, about = {Path, _, _}}) ->
     hornbeam_counters:add(resumes, Counters),
     hornbeam_telemetry:execute([hornbeam, websocket, resume],
-                               #{gap_ms => hornbeam_resume:gap(Resume),
-                                 attempt => hornbeam_resume:attempt(Resume)},
+                               #{gap_ms => hornbeam_resume_state:gap(Resume),
+                                 attempt => hornbeam_resume_state:attempt(Resume)},
                                #{id => Id, path => Path}).
 
 %% @doc The socket ends. Whether it had a worker, which is to be told.
@@ -167,12 +167,12 @@ leave(#session{}) ->
 describe(#session{resume = undefined}) ->
     none;
 describe(#session{resume = Resume}) ->
-    case {hornbeam_resume:attempt(Resume), hornbeam_resume:last(Resume)} of
+    case {hornbeam_resume_state:attempt(Resume), hornbeam_resume_state:last(Resume)} of
         {0, _} -> none;
         {Attempt, undefined} -> #{attempt => Attempt};
         {Attempt, Since} ->
             #{attempt => Attempt, seconds => (now_ms() - Since) div 1000,
-              gap_ms => hornbeam_resume:gap(Resume)}
+              gap_ms => hornbeam_resume_state:gap(Resume)}
     end.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -174,7 +174,7 @@ handle_info(answers_are_late, #session{phase = failing} = Session) ->
 handle_info({'DOWN', Worker, _, _, _}, #session{worker = Worker, phase = failing} = Session) ->
     close_failing([], Session);
 handle_info({'DOWN', Worker, process, _, Reason}, #session{worker = Worker} = Session) ->
-    stepped(hornbeam_websocket_resume:lost(Reason, Session), Session);
+    stepped(hornbeam_websocket_resume:worker_lost(Reason, Session), Session);
 handle_info({retiring, Number, Why}, #session{number = Number, phase = open} = Session) ->
     {[], hornbeam_websocket_resume:retiring(Why, Session)};
 handle_info(resume, #session{phase = {pausing, _}} = Session) ->
@@ -348,7 +348,7 @@ credited(MoreBytes, MoreMessages, Packet, Commands, #session{credit = Credit0} =
     Credit = {Bytes0 + MoreBytes, Messages0 + MoreMessages},
     hornbeam_stream:take_credit(Stream),
     case hornbeam_stream:is_within_window(Credit) of
-        true -> credited(Credit0, Commands, hornbeam_websocket_resume:taken(MoreMessages,
+        true -> credited(Credit0, Commands, hornbeam_websocket_resume:acknowledge(MoreMessages,
                                                         Session0#session{credit = Credit}));
         false -> violated(unearned_credit, Packet, Commands, Session0)
     end.

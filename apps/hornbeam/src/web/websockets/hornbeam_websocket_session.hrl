@@ -34,7 +34,7 @@
     came = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
     went = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
     %% undefined where a socket ends with its worker
-    resume :: hornbeam_resume:resume() | undefined,
+    resume :: hornbeam_resume_state:state() | undefined,
     %% when the wait for an app that goes on is over
     deadline :: reference() | undefined,
     %% the connection's socket, which over HTTP/2 is not ours alone
