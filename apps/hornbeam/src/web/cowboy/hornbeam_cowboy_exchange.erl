@@ -68,7 +68,7 @@ init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
     case Request of
         #request{upgrade = websocket} -> ask(StreamId, Req, Opts, State);
         #request{method = <<"CONNECT">>} -> refused(hornbeam_refusal:response(501), State);
-        #request{} -> checked(hornbeam_admission:check(http, Request, Mount), State)
+        #request{} -> checked(hornbeam_request_pipeline:check(http, Request, Mount), State)
     end.
 
 ask(StreamId, Req, Opts, State) ->

@@ -32,7 +32,7 @@ execute(Req, #{mount := Mount} = Env) ->
     | {cowboy_websocket, cowboy_req:req(), #state{}, cowboy_websocket:opts()}.
 init(Req, Mount) ->
     Request = hornbeam_cowboy:request(Req),
-    case hornbeam_admission:check(websocket, Request, Mount) of
+    case hornbeam_request_pipeline:check(websocket, Request, Mount) of
         {ok, _Told, Checked} ->
             %% A client may be gone while the app is asked.
             hornbeam_http2_stream:tell_when_ended(http2(Req)),

@@ -278,7 +278,7 @@ follow(Line, Fields, Http1) ->
 
 %% One that is not let in is answered when its turn comes.
 begin_later({_, _, _, Version} = Line, Fields, #http1{mount = Mount, later = Later} = Http1) ->
-    case admitted(request(Line, Fields, Http1), Fields, Mount) of
+    case checked(request(Line, Fields, Http1), Fields, Mount) of
         {ok, Request, Known} ->
             Number = Http1#http1.number + 1,
             {Actions, Exchange} =
@@ -351,13 +351,13 @@ is_last(Version, #fields{connection = Connection}, Mount) ->
         orelse Version =:= 'HTTP/1.0' andalso not lists:member(<<"keep-alive">>, Connection).
 
 begin_work(#http1{request = #request{upgrade = websocket} = Request, mount = Mount} = Http1) ->
-    case hornbeam_admission:check(websocket, Request, Mount) of
+    case hornbeam_request_pipeline:check(websocket, Request, Mount) of
         {ok, _Told, Checked} -> handshake(Http1#http1{request = Checked});
         {refuse, Response} -> respond(Response, Http1#http1{is_last = true})
     end;
 begin_work(#http1{request = Request, fields = Fields, mount = Mount} = Http1) ->
-    case admitted(Request, Fields, Mount) of
-        {ok, Admitted, Known} -> exchange(Http1#http1{request = Admitted, fields = Known});
+    case checked(Request, Fields, Mount) of
+        {ok, Checked, Known} -> exchange(Http1#http1{request = Checked, fields = Known});
         {refuse, Response} -> respond(Response, Http1#http1{is_last = true})
     end.
 
@@ -367,8 +367,8 @@ exchange(#http1{request = Request, mount = Mount} = Http1) ->
     acted(Actions, Read#http1{work = {exchange, Exchange}}).
 
 %% Who was let in by the same fields is let in again.
-admitted(#request{rest = undefined} = Request, Fields, Mount) ->
-    case hornbeam_admission:check(http, Request, Mount) of
+checked(#request{rest = undefined} = Request, Fields, Mount) ->
+    case hornbeam_request_pipeline:check(http, Request, Mount) of
         {ok, none, Checked} ->
             #request{rest = Rest} = Packed = hornbeam_scope:packed(Checked),
             {ok, Packed, Fields#fields{rest = Rest}};
@@ -377,7 +377,7 @@ admitted(#request{rest = undefined} = Request, Fields, Mount) ->
         {refuse, Response} ->
             {refuse, Response}
     end;
-admitted(Request, Fields, _Mount) ->
+checked(Request, Fields, _Mount) ->
     {ok, Request, Fields}.
 
 owner(#http1{current = Number}) -> {self(), Number}.

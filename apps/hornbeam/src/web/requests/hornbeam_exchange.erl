@@ -22,7 +22,7 @@
     owner :: hornbeam_stream:owner(),
     request :: hornbeam_request:request(),
     mount :: hornbeam_mounts:mount(),
-    phase :: {waiting, hornbeam_admission:admission()} | asked | responding | over,
+    phase :: {waiting, hornbeam_request_pipeline:pipeline()} | asked | responding | over,
     stream = none :: none | hornbeam_stream:stream(),
     number = 0 :: non_neg_integer(),
     %% of a stream that a process owns
@@ -58,8 +58,8 @@
 %% So much of a body is taken before the app asks for it (bytes, about).
 -define(READ_AHEAD, 65536).
 
-%% @doc Begin with a request that the rules of the server let in (hornbeam_admission:check/3), the
-%% first part of its body, and whether more of that is to come.
+%% @doc Begin with a request that has passed hornbeam_request_pipeline:check/3, the first part of
+%% its body, and whether more of that is to come.
 -spec new(hornbeam_stream:owner(), hornbeam_request:request(),
           {Body :: iodata(), More :: boolean()}, hornbeam_mounts:mount()) -> step().
 new(Owner, Request, {Body, More}, Mount) ->
@@ -67,7 +67,8 @@ new(Owner, Request, {Body, More}, Mount) ->
     Exchange = #exchange{owner = Owner, request = Request, mount = Mount, phase = asked,
                          began = Began, active = Began div 1000, more = More,
                          waiting = [Body], ahead = iolist_size(Body)},
-    entered(hornbeam_admission:enter(http, Owner, Request, Mount), with_expectation(Exchange)).
+    entered(hornbeam_request_pipeline:start(http, Owner, Request, Mount),
+            with_expectation(Exchange)).
 
 %% Who has sent some of the body waits for nobody.
 with_expectation(#exchange{more = true, ahead = 0, request = Request} = Exchange) ->
@@ -104,8 +105,8 @@ then(Actions, {More, Exchange}) -> {Actions ++ More, Exchange}.
 
 entered({ok, Handle, Request}, Exchange) ->
     {[], open(Handle, Exchange#exchange{request = Request})};
-entered({wait, Admission}, Exchange) ->
-    {[], Exchange#exchange{phase = {waiting, Admission}}};
+entered({wait, Pipeline}, Exchange) ->
+    {[], Exchange#exchange{phase = {waiting, Pipeline}}};
 entered({refuse, {Status, Fields, Body}}, Exchange) ->
     refuse(Status, Fields, Body, Exchange).
 
@@ -169,11 +170,11 @@ told({'DOWN', Worker, process, _, _}, #exchange{worker = Worker} = Exchange)
     fail(502, Exchange);
 told(going_away, #exchange{phase = asked} = Exchange) ->
     fail(503, Exchange);
-told(going_away, #exchange{phase = {waiting, Admission}} = Exchange) ->
-    hornbeam_admission:leave(Admission),
+told(going_away, #exchange{phase = {waiting, Pipeline}} = Exchange) ->
+    hornbeam_request_pipeline:cancel(Pipeline),
     fail(503, Exchange);
-told(Message, #exchange{phase = {waiting, Admission}} = Exchange) ->
-    entered(hornbeam_admission:told(Message, Admission), Exchange);
+told(Message, #exchange{phase = {waiting, Pipeline}} = Exchange) ->
+    entered(hornbeam_request_pipeline:handle_info(Message, Pipeline), Exchange);
 told(_Stray, Exchange) ->
     {[], Exchange}.
 
@@ -289,8 +290,8 @@ repay(#exchange{stream = Stream, sent = {Bytes, Messages}} = Exchange) ->
 
 %% @doc Nothing more comes from the client, or nothing more goes to it.
 -spec leave(exchange()) -> ok.
-leave(#exchange{phase = {waiting, Admission}}) ->
-    hornbeam_admission:leave(Admission);
+leave(#exchange{phase = {waiting, Pipeline}}) ->
+    hornbeam_request_pipeline:cancel(Pipeline);
 leave(Exchange) ->
     _ = abandon(Exchange),
     ok.

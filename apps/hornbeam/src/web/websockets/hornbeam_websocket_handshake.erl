@@ -18,7 +18,7 @@
     request :: hornbeam_request:request(),
     client :: pid(),
     mount :: hornbeam_mounts:mount(),
-    step :: {waiting, hornbeam_admission:admission()} | {asked, #session{}},
+    step :: {waiting, hornbeam_request_pipeline:pipeline()} | {asked, #session{}},
     deadline = infinity :: integer() | infinity
 }).
 -opaque handshake() :: #handshake{}.
@@ -37,7 +37,7 @@
 new(Request, Client, Mount) ->
     case fault(Request) of
         none ->
-            entered(hornbeam_admission:enter(websocket, self(), Request, Mount),
+            entered(hornbeam_request_pipeline:start(websocket, self(), Request, Mount),
                     {Request, Client, Mount});
         Status ->
             {refuse, hornbeam_refusal:response(Status)}
@@ -84,9 +84,9 @@ names_upgrade(Request) ->
 
 entered({ok, Handle, Request}, {_, Client, Mount}) ->
     {wait, ask(Handle, Request, Client, Mount)};
-entered({wait, Admission}, {Request, Client, Mount}) ->
+entered({wait, Pipeline}, {Request, Client, Mount}) ->
     {wait, #handshake{request = Request, client = Client, mount = Mount,
-                      step = {waiting, Admission}}};
+                      step = {waiting, Pipeline}}};
 entered({refuse, _} = Refused, _Begun) ->
     Refused.
 
@@ -125,9 +125,9 @@ told(client_ended, Handshake) ->
     refused(400, Handshake);
 told(going_away, Handshake) ->
     refused(503, Handshake);
-told(Message, #handshake{step = {waiting, Admission}} = Handshake) ->
+told(Message, #handshake{step = {waiting, Pipeline}} = Handshake) ->
     #handshake{request = Request, client = Client, mount = Mount} = Handshake,
-    entered(hornbeam_admission:told(Message, Admission), {Request, Client, Mount});
+    entered(hornbeam_request_pipeline:handle_info(Message, Pipeline), {Request, Client, Mount});
 told(_Stray, Handshake) ->
     {wait, Handshake}.
 
@@ -187,8 +187,8 @@ late(#handshake{mount = #{counters := Counters}} = Handshake) ->
 
 %% @doc Nobody waits for it any more; the app learns that.
 -spec leave(handshake()) -> ok.
-leave(#handshake{step = {waiting, Admission}}) ->
-    hornbeam_admission:leave(Admission);
+leave(#handshake{step = {waiting, Pipeline}}) ->
+    hornbeam_request_pipeline:cancel(Pipeline);
 leave(#handshake{step = {asked, #session{stream = Stream, worker = Worker}}}) ->
     erlang:demonitor(Worker, [flush]),
     hornbeam_stream:abandon(Stream).

@@ -1,7 +1,7 @@
 %% The way of a request to its app: whom it may wait for, and what is left behind when it does not.
 %%
 %% The workers are real, on puppets that never answer; the test stands for their pool.
--module(hornbeam_admission_SUITE).
+-module(hornbeam_request_pipeline_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -37,7 +37,7 @@ pool() -> <<"/">>.
 
 who_finds_a_place_waits_for_nobody(Config) ->
     [begin
-         {ok, Handle, _} = hornbeam_admission:enter(http, self(), request(), mount(Waits, #{})),
+         {ok, Handle, _} = start(http, mount(Waits, #{})),
          ?assertEqual({Waits, 1}, {Waits, load(Config)}),
          hornbeam_capacity:give_back(Handle),
          has(0, Config)
@@ -48,8 +48,8 @@ who_waits_gets_the_next_place(Config) ->
     Test = self(),
     Taken = taken(Config),
     Client = spawn_link(fun() ->
-        {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(here, #{})),
-        Test ! {came, self(), told(Admission)},
+        {wait, Pipeline} = start(http, mount(here, #{})),
+        Test ! {came, self(), told(Pipeline)},
         receive never -> ok end
     end),
     Queue = joined(Config),
@@ -63,14 +63,14 @@ who_waits_gets_the_next_place(Config) ->
 
 who_waits_apart_gets_the_next_place(Config) ->
     Taken = taken(Config),
-    {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    {wait, Pipeline} = start(http, mount(apart, #{})),
     Queue = joined(Config),
     [Waiter] = waiters(Queue),
     ?assertNotEqual(self(), Waiter),
     Ref = erlang:monitor(process, Waiter),
     hornbeam_capacity:give_back(Taken),
     _ = served(Queue, Config),
-    {ok, Handle, _} = told(Admission),
+    {ok, Handle, _} = told(Pipeline),
     receive {'DOWN', Ref, process, Waiter, Reason} -> ?assertEqual(normal, Reason) end,
     settled(Config),
     ?assertEqual(1, load(Config)),
@@ -79,29 +79,29 @@ who_waits_apart_gets_the_next_place(Config) ->
 
 a_place_that_came_apart_is_given_back_when_it_is_unused(Config) ->
     Taken = taken(Config),
-    {wait, Admission} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    {wait, Pipeline} = start(http, mount(apart, #{})),
     Queue = joined(Config),
     hornbeam_capacity:give_back(Taken),
     _ = served(Queue, Config),
-    receive {admitted, _, {ok, _, _}} -> ok end,
+    receive {pipeline, _, {ok, _, _}} -> ok end,
     ?assertEqual(1, load(Config)),
-    hornbeam_admission:leave(Admission),
+    hornbeam_request_pipeline:cancel(Pipeline),
     has(0, Config).
 
 %% At whatever moment: while it waits, and when it has the place.
 a_killed_waiter_gives_its_place_back(Config) ->
     Taken = taken(Config),
-    {wait, _} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    {wait, _} = start(http, mount(apart, #{})),
     Queue = joined(Config),
     [Waiter] = waiters(Queue),
     hornbeam_capacity:give_back(Taken),
     _ = served(Queue, Config),
-    receive {admitted, Waiter, {ok, _, _}} -> ok end,
+    receive {pipeline, Waiter, {ok, _, _}} -> ok end,
     ?assertEqual(1, load(Config)),
     hornbeam_eventually:dead(Waiter),
     has(0, Config),
     Again = taken(Config),
-    {wait, _} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    {wait, _} = start(http, mount(apart, #{})),
     Waiting = joined(Config),
     [Other] = waiters(Waiting),
     hornbeam_eventually:dead(Other),
@@ -123,23 +123,23 @@ a_waiter_ends_with_its_client(Config) ->
     [Holder] = waiters(Waiting),
     hornbeam_capacity:give_back(Again),
     _ = served(Waiting, Config),
-    receive {client, Other, {admitted, Holder, {ok, _, _}}} -> ok end,
+    receive {client, Other, {pipeline, Holder, {ok, _, _}}} -> ok end,
     ends_with(Holder, fun() -> hornbeam_eventually:dead(Other) end),
     has(0, Config).
 
 who_leaves_waits_no_longer(Config) ->
     Taken = taken(Config),
     Client = spawn_link(fun() ->
-        {wait, Here} = hornbeam_admission:enter(http, self(), request(), mount(here, #{})),
-        hornbeam_admission:leave(Here),
+        {wait, Here} = start(http, mount(here, #{})),
+        hornbeam_request_pipeline:cancel(Here),
         receive never -> ok end
     end),
     Ref = receive {'$gen_cast', {wait, Entered}} -> Entered end,
     receive {'$gen_cast', {forget, Ref}} -> ok end,
     ?assertEqual(gone, hornbeam_pool_waiting:find(Ref)),
-    {wait, Apart} = hornbeam_admission:enter(http, self(), request(), mount(apart, #{})),
+    {wait, Apart} = start(http, mount(apart, #{})),
     [Waiter] = waiters(joined(Config)),
-    ends_with(Waiter, fun() -> hornbeam_admission:leave(Apart) end),
+    ends_with(Waiter, fun() -> hornbeam_request_pipeline:cancel(Apart) end),
     ?assert(is_process_alive(Client)),
     hornbeam_capacity:give_back(Taken),
     has(0, Config).
@@ -148,15 +148,14 @@ the_nodes_code_is_asked_first(Config) ->
     Test = self(),
     [begin
          Callback = fun(Asked) -> Test ! {asked, Asked}, {ok, #{<<"user">> => 1}} end,
-         {wait, Admission} = hornbeam_admission:enter(websocket, self(), request(),
-                                                      mount(Waits, #{on_connect => Callback})),
+         {wait, Pipeline} = start(websocket, mount(Waits, #{on_connect => Callback})),
          receive
              {asked, Asked} ->
                  ?assertMatch(#{type := websocket, method := <<"GET">>, path := <<"/">>,
                                 host := <<"a">>, scheme := <<"http">>,
                                 headers := #{<<"x">> := <<"1, 2">>}}, Asked)
          end,
-         {ok, Handle, Request} = waited(Admission, Config),
+         {ok, Handle, Request} = waited(Pipeline, Config),
          ?assertEqual({Waits, #{<<"user">> => 1}}, {Waits, hornbeam_requests:connect(Request)}),
          hornbeam_capacity:give_back(Handle),
          has(0, Config)
@@ -166,9 +165,9 @@ the_nodes_code_may_refuse(Config) ->
     [begin
          Callback = fun(_) -> {refuse, 401, #{<<"X-Why">> => <<"no">>}, [<<"a">>, "b"]} end,
          #{counters := Counters} = Mount = mount(Waits, #{on_connect => Callback}),
-         {wait, Admission} = hornbeam_admission:enter(http, self(), request(), Mount),
+         {wait, Pipeline} = start(http, Mount),
          ?assertEqual({Waits, {refuse, {401, [{<<"x-why">>, <<"no">>}], <<"ab">>}}},
-                      {Waits, waited(Admission, Config)}),
+                      {Waits, waited(Pipeline, Config)}),
          ?assertMatch(#{connect_refused := 1}, hornbeam_counters:values(Counters)),
          has(0, Config)
      end || Waits <- [here, apart]].
@@ -181,8 +180,8 @@ what_the_nodes_code_fails_at_is_500(Config) ->
     [begin
          #{counters := Counters} = Mount =
              mount(Waits, #{on_connect => Callback, on_connect_timeout => 200}),
-         {wait, Admission} = hornbeam_admission:enter(http, self(), request(), Mount),
-         ?assertMatch({_, {refuse, {500, _, _}}}, {Callback, waited(Admission, Config)}),
+         {wait, Pipeline} = start(http, Mount),
+         ?assertMatch({_, {refuse, {500, _, _}}}, {Callback, waited(Pipeline, Config)}),
          ?assertMatch(#{connect_failed := 1}, hornbeam_counters:values(Counters)),
          has(0, Config)
      end || Waits <- [here, apart], Callback <- Failures].
@@ -202,12 +201,12 @@ the_nodes_code_ends_when_nobody_waits(_Config) ->
 
 a_refusal_of_the_rules_needs_no_waiting(_Config) ->
     #{counters := Counters} = Mount = mount(here, #{allowed_hosts => ["b"]}),
-    ?assertMatch({refuse, {400, _, _}}, hornbeam_admission:check(http, request(), Mount)),
+    ?assertMatch({refuse, {400, _, _}}, hornbeam_request_pipeline:check(http, request(), Mount)),
     ?assertMatch(#{host_refused := 1}, hornbeam_counters:values(Counters)),
     Foreign = hornbeam_requests:new([{<<"host">>, <<"a">>}, {<<"origin">>, <<"http://b">>}]),
     #{counters := Others} = Open = mount(here, #{}),
-    ?assertMatch({refuse, {403, _, _}}, hornbeam_admission:check(websocket, Foreign, Open)),
-    ?assertMatch({ok, none, Foreign}, hornbeam_admission:check(http, Foreign, Open)),
+    ?assertMatch({refuse, {403, _, _}}, hornbeam_request_pipeline:check(websocket, Foreign, Open)),
+    ?assertMatch({ok, none, Foreign}, hornbeam_request_pipeline:check(http, Foreign, Open)),
     ?assertMatch(#{origin_refused := 1}, hornbeam_counters:values(Others)).
 
 %% A client whose request waits while the node's code is asked, and the process of that code.
@@ -216,8 +215,8 @@ asking(Waits) ->
     Callback = fun(_) -> Test ! {code, self()}, receive never -> ok end end,
     Mount = mount(Waits, #{on_connect => Callback, on_connect_timeout => 60000}),
     Client = spawn(fun() ->
-        {wait, Admission} = hornbeam_admission:enter(http, self(), request(), Mount),
-        receive leave -> hornbeam_admission:leave(Admission) end,
+        {wait, Pipeline} = start(http, Mount),
+        receive leave -> hornbeam_request_pipeline:cancel(Pipeline) end,
         receive never -> ok end
     end),
     receive {code, Code} -> {Client, Code} end.
@@ -226,7 +225,7 @@ asking(Waits) ->
 client(Mount, Config) ->
     Test = self(),
     Client = spawn(fun() ->
-        {wait, _} = hornbeam_admission:enter(http, self(), request(), Mount),
+        {wait, _} = start(http, Mount),
         receive Message -> Test ! {client, self(), Message} end,
         receive never -> ok end
     end),
@@ -238,24 +237,27 @@ ends_with(Pid, Fun) ->
     receive {'DOWN', Ref, process, Pid, _} -> ok after 10000 -> error(still_alive) end.
 
 %% What comes of waiting, while the pool gives what it has.
-waited(Admission, Config) ->
+waited(Pipeline, Config) ->
     receive
         {'$gen_cast', {wait, Ref}} ->
             _ = served(join(Ref, Config), Config),
-            waited(Admission, Config);
+            waited(Pipeline, Config);
         Message ->
-            step(hornbeam_admission:told(Message, Admission), Config)
+            step(hornbeam_request_pipeline:handle_info(Message, Pipeline), Config)
     after 10000 ->
         error(nothing_told)
     end.
 
-step({wait, Admission}, Config) -> waited(Admission, Config);
+step({wait, Pipeline}, Config) -> waited(Pipeline, Config);
 step(Step, _Config) -> Step.
 
-told(Admission) ->
+start(Type, Mount) ->
+    hornbeam_request_pipeline:start(Type, self(), request(), Mount).
+
+told(Pipeline) ->
     receive
         Message ->
-            case hornbeam_admission:told(Message, Admission) of
+            case hornbeam_request_pipeline:handle_info(Message, Pipeline) of
                 {wait, More} -> told(More);
                 Step -> Step
             end

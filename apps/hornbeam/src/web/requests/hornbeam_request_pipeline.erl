@@ -5,27 +5,27 @@
 %%
 %% The rules of the server (who the client is, hosts, origins) need no waiting: check/3. What may
 %% have to be waited for, the node's own code and a place, goes on by messages to the owner of what
-%% is to come: enter/4, then told/2 for each message. It never waits itself.
--module(hornbeam_admission).
+%% is to come: start/4, then handle_info/2 for each message. It never waits itself.
+-module(hornbeam_request_pipeline).
 
 -include_lib("kernel/include/logger.hrl").
 -include("hornbeam_request.hrl").
 
--export([check/3, enter/4, told/2, leave/1]).
--export_type([admission/0, type/0, step/0]).
+-export([check/3, start/4, handle_info/2, cancel/1]).
+-export_type([pipeline/0, type/0, step/0]).
 
 -type type() :: hornbeam_access:type().
 
--record(admission, {
+-record(pipeline, {
     request :: hornbeam_request:request(),
     mount :: hornbeam_mounts:mount(),
     step :: {asked, hornbeam_on_connect:tag()} | {place, hornbeam_mounts:wait()} | {apart, pid()}
 }).
--opaque admission() :: #admission{}.
+-opaque pipeline() :: #pipeline{}.
 
 -type step() ::
     {ok, hornbeam_capacity:handle(), hornbeam_request:request()}
-    | {wait, admission()}
+    | {wait, pipeline()}
     | {refuse, refusal()}.
 -type refusal() :: {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}.
 
@@ -72,21 +72,21 @@ answer(unknown_host) -> {host_refused, 400, <<"This host is not served here.\n">
 answer(foreign_origin) -> {origin_refused, 403, <<"Pages of this origin may not connect.\n">>}.
 
 %% @doc Go on with a request that was checked; messages come to `Owner'.
--spec enter(type(), hornbeam_stream:owner(), hornbeam_request:request(),
+-spec start(type(), hornbeam_stream:owner(), hornbeam_request:request(),
             hornbeam_mounts:mount()) -> step().
-enter(Type, Owner, Request, #{waits := apart, options := #{on_connect := undefined}} = Mount) ->
+start(Type, Owner, Request, #{waits := apart, options := #{on_connect := undefined}} = Mount) ->
     case hornbeam_mounts:reserve_now(Mount) of
         {ok, Handle} -> {ok, Handle, Request};
         none -> apart(Type, Owner, Request, Mount)
     end;
-enter(Type, Owner, Request, #{waits := apart} = Mount) ->
+start(Type, Owner, Request, #{waits := apart} = Mount) ->
     apart(Type, Owner, Request, Mount);
-enter(_Type, _Owner, Request, #{options := #{on_connect := undefined}} = Mount) ->
+start(_Type, _Owner, Request, #{options := #{on_connect := undefined}} = Mount) ->
     place(Request, Mount);
-enter(Type, Owner, Request, #{options := Options} = Mount) ->
+start(Type, Owner, Request, #{options := Options} = Mount) ->
     #{on_connect := Callback, on_connect_timeout := Timeout} = Options,
     Tag = hornbeam_on_connect:ask(Owner, Callback, described(Type, Request), Timeout),
-    {wait, #admission{request = Request, mount = Mount, step = {asked, Tag}}}.
+    {wait, #pipeline{request = Request, mount = Mount, step = {asked, Tag}}}.
 
 place(Request, Mount) ->
     placed(hornbeam_mounts:reserve(Mount), Request, Mount).
@@ -94,20 +94,20 @@ place(Request, Mount) ->
 placed({ok, Handle}, Request, _Mount) ->
     {ok, Handle, Request};
 placed({wait, Wait}, Request, Mount) ->
-    {wait, #admission{request = Request, mount = Mount, step = {place, Wait}}};
+    {wait, #pipeline{request = Request, mount = Mount, step = {place, Wait}}};
 placed(unavailable, _Request, _Mount) ->
     {refuse, hornbeam_refusal:response(503)}.
 
 %% @doc A message for the owner. What has nothing to do with this changes nothing.
--spec told(term(), admission()) -> step().
-told({on_connect, Tag, Decision}, #admission{step = {asked, Tag}} = Admission) ->
-    decided(Decision, Admission);
-told(Message, #admission{request = Request, mount = Mount, step = {place, Wait}}) ->
+-spec handle_info(term(), pipeline()) -> step().
+handle_info({on_connect, Tag, Decision}, #pipeline{step = {asked, Tag}} = Pipeline) ->
+    decided(Decision, Pipeline);
+handle_info(Message, #pipeline{request = Request, mount = Mount, step = {place, Wait}}) ->
     placed(hornbeam_mounts:told(Message, Wait, Mount), Request, Mount);
-told({admitted, Pid, Step}, #admission{step = {apart, Pid}}) ->
+handle_info({pipeline, Pid, Step}, #pipeline{step = {apart, Pid}}) ->
     used(Step, Pid);
-told(_Other, Admission) ->
-    {wait, Admission}.
+handle_info(_Other, Pipeline) ->
+    {wait, Pipeline}.
 
 used({ok, Handle, Request}, Pid) ->
     Claimed = hornbeam_capacity:claim(Handle),
@@ -117,14 +117,14 @@ used({refuse, _} = Refused, Pid) ->
     Pid ! used,
     Refused.
 
-decided(ok, #admission{request = Request, mount = Mount}) ->
+decided(ok, #pipeline{request = Request, mount = Mount}) ->
     place(Request, Mount);
-decided({ok, Additions}, #admission{request = Request, mount = Mount}) ->
+decided({ok, Additions}, #pipeline{request = Request, mount = Mount}) ->
     place(Request#request{connect = Additions, rest = undefined}, Mount);
-decided({refuse, Status, Fields, Body}, #admission{mount = #{counters := Counters}}) ->
+decided({refuse, Status, Fields, Body}, #pipeline{mount = #{counters := Counters}}) ->
     hornbeam_counters:add(connect_refused, Counters),
     {refuse, {Status, Fields, iolist_to_binary(Body)}};
-decided({failed, Why}, #admission{request = Request, mount = #{counters := Counters}}) ->
+decided({failed, Why}, #pipeline{request = Request, mount = #{counters := Counters}}) ->
     hornbeam_counters:add(connect_failed, Counters),
     ?LOG_ERROR(#{what => on_connect_failed, path => Request#request.path, reason => Why},
                #{domain => [hornbeam]}),
@@ -143,36 +143,36 @@ peer(_Local) -> undefined.
 %% any time, and a place is watched over only when the pool gives it.
 apart(Type, Owner, Request, Mount) ->
     Watched = Mount#{waits := watched},
-    Pid = spawn(fun() -> enter_apart(Type, Owner, Request, Watched) end),
-    {wait, #admission{request = Request, mount = Mount, step = {apart, Pid}}}.
+    Pid = spawn(fun() -> start_apart(Type, Owner, Request, Watched) end),
+    {wait, #pipeline{request = Request, mount = Mount, step = {apart, Pid}}}.
 
-enter_apart(Type, Owner, Request, Mount) ->
+start_apart(Type, Owner, Request, Mount) ->
     Client = erlang:monitor(process, hornbeam_stream:process(Owner)),
-    case wait(enter(Type, self(), Request, Mount), Client) of
+    case wait(start(Type, self(), Request, Mount), Client) of
         gone ->
             ok;
         Step ->
-            hornbeam_stream:tell(Owner, {admitted, self(), Step}),
+            hornbeam_stream:tell(Owner, {pipeline, self(), Step}),
             receive
                 used -> ok;
                 {'DOWN', Client, process, _, _} -> ok
             end
     end.
 
-wait({wait, Admission}, Client) ->
+wait({wait, Pipeline}, Client) ->
     receive
         {'DOWN', Client, process, _, _} -> gone;
-        Message -> wait(told(Message, Admission), Client)
+        Message -> wait(handle_info(Message, Pipeline), Client)
     end;
 wait(Done, _Client) ->
     Done.
 
 %% @doc Wait no longer.
--spec leave(admission()) -> ok.
-leave(#admission{step = {apart, Pid}}) ->
+-spec cancel(pipeline()) -> ok.
+cancel(#pipeline{step = {apart, Pid}}) ->
     exit(Pid, kill),
     ok;
-leave(#admission{step = {asked, Tag}}) ->
+cancel(#pipeline{step = {asked, Tag}}) ->
     hornbeam_on_connect:forget(Tag);
-leave(#admission{step = {place, Wait}, mount = Mount}) ->
+cancel(#pipeline{step = {place, Wait}, mount = Mount}) ->
     hornbeam_mounts:forget(Wait, Mount).
