@@ -196,7 +196,7 @@ async def test_an_idle_connection_takes_little_memory_whatever_it_did_before(ser
     def resources() -> tuple[int, int]:
         """Bytes of the process, and of the buffer into which the next read goes."""
         return server.node.eval(
-            "[Pid] = hornbeam_connections:pids(), "
+            "[Pid] = hornbeam_websocket_registry:pids(), "
             "{memory, Memory} = process_info(Pid, memory), "
             "{links, Links} = process_info(Pid, links), "
             "[Socket] = [Link || Link <- Links, is_port(Link)], "

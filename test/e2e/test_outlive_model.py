@@ -478,7 +478,7 @@ class Story(RuleBasedStateMachine):
 LEFT = """
     lists:sum([ets:info(Table, size)
                || Table <- [hornbeam_subscriptions, hornbeam_outboxes, hornbeam_outbox,
-                            hornbeam_connections, hornbeam_connection_state,
+                            hornbeam_websocket_registry, hornbeam_connection_state,
                             hornbeam_state_keeper]])
 """
 

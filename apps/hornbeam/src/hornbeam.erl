@@ -90,7 +90,7 @@ with_losses(Served) ->
     Served#{pubsub_losses => hornbeam_pubsub:losses(), quota => hornbeam_quota:info()}.
 
 %% @doc All open WebSockets; see {@link connections/1}.
--spec connections() -> [hornbeam_connections:description()].
+-spec connections() -> [hornbeam_websocket_registry:description()].
 connections() ->
     connections(#{}).
 
@@ -103,13 +103,13 @@ connections() ->
 %% (none, or how often it went on with another worker, how many seconds ago, and how long it had
 %% none). A filter is a map of what must be equal, or a fun that says true. A connection that does
 %% not answer within 5 s is left out.
--spec connections(#{atom() => term()} | fun((hornbeam_connections:description()) -> boolean())) ->
-    [hornbeam_connections:description()].
+-spec connections(#{atom() => term()} | fun((Description) -> boolean())) -> [Description]
+    when Description :: hornbeam_websocket_registry:description().
 connections(Filter) when is_map(Filter) ->
     connections(fun(Connection) -> maps:merge(Connection, Filter) =:= Connection end);
 connections(Filter) when is_function(Filter, 1) ->
     Names = hornbeam_pool:names(),
-    [Connection || Described <- hornbeam_connections:describe(),
+    [Connection || Described <- hornbeam_websocket_registry:describe(),
                    Connection <- [named(Described, Names)], Filter(Connection)].
 
 named(#{worker := Worker, pid := Pid} = Connection, Names) ->
@@ -117,10 +117,10 @@ named(#{worker := Worker, pid := Pid} = Connection, Names) ->
                 subscriptions => [Topic || {_, Topic} <- hornbeam_topics:of_owner(Pid)]}.
 
 %% @doc Close the WebSocket with an id of {@link connections/1}. The reason has at most 123 bytes.
--spec kick(hornbeam_connections:id(), Code :: 1000..4999, Reason :: unicode:chardata()) ->
+-spec kick(hornbeam_websocket_registry:id(), Code :: 1000..4999, Reason :: unicode:chardata()) ->
     ok | {error, not_found | {bad_code, term()} | {bad_reason, term()}}.
 kick(Id, Code, Reason) ->
-    hornbeam_connections:kick(Id, Code, Reason).
+    hornbeam_websocket_registry:kick(Id, Code, Reason).
 
 %% @doc Read `certfile', `keyfile' and `cacertfile' again, for connections from now on.
 %%

@@ -131,7 +131,7 @@ served() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = hornbeam_telemetry:new_table(),
-    ok = hornbeam_connections:new_table(),
+    ok = hornbeam_websocket_registry:new_table(),
     ok = hornbeam_connection_limit:new_table(),
     ok = hornbeam_date:new_table(),
     ok = hornbeam_http1_head:prepare(),

@@ -188,7 +188,7 @@ terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{server := Options}
 
 %% A request that waited in line may begin meanwhile, and a handshake may become a WebSocket.
 finish(Pool, Deadline) ->
-    send_away(hornbeam_connections:pids(), Deadline),
+    send_away(hornbeam_websocket_registry:pids(), Deadline),
     Left = in_flight(Pool),
     await_all(monitors(Left), Deadline),
     case Left =:= [] orelse now_ms() >= Deadline of

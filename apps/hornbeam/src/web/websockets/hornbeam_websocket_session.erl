@@ -65,7 +65,7 @@ opened(#session{stream = Stream, mount = #{counters := Counters} = Mount} = Sess
     hornbeam_counters:add(websockets, Counters),
     hornbeam_stream:bind(Stream),
     ping_later(Mount),
-    Id = hornbeam_connections:enter(),
+    Id = hornbeam_websocket_registry:add(),
     Opened = Session#session{id = Id},
     hornbeam_telemetry:execute([hornbeam, websocket, open], #{count => 1}, metadata(Opened)),
     {[], Opened, hibernate}.
@@ -392,7 +392,7 @@ state(_Phase) -> resuming.
 %% the client closed it.
 -spec closed(Reason :: term(), session()) -> ok.
 closed(Reason, #session{id = Id} = Session) ->
-    _ = [hornbeam_connections:leave(Id) || Id =/= undefined],
+    _ = [hornbeam_websocket_registry:remove(Id) || Id =/= undefined],
     How = how_it_ended(Reason, Session),
     _ = [tell_app(How, Session) || hornbeam_websocket_resume:leave(Session)],
     tell_of_close(How, Session).

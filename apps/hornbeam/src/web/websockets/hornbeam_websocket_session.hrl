@@ -29,7 +29,7 @@
     %% whether the last ping has no answer yet
     pinged = false :: boolean(),
     %% for whoever asks
-    id :: hornbeam_connections:id() | undefined,
+    id :: hornbeam_websocket_registry:id() | undefined,
     about :: about(),
     came = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
     went = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},

@@ -1,10 +1,10 @@
 %% The open WebSockets of this node: who they are, told and closed one by one.
 %%
-%% A connection enters itself when it is open and leaves at its end; what else is to be known of it
-%% is asked of it, so that counting costs nothing when nobody asks. No process.
--module(hornbeam_connections).
+%% A connection adds itself when it is open and removes itself at its end; what else is to be known
+%% of it is asked of it, so that counting costs nothing when nobody asks. No process.
+-module(hornbeam_websocket_registry).
 
--export([new_table/0, enter/0, leave/1, pids/0, describe/0, kick/3]).
+-export([new_table/0, add/0, remove/1, pids/0, describe/0, kick/3]).
 -export_type([id/0, description/0]).
 
 -type id() :: pos_integer().
@@ -25,15 +25,15 @@ new_table() ->
     ok.
 
 %% @doc The calling process is an open WebSocket from now on.
--spec enter() -> id().
-enter() ->
+-spec add() -> id().
+add() ->
     Id = erlang:unique_integer([positive, monotonic]),
     true = ets:insert(?TABLE, {Id, self()}),
     Id.
 
 %% @doc It is none any more.
--spec leave(id()) -> ok.
-leave(Id) ->
+-spec remove(id()) -> ok.
+remove(Id) ->
     true = ets:delete(?TABLE, Id),
     ok.
 
@@ -45,7 +45,7 @@ pids() ->
 living() ->
     {Living, Dead} = lists:partition(fun({_, Pid}) -> is_process_alive(Pid) end,
                                      ets:tab2list(?TABLE)),
-    lists:foreach(fun({Id, _}) -> leave(Id) end, Dead),
+    lists:foreach(fun({Id, _}) -> remove(Id) end, Dead),
     Living.
 
 %% @doc What each connection says of itself, in the order of their ids. Asks all at once.
