@@ -196,7 +196,7 @@ begun(ok, Ref, Socket, Options) ->
     spoken(protocol(Both, Options), Ref, Both, Options);
 begun(full, _Ref, Socket, #{mount := #{counters := Counters}} = Options) ->
     {Transport, Raw} = Both = both(Socket, Options),
-    hornbeam_refusal:count(full, Counters),
+    hornbeam_error_response:count(full, Counters),
     _ = Transport:send(Raw, hornbeam_http1_response:refusal(full, <<>>)),
     hornbeam_socket:linger(Both),
     exit(normal);

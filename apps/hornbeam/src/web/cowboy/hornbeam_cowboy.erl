@@ -195,10 +195,10 @@ socket() ->
 
 %% @doc End the connection of the calling process with a last word, whatever Cowboy is about to do:
 %% it catches all but a signal. Streams that are left of it are told to the workers.
--spec finish(hornbeam_refusal:fault(), hornbeam_mounts:mount()) -> no_return().
+-spec finish(hornbeam_error_response:fault(), hornbeam_mounts:mount()) -> no_return().
 finish(Fault, #{counters := Counters, pool := Pool}) ->
     {Transport, Raw} = Socket = socket(),
-    hornbeam_refusal:count(Fault, Counters),
+    hornbeam_error_response:count(Fault, Counters),
     _ = Transport:send(Raw, hornbeam_http1_response:refusal(Fault, <<>>)),
     hornbeam_socket:linger(Socket),
     hornbeam_pool:process_down(self(), Pool),

@@ -67,7 +67,7 @@ init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
     Request = hornbeam_cowboy:request(Req),
     case Request of
         #request{upgrade = websocket} -> ask(StreamId, Req, Opts, State);
-        #request{method = <<"CONNECT">>} -> refused(hornbeam_refusal:response(501), State);
+        #request{method = <<"CONNECT">>} -> refused(hornbeam_error_response:new(501), State);
         #request{} -> checked(hornbeam_request_pipeline:check(http, Request, Mount), State)
     end.
 

@@ -91,8 +91,8 @@ size_fault(false, true) -> body_too_large;
 size_fault(false, false) -> none.
 
 refusal(Fault, #state{counters = Counters, req = Req}) ->
-    hornbeam_refusal:count(Fault, Counters),
-    {Status, Fields, Body} = hornbeam_refusal:fault(Fault),
+    hornbeam_error_response:count(Fault, Counters),
+    {Status, Fields, Body} = hornbeam_error_response:fault(Fault),
     {Headers0, _} = hornbeam_cowboy:response(Fields),
     Headers = Headers0#{<<"content-length">> => integer_to_binary(byte_size(Body))},
     [{error_response, Status, closing(Req, Headers), Body}, stop].
@@ -124,7 +124,7 @@ spend(Size, #state{left = Left} = State) -> State#state{left = Left - Size}.
 too_much(#state{responding = false} = State) ->
     refusal(body_too_large, State);
 too_much(#state{counters = Counters, req = Req}) ->
-    hornbeam_refusal:count(body_too_large, Counters),
+    hornbeam_error_response:count(body_too_large, Counters),
     hornbeam_cowboy_exchange:breaking(Req).
 
 %% @private
@@ -162,8 +162,8 @@ early_error(_StreamId, {internal_error, _, _}, _PartialReq, Response, _Opts) ->
 early_error(_StreamId, _Reason, _PartialReq, {response, Status, Headers, _Body}, Opts) ->
     #{env := #{mount := #{counters := Counters}}} = Opts,
     Fault = fault_of(Status),
-    hornbeam_refusal:count(Fault, Counters),
-    {_Status, Fields, Sentence} = hornbeam_refusal:fault(Fault),
+    hornbeam_error_response:count(Fault, Counters),
+    {_Status, Fields, Sentence} = hornbeam_error_response:fault(Fault),
     {Ours, _} = hornbeam_cowboy:response(Fields),
     All = maps:merge(Headers, Ours),
     {response, Status, All#{<<"content-length">> => integer_to_binary(byte_size(Sentence))},

@@ -184,6 +184,6 @@ deadline(#reader{timeout = Timeout}) ->
     now_ms() + Timeout.
 
 refused(Fault, Before, #reader{counters = Counters} = Reader) ->
-    hornbeam_refusal:count(Fault, Counters),
+    hornbeam_error_response:count(Fault, Counters),
     passed(<<Before/binary, ?NO_FRAME/binary>>,
            Reader#reader{frames = refused, deadline = infinity}).

@@ -58,7 +58,7 @@
     %% those that the app has got beside it, in their order, and the head of one that has to wait
     later = [] :: [#later{}],
     parked = none :: none | {hornbeam_http1_head:line(), #fields{}}
-                   | {fault, hornbeam_refusal:fault()},
+                   | {fault, hornbeam_error_response:fault()},
     %% what is to be written, the last first
     said = [] :: [iodata()],
     state = reading :: reading | busy | draining,
@@ -431,12 +431,12 @@ counted(Data, Left, Http1) ->
     end.
 
 %% Nobody knows what follows. A response that has begun cannot become another one.
--spec spoiled(hornbeam_refusal:fault(), #http1{}) -> no_return().
+-spec spoiled(hornbeam_error_response:fault(), #http1{}) -> no_return().
 spoiled(Fault, #http1{response = none} = Http1) ->
     _ = refuse(Fault, Http1),
     exit(normal);
 spoiled(Fault, #http1{mount = #{counters := Counters}} = Http1) ->
-    hornbeam_refusal:count(Fault, Counters),
+    hornbeam_error_response:count(Fault, Counters),
     _ = cut_short(Http1),
     exit(normal).
 
@@ -697,7 +697,7 @@ respond({Status, Fields, Body}, Http1) ->
 
 %% Nobody knows what follows a fault.
 refuse(Fault, #http1{mount = #{counters := Counters}} = Http1) ->
-    hornbeam_refusal:count(Fault, Counters),
+    hornbeam_error_response:count(Fault, Counters),
     last_word(leave(say(hornbeam_http1_response:refusal(Fault, begin_of(Http1)), Http1))).
 
 begin_of(#http1{request = #request{method = Method}}) -> <<Method/binary, " ">>;

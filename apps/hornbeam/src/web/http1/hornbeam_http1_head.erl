@@ -38,7 +38,7 @@ prepare() ->
 -spec read(binary(), Scanned :: non_neg_integer(), fields() | none, limits()) ->
     {more, binary(), Scanned :: non_neg_integer()}
     | {ok, line(), fields(), Behind :: binary()}
-    | {fault, hornbeam_refusal:fault()}.
+    | {fault, hornbeam_error_response:fault()}.
 read(<<"\r\n", Bytes/binary>>, _Scanned, Last, Limits) ->
     read(Bytes, 0, Last, Limits);
 read(Bytes, Scanned, Last, Limits) ->

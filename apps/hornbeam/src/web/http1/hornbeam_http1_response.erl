@@ -45,14 +45,14 @@ whole(Status, Fields, Body, Exchange) ->
     end.
 
 %% @doc A refusal of what began with some bytes, after which the connection ends.
--spec refusal(hornbeam_refusal:fault(), Begin :: binary()) -> iodata().
+-spec refusal(hornbeam_error_response:fault(), Begin :: binary()) -> iodata().
 refusal(Fault, <<"HEAD ", _/binary>>) ->
     refused(Fault, <<"HEAD">>);
 refusal(Fault, _Begin) ->
     refused(Fault, <<"GET">>).
 
 refused(Fault, Method) ->
-    {Status, Fields, Body} = hornbeam_refusal:fault(Fault),
+    {Status, Fields, Body} = hornbeam_error_response:fault(Fault),
     {Bytes, _} = whole(Status, Fields, Body, {Method, 'HTTP/1.1', true, false}),
     Bytes.
 

@@ -229,14 +229,14 @@ violated(Reason, Packet, #exchange{stream = Stream} = Exchange) ->
     fail(500, Exchange).
 
 %% @doc End it: with a response of ours or, when one has begun, by breaking that off.
--spec fail(hornbeam_refusal:response() | 400..599, exchange()) -> step().
+-spec fail(hornbeam_error_response:new() | 400..599, exchange()) -> step().
 fail(_Status, #exchange{phase = over} = Exchange) ->
     {[], Exchange};
 fail(_Status, #exchange{phase = responding} = Exchange) ->
     tell(false, Exchange),
     {[break], abandon(Exchange#exchange{phase = over})};
 fail(Status, Exchange) when is_integer(Status) ->
-    fail(hornbeam_refusal:response(Status), Exchange);
+    fail(hornbeam_error_response:new(Status), Exchange);
 fail({Status, Fields, Body}, Exchange) ->
     refuse(Status, Fields, Body, Exchange).
 

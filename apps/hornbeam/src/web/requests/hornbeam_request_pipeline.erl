@@ -56,7 +56,7 @@ judge(Type, Request, Peer, #{forwarded_allow_ips := Trusted} = Server, Options) 
 refuse(Refusal, Counters) ->
     {Counter, Status, Sentence} = answer(Refusal),
     hornbeam_counters:add(Counter, Counters),
-    {refuse, hornbeam_refusal:response(Status, Sentence)}.
+    {refuse, hornbeam_error_response:new(Status, Sentence)}.
 
 %% What is of https came past its protection (RFC 9110, 7.4), unless a trusted proxy has ended that.
 is_misdirected(#request{https = true, scheme = <<"http">>}, Peer, Trusted) ->
@@ -96,7 +96,7 @@ placed({ok, Handle}, Request, _Mount) ->
 placed({wait, Wait}, Request, Mount) ->
     {wait, #pipeline{request = Request, mount = Mount, step = {place, Wait}}};
 placed(unavailable, _Request, _Mount) ->
-    {refuse, hornbeam_refusal:response(503)}.
+    {refuse, hornbeam_error_response:new(503)}.
 
 %% @doc A message for the owner. What has nothing to do with this changes nothing.
 -spec handle_info(term(), pipeline()) -> step().
@@ -128,7 +128,7 @@ decided({failed, Why}, #pipeline{request = Request, mount = #{counters := Counte
     hornbeam_counters:add(connect_failed, Counters),
     ?LOG_ERROR(#{what => on_connect_failed, path => Request#request.path, reason => Why},
                #{domain => [hornbeam]}),
-    {refuse, hornbeam_refusal:response(500)}.
+    {refuse, hornbeam_error_response:new(500)}.
 
 described(Type, #request{method = Method, path = Path, query = Query, peer = Peer} = Request) ->
     #{type => Type, method => Method, path => Path, query => Query,

@@ -40,7 +40,7 @@ new(Request, Client, Mount) ->
             entered(hornbeam_request_pipeline:start(websocket, self(), Request, Mount),
                     {Request, Client, Mount});
         Status ->
-            {refuse, hornbeam_refusal:response(Status)}
+            {refuse, hornbeam_error_response:new(Status)}
     end.
 
 %% RFC 6455, 4.2.1; RFC 8441, 5. What follows a handshake is the WebSocket's: it has no body, and
@@ -172,7 +172,7 @@ violated(Fault, Packet, #handshake{step = {asked, #session{stream = Stream}}} = 
 
 refused(Status, Handshake) ->
     leave(Handshake),
-    {refuse, hornbeam_refusal:response(Status)}.
+    {refuse, hornbeam_error_response:new(Status)}.
 
 %% @doc When the app's answer is late (monotonic time, ms).
 -spec deadline(handshake()) -> integer() | infinity.

@@ -1,8 +1,8 @@
 %% What a client is told that gets no answer of an app: the status, a sentence, and how that is
 %% counted. Pure but for the counting.
--module(hornbeam_refusal).
+-module(hornbeam_error_response).
 
--export([fault/1, count/2, response/1, response/2]).
+-export([fault/1, count/2, new/1, new/2]).
 -export_type([fault/0, response/0]).
 
 -type fault() ::
@@ -22,7 +22,7 @@
 -spec fault(fault()) -> response().
 fault(Fault) ->
     {Status, _Counter, Sentence} = told(Fault),
-    response(Status, Sentence).
+    new(Status, Sentence).
 
 %% @doc Count a fault.
 -spec count(fault(), hornbeam_counters:ref()) -> ok.
@@ -48,13 +48,13 @@ told(full) ->
     {503, refused, sentence(503)}.
 
 %% @doc The response in the name of no app.
--spec response(400..599) -> response().
-response(Status) ->
-    response(Status, sentence(Status)).
+-spec new(400..599) -> response().
+new(Status) ->
+    new(Status, sentence(Status)).
 
 %% @doc The same, with a reason of its own.
--spec response(400..599, Sentence :: binary()) -> response().
-response(Status, Sentence) ->
+-spec new(400..599, Sentence :: binary()) -> response().
+new(Status, Sentence) ->
     Type = {<<"content-type">>, <<"text/plain; charset=utf-8">>},
     {Status, [Type | more_fields(Status)], Sentence}.
 
