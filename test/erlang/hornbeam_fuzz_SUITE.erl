@@ -76,7 +76,7 @@ limits() ->
 decoded(Bytes) ->
     is_result(hornbeam_msgpack:decode_all(Bytes)),
     is_result(hornbeam_wire:decode(Bytes)),
-    is_result(hornbeam_answer:read(Bytes, limits())),
+    is_result(hornbeam_app_message:read(Bytes, limits())),
     is_result(hornbeam_api_args:read([{keys, keys}, {pairs, pairs}], Bytes)),
     {_, _} = {hornbeam_wire:route(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
     is_sameness(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),

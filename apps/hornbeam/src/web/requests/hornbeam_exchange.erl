@@ -161,7 +161,7 @@ is_over(#exchange{phase = Phase}) -> Phase =:= over.
 told({stream, Number, Packet}, #exchange{number = Number, phase = Phase} = Exchange)
         when Phase =/= over ->
     #exchange{mount = #{options := Options}} = Exchange,
-    said(hornbeam_answer:read(Packet, Options), Packet, Exchange);
+    said(hornbeam_app_message:read(Packet, Options), Packet, Exchange);
 told({worker_down, Number}, #exchange{number = Number, phase = Phase} = Exchange)
         when Phase =/= over ->
     fail(502, Exchange);
@@ -196,7 +196,7 @@ said({ok, {credit, _, Bytes, Messages}}, Packet, #exchange{credit = Before} = Ex
 said({ok, {ended, _, _, _, _}}, _Packet, Exchange) ->
     fail(500, Exchange);
 said(Wrong, Packet, Exchange) ->
-    violated(hornbeam_answer:fault(Wrong), Packet, Exchange).
+    violated(hornbeam_app_message:fault(Wrong), Packet, Exchange).
 
 started(true, Status, Fields, _Body, Exchange) when Status =:= 204; Status =:= 304 ->
     %% Its head is all of it (RFC 9110, 6.4.1): what follows nobody wants.

@@ -254,7 +254,7 @@ inflated(continue, Zlib, Message, Max) -> inflate(Zlib, [], Message, Max).
 close(<<>>, Decoder) ->
     {close, Decoder};
 close(<<Code:16, Reason/binary>>, Decoder) ->
-    case {hornbeam_answer:is_close_code(Code), hornbeam_utf8:is_valid(Reason)} of
+    case {hornbeam_app_message:is_close_code(Code), hornbeam_utf8:is_valid(Reason)} of
         {false, _} -> {error, badframe};
         {true, false} -> {error, badencoding};
         {true, true} -> {{close, Code, Reason}, Decoder}

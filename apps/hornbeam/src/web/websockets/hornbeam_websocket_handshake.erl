@@ -117,7 +117,7 @@ resume(_Scope, _Mount) ->
 -spec told(term(), handshake()) -> step().
 told({stream, Number, Packet}, #handshake{step = {asked, #session{number = Number}}} = Handshake) ->
     #handshake{mount = #{options := Options}} = Handshake,
-    answered(hornbeam_answer:read(Packet, Options), Packet, Handshake);
+    answered(hornbeam_app_message:read(Packet, Options), Packet, Handshake);
 told({'DOWN', Worker, process, _, _},
      #handshake{step = {asked, #session{worker = Worker}}} = Handshake) ->
     refused(502, Handshake);
@@ -150,7 +150,7 @@ answered({ok, {response_start, _, _, _, _, _}}, Packet, #handshake{step = {asked
 answered({ok, {ended, _, _, _, _}}, _Packet, Handshake) ->
     refused(500, Handshake);
 answered(Wrong, Packet, Handshake) ->
-    violated(hornbeam_answer:fault(Wrong), Packet, Handshake).
+    violated(hornbeam_app_message:fault(Wrong), Packet, Handshake).
 
 %% The answer to a handshake has no body, and is the connection's last over HTTP/1.1.
 is_connections(Name) ->

@@ -76,7 +76,7 @@ answer(Id, Pid, Ref, Deadline) ->
 -spec kick(id(), Code :: 1000..4999, Reason :: unicode:chardata()) ->
     ok | {error, not_found | {bad_code, term()} | {bad_reason, term()}}.
 kick(Id, Code, Reason) ->
-    case {is_integer(Code) andalso hornbeam_answer:is_close_code(Code), utf8(Reason)} of
+    case {is_integer(Code) andalso hornbeam_app_message:is_close_code(Code), utf8(Reason)} of
         {false, _} -> {error, {bad_code, Code}};
         {true, error} -> {error, {bad_reason, Reason}};
         {true, Text} -> kick_out(ets:lookup(?TABLE, Id), Code, Text)
@@ -90,7 +90,7 @@ kick_out([], _Code, _Text) ->
 
 utf8(Reason) when is_binary(Reason); is_list(Reason) ->
     try unicode:characters_to_binary(Reason) of
-        Text when is_binary(Text) -> fitting(hornbeam_answer:is_close_reason(Text), Text);
+        Text when is_binary(Text) -> fitting(hornbeam_app_message:is_close_reason(Text), Text);
         _ -> error
     catch
         error:badarg -> error

@@ -279,7 +279,7 @@ fetched(Frames, Outbox, #session{went = Went} = Session) ->
 
 %% All that the app and others have said by now goes out together.
 drain(Packet, Commands, Left, #session{mount = #{options := Options}} = Session0) ->
-    case said(hornbeam_answer:read(Packet, Options), Packet, Commands, Session0) of
+    case said(hornbeam_app_message:read(Packet, Options), Packet, Commands, Session0) of
         {closed, Result} -> Result;
         {open, More, Session} -> drain_next(More, Left - 1, Session)
     end.
@@ -328,7 +328,7 @@ said({ok, {ended, _, undefined, _, _}}, _Packet, Commands, Session) ->
 said({ok, {ended, _, _Class, _, _}}, _Packet, Commands, Session) ->
     {closed, close(1011, <<"internal error">>, Commands, Session)};
 said(Wrong, Packet, Commands, Session) ->
-    violated(hornbeam_answer:fault(Wrong), Packet, Commands, Session).
+    violated(hornbeam_app_message:fault(Wrong), Packet, Commands, Session).
 
 violated(Reason, Packet, Commands, #session{stream = Stream} = Session) ->
     hornbeam_stream:violated(Stream, Reason, Packet),

@@ -1,4 +1,4 @@
-%% What an app may answer a client with: statuses, headers, a subprotocol, close codes.
+%% What an app may say to a client: statuses, headers, a subprotocol, close codes.
 %%
 %% Python checks the same where the app says it. Here it is checked once more before it becomes
 %% bytes for a client, because a worker may be anybody: neither a response nor a handshake can be
@@ -8,7 +8,7 @@
 %% apps that pass on the answers of other servers send them too: connection, keep-alive, upgrade and
 %% transfer-encoding. Or nobody who means well sends it: te is a request's, trailer announces what
 %% no app can send, and proxy-connection is none at all. Those are a fault.
--module(hornbeam_answer).
+-module(hornbeam_app_message).
 
 -export([read/2, check/2, fault/1, is_close_code/1, is_close_reason/1]).
 -export_type([limits/0, fault/0]).

@@ -1,5 +1,5 @@
 %% What an app may answer a client with, at the edges of what HTTP and WebSocket allow.
--module(hornbeam_answer_SUITE).
+-module(hornbeam_app_message_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
 
@@ -47,8 +47,8 @@ a_head_is_bounded_in_headers_and_bytes(_Config) ->
     Length = {<<"content-length">>, binary:copy(<<"9">>, 18)},
     Header = {<<"x">>, <<>>},
     Check = fun(Headers, Limits) ->
-        [hornbeam_answer:check({response_start, 1, 200, Headers, <<>>, false}, Limits),
-         hornbeam_answer:check({accept, 1, undefined, Headers}, Limits)]
+        [hornbeam_app_message:check({response_start, 1, 200, Headers, <<>>, false}, Limits),
+         hornbeam_app_message:check({accept, 1, undefined, Headers}, Limits)]
     end,
     Fields = #{limit_response_head => 10000, limit_response_fields => 20},
     ?assertEqual([ok, ok], Check([Length | lists:duplicate(20, Header)], Fields)),
@@ -94,20 +94,20 @@ close_reasons_fit_a_control_frame(_Config) ->
 
 a_packet_is_read_and_checked(_Config) ->
     Read = fun(Fields) ->
-        hornbeam_answer:read(iolist_to_binary(hornbeam_msgpack:encode(Fields)), limits())
+        hornbeam_app_message:read(iolist_to_binary(hornbeam_msgpack:encode(Fields)), limits())
     end,
     ?assertEqual({ok, {close, 1, 1000, <<>>}}, Read([41, 1, 1000, hornbeam_msgpack:bytes(<<>>)])),
     ?assertEqual({error, bad_close}, Read([41, 1, 1, hornbeam_msgpack:bytes(<<>>)])),
     ?assertEqual({error, {field_count, close}}, Read([41, 1, 1000])).
 
 start(Status, Headers) ->
-    hornbeam_answer:check({response_start, 1, Status, Headers, <<>>, false}, limits()).
+    hornbeam_app_message:check({response_start, 1, Status, Headers, <<>>, false}, limits()).
 
 accept(Subprotocol, Headers) ->
-    hornbeam_answer:check({accept, 1, Subprotocol, Headers}, limits()).
+    hornbeam_app_message:check({accept, 1, Subprotocol, Headers}, limits()).
 
 close(Code, Reason) ->
-    hornbeam_answer:check({close, 1, Code, Reason}, limits()).
+    hornbeam_app_message:check({close, 1, Code, Reason}, limits()).
 
 limits() ->
     {ok, #{app := Options}} = hornbeam_config:check("app:application", #{}),
