@@ -8,7 +8,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/3, info/0, reload_certificate/0, over/1]).
+-export([start_link/3, info/0, reload_certificate/0, exchange_ended/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -59,8 +59,8 @@ reload_certificate() ->
     end.
 
 %% @doc An exchange is over; who waits for that hears it.
--spec over(hornbeam_stream:owner()) -> ok.
-over(Exchange) ->
+-spec exchange_ended(hornbeam_stream:owner()) -> ok.
+exchange_ended(Exchange) ->
     _ = [Listener ! {over, Exchange} || Listener <- [whereis(?MODULE)], is_pid(Listener)],
     ok.
 
@@ -179,7 +179,7 @@ terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{server := Options}
     #{shutdown_timeout := Timeout} = Options,
     Address = address(Bind),
     hornbeam_transport:suspend_listener(?REF),
-    hornbeam_mounts:shut(Mount),
+    hornbeam_mounts:begin_shutdown(Mount),
     finish(Pool, now_ms() + Timeout),
     turn_away(Pool),
     hornbeam_socket:abandon(Address),

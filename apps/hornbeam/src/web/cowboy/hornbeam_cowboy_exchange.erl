@@ -102,12 +102,12 @@ data(StreamId, IsFin, Data, #state{next = {asked, Next0}, exchange = none} = Sta
 data(_StreamId, _IsFin, _Data, #state{exchange = none} = State) ->
     {[], State};
 data(_StreamId, IsFin, Data, #state{exchange = Exchange, held = Held} = State) ->
-    Fed = hornbeam_exchange:body(Data, IsFin =:= nofin, Exchange),
+    Fed = hornbeam_exchange:add_body(Data, IsFin =:= nofin, Exchange),
     taken([], State#state{exchange = Fed, held = Held + byte_size(Data)}).
 
 %% As much may be read again as has gone on to the app.
 taken(Commands, #state{exchange = Exchange, held = Held} = State) when Exchange =/= none ->
-    case Held - hornbeam_exchange:ahead(Exchange) of
+    case Held - hornbeam_exchange:buffered(Exchange) of
         Gone when Gone > 0 -> {[{flow, Gone} | Commands], State#state{held = Held - Gone}};
         _ -> {Commands, State}
     end;
@@ -122,13 +122,13 @@ info(_StreamId, Info, #state{is_over = true} = State) ->
     %% What Cowboy has to say is said.
     {[Info || is_cowboys(Info)], State};
 info(_StreamId, late, #state{exchange = Exchange} = State) when Exchange =/= none ->
-    acted(hornbeam_exchange:late(erlang:monotonic_time(millisecond), Exchange),
+    acted(hornbeam_exchange:handle_timeout(erlang:monotonic_time(millisecond), Exchange),
           State#state{timer = none});
 info(_StreamId, {serve, Stream, Packets}, State) ->
     #state{owner = Owner, req = Req, mount = Mount} = State,
     hornbeam_stream:take_over(Stream, Owner),
     Request = hornbeam_cowboy:request(Req),
-    Served = hornbeam_exchange:serve(Stream, Packets, Request, {Owner, false, Mount}),
+    Served = hornbeam_exchange:adopt(Stream, Packets, Request, {Owner, false, Mount}),
     acted(Served, State#state{is_last = true});
 info(StreamId, {alarm, _Name, on} = Alarm, State) ->
     next_info(StreamId, Alarm, State#state{is_behind = true});
@@ -137,7 +137,7 @@ info(StreamId, {alarm, _Name, off} = Alarm, State) ->
 info(_StreamId, Info, #state{exchange = Exchange} = State) when Exchange =/= none ->
     case is_cowboys(Info) of
         true -> {[Info], State};
-        false -> acted(hornbeam_exchange:told(Info, Exchange), State)
+        false -> acted(hornbeam_exchange:handle_info(Info, Exchange), State)
     end;
 info(StreamId, Info, State) ->
     next_info(StreamId, Info, State).
@@ -188,7 +188,8 @@ parts(Body, IsFin, _Method) -> [{data, IsFin, Body}].
 
 headers(Fields, #state{req = #{version := Version}, mount = Mount, is_last = IsLast}) ->
     {Headers, Wish} = hornbeam_cowboy:response(Fields),
-    case Version =/= 'HTTP/2' andalso (IsLast orelse Wish orelse hornbeam_mounts:is_shut(Mount)) of
+    IsEnding = IsLast orelse Wish orelse hornbeam_mounts:is_shutting_down(Mount),
+    case Version =/= 'HTTP/2' andalso IsEnding of
         true -> Headers#{<<"connection">> => <<"close">>};
         false -> Headers
     end.
@@ -222,12 +223,12 @@ stop(Commands, State) ->
 left(#state{exchange = none} = State) ->
     State;
 left(#state{exchange = Exchange} = State) ->
-    hornbeam_exchange:leave(Exchange),
+    hornbeam_exchange:cancel(Exchange),
     State#state{exchange = none}.
 
 repaid(#state{exchange = Exchange, is_behind = false} = State) when Exchange =/= none ->
-    case hornbeam_exchange:is_due(Exchange) of
-        true -> State#state{exchange = hornbeam_exchange:repay(Exchange)};
+    case hornbeam_exchange:is_credit_due(Exchange) of
+        true -> State#state{exchange = hornbeam_exchange:return_credit(Exchange)};
         false -> State
     end;
 repaid(State) ->
@@ -252,7 +253,7 @@ terminate(StreamId, Reason, #state{owner = Owner, mount = Mount, next = Next} = 
     _ = left(State),
     _ = [cowboy_stream:terminate(StreamId, Reason, Behind) || {asked, Behind} <- [Next]],
     %% Only now: who closes the listener asks the workers for what is left, and waits for this.
-    hornbeam_mounts:over(Owner, Mount).
+    hornbeam_mounts:exchange_ended(Owner, Mount).
 
 %% What is in the mailbox for a stream that is over would be a riddle to Cowboy.
 cancel(#state{timer = none}) ->

@@ -37,7 +37,7 @@ init(Req, Mount) ->
             %% A client may be gone while the app is asked.
             hornbeam_http2_stream:tell_when_ended(http2(Req)),
             Handshake = hornbeam_websocket_handshake:new(Checked, client(Req), Mount),
-            shaken(hornbeam_websocket_handshake:wait(Handshake), Req, Mount);
+            shaken(hornbeam_websocket_handshake:await(Handshake), Req, Mount);
         {refuse, Response} ->
             refused(Response, Req, Mount)
     end.

@@ -347,7 +347,7 @@ upgrade(_Version, _Fields) ->
     none.
 
 is_last(Version, #fields{connection = Connection}, Mount) ->
-    lists:member(<<"close">>, Connection) orelse hornbeam_mounts:is_shut(Mount)
+    lists:member(<<"close">>, Connection) orelse hornbeam_mounts:is_shutting_down(Mount)
         orelse Version =:= 'HTTP/1.0' andalso not lists:member(<<"keep-alive">>, Connection).
 
 begin_work(#http1{request = #request{upgrade = websocket} = Request, mount = Mount} = Http1) ->
@@ -409,7 +409,7 @@ read_body(Http1) ->
     Http1.
 
 read_body({ok, Data, #http1{body = Body, work = {exchange, Exchange}} = Read}, _Http1) ->
-    Fed = hornbeam_exchange:body(Data, Body =/= none, Exchange),
+    Fed = hornbeam_exchange:add_body(Data, Body =/= none, Exchange),
     with_deadline(Read#http1{work = {exchange, Fed}});
 read_body({fault, Fault}, Http1) ->
     spoiled(Fault, Http1).
@@ -451,7 +451,7 @@ told_exchange(Number, Message, #http1{later = Later} = Http1) ->
                               end || Each <- Later]}).
 
 told_later(Message, #later{exchange = Exchange, actions = Before} = Later) ->
-    {Actions, Next} = hornbeam_exchange:told(Message, Exchange),
+    {Actions, Next} = hornbeam_exchange:handle_info(Message, Exchange),
     Later#later{exchange = Next, actions = Before ++ Actions}.
 
 %% What is for none of them by name is for whoever knows it.
@@ -461,10 +461,10 @@ told(Message, #http1{later = Later} = Http1) ->
     told_current(Message, Http1#http1{later = [told_later(Message, Each) || Each <- Later]}).
 
 told_current(Message, #http1{work = {exchange, Exchange}} = Http1) ->
-    {Actions, Next} = hornbeam_exchange:told(Message, Exchange),
+    {Actions, Next} = hornbeam_exchange:handle_info(Message, Exchange),
     acted(Actions, Http1#http1{work = {exchange, Next}});
 told_current(Message, #http1{work = {handshake, Handshake}} = Http1) ->
-    shaken(hornbeam_websocket_handshake:told(Message, Handshake), Http1);
+    shaken(hornbeam_websocket_handshake:handle_info(Message, Handshake), Http1);
 told_current(going_away, #http1{state = reading} = Http1) ->
     last_word(Http1);
 told_current(_Stray, Http1) ->
@@ -504,7 +504,7 @@ say(Bytes, #http1{said = Said} = Http1) -> Http1#http1{said = [Bytes | Said]}.
 %% What the request and the server's state say of the response. A body that will not be read away,
 %% or that the client may or may not send, lets no request follow.
 decided(#http1{request = #request{method = Method, version = Version}} = Http1) ->
-    IsLast = Http1#http1.is_last orelse hornbeam_mounts:is_shut(Http1#http1.mount)
+    IsLast = Http1#http1.is_last orelse hornbeam_mounts:is_shutting_down(Http1#http1.mount)
         orelse not can_be_read_away(Http1),
     {Method, Version, IsLast, Http1#http1.is_kept andalso not IsLast}.
 
@@ -532,7 +532,7 @@ written(ok, Http1) ->
     loop(paid(Http1)).
 
 paid(#http1{work = {exchange, Exchange}} = Http1) ->
-    case hornbeam_exchange:is_due(Exchange) of
+    case hornbeam_exchange:is_credit_due(Exchange) of
         true -> repaid(now_ms(), Http1);
         false -> Http1
     end;
@@ -545,7 +545,7 @@ repaid(Now, #http1{transport = Transport, socket = Socket, slow = Slow} = Http1)
         Unsent when Unsent > ?SLOW -> Http1#http1{slow = slow(Unsent, Now, Slow)};
         _ ->
             #http1{work = {exchange, Exchange}} = Http1,
-            Http1#http1{slow = none, work = {exchange, hornbeam_exchange:repay(Exchange)}}
+            Http1#http1{slow = none, work = {exchange, hornbeam_exchange:return_credit(Exchange)}}
     end.
 
 slow(Unsent, _Now, {Unsent, Since}) -> {Unsent, Since};
@@ -572,18 +572,18 @@ finish(#http1{response = Response} = Http1) ->
 %% The connection ends: nobody waits for what is not answered.
 leave(#http1{later = Later, mount = Mount} = Http1) ->
     lists:foreach(fun(#later{number = Number, exchange = Exchange}) ->
-        hornbeam_exchange:leave(Exchange),
-        hornbeam_mounts:over({self(), Number}, Mount)
+        hornbeam_exchange:cancel(Exchange),
+        hornbeam_mounts:exchange_ended({self(), Number}, Mount)
     end, Later),
     over(Http1#http1{later = []}).
 
 over(#http1{work = {exchange, Exchange}, mount = Mount} = Http1) ->
-    hornbeam_exchange:leave(Exchange),
+    hornbeam_exchange:cancel(Exchange),
     %% Only now: who closes the listener asks the workers for what is left, and waits for this.
-    hornbeam_mounts:over(owner(Http1), Mount),
+    hornbeam_mounts:exchange_ended(owner(Http1), Mount),
     Http1#http1{work = none, request = undefined};
 over(#http1{work = {handshake, Handshake}} = Http1) ->
-    hornbeam_websocket_handshake:leave(Handshake),
+    hornbeam_websocket_handshake:cancel(Handshake),
     Http1#http1{work = none, request = undefined};
 over(Http1) ->
     Http1#http1{request = undefined}.
@@ -618,7 +618,7 @@ turn(#http1{parked = {Line, Fields}} = Http1) ->
 turn(#http1{mount = Mount, server = #{keepalive_timeout := Timeout}, buffer = Buffer} = Http1) ->
     Reading = Http1#http1{state = reading, response = none, begun = false, rested = false,
                           deadline = now_ms() + Timeout},
-    case hornbeam_mounts:is_shut(Mount) of
+    case hornbeam_mounts:is_shutting_down(Mount) of
         true -> last_word(Http1);
         false when Buffer =:= <<>> -> next(Reading);
         false -> next(begun(Reading))
@@ -633,11 +633,11 @@ late(Now, #http1{slow = {_, _}} = Http1) ->
 late(Now, #http1{deadline = Deadline} = Http1) when Now < Deadline ->
     rest(Http1);
 late(Now, #http1{work = {exchange, Exchange}, is_last = IsLast, body = Body} = Http1) ->
-    {Actions, Next} = hornbeam_exchange:late(Now, Exchange),
+    {Actions, Next} = hornbeam_exchange:handle_timeout(Now, Exchange),
     %% Who does not send on is not waited for.
     acted(Actions, Http1#http1{work = {exchange, Next}, is_last = IsLast orelse Body =/= none});
 late(_Now, #http1{work = {handshake, Handshake}} = Http1) ->
-    shaken(hornbeam_websocket_handshake:late(Handshake), Http1);
+    shaken(hornbeam_websocket_handshake:handle_timeout(Handshake), Http1);
 late(_Now, #http1{state = reading, begun = true} = Http1) ->
     refuse(head_timeout, Http1);
 late(_Now, #http1{mount = #{counters := Counters}} = Http1) ->
@@ -664,8 +664,8 @@ shaken({wait, Handshake}, Http1) ->
 shaken({refuse, Response}, Http1) ->
     respond(Response, Http1#http1{is_last = true});
 shaken({deny, Stream, Packet}, #http1{request = Request, mount = Mount} = Http1) ->
-    Served = {self(), false, Mount},
-    {Actions, Exchange} = hornbeam_exchange:serve(Stream, [Packet], Request, Served),
+    Adopted = {self(), false, Mount},
+    {Actions, Exchange} = hornbeam_exchange:adopt(Stream, [Packet], Request, Adopted),
     acted(Actions, Http1#http1{is_last = true, work = {exchange, Exchange}});
 shaken({accept, Fields, Socket}, #http1{request = Request, mount = Mount} = Http1) ->
     {Extensions, Switch} = hornbeam_websocket:switch(Fields, Request, Mount),

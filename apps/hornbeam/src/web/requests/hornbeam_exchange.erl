@@ -1,6 +1,6 @@
 %% One HTTP exchange: what an app is asked and what it answers, whatever engine carries it.
 %%
-%%   waiting ──let in, a place──▶ asked ──start──▶ responding ──last part──▶ over
+%%   waiting ──let in, a place──▶ asked ──start──▶ responding ──last part──▶ ended
 %%      │ refused: 4xx, 503         │ no answer in time: 504   │ worker dead, app failed: broken off
 %%      │                           │ worker dead: 502
 %%      └ the server stops: 503 ────┤
@@ -14,15 +14,16 @@
 
 -include("hornbeam_request.hrl").
 
--export([new/4, serve/4, body/3, told/2, fail/2, late/2, leave/1]).
--export([wants_body/1, ahead/1, awaits_answer/1, is_over/1, deadline/1, is_due/1, repay/1]).
+-export([new/4, adopt/4, add_body/3, handle_info/2, fail/2, handle_timeout/2, cancel/1]).
+-export([wants_body/1, buffered/1, awaits_answer/1, is_ended/1, deadline/1]).
+-export([is_credit_due/1, return_credit/1]).
 -export_type([exchange/0, action/0]).
 
 -record(exchange, {
     owner :: hornbeam_stream:owner(),
     request :: hornbeam_request:request(),
     mount :: hornbeam_mounts:mount(),
-    phase :: {waiting, hornbeam_request_pipeline:pipeline()} | asked | responding | over,
+    phase :: {waiting, hornbeam_request_pipeline:pipeline()} | asked | responding | ended,
     stream = none :: none | hornbeam_stream:stream(),
     number = 0 :: non_neg_integer(),
     %% of a stream that a process owns
@@ -86,16 +87,16 @@ expects_continue(Request) ->
 
 %% @doc Begin with a stream that the owner has opened, of which packets have come: a WebSocket's
 %% denial response is an HTTP response.
--spec serve(hornbeam_stream:stream(), Packets :: [binary()], hornbeam_request:request(),
+-spec adopt(hornbeam_stream:stream(), Packets :: [binary()], hornbeam_request:request(),
             {hornbeam_stream:owner(), More :: boolean(), hornbeam_mounts:mount()}) -> step().
-serve(Stream, Packets, Request, {Owner, More, Mount}) ->
+adopt(Stream, Packets, Request, {Owner, More, Mount}) ->
     Began = erlang:monotonic_time(microsecond),
     Number = hornbeam_stream:number(Stream),
     Exchange = #exchange{owner = Owner, request = Request, mount = Mount, phase = asked,
                          stream = Stream, number = Number, worker = watch(Owner, Stream),
                          began = Began, active = Began div 1000, more = More},
     lists:foldl(fun(Packet, {Actions, Before}) ->
-        then(Actions, told({stream, Number, Packet}, Before))
+        then(Actions, handle_info({stream, Number, Packet}, Before))
     end, {[], Exchange}, Packets).
 
 watch(Owner, Stream) when is_pid(Owner) -> hornbeam_stream:monitor(Stream);
@@ -122,8 +123,8 @@ open(Handle, #exchange{owner = Owner, request = Request} = Exchange) ->
                       waiting = [], ahead = 0}.
 
 %% @doc The next part of the request's body.
--spec body(iodata(), More :: boolean(), exchange()) -> exchange().
-body(Data, More, #exchange{waiting = Waiting, ahead = Ahead} = Exchange) ->
+-spec add_body(iodata(), More :: boolean(), exchange()) -> exchange().
+add_body(Data, More, #exchange{waiting = Waiting, ahead = Ahead} = Exchange) ->
     forward(Exchange#exchange{waiting = [Data | Waiting], ahead = Ahead + iolist_size(Data),
                               more = More, continue = false}).
 
@@ -145,47 +146,49 @@ wants_body(#exchange{credit = Credit, ahead = Ahead}) ->
     Credit > 0 orelse Ahead < ?READ_AHEAD.
 
 %% @doc How much of the body waits for the app (bytes).
--spec ahead(exchange()) -> non_neg_integer().
-ahead(#exchange{ahead = Ahead}) -> Ahead.
+-spec buffered(exchange()) -> non_neg_integer().
+buffered(#exchange{ahead = Ahead}) -> Ahead.
 
 %% @doc Whether a client that waits to be asked for its body has not been asked.
 -spec awaits_answer(exchange()) -> boolean().
 awaits_answer(#exchange{continue = Continue}) -> Continue.
 
 %% @doc Whether all is said.
--spec is_over(exchange()) -> boolean().
-is_over(#exchange{phase = Phase}) -> Phase =:= over.
+-spec is_ended(exchange()) -> boolean().
+is_ended(#exchange{phase = Phase}) -> Phase =:= ended.
 
 %% @doc A message for the owner; what is not the exchange's is ignored.
--spec told(term(), exchange()) -> step().
-told({stream, Number, Packet}, #exchange{number = Number, phase = Phase} = Exchange)
-        when Phase =/= over ->
+-spec handle_info(term(), exchange()) -> step().
+handle_info({stream, Number, Packet}, #exchange{number = Number, phase = Phase} = Exchange)
+        when Phase =/= ended ->
     #exchange{mount = #{options := Options}} = Exchange,
-    said(hornbeam_app_message:read(Packet, Options), Packet, Exchange);
-told({worker_down, Number}, #exchange{number = Number, phase = Phase} = Exchange)
-        when Phase =/= over ->
+    handle_message(hornbeam_app_message:read(Packet, Options), Packet, Exchange);
+handle_info({worker_down, Number}, #exchange{number = Number, phase = Phase} = Exchange)
+        when Phase =/= ended ->
     fail(502, Exchange);
-told({'DOWN', Worker, process, _, _}, #exchange{worker = Worker} = Exchange)
+handle_info({'DOWN', Worker, process, _, _}, #exchange{worker = Worker} = Exchange)
         when Worker =/= undefined ->
     fail(502, Exchange);
-told(going_away, #exchange{phase = asked} = Exchange) ->
+handle_info(going_away, #exchange{phase = asked} = Exchange) ->
     fail(503, Exchange);
-told(going_away, #exchange{phase = {waiting, Pipeline}} = Exchange) ->
+handle_info(going_away, #exchange{phase = {waiting, Pipeline}} = Exchange) ->
     hornbeam_request_pipeline:cancel(Pipeline),
     fail(503, Exchange);
-told(Message, #exchange{phase = {waiting, Pipeline}} = Exchange) ->
+handle_info(Message, #exchange{phase = {waiting, Pipeline}} = Exchange) ->
     entered(hornbeam_request_pipeline:handle_info(Message, Pipeline), Exchange);
-told(_Stray, Exchange) ->
+handle_info(_Stray, Exchange) ->
     {[], Exchange}.
 
-said({ok, {response_start, _, Status, Fields, Body, More}}, _Packet,
-     #exchange{phase = asked} = Exchange) ->
+handle_message({ok, {response_start, _, Status, Fields, Body, More}}, _Packet,
+               #exchange{phase = asked} = Exchange) ->
     started(More, Status, Fields, Body, Exchange#exchange{status = Status});
-said({ok, {response_body, _, Body, true}}, _Packet, #exchange{phase = responding} = Exchange) ->
+handle_message({ok, {response_body, _, Body, true}}, _Packet,
+               #exchange{phase = responding} = Exchange) ->
     {[{part, Body}], sent(Body, Exchange)};
-said({ok, {response_body, _, Body, false}}, _Packet, #exchange{phase = responding} = Exchange) ->
-    {[{last, Body}], responded(Exchange)};
-said({ok, {credit, _, Bytes, Messages}}, Packet, #exchange{credit = Before} = Exchange) ->
+handle_message({ok, {response_body, _, Body, false}}, _Packet,
+               #exchange{phase = responding} = Exchange) ->
+    {[{last, Body}], all_sent(Exchange)};
+handle_message({ok, {credit, _, Bytes, Messages}}, Packet, #exchange{credit = Before} = Exchange) ->
     #exchange{stream = Stream} = Exchange,
     Credit = Before + Bytes,
     hornbeam_stream:take_credit(Stream),
@@ -193,30 +196,30 @@ said({ok, {credit, _, Bytes, Messages}}, Packet, #exchange{credit = Before} = Ex
         true -> asked_for_body(Exchange#exchange{credit = Credit});
         false -> violated(unearned_credit, Packet, Exchange)
     end;
-said({ok, {ended, _, _, _, _}}, _Packet, Exchange) ->
+handle_message({ok, {ended, _, _, _, _}}, _Packet, Exchange) ->
     fail(500, Exchange);
-said(Wrong, Packet, Exchange) ->
+handle_message(Wrong, Packet, Exchange) ->
     violated(hornbeam_app_message:fault(Wrong), Packet, Exchange).
 
 started(true, Status, Fields, _Body, Exchange) when Status =:= 204; Status =:= 304 ->
     %% Its head is all of it (RFC 9110, 6.4.1): what follows nobody wants.
     tell(true, Exchange),
-    {[{respond, Status, Fields, <<>>}], abandon(Exchange#exchange{phase = over})};
+    {[{respond, Status, Fields, <<>>}], abandon(Exchange#exchange{phase = ended})};
 started(true, Status, Fields, Body, Exchange) ->
     {[{start, Status, Fields, Body}], sent(Body, Exchange#exchange{phase = responding})};
 started(false, Status, Fields, Body, Exchange) ->
-    {[{respond, Status, Fields, Body}], responded(Exchange)}.
+    {[{respond, Status, Fields, Body}], all_sent(Exchange)}.
 
 sent(Body, #exchange{sent = {Bytes, Messages}} = Exchange) ->
     Exchange#exchange{sent = {Bytes + byte_size(Body), Messages + 1}}.
 
 %% The worker knows that all is said to a tagged owner, and sends no more.
-responded(#exchange{owner = {_, _}} = Exchange) ->
+all_sent(#exchange{owner = {_, _}} = Exchange) ->
     tell(true, Exchange),
-    Exchange#exchange{phase = over, stream = none};
-responded(Exchange) ->
+    Exchange#exchange{phase = ended, stream = none};
+all_sent(Exchange) ->
     tell(true, Exchange),
-    Exchange#exchange{phase = over}.
+    Exchange#exchange{phase = ended}.
 
 %% The app asks for the body: that is the moment to say so to a client that waits to be asked.
 asked_for_body(#exchange{continue = true, phase = asked} = Exchange) ->
@@ -230,11 +233,11 @@ violated(Reason, Packet, #exchange{stream = Stream} = Exchange) ->
 
 %% @doc End it: with a response of ours or, when one has begun, by breaking that off.
 -spec fail(hornbeam_error_response:new() | 400..599, exchange()) -> step().
-fail(_Status, #exchange{phase = over} = Exchange) ->
+fail(_Status, #exchange{phase = ended} = Exchange) ->
     {[], Exchange};
 fail(_Status, #exchange{phase = responding} = Exchange) ->
     tell(false, Exchange),
-    {[break], abandon(Exchange#exchange{phase = over})};
+    {[break], abandon(Exchange#exchange{phase = ended})};
 fail(Status, Exchange) when is_integer(Status) ->
     fail(hornbeam_error_response:new(Status), Exchange);
 fail({Status, Fields, Body}, Exchange) ->
@@ -243,7 +246,7 @@ fail({Status, Fields, Body}, Exchange) ->
 refuse(Status, Fields, Body, Exchange0) ->
     Exchange = Exchange0#exchange{status = Status},
     tell(true, Exchange),
-    {[{respond, Status, Fields, Body}], abandon(Exchange#exchange{phase = over})}.
+    {[{respond, Status, Fields, Body}], abandon(Exchange#exchange{phase = ended})}.
 
 tell(IsWhole, Exchange) ->
     _ = [tell_all(IsWhole, Exchange) || hornbeam_telemetry:is_wanted()],
@@ -265,8 +268,8 @@ deadline(_Exchange) ->
     infinity.
 
 %% @doc Look at the deadline.
--spec late(Now :: integer(), exchange()) -> step().
-late(Now, #exchange{mount = #{counters := Counters}} = Exchange) ->
+-spec handle_timeout(Now :: integer(), exchange()) -> step().
+handle_timeout(Now, #exchange{mount = #{counters := Counters}} = Exchange) ->
     case deadline(Exchange) of
         Deadline when Now >= Deadline ->
             hornbeam_counters:add(timeouts, Counters),
@@ -276,23 +279,23 @@ late(Now, #exchange{mount = #{counters := Counters}} = Exchange) ->
     end.
 
 %% @doc Whether so much was sent that the app should get credit for it, once it has left.
--spec is_due(exchange()) -> boolean().
-is_due(#exchange{phase = responding, sent = {Bytes, Messages}}) ->
+-spec is_credit_due(exchange()) -> boolean().
+is_credit_due(#exchange{phase = responding, sent = {Bytes, Messages}}) ->
     hornbeam_stream:is_due(Bytes, Messages);
-is_due(_Exchange) ->
+is_credit_due(_Exchange) ->
     false.
 
 %% @doc All that was given to the engine has left.
--spec repay(exchange()) -> exchange().
-repay(#exchange{stream = Stream, sent = {Bytes, Messages}} = Exchange) ->
+-spec return_credit(exchange()) -> exchange().
+return_credit(#exchange{stream = Stream, sent = {Bytes, Messages}} = Exchange) ->
     hornbeam_stream:credit(Stream, Bytes, Messages),
     Exchange#exchange{sent = {0, 0}}.
 
 %% @doc Nothing more comes from the client, or nothing more goes to it.
--spec leave(exchange()) -> ok.
-leave(#exchange{phase = {waiting, Pipeline}}) ->
+-spec cancel(exchange()) -> ok.
+cancel(#exchange{phase = {waiting, Pipeline}}) ->
     hornbeam_request_pipeline:cancel(Pipeline);
-leave(Exchange) ->
+cancel(Exchange) ->
     _ = abandon(Exchange),
     ok.
 

@@ -3,16 +3,17 @@
 %% One mount so far, the app at "/". What those who serve it need to know travels in the mount.
 -module(hornbeam_mounts).
 
--export([new/2, reserve/1, reserve_now/1, rest/0, told/3, forget/2, shut/1, is_shut/1, over/2]).
+-export([new/2, reserve/1, reserve_now/1, rest/0, handle_info/3, cancel/2]).
+-export([begin_shutdown/1, is_shutting_down/1, exchange_ended/2]).
 -export_type([mount/0, wait/0]).
 
 -type mount() :: #{pool := hornbeam_pool:name(), counters := hornbeam_counters:ref(),
                    options := hornbeam_config:app_options(),
-                   server := hornbeam_config:server_options(), shut := atomics:atomics_ref(),
+                   server := hornbeam_config:server_options(), shutdown := atomics:atomics_ref(),
                    waits := here | apart | watched}.
-%% `shut': 1 from the moment on at which no new connection is taken. `waits': whether a process that
-%% serves requests takes messages that are for none of them by name, or has another one wait, which
-%% may die.
+%% `shutdown': 1 from the moment on at which no new connection is taken. `waits': whether a process
+%% that serves requests takes messages that are for none of them by name, or has another one wait,
+%% which may die.
 
 -opaque wait() :: hornbeam_pool:wait().
 
@@ -20,7 +21,7 @@
 -spec new(hornbeam_pool:name(), hornbeam_config:checked()) -> mount().
 new(Pool, #{server := Server, app := Options}) ->
     #{pool => Pool, counters => hornbeam_counters:new(), options => Options, server => Server,
-      shut => atomics:new(1, []), waits => here}.
+      shutdown => atomics:new(1, []), waits => here}.
 
 %% @doc A place on a worker for a new stream, at once or by messages to the calling process; when
 %% there is none, that is counted. See {@link hornbeam_pool:reserve/2}.
@@ -36,9 +37,9 @@ reserve_now(#{pool := Pool} = Mount) ->
     hornbeam_pool:reserve_now(Pool, max(Mount)).
 
 %% @doc A message, to a process that waits for a place.
--spec told(term(), wait(), mount()) ->
+-spec handle_info(term(), wait(), mount()) ->
     {ok, hornbeam_capacity:handle()} | {wait, wait()} | unavailable.
-told(Message, Wait, Mount) ->
+handle_info(Message, Wait, Mount) ->
     counted(hornbeam_pool:told(Message, Wait, max(Mount)), Mount).
 
 max(#{server := #{max_connections := Max}}) -> Max.
@@ -60,22 +61,22 @@ rest() ->
     hornbeam_pool:rest().
 
 %% @doc Wait no longer.
--spec forget(wait(), mount()) -> ok.
-forget(Wait, _Mount) ->
+-spec cancel(wait(), mount()) -> ok.
+cancel(Wait, _Mount) ->
     hornbeam_pool:forget(Wait).
 
 %% @doc No connection is kept for another request from now on.
--spec shut(mount()) -> ok.
-shut(#{shut := Shut}) ->
-    atomics:put(Shut, 1, 1).
+-spec begin_shutdown(mount()) -> ok.
+begin_shutdown(#{shutdown := Shutdown}) ->
+    atomics:put(Shutdown, 1, 1).
 
 %% @doc Whether no connection is kept for another request.
--spec is_shut(mount()) -> boolean().
-is_shut(#{shut := Shut}) ->
-    atomics:get(Shut, 1) =:= 1.
+-spec is_shutting_down(mount()) -> boolean().
+is_shutting_down(#{shutdown := Shutdown}) ->
+    atomics:get(Shutdown, 1) =:= 1.
 
 %% @doc An exchange is over: the listener hears of it once it is shut, and may wait for that.
--spec over(hornbeam_stream:owner(), mount()) -> ok.
-over(Exchange, Mount) ->
-    _ = [hornbeam_listener:over(Exchange) || is_shut(Mount)],
+-spec exchange_ended(hornbeam_stream:owner(), mount()) -> ok.
+exchange_ended(Exchange, Mount) ->
+    _ = [hornbeam_listener:exchange_ended(Exchange) || is_shutting_down(Mount)],
     ok.

@@ -103,7 +103,7 @@ placed(unavailable, _Request, _Mount) ->
 handle_info({on_connect, Tag, Decision}, #pipeline{step = {asked, Tag}} = Pipeline) ->
     decided(Decision, Pipeline);
 handle_info(Message, #pipeline{request = Request, mount = Mount, step = {place, Wait}}) ->
-    placed(hornbeam_mounts:told(Message, Wait, Mount), Request, Mount);
+    placed(hornbeam_mounts:handle_info(Message, Wait, Mount), Request, Mount);
 handle_info({pipeline, Pid, Step}, #pipeline{step = {apart, Pid}}) ->
     used(Step, Pid);
 handle_info(_Other, Pipeline) ->
@@ -175,4 +175,4 @@ cancel(#pipeline{step = {apart, Pid}}) ->
 cancel(#pipeline{step = {asked, Tag}}) ->
     hornbeam_on_connect:forget(Tag);
 cancel(#pipeline{step = {place, Wait}, mount = Mount}) ->
-    hornbeam_mounts:forget(Wait, Mount).
+    hornbeam_mounts:cancel(Wait, Mount).

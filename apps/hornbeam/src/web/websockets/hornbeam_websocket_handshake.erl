@@ -11,7 +11,7 @@
 -include("../requests/hornbeam_request.hrl").
 -include("hornbeam_websocket_session.hrl").
 
--export([new/3, told/2, late/1, deadline/1, leave/1, wait/1]).
+-export([new/3, handle_info/2, handle_timeout/1, deadline/1, cancel/1, await/1]).
 -export_type([handshake/0, step/0]).
 
 -record(handshake, {
@@ -114,21 +114,22 @@ resume(_Scope, _Mount) ->
     undefined.
 
 %% @doc A message for the calling process; what is not the handshake's is ignored.
--spec told(term(), handshake()) -> step().
-told({stream, Number, Packet}, #handshake{step = {asked, #session{number = Number}}} = Handshake) ->
+-spec handle_info(term(), handshake()) -> step().
+handle_info({stream, Number, Packet},
+            #handshake{step = {asked, #session{number = Number}}} = Handshake) ->
     #handshake{mount = #{options := Options}} = Handshake,
     answered(hornbeam_app_message:read(Packet, Options), Packet, Handshake);
-told({'DOWN', Worker, process, _, _},
-     #handshake{step = {asked, #session{worker = Worker}}} = Handshake) ->
+handle_info({'DOWN', Worker, process, _, _},
+            #handshake{step = {asked, #session{worker = Worker}}} = Handshake) ->
     refused(502, Handshake);
-told(client_ended, Handshake) ->
+handle_info(client_ended, Handshake) ->
     refused(400, Handshake);
-told(going_away, Handshake) ->
+handle_info(going_away, Handshake) ->
     refused(503, Handshake);
-told(Message, #handshake{step = {waiting, Pipeline}} = Handshake) ->
+handle_info(Message, #handshake{step = {waiting, Pipeline}} = Handshake) ->
     #handshake{request = Request, client = Client, mount = Mount} = Handshake,
     entered(hornbeam_request_pipeline:handle_info(Message, Pipeline), {Request, Client, Mount});
-told(_Stray, Handshake) ->
+handle_info(_Stray, Handshake) ->
     {wait, Handshake}.
 
 answered({ok, {accept, _, Subprotocol, Fields}}, Packet, Handshake) ->
@@ -171,7 +172,7 @@ violated(Fault, Packet, #handshake{step = {asked, #session{stream = Stream}}} = 
     refused(500, Handshake).
 
 refused(Status, Handshake) ->
-    leave(Handshake),
+    cancel(Handshake),
     {refuse, hornbeam_error_response:new(Status)}.
 
 %% @doc When the app's answer is late (monotonic time, ms).
@@ -180,28 +181,28 @@ deadline(#handshake{deadline = Deadline}) ->
     Deadline.
 
 %% @doc It is.
--spec late(handshake()) -> step().
-late(#handshake{mount = #{counters := Counters}} = Handshake) ->
+-spec handle_timeout(handshake()) -> step().
+handle_timeout(#handshake{mount = #{counters := Counters}} = Handshake) ->
     hornbeam_counters:add(timeouts, Counters),
     refused(504, Handshake).
 
 %% @doc Nobody waits for it any more; the app learns that.
--spec leave(handshake()) -> ok.
-leave(#handshake{step = {waiting, Pipeline}}) ->
+-spec cancel(handshake()) -> ok.
+cancel(#handshake{step = {waiting, Pipeline}}) ->
     hornbeam_request_pipeline:cancel(Pipeline);
-leave(#handshake{step = {asked, #session{stream = Stream, worker = Worker}}}) ->
+cancel(#handshake{step = {asked, #session{stream = Stream, worker = Worker}}}) ->
     erlang:demonitor(Worker, [flush]),
     hornbeam_stream:abandon(Stream).
 
 %% @doc Wait for the end of a handshake.
--spec wait(step()) -> step().
-wait({wait, #handshake{deadline = Deadline} = Handshake}) ->
+-spec await(step()) -> step().
+await({wait, #handshake{deadline = Deadline} = Handshake}) ->
     receive
-        Message -> wait(told(Message, Handshake))
+        Message -> await(handle_info(Message, Handshake))
     after patience(Deadline) ->
-        late(Handshake)
+        handle_timeout(Handshake)
     end;
-wait(Done) ->
+await(Done) ->
     Done.
 
 patience(infinity) -> infinity;

@@ -11,8 +11,8 @@
 %% then, or how it is to be closed.
 -module(hornbeam_websocket_resume).
 
--export([received/3, acknowledge/2, worker_lost/2, retiring/2, moved/1, resume/1, given/2, late/1]).
--export([reopened/1, leave/1, describe/1]).
+-export([received/3, acknowledge/2, worker_lost/2, retiring/2, moved/1, resume/1]).
+-export([handle_place/2, handle_timeout/1, reopened/1, cancel/1, describe/1]).
 -export_type([step/0]).
 
 -include("hornbeam_websocket_session.hrl").
@@ -90,8 +90,8 @@ until_deadline(Session) ->
     Session.
 
 %% @doc The deadline is over.
--spec late(#session{}) -> step().
-late(#session{mount = #{counters := Counters}}) ->
+-spec handle_timeout(#session{}) -> step().
+handle_timeout(#session{mount = #{counters := Counters}}) ->
     hornbeam_counters:add(resumes_late, Counters),
     {close, 1012, <<"no process of the app goes on">>}.
 
@@ -106,12 +106,12 @@ wait(Why, #session{mount = #{pool := Pool}} = Session) ->
     Session#session{phase = {waiting, Why, hornbeam_pool:wait(Pool)}}.
 
 %% @doc The pool gives a place, or says why not.
--spec given({ok, hornbeam_capacity:handle()} | {error, atom()}, #session{}) -> step().
-given({ok, Handle}, #session{phase = {waiting, Why, _}, resume = Resume} = Session) ->
+-spec handle_place({ok, hornbeam_capacity:handle()} | {error, atom()}, #session{}) -> step().
+handle_place({ok, Handle}, #session{phase = {waiting, Why, _}, resume = Resume} = Session) ->
     spread(hornbeam_resume_state:spread(Resume), Handle, Why, Session);
-given({error, no_worker}, _Socket) ->
+handle_place({error, no_worker}, _Session) ->
     {close, 1012, <<"no process of the app goes on">>};
-given({error, _QueueIsFullOrLate}, #session{phase = {waiting, Why, _}} = Session) ->
+handle_place({error, _QueueIsFullOrLate}, #session{phase = {waiting, Why, _}} = Session) ->
     _ = erlang:send_after(?WAIT_AGAIN, self(), resume),
     Session#session{phase = {pausing, Why}}.
 
@@ -150,16 +150,16 @@ tell_of_resume(Resume, #session{mount = #{counters := Counters}, id = Id, about 
                                #{id => Id, path => Path}).
 
 %% @doc The socket ends. Whether it had a worker, which is to be told.
--spec leave(#session{}) -> boolean().
-leave(#session{phase = {waiting, _, Ref}, mount = #{pool := Pool}}) ->
+-spec cancel(#session{}) -> boolean().
+cancel(#session{phase = {waiting, _, Ref}, mount = #{pool := Pool}}) ->
     hornbeam_pool:forget(Pool, Ref),
     false;
-leave(#session{phase = {pausing, _}}) ->
+cancel(#session{phase = {pausing, _}}) ->
     false;
-leave(#session{phase = {spread, _, Handle}}) ->
+cancel(#session{phase = {spread, _, Handle}}) ->
     hornbeam_capacity:give_back(Handle),
     false;
-leave(#session{}) ->
+cancel(#session{}) ->
     true.
 
 %% @doc How often it went on, how many seconds ago, and how long it had no worker then.

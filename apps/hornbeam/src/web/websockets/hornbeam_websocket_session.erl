@@ -182,9 +182,9 @@ handle_info(resume, #session{phase = {pausing, _}} = Session) ->
 handle_info(resume, #session{phase = {spread, _, _}} = Session) ->
     {[], hornbeam_websocket_resume:resume(Session)};
 handle_info({hornbeam_pool, Ref, Answer}, #session{phase = {waiting, _, Ref}} = Session) ->
-    stepped(hornbeam_websocket_resume:given(Answer, Session), Session);
+    stepped(hornbeam_websocket_resume:handle_place(Answer, Session), Session);
 handle_info({timeout, Deadline, resume}, #session{deadline = Deadline} = Session) ->
-    stepped(hornbeam_websocket_resume:late(Session), Session);
+    stepped(hornbeam_websocket_resume:handle_timeout(Session), Session);
 handle_info(going_away, Session) ->
     close(1001, <<"the server stops">>, [], Session);
 handle_info({kick, Code, Reason}, #session{mount = #{counters := Counters}} = Session) ->
@@ -394,7 +394,7 @@ state(_Phase) -> resuming.
 closed(Reason, #session{id = Id} = Session) ->
     _ = [hornbeam_websocket_registry:remove(Id) || Id =/= undefined],
     How = how_it_ended(Reason, Session),
-    _ = [tell_app(How, Session) || hornbeam_websocket_resume:leave(Session)],
+    _ = [tell_app(How, Session) || hornbeam_websocket_resume:cancel(Session)],
     tell_of_close(How, Session).
 
 tell_app({Code, Text}, #session{stream = Stream, number = Number}) ->
