@@ -22,9 +22,9 @@ one_heartbeat_is_on_its_way_at_a_time(_Config) ->
     ?assertMatch({send, 2, _}, hornbeam_worker_heartbeat:beat(2000, Answered)).
 
 a_worker_hangs_at_its_limit_and_not_before(_Config) ->
-    Pulse = hornbeam_worker_heartbeat:new(4000),
-    ?assertEqual(1000, hornbeam_worker_heartbeat:interval(Pulse)),
-    {wait, Waits} = beats(4, Pulse),
+    Heartbeat = hornbeam_worker_heartbeat:new(4000),
+    ?assertEqual(1000, hornbeam_worker_heartbeat:interval(Heartbeat)),
+    {wait, Waits} = beats(4, Heartbeat),
     ?assertEqual({hung, 4000}, hornbeam_worker_heartbeat:beat(0, Waits)).
 
 an_answer_starts_the_count_anew(_Config) ->
@@ -33,11 +33,11 @@ an_answer_starts_the_count_anew(_Config) ->
     ?assertMatch({wait, _}, beats(4, Answered)).
 
 %% So many beats without an answer; the first one sends.
-beats(1, Pulse) ->
-    {send, _, Sent} = hornbeam_worker_heartbeat:beat(0, Pulse),
+beats(1, Heartbeat) ->
+    {send, _, Sent} = hornbeam_worker_heartbeat:beat(0, Heartbeat),
     {wait, Sent};
-beats(Count, Pulse) ->
-    {wait, Waits} = beats(Count - 1, Pulse),
+beats(Count, Heartbeat) ->
+    {wait, Waits} = beats(Count - 1, Heartbeat),
     hornbeam_worker_heartbeat:beat(0, Waits).
 
 an_answer_tells_how_long_it_took(_Config) ->

@@ -1,9 +1,9 @@
 %% The process that keeps the workers of one pool: starts them together, replaces them, drains
 %% them at the end.
 %%
-%% A pool has N places; each has a worker that serves. A worker in a place:
+%% A pool has N slots; each has a worker that serves. A worker in a slot:
 %%
-%%   serving ───────────────┐ its successor took over, or the place is no more
+%%   serving ───────────────┐ its successor took over, or the slot is no more
 %%      ▲ all are ready     ▼
 %%   successor           leaving ──▶ end
 %%
@@ -27,13 +27,13 @@
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([reload_error/0]).
 
--type place() :: pos_integer().
+-type slot() :: pos_integer().
 -type reload_error() ::
     not_serving | reloading | interrupted | hornbeam_worker_failure:explained().
 -type phase() :: starting | serving | {failed, hornbeam_worker_failure:explained()}.
 
 -record(worker, {
-    place :: place(),
+    slot :: slot(),
     role :: serving | successor | leaving,
     limits :: hornbeam_pool_recycling:limits(),
     started_at :: integer(),
@@ -43,8 +43,8 @@
     ready_at :: integer() | undefined
 }).
 
-%% The history of a place.
--record(place, {
+%% The history of a slot.
+-record(slot, {
     %% deaths in a row of workers that did not last
     failures = 0 :: non_neg_integer(),
     restarts = 0 :: non_neg_integer(),
@@ -62,7 +62,7 @@
     phase = starting :: phase(),
     %% who waits for the end of the start
     starters = [] :: [gen_server:from()],
-    places = #{} :: #{place() => #place{}},
+    slots = #{} :: #{slot() => #slot{}},
     workers = #{} :: #{pid() => #worker{}},
     round = none :: {hornbeam_pool_replacement:replacement(), gen_server:from() | nobody} | none,
     %% rounds of recycling in a row that failed, and when the next may begin
@@ -77,7 +77,7 @@
     app :: binary(),
     python :: file:filename() | undefined,
     phase :: phase(),
-    places :: #{place() => #place{}},
+    slots :: #{slot() => #slot{}},
     workers :: #{pid() => #worker{}},
     ended :: #{atom() => pos_integer()}
 }).
@@ -101,7 +101,7 @@ app(Name) ->
         none -> error
     end.
 
-%% @doc What is known of a pool, and of the places of its workers, in the places' order.
+%% @doc What is known of a pool, and of the slots of its workers, in the slots' order.
 -spec info(hornbeam_pool:name()) ->
     {ok, #{atom() => term()}, [{Worker :: pid(), #{atom() => term()}}]} | error.
 info(Name) ->
@@ -110,27 +110,27 @@ info(Name) ->
         none -> error
     end.
 
-facts(#memory{app = App, places = Places, ended = Ended}) ->
+facts(#memory{app = App, slots = Slots, ended = Ended}) ->
     #{app => App, ended => Ended,
-      restarts => lists:sum([Restarts || #place{restarts = Restarts} <- maps:values(Places)])}.
+      restarts => lists:sum([Restarts || #slot{restarts = Restarts} <- maps:values(Slots)])}.
 
-described(#memory{workers = Workers, places = Places}) ->
-    Sorted = lists:sort([{Place, Pid} || {Pid, #worker{place = Place}} <- maps:to_list(Workers)]),
-    [{Pid, history(maps:get(Place, Places, #place{}))} || {Place, Pid} <- Sorted].
+described(#memory{workers = Workers, slots = Slots}) ->
+    Sorted = lists:sort([{Slot, Pid} || {Pid, #worker{slot = Slot}} <- maps:to_list(Workers)]),
+    [{Pid, history(maps:get(Slot, Slots, #slot{}))} || {Slot, Pid} <- Sorted].
 
-history(#place{restarts = Restarts, last_end = LastEnd}) ->
+history(#slot{restarts = Restarts, last_end = LastEnd}) ->
     #{restarts => Restarts, last_end => LastEnd}.
 
 %% @doc The names of a pool's workers.
 -spec names(hornbeam_pool:name()) -> #{pid() => binary()}.
 names(Name) ->
-    maps:map(fun(_, #worker{place = Place}) -> worker_name(Place) end, remembered_workers(Name)).
+    maps:map(fun(_, #worker{slot = Slot}) -> worker_name(Slot) end, remembered_workers(Name)).
 
 %% @doc The serving worker with a name.
 -spec find(hornbeam_pool:name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
 find(Name, Worker) ->
-    case [Pid || {Pid, #worker{place = Place}} <- serving(remembered_workers(Name)),
-                 worker_name(Place) =:= Worker] of
+    case [Pid || {Pid, #worker{slot = Slot}} <- serving(remembered_workers(Name)),
+                 worker_name(Slot) =:= Worker] of
         [Pid] -> {ok, Pid};
         [] -> {error, no_worker}
     end.
@@ -161,10 +161,10 @@ handle_continue(start, #state{name = Name, sup = Sup, options = Options} = State
 
 begun({ok, #memory{workers_sup = Sup} = Memory}, #state{workers_sup = Sup} = State) ->
     adopt_all(Memory, State);
-begun({ok, #memory{python = Python, phase = Phase, places = Places, ended = Ended}}, State) ->
+begun({ok, #memory{python = Python, phase = Phase, slots = Slots, ended = Ended}}, State) ->
     #state{options = Options} = State,
     start_all(State#state{python = Python, phase = Phase, ended = Ended,
-                          options = Options#{workers := maps:size(Places)}});
+                          options = Options#{workers := maps:size(Slots)}});
 begun(none, #state{options = Options} = State) ->
     case hornbeam_config:python(Options) of
         {ok, Python} -> start_all(State#state{python = Python});
@@ -173,36 +173,36 @@ begun(none, #state{options = Options} = State) ->
 
 start_all(#state{options = #{workers := Workers}} = State) ->
     end_strangers(State),
-    published(lists:foldl(fun add_place/2, State, lists:seq(1, Workers))).
+    published(lists:foldl(fun add_slot/2, State, lists:seq(1, Workers))).
 
 %% After a crash.
 
-adopt_all(#memory{workers = Workers, places = Places} = Memory, State0) ->
+adopt_all(#memory{workers = Workers, slots = Slots} = Memory, State0) ->
     #memory{python = Python, phase = Phase, ended = Ended} = Memory,
     #state{options = Options} = State0,
-    State = State0#state{python = Python, phase = Phase, ended = Ended, places = Places,
-                         workers = Workers, options = Options#{workers := maps:size(Places)}},
+    State = State0#state{python = Python, phase = Phase, ended = Ended, slots = Slots,
+                         workers = Workers, options = Options#{workers := maps:size(Slots)}},
     ?LOG_NOTICE(#{what => workers_adopted, pool => State#state.name,
                   workers => maps:size(Workers)}, #{domain => [hornbeam]}),
     end_strangers(State),
     lists:foreach(fun adopt/1, maps:keys(Workers)),
     Successors = [Pid || {Pid, #worker{role = successor}} <- maps:to_list(Workers)],
-    published(fill_places(lists:foldl(fun stop_worker/2, State, Successors))).
+    published(fill_slots(lists:foldl(fun stop_worker/2, State, Successors))).
 
 %% Of one that has died meanwhile the monitor tells.
 adopt(Pid) ->
     _ = erlang:monitor(process, Pid),
     hornbeam_worker_protocol:adopt(Pid, self()).
 
-%% What was started at the very moment of the crash is in no place and serves nobody.
+%% What was started at the very moment of the crash is in no slot and serves nobody.
 end_strangers(#state{workers_sup = Sup, workers = Workers}) ->
     lists:foreach(fun(Pid) -> hornbeam_worker:kill(Pid, stopped) end,
                   hornbeam_worker_sup:workers(Sup) -- maps:keys(Workers)).
 
-fill_places(State) ->
-    _ = [restart_later(Failures, Place)
-         || {Place, #place{failures = Failures}} <- maps:to_list(State#state.places),
-            not is_taken(Place, State)],
+fill_slots(State) ->
+    _ = [restart_later(Failures, Slot)
+         || {Slot, #slot{failures = Failures}} <- maps:to_list(State#state.slots),
+            not is_taken(Slot, State)],
     State.
 
 %% An adopted worker tells how far it has come.
@@ -211,7 +211,7 @@ adopted(ready, Pid, #worker{handle = undefined}, Handle, OsPid, State) ->
 adopted(WorkerState, Pid, #worker{role = serving} = Worker, _Handle, _OsPid, State)
         when WorkerState =:= retiring; WorkerState =:= draining ->
     #state{workers = Workers} = State,
-    fill_places(published(State#state{workers = Workers#{Pid := Worker#worker{role = leaving}}}));
+    fill_slots(published(State#state{workers = Workers#{Pid := Worker#worker{role = leaving}}}));
 adopted(_WorkerState, _Pid, _Worker, _Handle, _OsPid, State) ->
     State.
 
@@ -226,28 +226,28 @@ remember(#state{name = Name} = State) ->
     State.
 
 memory(#state{workers_sup = Sup, options = #{app := App}} = State) ->
-    #state{python = Python, phase = Phase, places = Places, workers = Workers,
+    #state{python = Python, phase = Phase, slots = Slots, workers = Workers,
            ended = Ended} = State,
-    #memory{workers_sup = Sup, app = App, python = Python, phase = Phase, places = Places,
+    #memory{workers_sup = Sup, app = App, python = Python, phase = Phase, slots = Slots,
             workers = Workers, ended = Ended}.
 
 %% Workers are started.
 
-add_place(Place, State) ->
-    start_serving(Place, put_place(Place, #place{}, State)).
+add_slot(Slot, State) ->
+    start_serving(Slot, put_slot(Slot, #slot{}, State)).
 
-start_serving(Place, State0) ->
-    case start_worker(Place, serving, State0) of
+start_serving(Slot, State0) ->
+    case start_worker(Slot, serving, State0) of
         {ok, _Pid, State} -> State;
-        {error, Reason} -> not_started(Place, Reason, State0)
+        {error, Reason} -> not_started(Slot, Reason, State0)
     end.
 
-start_worker(Place, Role, #state{workers = Workers, options = Options} = State) ->
-    case hornbeam_worker_sup:start_worker(State#state.workers_sup, start(Place, State)) of
+start_worker(Slot, Role, #state{workers = Workers, options = Options} = State) ->
+    case hornbeam_worker_sup:start_worker(State#state.workers_sup, start(Slot, State)) of
         {ok, Pid} ->
             _ = erlang:monitor(process, Pid),
             Limits = hornbeam_pool_recycling:limits(Options, fun draw/1),
-            Worker = #worker{place = Place, role = Role, started_at = now_ms(), limits = Limits},
+            Worker = #worker{slot = Slot, role = Role, started_at = now_ms(), limits = Limits},
             {ok, Pid, State#state{workers = Workers#{Pid => Worker}}};
         {error, {shutdown, Reason}} ->
             {error, Reason}
@@ -255,12 +255,12 @@ start_worker(Place, Role, #state{workers = Workers, options = Options} = State) 
 
 draw(Most) -> rand:uniform(Most + 1) - 1.
 
-start(Place, #state{api = Api, options = Options, python = Python}) ->
-    #{pool => self(), name => worker_name(Place), python => Python, api => Api,
+start(Slot, #state{api = Api, options = Options, python = Python}) ->
+    #{pool => self(), name => worker_name(Slot), python => Python, api => Api,
       options => Options}.
 
-worker_name(Place) ->
-    <<"worker-", (integer_to_binary(Place))/binary>>.
+worker_name(Slot) ->
+    <<"worker-", (integer_to_binary(Slot))/binary>>.
 
 %% @private
 -spec handle_call(await_ready | reload | {set_workers, pos_integer()}, gen_server:from(),
@@ -279,7 +279,7 @@ handle_call(Change, From, State) ->
     end.
 
 change(reload, From, State) ->
-    Round = begin_round(reloaded, all_places(State), From, end_round(State)),
+    Round = begin_round(reloaded, all_slots(State), From, end_round(State)),
     {noreply, kept(State, Round)};
 change({set_workers, Workers}, _From, State) ->
     {reply, ok, kept(State, resized(Workers, end_round(State)))}.
@@ -312,16 +312,16 @@ heard({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = State) 
 heard({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
     hornbeam_stream_owners:tell_of_end(Table),
     State;
-heard({restart, Place}, State) ->
-    restart(Place, State);
+heard({restart, Slot}, State) ->
+    restart(Slot, State);
 heard(check, State) ->
     check_later(),
     check(State).
 
 %% What happens to a worker, for whoever attached to it.
-tell(What, Measurements, Metadata, #worker{place = Place}) ->
+tell(What, Measurements, Metadata, #worker{slot = Slot}) ->
     hornbeam_telemetry:execute([hornbeam, worker, What], Measurements,
-                               Metadata#{worker => worker_name(Place)}).
+                               Metadata#{worker => worker_name(Slot)}).
 
 %% No time at all where a worker was never ready.
 seconds_since(undefined) -> #{seconds => 0};
@@ -337,10 +337,10 @@ ready(Pid, Handle, OsPid, #state{workers = Workers} = State) ->
 
 joined(#worker{role = serving}, _Pid, State0) ->
     State = published(State0),
-    served(length(serving(State#state.workers)) =:= maps:size(State#state.places), State);
-joined(#worker{role = successor, place = Place}, Pid, #state{round = {Round, From}} = State0) ->
+    served(length(serving(State#state.workers)) =:= maps:size(State#state.slots), State);
+joined(#worker{role = successor, slot = Slot}, Pid, #state{round = {Round, From}} = State0) ->
     State = State0#state{round = {hornbeam_pool_replacement:ready(Pid, Round), From}},
-    case is_served(Place, State) of
+    case is_served(Slot, State) of
         true -> next_step(State);
         false -> next_step(take_over(Pid, State))
     end;
@@ -354,24 +354,24 @@ served(true, #state{phase = starting, starters = Starters} = State) ->
 served(_, State) ->
     State.
 
-failed(#worker{role = serving, place = Place}, Reason, State) ->
-    failed_to_serve(Place, Reason, State);
+failed(#worker{role = serving, slot = Slot}, Reason, State) ->
+    failed_to_serve(Slot, Reason, State);
 failed(#worker{role = successor}, Reason, State) ->
     abandon_round(Reason, State);
 failed(#worker{role = leaving}, _Reason, State) ->
     State.
 
-failed_to_serve(_Place, Reason, #state{phase = starting} = State) ->
+failed_to_serve(_Slot, Reason, #state{phase = starting} = State) ->
     fail(Reason, State);
-failed_to_serve(Place, Reason, State) ->
-    ?LOG_ERROR(#{what => worker_did_not_start, pool => State#state.name, worker => Place,
+failed_to_serve(Slot, Reason, State) ->
+    ?LOG_ERROR(#{what => worker_did_not_start, pool => State#state.name, worker => Slot,
                  reason => explained(Reason, State)}, #{domain => [hornbeam]}),
     State.
 
-not_started(Place, Reason, #state{phase = serving} = State) ->
-    pause(Place, undefined, Reason, failed_to_serve(Place, Reason, State));
-not_started(Place, Reason, State) ->
-    failed_to_serve(Place, Reason, State).
+not_started(Slot, Reason, #state{phase = serving} = State) ->
+    pause(Slot, undefined, Reason, failed_to_serve(Slot, Reason, State));
+not_started(Slot, Reason, State) ->
+    failed_to_serve(Slot, Reason, State).
 
 explained(Reason, #state{python = Python}) ->
     hornbeam_worker_failure:explain(Reason, Python).
@@ -411,60 +411,60 @@ kind(_Reason) -> crashed.
 count_end(Kind, #state{ended = Ended} = State) ->
     State#state{ended = maps:update_with(Kind, fun(Count) -> Count + 1 end, 1, Ended)}.
 
-replace(#worker{place = Place, ready_at = ReadyAt}, Reason, State) ->
-    ?LOG_WARNING(#{what => worker_ended, pool => State#state.name, worker => Place,
+replace(#worker{slot = Slot, ready_at = ReadyAt}, Reason, State) ->
+    ?LOG_WARNING(#{what => worker_ended, pool => State#state.name, worker => Slot,
                    reason => Reason}, #{domain => [hornbeam]}),
-    case [{Pid, Handle} || {Pid, #worker{role = successor, place = P, handle = Handle}}
-                               <- maps:to_list(State#state.workers), P =:= Place] of
-        [] -> pause(Place, ReadyAt, Reason, State);
-        [{_Pid, undefined}] -> noted(Place, Reason, State);
-        [{Pid, _Handle}] -> next_step(take_over(Pid, noted(Place, Reason, State)))
+    case [{Pid, Handle} || {Pid, #worker{role = successor, slot = P, handle = Handle}}
+                               <- maps:to_list(State#state.workers), P =:= Slot] of
+        [] -> pause(Slot, ReadyAt, Reason, State);
+        [{_Pid, undefined}] -> noted(Slot, Reason, State);
+        [{Pid, _Handle}] -> next_step(take_over(Pid, noted(Slot, Reason, State)))
     end.
 
-noted(Place, Reason, #state{places = Places} = State) ->
-    #{Place := History} = Places,
-    put_place(Place, History#place{last_end = Reason}, State).
+noted(Slot, Reason, #state{slots = Slots} = State) ->
+    #{Slot := History} = Slots,
+    put_slot(Slot, History#slot{last_end = Reason}, State).
 
-pause(Place, ReadyAt, Reason, #state{places = Places} = State) ->
-    #{Place := #place{failures = Before} = History} = Places,
+pause(Slot, ReadyAt, Reason, #state{slots = Slots} = State) ->
+    #{Slot := #slot{failures = Before} = History} = Slots,
     Failures = hornbeam_pool_backoff:failures(ReadyAt, now_ms(), Before),
-    restart_later(Failures, Place),
-    put_place(Place, History#place{failures = Failures, last_end = Reason}, State).
+    restart_later(Failures, Slot),
+    put_slot(Slot, History#slot{failures = Failures, last_end = Reason}, State).
 
-restart_later(0, Place) ->
-    restart_later(1, Place);
-restart_later(Failures, Place) ->
-    _ = erlang:send_after(hornbeam_pool_backoff:pause(Failures), self(), {restart, Place}),
+restart_later(0, Slot) ->
+    restart_later(1, Slot);
+restart_later(Failures, Slot) ->
+    _ = erlang:send_after(hornbeam_pool_backoff:pause(Failures), self(), {restart, Slot}),
     ok.
 
-restart(Place, #state{places = Places} = State) ->
-    case {Places, is_taken(Place, State)} of
-        {#{Place := #place{restarts = Restarts} = History}, false} ->
-            start_serving(Place, put_place(Place, History#place{restarts = Restarts + 1}, State));
+restart(Slot, #state{slots = Slots} = State) ->
+    case {Slots, is_taken(Slot, State)} of
+        {#{Slot := #slot{restarts = Restarts} = History}, false} ->
+            start_serving(Slot, put_slot(Slot, History#slot{restarts = Restarts + 1}, State));
         _ ->
             State
     end.
 
-is_taken(Place, #state{workers = Workers}) ->
-    lists:any(fun(#worker{place = P, role = Role}) -> P =:= Place andalso Role =/= leaving end,
+is_taken(Slot, #state{workers = Workers}) ->
+    lists:any(fun(#worker{slot = P, role = Role}) -> P =:= Slot andalso Role =/= leaving end,
               maps:values(Workers)).
 
 %% Rounds of replacement.
 
-begin_round(Reason, Places, From, State) ->
-    next_step(State#state{round = {hornbeam_pool_replacement:new(Reason, Places), From}}).
+begin_round(Reason, Slots, From, State) ->
+    next_step(State#state{round = {hornbeam_pool_replacement:new(Reason, Slots), From}}).
 
 next_step(#state{round = none} = State) ->
     State;
 next_step(#state{round = {Round, From}} = State) ->
     case hornbeam_pool_replacement:next(Round) of
-        {start, Place, Started} -> start_successor(Place, State#state{round = {Started, From}});
+        {start, Slot, Started} -> start_successor(Slot, State#state{round = {Started, From}});
         {take_over, Pids} -> finish_round(Pids, State);
         wait -> State
     end.
 
-start_successor(Place, State0) ->
-    case start_worker(Place, successor, State0) of
+start_successor(Slot, State0) ->
+    case start_worker(Slot, successor, State0) of
         {ok, Pid, #state{round = {Round, From}} = State} ->
             next_step(State#state{round = {hornbeam_pool_replacement:started(Pid, Round), From}});
         {error, Reason} ->
@@ -477,9 +477,9 @@ finish_round(Pids, State0) ->
     State#state{round = none, failed_rounds = 0}.
 
 take_over(Pid, #state{round = {Round, From}, workers = Workers} = State0) ->
-    #{Pid := #worker{place = Place} = Worker} = Workers,
+    #{Pid := #worker{slot = Slot} = Worker} = Workers,
     Reason = hornbeam_pool_replacement:reason(Round),
-    State = retire_place(Place, Reason, State0),
+    State = retire_slot(Slot, Reason, State0),
     Taken = (State#state.workers)#{Pid := Worker#worker{role = serving}},
     published(State#state{workers = Taken,
                           round = {hornbeam_pool_replacement:took_over(Pid, Round), From}}).
@@ -502,8 +502,8 @@ end_round(#state{round = none} = State) ->
 end_round(#state{round = {Round, _}} = State0) ->
     Successors = hornbeam_pool_replacement:successors(Round),
     State = lists:foldl(fun stop_worker/2, State0#state{round = none}, Successors),
-    lists:foldl(fun restart/2, State, [Place || Place <- all_places(State),
-                                                not is_taken(Place, State)]).
+    lists:foldl(fun restart/2, State, [Slot || Slot <- all_slots(State),
+                                                not is_taken(Slot, State)]).
 
 stop_worker(Pid, #state{workers = Workers, stop_timeout = Timeout} = State) ->
     case Workers of
@@ -514,37 +514,37 @@ stop_worker(Pid, #state{workers = Workers, stop_timeout = Timeout} = State) ->
             State
     end.
 
-retire_place(Place, Reason, #state{workers = Workers} = State) ->
+retire_slot(Slot, Reason, #state{workers = Workers} = State) ->
     lists:foldl(fun(Pid, Left) -> retire(Pid, Reason, Left) end, State,
-                [Pid || {Pid, #worker{place = P, role = serving}} <- maps:to_list(Workers),
-                        P =:= Place]).
+                [Pid || {Pid, #worker{slot = P, role = serving}} <- maps:to_list(Workers),
+                        P =:= Slot]).
 
 retire(Pid, Reason, #state{workers = Workers, stop_timeout = Stop} = State) ->
     #state{options = #{drain_timeout := Drain}} = State,
-    #{Pid := #worker{place = Place} = Worker} = Workers,
-    ?LOG_NOTICE(#{what => worker_retires, pool => State#state.name, worker => Place,
+    #{Pid := #worker{slot = Slot} = Worker} = Workers,
+    ?LOG_NOTICE(#{what => worker_retires, pool => State#state.name, worker => Slot,
                   because => Reason}, #{domain => [hornbeam]}),
     tell(retire, seconds_since(Worker#worker.ready_at), #{reason => Reason}, Worker),
     hornbeam_worker:retire(Pid, Reason, Drain, Stop),
     Leaving = Workers#{Pid := Worker#worker{role = leaving}},
-    count_end(Reason, retired(Place, Reason, State#state{workers = Leaving})).
+    count_end(Reason, retired(Slot, Reason, State#state{workers = Leaving})).
 
-retired(Place, Reason, #state{places = Places} = State) ->
-    case Places of
-        #{Place := _} -> noted(Place, Reason, State);
+retired(Slot, Reason, #state{slots = Slots} = State) ->
+    case Slots of
+        #{Slot := _} -> noted(Slot, Reason, State);
         #{} -> State
     end.
 
-%% The number of places.
+%% The number of slots.
 
-resized(Workers, #state{places = Places, options = Options} = State0) ->
+resized(Workers, #state{slots = Slots, options = Options} = State0) ->
     State = State0#state{options = Options#{workers => Workers}},
-    {Left, TooMany} = lists:partition(fun(Place) -> Place =< Workers end, maps:keys(Places)),
-    Fewer = lists:foldl(fun remove_place/2, State, TooMany),
-    published(lists:foldl(fun add_place/2, Fewer, lists:seq(1, Workers) -- Left)).
+    {Left, TooMany} = lists:partition(fun(Slot) -> Slot =< Workers end, maps:keys(Slots)),
+    Fewer = lists:foldl(fun remove_slot/2, State, TooMany),
+    published(lists:foldl(fun add_slot/2, Fewer, lists:seq(1, Workers) -- Left)).
 
-remove_place(Place, #state{places = Places} = State) ->
-    retire_place(Place, shrunk, State#state{places = maps:remove(Place, Places)}).
+remove_slot(Slot, #state{slots = Slots} = State) ->
+    retire_slot(Slot, shrunk, State#state{slots = maps:remove(Slot, Slots)}).
 
 %% Who has done enough.
 
@@ -557,7 +557,7 @@ check(#state{phase = serving} = State) ->
                 || {Pid, #worker{handle = Handle} = Worker} <- maps:to_list(State#state.workers),
                    Handle =/= undefined],
     lists:foreach(fun kill_if_far_too_large/1, Verdicts),
-    Due = [{Why, Place} || {{recycle, Why}, _, #worker{place = Place, role = serving}} <- Verdicts],
+    Due = [{Why, Slot} || {{recycle, Why}, _, #worker{slot = Slot, role = serving}} <- Verdicts],
     recycle(lists:sort(Due), State);
 check(State) ->
     State.
@@ -573,14 +573,14 @@ kill_if_far_too_large(_) ->
     ok.
 
 %% One at a time, and the next when the last is gone.
-recycle([{Why, Place} | _], #state{round = none, next_round = Next} = State) ->
+recycle([{Why, Slot} | _], #state{round = none, next_round = Next} = State) ->
     IsCalm = now_ms() >= Next andalso
         [] =:= [leaving || #worker{role = leaving} <- maps:values(State#state.workers)],
     case IsCalm of
         true ->
             ?LOG_NOTICE(#{what => worker_has_done_enough, pool => State#state.name,
-                          worker => Place, because => Why}, #{domain => [hornbeam]}),
-            begin_round(recycled, [Place], nobody, State);
+                          worker => Slot, because => Why}, #{domain => [hornbeam]}),
+            begin_round(recycled, [Slot], nobody, State);
         false ->
             State
     end;
@@ -593,15 +593,15 @@ serving(Workers) ->
     [{Pid, Worker} || {Pid, #worker{role = serving, handle = Handle} = Worker}
                           <- maps:to_list(Workers), Handle =/= undefined].
 
-is_served(Place, State) ->
-    lists:any(fun({_, #worker{place = P}}) -> P =:= Place end,
+is_served(Slot, State) ->
+    lists:any(fun({_, #worker{slot = P}}) -> P =:= Slot end,
               serving(State#state.workers)).
 
-all_places(#state{places = Places}) ->
-    lists:sort(maps:keys(Places)).
+all_slots(#state{slots = Slots}) ->
+    lists:sort(maps:keys(Slots)).
 
-put_place(Place, History, #state{places = Places} = State) ->
-    State#state{places = Places#{Place => History}}.
+put_slot(Slot, History, #state{slots = Slots} = State) ->
+    State#state{slots = Slots#{Slot => History}}.
 
 %% Kept first: who is found by others must be known to this process's successor.
 published(#state{name = Name, workers = Workers} = State) ->

@@ -19,22 +19,22 @@
 %% So many are started at a time: a start takes a processor.
 -define(AT_ONCE, 2).
 
-%% @doc Replace the workers in these places.
+%% @doc Replace the workers in these slots.
 -spec new(hornbeam_worker:retirement(), [pos_integer()]) -> replacement().
-new(Reason, Places) ->
-    #replacement{reason = Reason, todo = Places}.
+new(Reason, Slots) ->
+    #replacement{reason = Reason, todo = Slots}.
 
 -spec reason(replacement()) -> hornbeam_worker:retirement().
 reason(#replacement{reason = Reason}) -> Reason.
 
 %% @doc What is to be done now; after `start' comes {@link started/2}.
 -spec next(replacement()) ->
-    {start, Place :: pos_integer(), replacement()} | wait | {take_over, [pid()]}.
+    {start, Slot :: pos_integer(), replacement()} | wait | {take_over, [pid()]}.
 next(#replacement{todo = [], starting = [], waiting = Waiting}) ->
     {take_over, lists:reverse(Waiting)};
-next(#replacement{todo = [Place | Todo], starting = Starting} = Replacement)
+next(#replacement{todo = [Slot | Todo], starting = Starting} = Replacement)
         when length(Starting) < ?AT_ONCE ->
-    {start, Place, Replacement#replacement{todo = Todo}};
+    {start, Slot, Replacement#replacement{todo = Todo}};
 next(#replacement{}) ->
     wait.
 
@@ -46,7 +46,7 @@ started(Pid, #replacement{starting = Starting} = Replacement) ->
 ready(Pid, #replacement{starting = Starting, waiting = Waiting} = Replacement) ->
     Replacement#replacement{starting = lists:delete(Pid, Starting), waiting = [Pid | Waiting]}.
 
-%% @doc One could not wait: the worker in its place has died.
+%% @doc One could not wait: the worker in its slot has died.
 -spec took_over(pid(), replacement()) -> replacement().
 took_over(Pid, #replacement{waiting = Waiting} = Replacement) ->
     Replacement#replacement{waiting = lists:delete(Pid, Waiting)}.

@@ -51,7 +51,7 @@
     router :: hornbeam_worker_router:router(),
     log :: hornbeam_worker_log:budget(),
     started :: integer(),
-    pulse :: hornbeam_worker_heartbeat:pulse(),
+    heartbeat :: hornbeam_worker_heartbeat:heartbeat(),
     dump = none :: hornbeam_os_process:dump(),
     %% what it has to stop once it has drained (ms)
     stop_timeout = 0 :: non_neg_integer(),
@@ -135,7 +135,7 @@ new(Port, #{pool := Pool, api := Api, options := Options} = Start) ->
           reaper = hornbeam_worker_port:start_reaper(OsPid),
           output = hornbeam_worker_reader:new(Port), router = Router,
           log = hornbeam_worker_log:new(now_ms()),
-          pulse = hornbeam_worker_heartbeat:new(maps:get(worker_hang_timeout, Options)),
+          heartbeat = hornbeam_worker_heartbeat:new(maps:get(worker_hang_timeout, Options)),
           started = erlang:monotonic_time(second)}.
 
 %% @private
@@ -209,8 +209,8 @@ in_any_state(info, Message, _State, #data{router = Router0} = Data) ->
     {keep_state, Data#data{router = Router}};
 in_any_state({timeout, beat}, beat, _State, Data) ->
     beat(Data);
-in_any_state({timeout, late}, late, _State, #data{pulse = Pulse} = Data) ->
-    hornbeam_capacity:slow(handle(Data), hornbeam_worker_heartbeat:is_late(Pulse)),
+in_any_state({timeout, late}, late, _State, #data{heartbeat = Heartbeat} = Data) ->
+    hornbeam_capacity:slow(handle(Data), hornbeam_worker_heartbeat:is_late(Heartbeat)),
     keep_state_and_data;
 in_any_state({timeout, stacks}, Hang, _State, Data) ->
     looked(hornbeam_worker_hang:look(Hang), Data);
@@ -232,7 +232,7 @@ adopted(Pool, State, #data{start = Start, router = Router, os_pid = OsPid} = Dat
     hornbeam_worker_protocol:adopted(Pool, State, handle(Data), OsPid),
     Data#data{start = Start#{pool := Pool}}.
 
-description(State, #data{os_pid = OsPid, pulse = Pulse, started = Started} = Data) ->
+description(State, #data{os_pid = OsPid, heartbeat = Heartbeat, started = Started} = Data) ->
     Handle = handle(Data),
     maps:merge(about(Data),
                #{name => name(Data), os_pid => OsPid, state => State,
@@ -240,7 +240,7 @@ description(State, #data{os_pid = OsPid, pulse = Pulse, started = Started} = Dat
                  requests => hornbeam_capacity:requests(Handle),
                  messages => hornbeam_capacity:messages(Handle),
                  rss => hornbeam_os_process:rss(OsPid),
-                 latency => hornbeam_worker_heartbeat:latency(Pulse),
+                 latency => hornbeam_worker_heartbeat:latency(Heartbeat),
                  slow => hornbeam_capacity:is_slow(Handle),
                  seconds => erlang:monotonic_time(second) - Started}).
 
@@ -302,11 +302,11 @@ about_itself(starting, {failed, Stage, Class, Message, Traceback}, Data) ->
                         traceback => Traceback}}, Data};
 about_itself(_State, {log, Level, Logger, Text}, #data{log = Budget} = Data) ->
     {ok, Data#data{log = hornbeam_worker_log:write(Level, Logger, Text, name(Data), Budget)}};
-about_itself(_State, {heartbeat, Number}, #data{pulse = Pulse0} = Data) ->
-    case hornbeam_worker_heartbeat:answer(Number, now_ms(), Pulse0) of
-        {ok, Pulse} ->
+about_itself(_State, {heartbeat, Number}, #data{heartbeat = Heartbeat0} = Data) ->
+    case hornbeam_worker_heartbeat:answer(Number, now_ms(), Heartbeat0) of
+        {ok, Heartbeat} ->
             hornbeam_capacity:slow(handle(Data), false),
-            {ok, Data#data{pulse = Pulse}};
+            {ok, Data#data{heartbeat = Heartbeat}};
         error ->
             {error, {no_such_heartbeat, Number}, Data}
     end;
@@ -342,19 +342,19 @@ stopping(#data{stop_timeout = Timeout} = Data) ->
 
 %% Heartbeats.
 
-next_beat(#data{pulse = Pulse}) ->
-    {{timeout, beat}, hornbeam_worker_heartbeat:interval(Pulse), beat}.
+next_beat(#data{heartbeat = Heartbeat}) ->
+    {{timeout, beat}, hornbeam_worker_heartbeat:interval(Heartbeat), beat}.
 
-beat(#data{pulse = Pulse0} = Data0) ->
+beat(#data{heartbeat = Heartbeat0} = Data0) ->
     Data = with_reaper(Data0),
-    case hornbeam_worker_heartbeat:beat(now_ms(), Pulse0) of
-        {send, Number, Pulse} ->
+    case hornbeam_worker_heartbeat:beat(now_ms(), Heartbeat0) of
+        {send, Number, Heartbeat} ->
             write(hornbeam_wire:heartbeat(Number), Data),
-            {keep_state, Data#data{pulse = Pulse},
+            {keep_state, Data#data{heartbeat = Heartbeat},
              [next_beat(Data),
-              {{timeout, late}, hornbeam_worker_heartbeat:late_after(Pulse), late}]};
-        {wait, Pulse} ->
-            {keep_state, Data#data{pulse = Pulse}, [next_beat(Data)]};
+              {{timeout, late}, hornbeam_worker_heartbeat:late_after(Heartbeat), late}]};
+        {wait, Heartbeat} ->
+            {keep_state, Data#data{heartbeat = Heartbeat}, [next_beat(Data)]};
         {hung, Silent} ->
             hung(Silent, Data)
     end.

@@ -9,9 +9,9 @@
 -module(hornbeam_worker_heartbeat).
 
 -export([new/1, interval/1, late_after/1, beat/2, answer/3, is_late/1, latency/1]).
--export_type([pulse/0]).
+-export_type([heartbeat/0]).
 
--record(pulse, {
+-record(heartbeat, {
     limit :: timeout(),
     interval :: pos_integer(),
     number = 0 :: non_neg_integer(),
@@ -20,7 +20,7 @@
     missed = 0 :: non_neg_integer(),
     latency :: non_neg_integer() | undefined
 }).
--opaque pulse() :: #pulse{}.
+-opaque heartbeat() :: #heartbeat{}.
 
 %% Between two heartbeats (ms).
 -define(INTERVAL, 1000).
@@ -31,49 +31,51 @@
 %% At least so many heartbeats fit into worker_hang_timeout.
 -define(BEATS_IN_TIME, 4).
 
-%% @doc The pulse of a worker that may be silent for so long (ms).
--spec new(worker_hang_timeout()) -> pulse().
+%% @doc The heartbeat of a worker that may be silent for so long (ms).
+-spec new(worker_hang_timeout()) -> heartbeat().
 -type worker_hang_timeout() :: timeout().
 new(infinity) ->
-    #pulse{limit = infinity, interval = ?INTERVAL};
+    #heartbeat{limit = infinity, interval = ?INTERVAL};
 new(Limit) ->
-    #pulse{limit = Limit, interval = max(1, min(?INTERVAL, Limit div ?BEATS_IN_TIME))}.
+    #heartbeat{limit = Limit, interval = max(1, min(?INTERVAL, Limit div ?BEATS_IN_TIME))}.
 
 %% @doc How long (ms) from one {@link beat/2} to the next.
--spec interval(pulse()) -> pos_integer().
-interval(#pulse{interval = Interval}) ->
+-spec interval(heartbeat()) -> pos_integer().
+interval(#heartbeat{interval = Interval}) ->
     Interval.
 
 %% @doc How long (ms) after a heartbeat was sent {@link is_late/1} is worth asking.
--spec late_after(pulse()) -> pos_integer().
-late_after(#pulse{interval = Interval}) ->
+-spec late_after(heartbeat()) -> pos_integer().
+late_after(#heartbeat{interval = Interval}) ->
     min(?LATE, Interval).
 
 %% @doc It is time for a heartbeat. `send' when one is to be sent, with its number; `wait' while
 %% the last one has no answer.
--spec beat(Now :: integer(), pulse()) ->
-    {send, Number :: pos_integer(), pulse()} | {wait, pulse()} | {hung, Silent :: pos_integer()}.
-beat(Now, #pulse{sent = undefined, number = Number} = Pulse) ->
-    {send, Number + 1, Pulse#pulse{number = Number + 1, sent = Now, missed = 0}};
-beat(_Now, #pulse{missed = Missed, interval = Interval, limit = Limit} = Pulse) ->
+-spec beat(Now :: integer(), heartbeat()) ->
+    {send, Number :: pos_integer(), heartbeat()} | {wait, heartbeat()}
+    | {hung, Silent :: pos_integer()}.
+beat(Now, #heartbeat{sent = undefined, number = Number} = Heartbeat) ->
+    {send, Number + 1, Heartbeat#heartbeat{number = Number + 1, sent = Now, missed = 0}};
+beat(_Now, #heartbeat{missed = Missed, interval = Interval, limit = Limit} = Heartbeat) ->
     case (Missed + 1) * Interval of
         Silent when Limit =/= infinity, Silent >= Limit -> {hung, Silent};
-        _ -> {wait, Pulse#pulse{missed = Missed + 1}}
+        _ -> {wait, Heartbeat#heartbeat{missed = Missed + 1}}
     end.
 
 %% @doc Python has answered a heartbeat; one that was not sent is an error.
--spec answer(Number :: non_neg_integer(), Now :: integer(), pulse()) -> {ok, pulse()} | error.
-answer(Number, Now, #pulse{number = Number, sent = Sent} = Pulse) when is_integer(Sent) ->
-    {ok, Pulse#pulse{sent = undefined, missed = 0, latency = Now - Sent}};
-answer(_Number, _Now, _Pulse) ->
+-spec answer(Number :: non_neg_integer(), Now :: integer(), heartbeat()) ->
+    {ok, heartbeat()} | error.
+answer(Number, Now, #heartbeat{number = Number, sent = Sent} = Heartbeat) when is_integer(Sent) ->
+    {ok, Heartbeat#heartbeat{sent = undefined, missed = 0, latency = Now - Sent}};
+answer(_Number, _Now, _Heartbeat) ->
     error.
 
 %% @doc Whether the last heartbeat has no answer yet.
--spec is_late(pulse()) -> boolean().
-is_late(#pulse{sent = Sent}) ->
+-spec is_late(heartbeat()) -> boolean().
+is_late(#heartbeat{sent = Sent}) ->
     Sent =/= undefined.
 
 %% @doc How long (ms) the last answer took; undefined before the first.
--spec latency(pulse()) -> non_neg_integer() | undefined.
-latency(#pulse{latency = Latency}) ->
+-spec latency(heartbeat()) -> non_neg_integer() | undefined.
+latency(#heartbeat{latency = Latency}) ->
     Latency.
