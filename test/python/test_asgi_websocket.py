@@ -680,6 +680,40 @@ def test_an_app_that_waits_for_a_message_has_flushed_already():
     with_open_websocket(scenario)
 
 
+@pytest.mark.parametrize("credit", [100, 0])
+def test_who_reads_of_the_end_may_cancel_a_sender_before_that_one_fails(credit):
+    """As Quart does: a task that reads and one that handles; the first to end cancels the other."""
+
+    async def scenario(websocket, sent):
+        async def handler():
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(3):
+                    tasks.create_task(pushes())
+
+        async def pushes():
+            while True:
+                await websocket.send(text("x"))
+                await asyncio.sleep(0)
+
+        async def listens():
+            while (await websocket.receive())["type"] != "websocket.disconnect":
+                pass
+
+        both = [asyncio.create_task(handler()), asyncio.create_task(listens())]
+        await settle()
+        websocket.disconnect(1006, b"")
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        assert both[1].done()
+        assert not both[0].done()
+        both[0].cancel()
+        assert [type(it) for it in await asyncio.gather(*both, return_exceptions=True)] == [
+            asyncio.CancelledError,
+            type(None),
+        ]
+
+    with_open_websocket(scenario, window=(1000, credit))
+
+
 @pytest.mark.parametrize("end", ["close", "disconnect", "move", "refuse"])
 def test_nothing_is_flushed_after_the_end(end):
     async def scenario(websocket, sent):

@@ -59,6 +59,10 @@ SENDABLE = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 # The longest text or binary: a message of the wire less its code and number.
 MAX_PAYLOAD = packets.MAX_MESSAGE - 32
 
+# A reader's task ends, its watcher wakes, the senders' group is cancelled, and its tasks: a turn of
+# the loop each, and some to spare.
+TURNS_OF_READER = 10
+
 
 class State(Enum):
     CONNECTING = auto()
@@ -245,9 +249,19 @@ class WebSocket(Stream):
             account.bytes -= len(data)
             account.messages -= 1
         else:
-            self._check_order(event, State.OPEN, State.ACCEPTING)
-            await self.pay(len(data))
+            await self._pay_in_order(event, len(data))
         self._write_payload(code, self.number, data)
+
+    async def _pay_in_order(self, event: Event, size: int) -> None:
+        try:
+            self._check_order(event, State.OPEN, State.ACCEPTING)
+            await self.pay(size)
+        except ClientDisconnected:
+            # Who reads the same end may be about to cancel this task (Quart does, and logs what
+            # is raised before that as its app's failure).
+            for _ in range(TURNS_OF_READER):
+                await asyncio.sleep(0)
+            raise
 
     async def _send_other(self, event: Event) -> None:
         match event["type"]:
