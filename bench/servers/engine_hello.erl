@@ -53,7 +53,7 @@ answer(Tagged, Handle) ->
                 hornbeam_msgpack:decode_all(Opening),
             {ok, {http, Owner, _}} = hornbeam_stream_owners:find(Number, Tagged),
             hornbeam_stream_owners:leave(Number, Tagged),
-            hornbeam_stream:tell(Owner, {stream, Number, response(Number, Method, Path, Body)}),
+            hornbeam_stream:send(Owner, {stream, Number, response(Number, Method, Path, Body)}),
             hornbeam_capacity:ended(Handle, self()),
             answer(Tagged, Handle);
         _Other ->

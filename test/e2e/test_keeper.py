@@ -326,7 +326,7 @@ def test_a_place_that_was_given_to_one_who_left_meanwhile_is_free_again(serve):
     with Without(server, DISPATCHER):
         server.node.eval(
             'Me = self(), Waiter = spawn(fun() -> Ref = hornbeam_pool:wait(<<"/">>),'
-            'hornbeam_pool:forget(<<"/">>, Ref), Me ! left, receive stop -> ok end end),'
+            'hornbeam_pool:cancel(<<"/">>, Ref), Me ! left, receive stop -> ok end end),'
             "receive left -> true = register(waiter_that_left, Waiter) end"
         )
     assert httpx.get(f"{server.http}/hello").status_code == 200

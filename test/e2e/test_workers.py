@@ -134,7 +134,7 @@ receive {{'DOWN', Monitor, process, _, _}} -> Answer end
         pytest.param(
             "receive {hornbeam_pool, Ref, {ok, _}} -> given end", id="the holder of a place dies"
         ),
-        pytest.param('hornbeam_pool:forget(<<"/">>, Ref), given', id="it is forgotten"),
+        pytest.param('hornbeam_pool:cancel(<<"/">>, Ref), given', id="it is forgotten"),
         pytest.param(
             "receive {hornbeam_pool, Ref, {ok, H}} -> hornbeam_capacity:give_back(H), given end",
             id="it is given back",

@@ -231,7 +231,7 @@ worker_dies(Exchange, Config) ->
     Worker = hornbeam_puppet:worker(puppet(Config)),
     hornbeam_eventually:dead(Worker),
     receive
-        {'ETS-TRANSFER', Table, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Table)
+        {'ETS-TRANSFER', Table, Worker, inherited} -> hornbeam_stream_owners:notify_down(Table)
     end,
     hornbeam_exchange:handle_info(heard(), Exchange).
 

@@ -245,8 +245,8 @@ full_handles() ->
 
 take(Handles) ->
     Place = make_ref(),
-    Take = fun(Handle) -> hornbeam_capacity:take(Handle, Place, self()) end,
-    hornbeam_pool_balancer:take(Handles, Take).
+    Take = fun(Handle) -> hornbeam_capacity:hold(Handle, Place, self()) end,
+    hornbeam_pool_balancer:reserve(Handles, Take).
 
 queue(Max) ->
     hornbeam_pool_queue:new(Max, 60000, atomics:new(1, [])).

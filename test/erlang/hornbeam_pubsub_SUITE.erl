@@ -207,7 +207,7 @@ events_past_the_window_are_dropped_and_counted(Config) ->
     ?assertEqual(lists:duplicate(8, {ok, 1}) ++ lists:duplicate(2, {ok, 0}), Counts),
     ?assertEqual(2, hornbeam_worker_events:dropped(Events)),
     ?assertEqual(8, length(hornbeam_fake_worker:written(Worker))),
-    hornbeam_worker_events:taken(Events, 2 bsl 20),
+    hornbeam_worker_events:acknowledged(Events, 2 bsl 20),
     ?assertEqual({ok, 1}, hornbeam_pubsub:publish_value(Topic, Mebibyte)).
 
 a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it(Config) ->

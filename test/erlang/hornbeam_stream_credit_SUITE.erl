@@ -53,8 +53,8 @@ credit_of_the_app_is_bounded_until_it_is_taken(_Config) ->
     Credit = fun() -> hornbeam_stream_credit:pay(Code, <<>>, Account) end,
     [ok = Credit() || _ <- lists:seq(1, ?CREDITS)],
     ?assertEqual(overspent, Credit()),
-    hornbeam_stream_credit:take_credit(Account),
-    hornbeam_stream_credit:take_credit(Account),
+    hornbeam_stream_credit:credit_received(Account),
+    hornbeam_stream_credit:credit_received(Account),
     ?assertEqual(ok, Credit()),
     ?assertEqual(overspent, Credit()).
 

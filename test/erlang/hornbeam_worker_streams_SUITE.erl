@@ -269,7 +269,7 @@ the_app_is_told_once_that_a_tagged_owner_has_no_use_for_a_stream(_Config) ->
 
 tagged_owners_hear_of_the_worker_however_it_ends(_Config) ->
     Streams = opened_by_tagged(),
-    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:tagged_owners(Streams)),
+    hornbeam_stream_owners:notify_down(hornbeam_worker_streams:tagged_owners(Streams)),
     ?assertEqual([{worker_down, 1}], messages_of_tagged()),
     Heir = self(),
     Owner = tagged(),
@@ -282,7 +282,7 @@ tagged_owners_hear_of_the_worker_however_it_ends(_Config) ->
     receive opened -> exit(Worker, kill) end,
     receive {'DOWN', Monitor, process, _, killed} -> ok end,
     receive
-        {'ETS-TRANSFER', Tagged, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Tagged)
+        {'ETS-TRANSFER', Tagged, Worker, inherited} -> hornbeam_stream_owners:notify_down(Tagged)
     end,
     ?assertEqual([{worker_down, 2}], [Down || {worker_down, _} = Down <- messages_of_tagged()]).
 
@@ -299,7 +299,7 @@ tagged_owners_hear_of_the_worker_when_its_first_heir_has_died(_Config) ->
     end),
     receive opened -> exit(Worker, kill) end,
     receive
-        {'ETS-TRANSFER', Tagged, Worker, inherited} -> hornbeam_stream_owners:tell_of_end(Tagged)
+        {'ETS-TRANSFER', Tagged, Worker, inherited} -> hornbeam_stream_owners:notify_down(Tagged)
     end,
     ?assertEqual([{worker_down, 1}], messages_of_tagged()).
 
@@ -328,7 +328,7 @@ a_tagged_owner_is_listed_and_known_before_the_app_says_anything(_Config) ->
     ?assert(hornbeam_worker_streams:is_known(1, Ended)),
     ?assertEqual({error, stream_is_over}, say(credit, Ended)),
     Dead = hornbeam_worker_streams:tagged_owners(Ended),
-    hornbeam_stream_owners:tell_of_end(Dead),
+    hornbeam_stream_owners:notify_down(Dead),
     ?assertNot(hornbeam_stream_owners:enter(2, http, tagged(), hornbeam_stream_credit:new(), Dead)).
 
 the_app_hears_of_a_process_that_died_without_a_word(_Config) ->

@@ -215,7 +215,7 @@ status(Status) ->
 %% Over HTTP/2 something of the response may have to wait for room in the client's window, and only
 %% when it has been said is that known (hornbeam_http2_stream).
 stop(Commands, #state{owner = Owner, req = #{version := 'HTTP/2'}} = State) ->
-    hornbeam_stream:tell(Owner, over),
+    hornbeam_stream:send(Owner, over),
     {Commands, left(State#state{is_over = true})};
 stop(Commands, State) ->
     {Commands ++ [stop], left(State)}.

@@ -191,7 +191,7 @@ handle_message({ok, {response_body, _, Body, false}}, _Packet,
 handle_message({ok, {credit, _, Bytes, Messages}}, Packet, #exchange{credit = Before} = Exchange) ->
     #exchange{stream = Stream} = Exchange,
     Credit = Before + Bytes,
-    hornbeam_stream:take_credit(Stream),
+    hornbeam_stream:credit_received(Stream),
     case hornbeam_stream:is_within_window({Credit, Messages}) of
         true -> asked_for_body(Exchange#exchange{credit = Credit});
         false -> violated(unearned_credit, Packet, Exchange)

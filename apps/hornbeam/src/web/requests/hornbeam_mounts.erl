@@ -40,7 +40,7 @@ reserve_now(#{pool := Pool} = Mount) ->
 -spec handle_info(term(), wait(), mount()) ->
     {ok, hornbeam_capacity:handle()} | {wait, wait()} | unavailable.
 handle_info(Message, Wait, Mount) ->
-    counted(hornbeam_pool:told(Message, Wait, max(Mount)), Mount).
+    counted(hornbeam_pool:handle_info(Message, Wait, max(Mount)), Mount).
 
 max(#{server := #{max_connections := Max}}) -> Max.
 
@@ -58,12 +58,12 @@ counter(late) -> queue_timeouts.
 %% @doc The calling process asks for no place for a while.
 -spec rest() -> ok.
 rest() ->
-    hornbeam_pool:rest().
+    hornbeam_pool:drop_copy().
 
 %% @doc Wait no longer.
 -spec cancel(wait(), mount()) -> ok.
 cancel(Wait, _Mount) ->
-    hornbeam_pool:forget(Wait).
+    hornbeam_pool:cancel(Wait).
 
 %% @doc No connection is kept for another request from now on.
 -spec begin_shutdown(mount()) -> ok.

@@ -66,7 +66,7 @@ between({Owner, Tag}, Callback, Request, Timeout) ->
         timeout
     end,
     exit(Pid, kill),
-    hornbeam_stream:tell(Owner, {on_connect, {Tag, Between}, decision(Outcome)}).
+    hornbeam_stream:send(Owner, {on_connect, {Tag, Between}, decision(Outcome)}).
 
 answer(Callback, Request) ->
     try

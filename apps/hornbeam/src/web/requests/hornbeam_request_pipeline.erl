@@ -152,7 +152,7 @@ start_apart(Type, Owner, Request, Mount) ->
         gone ->
             ok;
         Step ->
-            hornbeam_stream:tell(Owner, {pipeline, self(), Step}),
+            hornbeam_stream:send(Owner, {pipeline, self(), Step}),
             receive
                 used -> ok;
                 {'DOWN', Client, process, _, _} -> ok

@@ -152,7 +152,7 @@ tell_of_resume(Resume, #session{mount = #{counters := Counters}, id = Id, about 
 %% @doc The socket ends. Whether it had a worker, which is to be told.
 -spec cancel(#session{}) -> boolean().
 cancel(#session{phase = {waiting, _, Ref}, mount = #{pool := Pool}}) ->
-    hornbeam_pool:forget(Pool, Ref),
+    hornbeam_pool:cancel(Pool, Ref),
     false;
 cancel(#session{phase = {pausing, _}}) ->
     false;

@@ -47,7 +47,7 @@
 %% first answer gets a 503.
 -spec go_away(hornbeam_stream:owner()) -> ok.
 go_away(Owner) ->
-    hornbeam_stream:tell(Owner, going_away).
+    hornbeam_stream:send(Owner, going_away).
 
 %% @doc The app's end of it.
 -spec stream(session()) -> hornbeam_stream:stream().
@@ -346,7 +346,7 @@ credited(MoreBytes, MoreMessages, Packet, Commands, #session{credit = Credit0} =
     #session{stream = Stream} = Session0,
     {Bytes0, Messages0} = Credit0,
     Credit = {Bytes0 + MoreBytes, Messages0 + MoreMessages},
-    hornbeam_stream:take_credit(Stream),
+    hornbeam_stream:credit_received(Stream),
     case hornbeam_stream:is_within_window(Credit) of
         true -> credited(Credit0, Commands, hornbeam_websocket_resume:acknowledge(MoreMessages,
                                                         Session0#session{credit = Credit}));

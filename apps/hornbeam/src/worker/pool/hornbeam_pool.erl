@@ -7,7 +7,7 @@
 -module(hornbeam_pool).
 
 -export([all/0, lookup/1, await_ready/1, app/1, erase/1]).
--export([reserve/2, reserve_now/2, rest/0, wait/2, told/3, forget/1, wait/1, forget/2]).
+-export([reserve/2, reserve_now/2, drop_copy/0, wait/2, handle_info/3, cancel/1, wait/1, cancel/2]).
 -export([pick/1, find/2, owners/2]).
 -export([process_down/2, waiters/1, workers_changed/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/0, names/0]).
@@ -70,8 +70,8 @@ erase(Name) ->
 %% has `Max' of them.
 %%
 %% When no worker has room the calling process is in the pool's line, at most `queue_timeout', and
-%% gives each message that comes to {@link told/3}. A place that was given is to be used at once or
-%% given back.
+%% gives each message that comes to {@link handle_info/3}. A place that was given is to be used at
+%% once or given back.
 -spec reserve(name(), Max :: pos_integer() | infinity) ->
     {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
 reserve(Name, Max) ->
@@ -88,8 +88,8 @@ reserve(Name, Max, Row) ->
 
 %% @doc The calling process, which has asked for places, does not for a while: it gives back what it
 %% keeps for that.
--spec rest() -> ok.
-rest() ->
+-spec drop_copy() -> ok.
+drop_copy() ->
     hornbeam_pool_row:forget().
 
 %% @doc The same, unless one would have to wait.
@@ -123,7 +123,7 @@ take_now(Row) ->
         true -> none;
         false ->
             Reserve = fun hornbeam_capacity:reserve/1,
-            hornbeam_pool_balancer:take(hornbeam_pool_row:handles(Row), Reserve)
+            hornbeam_pool_balancer:reserve(hornbeam_pool_row:handles(Row), Reserve)
     end.
 
 %% Others may have come at the same time.
@@ -145,22 +145,22 @@ wait_within(Name, Max, Row) ->
     end.
 
 %% @doc A message to the process that waits.
--spec told(term(), wait(), Max :: pos_integer() | infinity) ->
+-spec handle_info(term(), wait(), Max :: pos_integer() | infinity) ->
     {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
-told({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Max) ->
+handle_info({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Max) ->
     case hornbeam_pool_row:find(Name) of
         {ok, Row} -> still_within(Max, Handle, Row);
         error -> {ok, Handle}
     end;
-told({hornbeam_pool, Ref, {error, _} = Error}, {_Name, Ref}, _Max) ->
+handle_info({hornbeam_pool, Ref, {error, _} = Error}, {_Name, Ref}, _Max) ->
     Error;
-told(_Other, Wait, _Max) ->
+handle_info(_Other, Wait, _Max) ->
     {wait, Wait}.
 
 %% @doc Wait no longer.
--spec forget(wait()) -> ok.
-forget({Name, Ref}) ->
-    forget(Name, Ref).
+-spec cancel(wait()) -> ok.
+cancel({Name, Ref}) ->
+    cancel(Name, Ref).
 
 %% @doc Wait for a place without blocking.
 %%
@@ -182,8 +182,8 @@ wait(Name) ->
     end.
 
 %% @doc Wait no longer: nothing comes any more, and a place that was given is given back.
--spec forget(name(), reference()) -> ok.
-forget(Name, Ref) ->
+-spec cancel(name(), reference()) -> ok.
+cancel(Name, Ref) ->
     hornbeam_pool_waiting:leave(Ref, Name),
     case hornbeam_pool_row:find(Name) of
         {ok, Row} -> hornbeam_pool_dispatcher:forget(hornbeam_pool_row:dispatcher(Row), Ref);

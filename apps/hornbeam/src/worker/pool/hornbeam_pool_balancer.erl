@@ -4,30 +4,30 @@
 %% slow to turn gets a stream only when all are.
 -module(hornbeam_pool_balancer).
 
--export([take/2, least_loaded/1]).
+-export([reserve/2, least_loaded/1]).
 
--type take() :: fun((hornbeam_capacity:handle()) -> {ok, hornbeam_capacity:handle()} | full).
+-type reserve() :: fun((hornbeam_capacity:handle()) -> {ok, hornbeam_capacity:handle()} | full).
 
-%% @doc Take a place on one of the workers, by a function that tries to take one on the worker that
-%% it is given; `none' when no worker has room.
--spec take([hornbeam_capacity:handle()], take()) -> {ok, hornbeam_capacity:handle()} | none.
-take([], _Take) ->
+%% @doc Reserve a place on one of the workers, by a function that tries the worker that it is given;
+%% `none' when no worker has room.
+-spec reserve([hornbeam_capacity:handle()], reserve()) -> {ok, hornbeam_capacity:handle()} | none.
+reserve([], _Reserve) ->
     none;
-take([Handle], Take) ->
-    first_with_room([Handle], Take);
-take(Handles, Take) ->
+reserve([Handle], Reserve) ->
+    first_with_room([Handle], Reserve);
+reserve(Handles, Reserve) ->
     Best = lists:min(ranked(Handles)),
-    case Take(handle(Best)) of
+    case Reserve(handle(Best)) of
         {ok, Taken} -> {ok, Taken};
-        full -> first_with_room(sorted(lists:delete(handle(Best), Handles)), Take)
+        full -> first_with_room(sorted(lists:delete(handle(Best), Handles)), Reserve)
     end.
 
-first_with_room([], _Take) ->
+first_with_room([], _Reserve) ->
     none;
-first_with_room([Handle | Handles], Take) ->
-    case Take(Handle) of
+first_with_room([Handle | Handles], Reserve) ->
+    case Reserve(Handle) of
         {ok, Taken} -> {ok, Taken};
-        full -> first_with_room(Handles, Take)
+        full -> first_with_room(Handles, Reserve)
     end.
 
 %% @doc The worker that would be chosen, for what takes no place: a call into the app.

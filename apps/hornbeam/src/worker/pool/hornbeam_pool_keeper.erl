@@ -310,7 +310,7 @@ heard({'DOWN', _Ref, process, Pid, Reason}, #state{workers = Workers0} = State) 
     tell(down, seconds_since(Worker#worker.started_at), #{reason => Reason}, Worker),
     down(Worker, Pid, Reason, published(State#state{workers = Workers}));
 heard({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
-    hornbeam_stream_owners:tell_of_end(Table),
+    hornbeam_stream_owners:notify_down(Table),
     State;
 heard({restart, Slot}, State) ->
     restart(Slot, State);

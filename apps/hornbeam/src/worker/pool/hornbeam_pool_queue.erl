@@ -111,8 +111,8 @@ serve_all(Handles, #queue{waiters = Waiters} = Queue) ->
     end.
 
 serve_first({Number, #waiter{ref = Ref, pid = Pid} = Waiter}, Handles, Queue) ->
-    Take = fun(Free) -> hornbeam_capacity:take(Free, Ref, Pid) end,
-    case hornbeam_pool_balancer:take(Handles, Take) of
+    Take = fun(Free) -> hornbeam_capacity:hold(Free, Ref, Pid) end,
+    case hornbeam_pool_balancer:reserve(Handles, Take) of
         {ok, Handle} ->
             hornbeam_pool_waiting:answer(Ref, {ok, Handle}),
             serve_all(Handles, remove(Waiter, Number, Queue));

@@ -4,7 +4,7 @@
 %% taken off; past the bound a message is dropped for this worker and counted. No process.
 -module(hornbeam_worker_events).
 
--export([new/1, send/3, taken/2, dropped/1]).
+-export([new/1, send/3, acknowledged/2, dropped/1]).
 -export_type([events/0]).
 
 -record(events, {
@@ -39,8 +39,8 @@ send(#events{writer = Writer, counts = Counts}, Op, Size) ->
     end.
 
 %% @doc Python has taken off values of so many bytes; false when it cannot have.
--spec taken(events(), Bytes :: non_neg_integer()) -> boolean().
-taken(#events{counts = Counts}, Bytes) ->
+-spec acknowledged(events(), Bytes :: non_neg_integer()) -> boolean().
+acknowledged(#events{counts = Counts}, Bytes) ->
     IsRight = Bytes =< atomics:get(Counts, ?UNTAKEN),
     _ = [atomics:sub(Counts, ?UNTAKEN, Bytes) || IsRight],
     IsRight.

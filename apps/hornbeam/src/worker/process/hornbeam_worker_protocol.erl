@@ -180,7 +180,7 @@ multicast(Number, Frame) ->
 %% @doc The worker is given up; the WebSocket may go elsewhere.
 -spec retiring(hornbeam_stream:owner(), pos_integer(), Why :: atom()) -> ok.
 retiring(Owner, Number, Why) ->
-    hornbeam_stream:tell(Owner, {retiring, Number, Why}).
+    hornbeam_stream:send(Owner, {retiring, Number, Why}).
 
 %% @doc All that came before the stream was handed over has been sent.
 -spec handed_over(Giver :: pid(), pos_integer()) -> ok.
@@ -190,7 +190,7 @@ handed_over(Giver, Number) ->
 %% @doc The worker of a tagged owner is dead; a process has monitors for that.
 -spec down(hornbeam_stream:owner(), pos_integer()) -> ok.
 down(Owner, Number) ->
-    hornbeam_stream:tell(Owner, {worker_down, Number}).
+    hornbeam_stream:send(Owner, {worker_down, Number}).
 
 %% @doc What a call has brought.
 -spec answer(hornbeam_call:call(), hornbeam_call:answer()) -> ok.

@@ -71,7 +71,7 @@ adopted(Pool, #router{streams = Streams}) ->
 %% @doc Tell those who cannot monitor the worker that it ends.
 -spec tell_of_end(router()) -> ok.
 tell_of_end(#router{streams = Streams}) ->
-    hornbeam_stream_owners:tell_of_end(hornbeam_worker_streams:tagged_owners(Streams)).
+    hornbeam_stream_owners:notify_down(hornbeam_worker_streams:tagged_owners(Streams)).
 
 %% @doc The owners of streams of a kind now.
 -spec owners(hornbeam_stream:kind(), router()) -> [hornbeam_stream:owner()].
@@ -131,7 +131,7 @@ of_no_stream({multicast_text, Numbers, Text}, Router) ->
 of_no_stream({multicast_bytes, Numbers, Bytes}, Router) ->
     multicast(Numbers, ?SEND_BYTES, hornbeam_websocket_frame:new(binary, Bytes), Router);
 of_no_stream({credit, 0, Bytes, _Messages}, #router{events = Events} = Router) ->
-    case hornbeam_worker_events:taken(Events, Bytes) of
+    case hornbeam_worker_events:acknowledged(Events, Bytes) of
         true -> {ok, Router};
         false -> {error, unearned_credit}
     end;

@@ -6,7 +6,7 @@
 -module(hornbeam_capacity).
 
 -export([new_counts/0, new/1, worker/1, load/1, started/1, ended/2, tell_of_room/2]).
--export([take/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
+-export([hold/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
 -export([next_stream/1, place/1, tagged_owners/1, adoption/1]).
@@ -104,8 +104,8 @@ is_wanted(Counts) ->
 %%
 %% It is counted at once, so that two who come at the same time do not both get the last. The
 %% place lives until a stream is opened with the handle, it is given back, or the owner dies.
--spec take(handle(), Place :: reference(), Owner :: pid()) -> {ok, handle()} | full.
-take(#handle{worker = Worker} = Handle, Place, Owner) ->
+-spec hold(handle(), Place :: reference(), Owner :: pid()) -> {ok, handle()} | full.
+hold(#handle{worker = Worker} = Handle, Place, Owner) ->
     case reserve(Handle) of
         {ok, Reserved} ->
             hornbeam_worker_protocol:hold(Worker, Place, Owner),

@@ -8,8 +8,8 @@
 -export([open/3, open/4, open_tagged/4, reopen/2, move/1, flush/1]).
 -export([hand_over/2, bind/1, take_over/2, closed/1, abandon/1, violated/3]).
 -export([write/2, number/1, worker_of/1, monitor/1]).
--export([window/0, is_within_window/1, is_due/2, credit/3, take_credit/1]).
--export([tell/2, process/1]).
+-export([window/0, is_within_window/1, is_due/2, credit/3, credit_received/1]).
+-export([send/2, process/1]).
 -export_type([stream/0, kind/0, owner/0]).
 
 -record(stream, {
@@ -25,7 +25,7 @@
 -type owner() :: pid() | {pid(), Tag :: term()}.
 %% Who gets what is said on a stream: a process, or one of several owners in a process, told apart
 %% by their tags (an exchange of a connection). A tagged owner gets each message as
-%% `{Owner, Message}', as {@link tell/2} sends it, and hears of the worker's end by
+%% `{Owner, Message}', as {@link send/2} sends it, and hears of the worker's end by
 %% `{worker_down, Number}' (hornbeam_stream_owners).
 
 %% @doc Open a stream that the calling process owns; `Op' makes the opening op from its number.
@@ -148,9 +148,9 @@ credit(#stream{number = Number, account = Account} = Stream, Bytes, Messages) ->
     write(Stream, hornbeam_wire:credit(Number, Bytes, Messages)).
 
 %% @doc Say that a `credit' message of the app has been taken.
--spec take_credit(stream()) -> ok.
-take_credit(#stream{account = Account}) ->
-    hornbeam_stream_credit:take_credit(Account).
+-spec credit_received(stream()) -> ok.
+credit_received(#stream{account = Account}) ->
+    hornbeam_stream_credit:credit_received(Account).
 
 %% @doc Write an op of this stream. Never waits.
 -spec write(stream(), iodata()) -> ok.
@@ -191,11 +191,11 @@ is_within_window({Bytes, Messages}) ->
     Bytes =< AllBytes andalso Messages =< AllMessages.
 
 %% @doc Send a message to the owner of a stream.
--spec tell(owner(), term()) -> ok.
-tell({Pid, _Tag} = Owner, Message) ->
+-spec send(owner(), term()) -> ok.
+send({Pid, _Tag} = Owner, Message) ->
     Pid ! {Owner, Message},
     ok;
-tell(Pid, Message) ->
+send(Pid, Message) ->
     Pid ! Message,
     ok.
 

@@ -9,7 +9,7 @@
 
 -include("../../wire/hornbeam_wire.hrl").
 
--export([new/0, new/1, pay/3, give/3, take_credit/1]).
+-export([new/0, new/1, pay/3, give/3, credit_received/1]).
 -export_type([account/0]).
 
 -record(account, {
@@ -81,6 +81,6 @@ lower(Which, Amount, Counts) ->
     end.
 
 %% @doc The owner has taken one of Python's credit messages.
--spec take_credit(account()) -> ok.
-take_credit(#account{counts = Counts}) ->
+-spec credit_received(account()) -> ok.
+credit_received(#account{counts = Counts}) ->
     atomics:sub(Counts, ?CREDITS, 1).

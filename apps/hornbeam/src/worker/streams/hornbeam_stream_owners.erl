@@ -7,7 +7,7 @@
 -module(hornbeam_stream_owners).
 
 -export([new/0, new/1, bequeath/2]).
--export([enter/5, leave/2, find/2, of_kind/2, of_process/2, tell_of_end/1]).
+-export([enter/5, leave/2, find/2, of_kind/2, of_process/2, notify_down/1]).
 -export_type([table/0, entry/0]).
 
 %% Rows: {Number, Kind, Owner, Account}.
@@ -21,7 +21,7 @@ new() ->
     ets:new(?MODULE, [public]).
 
 %% @doc No owners of the calling process, a worker. When it dies without telling, `Heir' gets
-%% `{'ETS-TRANSFER', Table, Worker, inherited}' and calls {@link tell_of_end/1}.
+%% `{'ETS-TRANSFER', Table, Worker, inherited}' and calls {@link notify_down/1}.
 -spec new(Heir :: pid()) -> table().
 new(Heir) ->
     ets:new(?MODULE, [public, {write_concurrency, true}, {heir, Heir, inherited}]).
@@ -68,8 +68,8 @@ of_process(Pid, Table) ->
     ets:select(Table, [{{'$1', '_', {Pid, '_'}, '_'}, [], ['$1']}]).
 
 %% @doc Tell all owners that the worker ends or is dead, and drop the table.
--spec tell_of_end(table()) -> ok.
-tell_of_end(Table) ->
+-spec notify_down(table()) -> ok.
+notify_down(Table) ->
     lists:foreach(fun({Number, _Kind, Owner, _Account}) ->
         hornbeam_worker_protocol:down(Owner, Number)
     end, ets:tab2list(Table)),

@@ -147,7 +147,7 @@ take_over(Number, Owner, Streams) ->
 moved_to(Owner, Accepted, Number, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {moving, Owner, Ref, Waiting, Ended}} = Entry ->
-            lists:foreach(fun(Message) -> hornbeam_stream:tell(Owner, Message) end,
+            lists:foreach(fun(Message) -> hornbeam_stream:send(Owner, Message) end,
                           lists:reverse(Waiting)),
             unwatch(Ref),
             Bound = Entry#entry{accepted = Accepted, owner = {open, Owner, watch(Number, Owner)}},
@@ -287,7 +287,7 @@ said_to_owner(_Message, #entry{owner = Owner} = Entry, #entry{phase = said})
         when is_tuple(element(2, Owner)) ->
     Entry;
 said_to_owner(Message, #entry{owner = {open, Owner, _}} = Entry, _Before) ->
-    hornbeam_stream:tell(Owner, Message),
+    hornbeam_stream:send(Owner, Message),
     Entry;
 said_to_owner(Message, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _Before) ->
     Entry#entry{owner = {moving, Owner, Ref, [Message | Waiting], false}}.
@@ -390,7 +390,7 @@ close_sockets(Streams) ->
 
 in_its_name(Message, Number, Owner) ->
     Packet = iolist_to_binary(hornbeam_msgpack:encode(Message)),
-    hornbeam_stream:tell(Owner, hornbeam_worker_protocol:packet(Number, Packet)).
+    hornbeam_stream:send(Owner, hornbeam_worker_protocol:packet(Number, Packet)).
 
 %% @doc The client's side of a stream.
 -spec client(pos_integer(), streams()) -> client().
