@@ -75,13 +75,13 @@ limits() ->
 
 decoded(Bytes) ->
     is_result(hornbeam_msgpack:decode_all(Bytes)),
-    is_result(hornbeam_wire:decode(Bytes)),
+    is_result(hornbeam_packet:decode(Bytes)),
     is_result(hornbeam_app_message:read(Bytes, limits())),
     is_result(hornbeam_api_args:read([{keys, keys}, {pairs, pairs}], Bytes)),
-    {_, _} = {hornbeam_wire:route(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
+    {_, _} = {hornbeam_packet:head(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
     is_sameness(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),
     is_sameness(hornbeam_value:same({packed, Bytes}, {packed, shuffled(Bytes)})),
-    case hornbeam_wire:packets(Bytes, hornbeam_wire:new_buffer()) of
+    case hornbeam_packet:cut(Bytes, hornbeam_packet:new_buffer()) of
         {ok, _, _} -> ok;
         {error, {too_long, _}} -> ok
     end.

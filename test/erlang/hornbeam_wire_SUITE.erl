@@ -104,9 +104,9 @@ vectors_of_python_decode(_) ->
 
 %% The message with an op's arguments decoded.
 decode(Packet) ->
-    case hornbeam_wire:decode(Packet) of
+    case hornbeam_packet:decode(Packet) of
         {ok, {op, Stream, Ref, Op, Binary}} ->
-            {ok, Args} = hornbeam_wire:args(Binary),
+            {ok, Args} = hornbeam_packet:args(Binary),
             {op, Stream, Ref, Op, Args};
         {ok, Message} ->
             Message
@@ -131,7 +131,7 @@ vectors_of_python_are_routed(_) ->
     ],
     [
         ?assertEqual(
-            {Line, {proplists:get_value(Name, Codes), Stream}}, {Line, hornbeam_wire:route(Bytes)}
+            {Line, {proplists:get_value(Name, Codes), Stream}}, {Line, hornbeam_packet:head(Bytes)}
         )
      || {Line, python, Name, Bytes, [Stream | _]} <- hornbeam_wire_files:vectors()
     ].
@@ -154,12 +154,12 @@ chunks(Bytes, Size) ->
 
 %% All packets, with nothing left over.
 read(Chunks) ->
-    {Packets, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Chunks),
-    ?assertEqual(hornbeam_wire:new_buffer(), Buffer),
+    {Packets, Buffer} = lists:mapfoldl(fun read/2, hornbeam_packet:new_buffer(), Chunks),
+    ?assertEqual(hornbeam_packet:new_buffer(), Buffer),
     lists:append(Packets).
 
 read(Chunk, Buffer) ->
-    {ok, Packets, NewBuffer} = hornbeam_wire:packets(Chunk, Buffer),
+    {ok, Packets, NewBuffer} = hornbeam_packet:cut(Chunk, Buffer),
     {Packets, NewBuffer}.
 
 every_message_has_a_vector(_) ->
@@ -187,8 +187,8 @@ a_message_with_a_byte_behind_it_is_an_error(_) ->
     [?assert(is_error(<<Packet/binary, 0>>), Packet) || Packet <- python_packets()].
 
 is_error(Packet) ->
-    case hornbeam_wire:decode(Packet) of
-        {ok, {op, _, _, _, Args}} -> element(1, hornbeam_wire:args(Args)) =:= error;
+    case hornbeam_packet:decode(Packet) of
+        {ok, {op, _, _, _, Args}} -> element(1, hornbeam_packet:args(Args)) =:= error;
         Result -> element(1, Result) =:= error
     end.
 
@@ -203,8 +203,8 @@ any_changed_byte_is_a_message_or_an_error(_) ->
 
 is_message_or_error(Packet, At, Byte) ->
     <<Front:At/binary, _, Back/binary>> = Packet,
-    case hornbeam_wire:decode(<<Front/binary, Byte, Back/binary>>) of
-        {ok, {op, _, _, _, Args}} -> tuple_size(hornbeam_wire:args(Args)) =:= 2;
+    case hornbeam_packet:decode(<<Front/binary, Byte, Back/binary>>) of
+        {ok, {op, _, _, _, Args}} -> tuple_size(hornbeam_packet:args(Args)) =:= 2;
         {ok, Message} -> is_atom(element(1, Message));
         {error, _} -> true
     end.
@@ -219,12 +219,12 @@ a_packet_without_a_head_is_not_routed(_) ->
         <<16#83, 39, 1>>,
         <<"Traceback (most recent call last):">>
     ],
-    [?assertEqual(error, hornbeam_wire:route(Packet)) || Packet <- Rubbish],
-    [?assertMatch({error, _}, hornbeam_wire:decode(Packet)) || Packet <- Rubbish].
+    [?assertEqual(error, hornbeam_packet:head(Packet)) || Packet <- Rubbish],
+    [?assertMatch({error, _}, hornbeam_packet:decode(Packet)) || Packet <- Rubbish].
 
 a_stream_of_the_worker_is_0_and_of_a_socket_is_not(_) ->
     Stream = fun({Code, Fields}, Id) ->
-        hornbeam_wire:decode(iolist_to_binary(hornbeam_msgpack:encode([Code, Id | Fields])))
+        hornbeam_packet:decode(iolist_to_binary(hornbeam_msgpack:encode([Code, Id | Fields])))
     end,
     Bytes = hornbeam_msgpack:bytes(<<"x">>),
     Texts = [<<>>, <<>>, <<>>, <<>>],
@@ -262,29 +262,29 @@ a_stream_of_the_worker_is_0_and_of_a_socket_is_not(_) ->
 
 length_of_128_mib_is_waited_for_and_one_more_is_an_error(_) ->
     Longest = 134217728,
-    ?assertMatch({ok, [], _}, hornbeam_wire:packets(<<Longest:32>>, hornbeam_wire:new_buffer())),
+    ?assertMatch({ok, [], _}, hornbeam_packet:cut(<<Longest:32>>, hornbeam_packet:new_buffer())),
     [
-        ?assertEqual({error, {too_long, N}}, hornbeam_wire:packets(<<N:32>>, Buffer))
-     || N <- [Longest + 1, 16#ffffffff], Buffer <- [hornbeam_wire:new_buffer()]
+        ?assertEqual({error, {too_long, N}}, hornbeam_packet:cut(<<N:32>>, Buffer))
+     || N <- [Longest + 1, 16#ffffffff], Buffer <- [hornbeam_packet:new_buffer()]
     ],
-    {ok, [], Half} = hornbeam_wire:packets(<<8, 0>>, hornbeam_wire:new_buffer()),
-    ?assertEqual({error, {too_long, Longest + 1}}, hornbeam_wire:packets(<<0, 1>>, Half)).
+    {ok, [], Half} = hornbeam_packet:cut(<<8, 0>>, hornbeam_packet:new_buffer()),
+    ?assertEqual({error, {too_long, Longest + 1}}, hornbeam_packet:cut(<<0, 1>>, Half)).
 
 an_empty_packet_is_a_packet_but_no_message(_) ->
     ?assertEqual([<<>>, <<1>>], read([<<0:32, 1:32, 1>>])),
-    ?assertEqual(error, hornbeam_wire:route(<<>>)),
-    ?assertEqual({error, malformed}, hornbeam_wire:decode(<<>>)).
+    ?assertEqual(error, hornbeam_packet:head(<<>>)),
+    ?assertEqual({error, malformed}, hornbeam_packet:decode(<<>>)).
 
 %% Appending each chunk to what is there would copy 8 MiB four thousand times.
 a_long_packet_in_many_chunks_is_put_together_once(_) ->
     Packet = binary:copy(<<"0123456789abcdef">>, 524288),
     Chunks = chunks(<<(byte_size(Packet)):32, Packet/binary, 0:32>>, 2048),
     {Last, Parts} = {lists:last(Chunks), lists:droplast(Chunks)},
-    {Packets, Buffer} = lists:mapfoldl(fun read/2, hornbeam_wire:new_buffer(), Parts),
+    {Packets, Buffer} = lists:mapfoldl(fun read/2, hornbeam_packet:new_buffer(), Parts),
     ?assertEqual([], lists:append(Packets)),
     %% What is kept are the chunks themselves.
     ?assert(erts_debug:flat_size(Buffer) < 20 * length(Chunks)),
-    ?assertMatch({ok, [Packet, <<>>], _}, hornbeam_wire:packets(Last, Buffer)).
+    ?assertMatch({ok, [Packet, <<>>], _}, hornbeam_packet:cut(Last, Buffer)).
 
 %%% Fields
 
@@ -295,10 +295,10 @@ bytes_of_a_method_that_are_not_utf8_become_text(_) ->
     ?assertEqual(<<"Mÿ"/utf8>>, lists:nth(3, Array)).
 
 arguments_are_exactly_one_array(_) ->
-    ?assertEqual({ok, [1]}, hornbeam_wire:args(<<16#91, 1>>)),
-    ?assertEqual({error, not_an_array}, hornbeam_wire:args(<<1>>)),
-    ?assertEqual({error, {bad_msgpack, trailing_bytes}}, hornbeam_wire:args(<<16#90, 1>>)),
-    ?assertEqual({error, truncated}, hornbeam_wire:args(<<>>)).
+    ?assertEqual({ok, [1]}, hornbeam_packet:args(<<16#91, 1>>)),
+    ?assertEqual({error, not_an_array}, hornbeam_packet:args(<<1>>)),
+    ?assertEqual({error, {bad_msgpack, trailing_bytes}}, hornbeam_packet:args(<<16#90, 1>>)),
+    ?assertEqual({error, truncated}, hornbeam_packet:args(<<>>)).
 
 %%% Properties
 

@@ -1,5 +1,5 @@
-%% docs/wire.md and hornbeam_wire say the same: each row is tried on the code, and the code has
-%% nothing that is not a row.
+%% docs/wire.md and the code (hornbeam_wire, hornbeam_packet) say the same: each row is tried on the
+%% code, and the code has nothing that is not a row.
 -module(hornbeam_wire_doc_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -23,9 +23,7 @@
 ]).
 
 %% What hornbeam_wire exports besides a function for each message.
--define(OTHERS, [
-    {version, 0}, {new_buffer, 0}, {packets, 2}, {route, 1}, {decode, 1}, {args, 1}, {pack_rest, 1}
-]).
+-define(OTHERS, [{version, 0}, {pack_rest, 1}]).
 -define(ABOUT_THE_WORKER, [
     start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item,
     heartbeat,
@@ -58,9 +56,9 @@ longest_message_is_the_documents(_) ->
     Pattern = "longest message is ([0-9\\s]+) bytes",
     {match, [Digits]} = re:run(document(), Pattern, [{capture, [1], list}]),
     Longest = list_to_integer([Digit || Digit <- Digits, Digit >= $0, Digit =< $9]),
-    New = hornbeam_wire:new_buffer(),
-    ?assertMatch({ok, [], _}, hornbeam_wire:packets(<<Longest:32>>, New)),
-    ?assertMatch({error, {too_long, _}}, hornbeam_wire:packets(<<(Longest + 1):32>>, New)).
+    New = hornbeam_packet:new_buffer(),
+    ?assertMatch({ok, [], _}, hornbeam_packet:cut(<<Longest:32>>, New)),
+    ?assertMatch({error, {too_long, _}}, hornbeam_packet:cut(<<(Longest + 1):32>>, New)).
 
 codes_and_names_are_unique(_) ->
     Rows = hornbeam_wire_files:messages(document()),
@@ -106,12 +104,14 @@ fields_have_the_names_of_their_rows(_) ->
 names(Fields) -> [Name || {Name, _} <- Fields].
 
 arguments(Name, Arity) ->
-    [Clauses] = [Clauses || {function, _, N, A, Clauses} <- forms(), {N, A} =:= {Name, Arity}],
+    [Clauses] = [Clauses || {function, _, N, A, Clauses} <- forms(hornbeam_wire),
+                           {N, A} =:= {Name, Arity}],
     {clause, _, Arguments, _, _} = lists:last(Clauses),
     [field_name(Argument) || {var, _, Argument} <- Arguments, Argument =/= 'Stream'].
 
 message_types() ->
-    [Types] = [Types || {attribute, _, type, {message, {type, _, union, Types}, []}} <- forms()],
+    [Types] = [Types || {attribute, _, type, {message, {type, _, union, Types}, []}}
+                          <- forms(hornbeam_packet)],
     [
         {Name, [field_name(Field) || {ann_type, _, [{var, _, Field}, _]} <- Elements]}
      || {type, _, tuple, [{atom, _, Name} | Elements]} <- Types
@@ -119,8 +119,8 @@ message_types() ->
 
 field_name(Variable) -> string:lowercase(atom_to_binary(Variable)).
 
-forms() ->
-    Chunks = beam_lib:chunks(code:which(hornbeam_wire), [abstract_code]),
+forms(Module) ->
+    Chunks = beam_lib:chunks(code:which(Module), [abstract_code]),
     {ok, {_, [{abstract_code, {_, Forms}}]}} = Chunks,
     Forms.
 
@@ -149,9 +149,9 @@ messages_of_python_have_the_fields_of_their_rows(_) ->
     ].
 
 decoded(Code, Stream, Fields, Name) ->
-    case hornbeam_wire:decode(packed([Code, Stream | Fields])) of
+    case hornbeam_packet:decode(packed([Code, Stream | Fields])) of
         {ok, {op, S, Ref, Op, Binary}} when Name =:= op ->
-            {ok, Args} = hornbeam_wire:args(Binary),
+            {ok, Args} = hornbeam_packet:args(Binary),
             {ok, {op, S, Ref, Op, Args}};
         Result ->
             Result
@@ -171,7 +171,7 @@ streams(Name) ->
 
 a_field_more_or_less_is_refused(_) ->
     [
-        ?assertEqual({error, {field_count, Name}}, hornbeam_wire:decode(packed(Message)))
+        ?assertEqual({error, {field_count, Name}}, hornbeam_packet:decode(packed(Message)))
      || {Code, Name, Fields} <- rows(python),
         Stream <- streams(Name),
         {Packed, _} <- combinations(python_fields(Fields)),
@@ -195,8 +195,8 @@ a_field_of_another_type_is_refused(_) ->
     ].
 
 undecoded(Values) ->
-    case hornbeam_wire:decode(packed(Values)) of
-        {ok, {op, _, _, _, Args}} -> hornbeam_wire:args(Args);
+    case hornbeam_packet:decode(packed(Values)) of
+        {ok, {op, _, _, _, Args}} -> hornbeam_packet:args(Args);
         Result -> Result
     end.
 
@@ -212,7 +212,7 @@ codes_that_python_does_not_send_are_refused(_) ->
     [
         ?assertEqual(
             {error, {unknown_code, Code}},
-            hornbeam_wire:decode(<<2#1001:4, (2 + Fields):4, Code, 1, Nils/binary>>)
+            hornbeam_packet:decode(<<2#1001:4, (2 + Fields):4, Code, 1, Nils/binary>>)
         )
      || Code <- lists:seq(0, 255) -- Sent,
         Fields <- lists:seq(0, 6),

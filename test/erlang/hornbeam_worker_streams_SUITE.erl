@@ -109,7 +109,7 @@ three_accepted() ->
 all_received() ->
     receive
         {stream, Number, Packet} ->
-            {ok, Message} = hornbeam_wire:decode(Packet),
+            {ok, Message} = hornbeam_packet:decode(Packet),
             [{Number, element(1, Message)} | all_received()];
         {multicast, Number, Frame} ->
             [{Number, Frame} | all_received()]
@@ -364,7 +364,7 @@ messages_of_tagged() ->
 
 received_by_tagged() ->
     [begin
-         {ok, Message} = hornbeam_wire:decode(Packet),
+         {ok, Message} = hornbeam_packet:decode(Packet),
          element(1, Message)
      end || {stream, 1, Packet} <- messages_of_tagged()].
 
@@ -414,7 +414,7 @@ code(Name) ->
 received(Number) ->
     receive
         {stream, Number, Packet} ->
-            {ok, Message} = hornbeam_wire:decode(Packet),
+            {ok, Message} = hornbeam_packet:decode(Packet),
             [element(1, Message) | received(Number)]
     after 0 ->
         []

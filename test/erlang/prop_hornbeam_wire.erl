@@ -13,12 +13,12 @@
 ]).
 
 prop_a_message_of_python_comes_back() ->
-    ?FORALL({Message, Packet}, message(), hornbeam_wire:decode(Packet) =:= {ok, Message}).
+    ?FORALL({Message, Packet}, message(), hornbeam_packet:decode(Packet) =:= {ok, Message}).
 
 prop_a_packet_is_routed_by_its_head() ->
     ?FORALL({_, Packet}, message(), begin
         {ok, [Code, Stream | _]} = hornbeam_msgpack:decode_all(Packet),
-        hornbeam_wire:route(Packet) =:= {Code, Stream}
+        hornbeam_packet:head(Packet) =:= {Code, Stream}
     end).
 
 prop_a_message_of_the_beam_is_one_array() ->
@@ -29,20 +29,20 @@ prop_a_message_of_the_beam_is_one_array() ->
 prop_chunks_of_any_size_give_the_packets() ->
     ?FORALL({Packets, Sizes}, {list(sized_binary()), list(range(0, 40))}, begin
         Bytes = <<<<(byte_size(Packet)):32, Packet/binary>> || Packet <- Packets>>,
-        read(chunks(Bytes, Sizes), hornbeam_wire:new_buffer(), []) =:= Packets
+        read(chunks(Bytes, Sizes), hornbeam_packet:new_buffer(), []) =:= Packets
     end).
 
 prop_a_changed_byte_is_a_message_or_an_error() ->
     ?FORALL(
         Packet,
         ?LET({_, Packet}, message(), prop_hornbeam_msgpack:changed(Packet)),
-        is_routed(hornbeam_wire:route(Packet)) andalso is_result(hornbeam_wire:decode(Packet))
+        is_routed(hornbeam_packet:head(Packet)) andalso is_result(hornbeam_packet:decode(Packet))
     ).
 
 prop_a_cut_message_is_an_error() ->
     ?FORALL({{Message, Packet}, Cut}, {message(), non_neg_integer()}, begin
         Part = binary:part(Packet, 0, Cut rem byte_size(Packet)),
-        is_error(Message, hornbeam_wire:decode(Part))
+        is_error(Message, hornbeam_packet:decode(Part))
     end).
 
 is_routed(error) -> true;
@@ -53,12 +53,12 @@ is_result({error, _}) -> true.
 
 %% An op's arguments are not looked at, so a cut among them is the receiver's to see.
 is_error({op, Stream, Ref, Op, _}, {ok, {op, Stream, Ref, Op, Args}}) ->
-    is_error(args, hornbeam_wire:args(Args));
+    is_error(args, hornbeam_packet:args(Args));
 is_error(_, Result) ->
     element(1, Result) =:= error.
 
 read([Chunk | Chunks], Buffer, Packets) ->
-    {ok, More, NewBuffer} = hornbeam_wire:packets(Chunk, Buffer),
+    {ok, More, NewBuffer} = hornbeam_packet:cut(Chunk, Buffer),
     read(Chunks, NewBuffer, Packets ++ More);
 read([], _, Packets) ->
     Packets.

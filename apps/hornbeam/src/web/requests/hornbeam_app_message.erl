@@ -17,7 +17,7 @@
                     limit_response_fields := pos_integer(), _ => _}.
 %% The options of an app, or these of them.
 
--type fault() :: out_of_order | hornbeam_wire:reason() | bad_status | bad_header | head_too_large
+-type fault() :: out_of_order | hornbeam_packet:reason() | bad_status | bad_header | head_too_large
                | bad_content_length | bad_subprotocol | bad_close.
 
 %% Of a control frame (RFC 6455, 5.5), less the code.
@@ -33,9 +33,9 @@
 -define(OWN_BYTES, 64).
 
 %% @doc A packet as a message that may go on to its client.
--spec read(Packet :: binary(), limits()) -> {ok, hornbeam_wire:message()} | {error, fault()}.
+-spec read(Packet :: binary(), limits()) -> {ok, hornbeam_packet:message()} | {error, fault()}.
 read(Packet, Limits) ->
-    case hornbeam_wire:decode(Packet) of
+    case hornbeam_packet:decode(Packet) of
         {ok, {Hot, _, _}} = Read when Hot =:= send_text; Hot =:= send_bytes -> Read;
         {ok, Message} = Read -> checked(check(Message, Limits), Read);
         {error, _} = Error -> Error
@@ -45,12 +45,12 @@ checked(ok, Read) -> Read;
 checked(Error, _Read) -> Error.
 
 %% @doc Why what was read is not what its receiver can take now.
--spec fault({ok, hornbeam_wire:message()} | {error, fault()}) -> fault().
+-spec fault({ok, hornbeam_packet:message()} | {error, fault()}) -> fault().
 fault({error, Fault}) -> Fault;
 fault({ok, _}) -> out_of_order.
 
 %% @doc Whether a message of an app may go on to its client.
--spec check(hornbeam_wire:message(), limits()) -> ok | {error, fault()}.
+-spec check(hornbeam_packet:message(), limits()) -> ok | {error, fault()}.
 check({response_start, _, Status, Headers, _, _}, Limits) when Status >= 200, Status =< 599 ->
     headers(Headers, Limits);
 check({response_start, _, _, _, _, _}, _Limits) ->

@@ -11,7 +11,7 @@
 
 -record(output, {
     port :: port(),
-    buffer :: hornbeam_wire:buffer(),
+    buffer :: hornbeam_packet:buffer(),
     %% bytes that Python has written and has not been given back as credit
     unpaid = 0 :: non_neg_integer(),
     %% all bytes that were taken out of the mailbox, and what came since the rest was measured
@@ -33,7 +33,7 @@
 %% @doc Nothing read yet of a port that the calling process owns.
 -spec new(port()) -> output().
 new(Port) ->
-    #output{port = Port, buffer = hornbeam_wire:new_buffer()}.
+    #output{port = Port, buffer = hornbeam_packet:new_buffer()}.
 
 %% @doc How many bytes Python may write before it is given credit.
 -spec window() -> pos_integer().
@@ -60,7 +60,7 @@ measured(Size, #output{port = Port, read = Read} = Output) ->
     end.
 
 cut(Chunk, #output{buffer = Buffer0} = Output) ->
-    case hornbeam_wire:packets(Chunk, Buffer0) of
+    case hornbeam_packet:cut(Chunk, Buffer0) of
         {ok, Packets, Buffer} -> paid(Packets, byte_size(Chunk), Output#output{buffer = Buffer});
         {error, _} = Error -> Error
     end.
@@ -90,7 +90,7 @@ passing(Op, Before) ->
     end.
 
 is_op(Packet) ->
-    case hornbeam_wire:route(Packet) of
+    case hornbeam_packet:head(Packet) of
         {?OP, _} -> true;
         _ -> false
     end.

@@ -84,12 +84,12 @@ owners(Kind, #router{streams = Streams}) ->
 %% itself: that is given back with those behind it.
 -spec route([Packet :: binary()], router()) ->
     {ok, router()}
-    | {itself, hornbeam_wire:message(), Packet :: binary(), Behind :: [binary()], router()}
+    | {itself, hornbeam_packet:message(), Packet :: binary(), Behind :: [binary()], router()}
     | {error, Reason :: term(), Packet :: binary()}.
 route([], #router{streams = Streams} = Router) ->
     {ok, all_lost(hornbeam_worker_streams:settle(Streams), Router)};
 route([Packet | Packets], Router) ->
-    case route(hornbeam_wire:route(Packet), Packet, Router) of
+    case route(hornbeam_packet:head(Packet), Packet, Router) of
         {ok, Routed} -> route(Packets, Routed);
         {itself, Message, Routed} -> {itself, Message, Packet, Packets, Routed};
         {error, Reason} -> {error, Reason, Packet}
@@ -115,11 +115,11 @@ route({?ENDED, Number}, Packet, #router{streams = Streams0} = Router) when Numbe
     end;
 route({?OP, Number}, Packet, #router{streams = Streams} = Router) ->
     case hornbeam_worker_streams:is_known(Number, Streams) of
-        true -> decoded(fun answer/2, hornbeam_wire:decode(Packet), Router);
+        true -> decoded(fun answer/2, hornbeam_packet:decode(Packet), Router);
         false -> {error, {no_such_stream, Number}}
     end;
 route({_Code, 0}, Packet, Router) ->
-    decoded(fun of_no_stream/2, hornbeam_wire:decode(Packet), Router);
+    decoded(fun of_no_stream/2, hornbeam_packet:decode(Packet), Router);
 route(_, _Packet, _Router) ->
     {error, not_a_message}.
 
@@ -167,7 +167,7 @@ with_calls({error, Reason}, Ref, _Router) -> {error, {Reason, Ref}}.
 %% @doc Whether a packet is an op that has nothing to do with what Python has said before it.
 -spec is_apart(Packet :: binary(), router()) -> boolean().
 is_apart(Packet, #router{api = Api}) ->
-    case hornbeam_wire:decode(Packet) of
+    case hornbeam_packet:decode(Packet) of
         {ok, {op, _, _, Op, _}} -> Api:is_apart_from_messages(Op);
         {error, _} -> false
     end.

@@ -100,9 +100,9 @@ sorted(Messages, Waiting) ->
     {lists:reverse(First), Left}.
 
 sort([Head | _] = Op, Sorted) when is_binary(Head) ->
-    sort(hornbeam_wire:route(Head), Op, Sorted);
+    sort(hornbeam_packet:head(Head), Op, Sorted);
 sort(Op, Sorted) when is_binary(Op) ->
-    sort(hornbeam_wire:route(Op), Op, Sorted);
+    sort(hornbeam_packet:head(Op), Op, Sorted);
 sort([Op | Ops], Sorted) ->
     sort(Ops, sort(Op, Sorted));
 sort([], Sorted) ->

@@ -20,7 +20,7 @@
 %% the app has ended the stream, after which it says nothing. Whatever
 %% else it says is an error, also to a stream whose owner is gone: Python follows its own order
 %% and spends its own credit, whatever it does not know yet. It monitors and sends; it knows
-%% neither the port nor, but for the last byte of a response's part, what a packet says.
+%% neither the port nor what a packet says.
 %%
 %% An owner that shares a process has entered itself (hornbeam_stream_owners), and is looked for
 %% there when the app says something: most streams of that kind are over then, and cost no
@@ -250,16 +250,12 @@ next(websocket, accepted, ?CLOSE, _Bytes) -> said;
 next(websocket, flushed, ?CLOSE, _Bytes) -> said;
 next(websocket, asked, ?CLOSE, _Bytes) -> said;
 next(websocket, asked, ?ACCEPT, _Bytes) -> accepted;
-next(_Kind, asked, ?RESPONSE_START, Packet) -> after_part(Packet);
-next(_Kind, responding, ?RESPONSE_BODY, Packet) -> after_part(Packet);
+next(_Kind, asked, ?RESPONSE_START, Packet) -> responded(hornbeam_packet:is_last_part(Packet));
+next(_Kind, responding, ?RESPONSE_BODY, Packet) -> responded(hornbeam_packet:is_last_part(Packet));
 next(_Kind, _Phase, _Code, _Bytes) -> out_of_order.
 
-%% Both messages of a response end with `more', a bool.
-after_part(Packet) ->
-    case binary:last(Packet) of
-        16#c2 -> said;
-        _ -> responding
-    end.
+responded(true) -> said;
+responded(false) -> responding.
 
 in_phase(Phase, #entry{phase = Phase} = Entry) -> Entry;
 in_phase(Phase, Entry) -> Entry#entry{phase = Phase}.
@@ -375,7 +371,7 @@ sockets(#streams{entries = Entries}) ->
 -spec give_away(streams()) -> streams().
 give_away(Streams) ->
     lists:foldl(fun({Number, Owner}, Left) ->
-        in_its_name([?MOVED, Number], Number, Owner),
+        in_its_name(hornbeam_packet:moved(Number), Number, Owner),
         closed(Number, Left)
     end, Streams, sockets(Streams)).
 
@@ -383,13 +379,12 @@ give_away(Streams) ->
 %% does: the client gets the code, and then the app.
 -spec close_sockets(streams()) -> ok.
 close_sockets(Streams) ->
-    Reason = hornbeam_msgpack:bytes(<<"the app's process is replaced">>),
+    Reason = <<"the app's process is replaced">>,
     lists:foreach(fun({Number, Owner}) ->
-        in_its_name([?CLOSE, Number, 1012, Reason], Number, Owner)
+        in_its_name(hornbeam_packet:close(Number, 1012, Reason), Number, Owner)
     end, sockets(Streams)).
 
-in_its_name(Message, Number, Owner) ->
-    Packet = iolist_to_binary(hornbeam_msgpack:encode(Message)),
+in_its_name(Packet, Number, Owner) ->
     hornbeam_stream:send(Owner, hornbeam_worker_protocol:packet(Number, Packet)).
 
 %% @doc The client's side of a stream.
