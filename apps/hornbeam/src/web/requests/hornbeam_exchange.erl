@@ -232,7 +232,7 @@ violated(Reason, Packet, #exchange{stream = Stream} = Exchange) ->
     fail(500, Exchange).
 
 %% @doc End it: with a response of ours or, when one has begun, by breaking that off.
--spec fail(hornbeam_error_response:new() | 400..599, exchange()) -> step().
+-spec fail(hornbeam_error_response:response() | 400..599, exchange()) -> step().
 fail(_Status, #exchange{phase = ended} = Exchange) ->
     {[], Exchange};
 fail(_Status, #exchange{phase = responding} = Exchange) ->
