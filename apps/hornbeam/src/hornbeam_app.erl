@@ -3,6 +3,9 @@
 %% Where that fails in a release, there is no node to go on with: the reason is written to standard
 %% error and the node halts with status 3, without the crash dump of a permanent application that
 %% does not start. Whoever starts the application from a shell gets the error as a value.
+%%
+%% The process that runs start/2 lives as long as the application. It owns the ETS tables, so that
+%% no crash of a process below loses them.
 -module(hornbeam_app).
 -behaviour(application).
 
@@ -15,12 +18,24 @@
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
     ok = hornbeam_log:install(),
+    ok = make_tables(),
     {ok, Sup} = hornbeam_sup:start_link(),
     ok = hornbeam_signals:install(),
     case application:get_env(hornbeam, app) of
         {ok, App} -> serve(Sup, App);
         undefined -> {ok, Sup}
     end.
+
+make_tables() ->
+    ok = hornbeam_telemetry:new_table(),
+    ok = hornbeam_websocket_registry:new_table(),
+    ok = hornbeam_connection_limit:new_table(),
+    ok = hornbeam_date:new_table(),
+    ok = hornbeam_http1_head:prepare(),
+    ok = hornbeam_pool_row:new_table(),
+    ok = hornbeam_pool_snapshot:new_table(),
+    ok = hornbeam_pool_waiting:new_table(),
+    hornbeam_api_sup:new_tables(hornbeam_config:defaults(server)).
 
 serve(Sup, App) ->
     case hornbeam_sup:start_server(App, #{}) of

@@ -9,7 +9,7 @@
 %%   └── hornbeam_listener         while an app is served; last, so that it opens when the
 %%                                 house is ready and shuts first
 %%
-%% The ETS tables are made here, so that no crash of a process below loses them.
+%% A supervisor makes no tables: when its code changes it calls init/1 again.
 -module(hornbeam_sup).
 -behaviour(supervisor).
 
@@ -130,15 +130,6 @@ served() ->
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    ok = hornbeam_telemetry:new_table(),
-    ok = hornbeam_websocket_registry:new_table(),
-    ok = hornbeam_connection_limit:new_table(),
-    ok = hornbeam_date:new_table(),
-    ok = hornbeam_http1_head:prepare(),
-    ok = hornbeam_pool_row:new_table(),
-    ok = hornbeam_pool_snapshot:new_table(),
-    ok = hornbeam_pool_waiting:new_table(),
-    ok = hornbeam_api_sup:new_tables(hornbeam_config:defaults(server)),
     Flags = #{strategy => one_for_one, intensity => 10, period => 10},
     Api = #{id => hornbeam_api_sup,
             start => {hornbeam_api_sup, start_link, []},

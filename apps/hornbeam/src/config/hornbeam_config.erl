@@ -70,7 +70,7 @@
     venv := binary() | undefined,
     pythonpath := [binary()],
     chdir := binary(),
-    env := fun(() -> #{binary() => binary()}),
+    env := hornbeam_secret:secret(#{binary() => binary()}),
     reload := boolean(),
     reload_dirs := [binary()],
     reload_includes := [binary()],

@@ -23,7 +23,7 @@
 -type peer() :: {inet:ip_address(), Bits :: 0..128} | unix.
 -type tls_version() :: 'tlsv1.2' | 'tlsv1.3'.
 -type callback() :: fun((map()) -> term()) | {module(), Function :: atom()}.
--type secret() :: fun(() -> string()).
+-type secret() :: hornbeam_secret:secret(string()).
 %% No log prints what a fun returns.
 
 %% @doc Check a value; a good one comes out in the form that the server uses.
@@ -179,17 +179,19 @@ all_ok([], Acc) -> {ok, lists:reverse(Acc)};
 all_ok([{ok, Value} | Rest], Acc) -> all_ok(Rest, [Value | Acc]);
 all_ok([error | _], _Acc) -> error.
 
-%% @doc Variables of an environment, which may hold secrets: they come out as what a fun returns.
+%% @doc Variables of an environment, which may hold secrets: they come out hidden.
 -spec environment(term()) -> checked().
 environment(Value) when is_map(Value) ->
     Pairs = [{with_text(K, fun env_name/1), with_text(V, fun env_value/1)}
              || {K, V} <- maps:to_list(Value)],
     case [Pair || {{ok, _}, {ok, _}} = Pair <- Pairs] of
-        Pairs -> {ok, fun() -> maps:from_list([{K, V} || {{ok, K}, {ok, V}} <- Pairs]) end};
+        Pairs -> {ok, hidden([{K, V} || {{ok, K}, {ok, V}} <- Pairs])};
         _ -> error
     end;
 environment(_) ->
     error.
+
+hidden(Pairs) -> hornbeam_secret:hide(maps:from_list(Pairs)).
 
 env_name(Text) -> matches(Text, "^[^=\\x00]+$").
 
@@ -214,10 +216,11 @@ file(Value) ->
         ok_if(filelib:is_regular(Text), unicode:characters_to_binary(filename:absname(Text)))
     end).
 
-%% @doc A text that no log is to print, or none: it comes out as what a fun returns.
+%% @doc A text that no log is to print, or none: it comes out hidden.
 -spec secret(term()) -> checked().
 secret(undefined) -> {ok, undefined};
-secret(Value) -> with_text(Value, fun(Text) -> {ok, fun() -> binary_to_list(Text) end} end).
+secret(Value) ->
+    with_text(Value, fun(Text) -> {ok, hornbeam_secret:hide(binary_to_list(Text))} end).
 
 %% @doc Versions of TLS, each at most once.
 -spec tls_versions(term()) -> checked().

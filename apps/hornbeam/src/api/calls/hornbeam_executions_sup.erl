@@ -38,6 +38,8 @@ new_table() ->
 
 -spec start_link() -> {ok, pid()}.
 start_link() ->
+    %% The executions of a predecessor that was killed went with it; their rows have stayed.
+    lists:foreach(fun({Id, _, _, _, _}) -> leave(Id) end, ets:tab2list(?TABLE)),
     {ok, Pid} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
     {ok, Pid}.
 
@@ -146,8 +148,6 @@ ask_process(Pid, Id, Question) ->
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    %% The executions of a predecessor that was killed went with it; their rows have stayed.
-    lists:foreach(fun({Id, _, _, _, _}) -> leave(Id) end, ets:tab2list(?TABLE)),
     Execution = #{id => execution,
                   start => {?MODULE, start_execution, []},
                   restart => temporary,

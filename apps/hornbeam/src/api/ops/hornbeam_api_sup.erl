@@ -30,13 +30,13 @@ new_tables(Limits) ->
 
 -spec start_link() -> {ok, pid()}.
 start_link() ->
+    await_ends([hornbeam_executions_sup, hornbeam_pubsub | servers()]),
     {ok, Pid} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
     {ok, Pid}.
 
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    await_ends([hornbeam_executions_sup, hornbeam_pubsub | servers()]),
     Servers = [worker(Module) || Module <- servers()],
     Executions = #{id => hornbeam_executions_sup,
                    start => {hornbeam_executions_sup, start_link, []},

@@ -1,14 +1,15 @@
 %% What TLS is told: from the options to those of OTP's ssl.
 %%
 %% The files are read here, once for the start and once for each reload, so that a bad one is
-%% known by a sentence before anything depends on it. A key never travels but in a fun, which no
-%% log prints. It knows neither sockets nor Ranch.
+%% known by a sentence before anything depends on it. A key never travels but hidden, so that no
+%% log prints it. It knows neither sockets nor Ranch.
 -module(hornbeam_tls).
 
 -export([check/1, load/1, listen_options/1]).
+-export([no_identity/1]).
 -export_type([identity/0, error/0]).
 
--type identity() :: fun(() -> [ssl:tls_server_option()]).
+-type identity() :: hornbeam_secret:secret([ssl:tls_server_option()]).
 %% The certificate, its key, and whom to believe about clients.
 
 -type error() :: {tls, Sentence :: binary()}.
@@ -35,7 +36,7 @@ load(Options) ->
             fail("the key in ~ts is not that of the certificate in ~ts",
                  [key_file(Options), maps:get(certfile, Options)]),
         Shown = [{cert, Certificates}, {key, encoded(Key)} | verification(Options)],
-        {ok, fun() -> Shown end}
+        {ok, hornbeam_secret:hide(Shown)}
     catch
         throw:{tls, _} = Reason -> {error, Reason}
     end.
@@ -89,7 +90,7 @@ decoded({_, _, not_encrypted} = Entry, _Password, File) ->
 decoded(_Entry, undefined, File) ->
     fail("the key in ~ts is encrypted: keyfile_password is needed", [File]);
 decoded(Entry, Password, File) ->
-    decoded(File, fun() -> public_key:pem_entry_decode(Entry, Password()) end).
+    decoded(File, fun() -> public_key:pem_entry_decode(Entry, hornbeam_secret:show(Password)) end).
 
 %% OTP fails on a wrong password like on a broken key.
 decoded(File, Decode) ->
@@ -140,13 +141,17 @@ listen_options(#{tls_versions := Versions, ciphers := Suites}) ->
      {versions, Versions},
      %% Ranch asks for a certificate or for this. The certificate comes with each handshake: so
      %% it can change, and the key is in no option of the socket, which supervisors log.
-     {sni_fun, fun(_Host) -> undefined end},
+     {sni_fun, fun ?MODULE:no_identity/1},
      {alpn_preferred_protocols, [<<"h2">>, <<"http/1.1">>]},
      %% A client whose handshake fails is no event of ours.
      {log_level, error},
      %% An idle WebSocket then holds 97 KiB and not 149 (ms).
      {hibernate_after, 3000}]
     ++ renegotiation(Versions) ++ suites(Suites, Versions).
+
+%% @private
+-spec no_identity(Host :: term()) -> undefined.
+no_identity(_Host) -> undefined.
 
 %% TLS 1.3 has none, and ssl refuses to be told about it.
 renegotiation(Versions) ->

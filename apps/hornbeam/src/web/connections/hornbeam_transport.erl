@@ -183,7 +183,7 @@ handshake({Ref, Accepted}, _Options, Timeout) ->
 secured(none, Socket, Timeout) ->
     ranch_tcp:handshake(Socket, [], Timeout);
 secured(Identity, Socket, Timeout) ->
-    ranch_ssl:handshake(Socket, Identity(), Timeout).
+    ranch_ssl:handshake(Socket, hornbeam_secret:show(Identity), Timeout).
 
 %% Ranch ends the process, without a word where the client is to blame.
 refused(Error, #{mount := #{counters := Counters}}) ->

@@ -63,7 +63,8 @@ watch(Python, Arguments, Options) ->
     run(Python, ["hornbeam_erlang._watch" | Arguments], Options, [{line, ?LONGEST_LINE}]).
 
 run(Python, Arguments, #{chdir := Dir, env := Env}, How) ->
-    Variables = [{to_list(Name), to_list(Value)} || {Name, Value} <- maps:to_list(Env())],
+    Variables = [{to_list(Name), to_list(Value)}
+                 || {Name, Value} <- maps:to_list(hornbeam_secret:show(Env))],
     try
         {ok, open_port({spawn_executable, Python},
                        [{args, options() ++ [runner() | Arguments]}, binary, exit_status,
