@@ -24,21 +24,12 @@
 %% and keep it alive: copy what is kept for long.
 -module(hornbeam_msgpack).
 
+-include("hornbeam_msgpack.hrl").
+
 -export([encode/1, decode/1, decode_all/1, bytes/1, is_small/1]).
 -export([nil/0, bool/1, uint/1, int/1, str/1, bin/1, array/1, map/1]).
 -export_type([bytes/0, reason/0]).
 
--define(ATOM, 1).
--define(TUPLE, 2).
--define(TERM, 3).
--define(INTEGER, 4).
-
-%% Containers within containers. Python's packer stops at 511.
--define(MAX_DEPTH, 512).
-%% Elements, keys and values of all containers together.
--define(MAX_ELEMENTS, 4194304).
-%% Bytes of an integer: to print one takes the square of that, and this one 50 ms.
--define(MAX_INTEGER, 16384).
 %% Elements of a tuple, as the runtime has it.
 -define(MAX_TUPLE, 16#ffffff).
 

@@ -47,7 +47,7 @@ find(Name, Arity) ->
 %% Whom a call is for is looked at before its arguments become terms, which may cost much. Python
 %% gives its positional ones as a list or a tuple.
 with_args(Packed, Find, Fun) ->
-    try arity(hornbeam_packed:token(Packed)) of
+    try arity(hornbeam_msgpack_head:token(Packed)) of
         {ok, Arity} -> with_args_for(Find(Arity), Packed, Fun);
         error -> {error, bad_args}
     catch
@@ -55,7 +55,7 @@ with_args(Packed, Find, Fun) ->
     end.
 
 arity({{array, Arity}, _Rest}) -> {ok, Arity};
-arity({{tuple, Array}, <<>>}) -> arity(hornbeam_packed:token(Array));
+arity({{tuple, Array}, <<>>}) -> arity(hornbeam_msgpack_head:token(Array));
 arity(_NoSequence) -> error.
 
 with_args_for({ok, Found}, Packed, Fun) ->

@@ -26,7 +26,7 @@ read(Args, Packed) ->
     try
         hornbeam_msgpack:is_small(Packed)
             orelse wrong(value_error, "the arguments have more than 4194304 elements"),
-        {ok, values(Args, hornbeam_packed:token(Packed))}
+        {ok, values(Args, hornbeam_msgpack_head:token(Packed))}
     catch
         throw:{Kind, Sentence} -> {error, {Kind, Sentence}};
         error:{bad_packed, _} -> {error, {type_error, "the arguments are not msgpack"}}
@@ -48,7 +48,7 @@ values_of([{Name, Type} | Args], Packed) ->
     [Value | values_of(Args, Rest)].
 
 value({optional, Type}, Name, Packed) ->
-    case hornbeam_packed:token(Packed) of
+    case hornbeam_msgpack_head:token(Packed) of
         {nil, Rest} -> {undefined, Rest};
         _ -> value(Type, Name, Packed)
     end;
@@ -57,16 +57,16 @@ value(keys, Name, Packed) ->
 value(pairs, Name, Packed) ->
     array(fun(Pair) -> pair(Name, Pair) end, Name, Packed);
 value(key, Name, Packed) ->
-    {Token, Rest} = hornbeam_packed:token(Packed),
+    {Token, Rest} = hornbeam_msgpack_head:token(Packed),
     byte_size(Packed) - byte_size(Rest) =< ?MAX_KEY
         orelse wrong(value_error, [atom_to_binary(Name), " is longer than 65535 bytes"]),
     {key_of(Token, Name, 0), Rest};
 value(Type, Name, Packed) ->
-    {Token, Rest} = hornbeam_packed:token(Packed),
+    {Token, Rest} = hornbeam_msgpack_head:token(Packed),
     {scalar(Type, Token, Name), Rest}.
 
 array(Read, Name, Packed) ->
-    case hornbeam_packed:token(Packed) of
+    case hornbeam_msgpack_head:token(Packed) of
         {{array, N}, Rest} -> times(N, Read, Rest);
         _ -> expected(Name, "a list")
     end.
@@ -79,7 +79,7 @@ times(N, Read, Packed) ->
     {[Value | Values], Rest2}.
 
 pair(Name, Packed) ->
-    case hornbeam_packed:token(Packed) of
+    case hornbeam_msgpack_head:token(Packed) of
         {{array, 2}, Rest1} ->
             {Key, Rest2} = value(key, Name, Rest1),
             {Value, Rest3} = value(packed, Name, Rest2),
@@ -136,7 +136,7 @@ key_of(_, Name, _Depth) ->
     expected(Name, "str, bytes, int or a tuple of them").
 
 key_element(Packed, Name, Depth) ->
-    {Token, Rest} = hornbeam_packed:token(Packed),
+    {Token, Rest} = hornbeam_msgpack_head:token(Packed),
     {key_of(Token, Name, Depth + 1), Rest}.
 
 %% @doc A key as it travels back.

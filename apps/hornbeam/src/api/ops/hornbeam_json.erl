@@ -4,16 +4,16 @@
 %% become text, tuples become arrays, and the order of a dict is kept.
 -module(hornbeam_json).
 
+-include("../../wire/hornbeam_msgpack.hrl").
+
 -export([frame/1, path_text/1]).
 -export_type([path/0]).
 
 -type path() :: [binary() | integer() | term()].
 %% From outside: keys of maps, positions in arrays (from 0).
 
-%% Containers within containers, as msgpack is read elsewhere; and the largest integer. To write
-%% digits takes the square of their number, and no client reads that many.
--define(MAX_DEPTH, 512).
--define(MAX_INTEGER, (1 bsl 8192)).
+%% To write digits takes the square of their number, and no client reads that many.
+-define(LARGEST, (1 bsl 8192)).
 
 %% @doc The WebSocket frame for a value: str is text, bytes are binary, all else is JSON text.
 %%
@@ -23,7 +23,7 @@
 frame(Value) ->
     Packed = hornbeam_value:to_packed(Value),
     try
-        {ok, framed(hornbeam_packed:token(Packed), Packed)}
+        {ok, framed(hornbeam_msgpack_head:token(Packed), Packed)}
     catch
         throw:{no_json, Path, What} -> {error, lists:reverse(Path), What};
         error:{bad_packed, _} -> {error, [], <<"what is no msgpack">>}
@@ -43,7 +43,7 @@ json(false, _Packed) ->
     no_json([], <<"a value of more than 4194304 elements">>).
 
 value(Packed, Path) ->
-    {Token, Rest} = hornbeam_packed:token(Packed),
+    {Token, Rest} = hornbeam_msgpack_head:token(Packed),
     value(Token, Rest, Path).
 
 value(nil, Rest, _Path) -> {<<"null">>, Rest};
@@ -56,7 +56,7 @@ value({array, _}, _Rest, Path) when length(Path) >= ?MAX_DEPTH ->
 value({map, _}, _Rest, Path) when length(Path) >= ?MAX_DEPTH ->
     no_json([], <<"a value of more than 512 levels">>);
 value({array, N}, Rest, Path) -> array(N, Rest, Path);
-value({tuple, Array}, Rest, Path) -> {tuple(hornbeam_packed:token(Array), Path), Rest};
+value({tuple, Array}, Rest, Path) -> {tuple(hornbeam_msgpack_head:token(Array), Path), Rest};
 value({map, N}, Rest, Path) -> object(N, Rest, Path);
 value({bin, _}, _Rest, Path) -> no_json(Path, <<"bytes">>);
 value({opaque, _}, _Rest, Path) -> no_json(Path, <<"an Erlang term">>).
@@ -66,7 +66,7 @@ no_json(Path, What) ->
     throw({no_json, Path, What}).
 
 number(Float, _Path) when is_float(Float) -> float_to_binary(Float, [short]);
-number(Integer, _Path) when Integer < ?MAX_INTEGER, Integer > -?MAX_INTEGER ->
+number(Integer, _Path) when Integer < ?LARGEST, Integer > -?LARGEST ->
     integer_to_binary(Integer);
 number(_Integer, Path) -> no_json(Path, <<"an integer of more than 1024 bytes">>).
 
@@ -91,7 +91,7 @@ object(N, Rest0, Path) ->
 pairs(0, Rest, _Path) ->
     {[], Rest};
 pairs(N, Packed, Path) ->
-    {Token, Rest1} = hornbeam_packed:token(Packed),
+    {Token, Rest1} = hornbeam_msgpack_head:token(Packed),
     Key = key(Token, Path),
     {Value, Rest2} = value(Rest1, [Key | Path]),
     {Pairs, Rest3} = pairs(N - 1, Rest2, Path),

@@ -1,93 +1,15 @@
-%% What can be told of a packed value without making it a term.
-%%
-%% Knows the heads of msgpack values, and so what a general decoder forgets: whether Python sent
-%% str or bytes, and the order of a dict. Pure. The heads come from our own packers; anything
-%% else raises `{bad_packed, Bytes}'.
+%% Compares packed values without making terms of them. Pure.
 -module(hornbeam_packed).
 
--export([token/1, same/2]).
--export_type([token/0]).
+-include("../../wire/hornbeam_msgpack.hrl").
 
--type token() ::
-    nil
-    | boolean()
-    | {number, number()}
-    | {str, binary()}
-    | {bin, binary()}
-    | {array, Elements :: non_neg_integer()}
-    | {map, Pairs :: non_neg_integer()}
-    | {atom, Name :: binary()}
-    | {tuple, Array :: binary()}
-    | {opaque, External :: binary()}.
-%% The elements of an array and the keys and values of a map follow as tokens of their own.
-
--define(ATOM, 1).
--define(TUPLE, 2).
--define(TERM, 3).
-
-%% Containers within containers: as deep as msgpack is read elsewhere.
--define(MAX_DEPTH, 512).
-
-%% Bytes of an integer, as elsewhere.
--define(MAX_INTEGER, 16384).
-
-%% Elements, keys and values that are looked at, as elsewhere.
--define(MAX_ELEMENTS, 4194304).
+-export([same/2]).
 
 %% Bytes of pairs that are sorted to be compared: that takes 3 us a pair.
 -define(MOST_SORTED, 1048576).
 
 %% A byte that no msgpack value starts with.
 -define(RESERVED, 16#c1).
-
-%% @doc Reads the first token and gives back what follows it.
--spec token(binary()) -> {token(), Rest :: binary()}.
-token(<<16#c0, Rest/binary>>) -> {nil, Rest};
-token(<<16#c2, Rest/binary>>) -> {false, Rest};
-token(<<16#c3, Rest/binary>>) -> {true, Rest};
-token(<<2#1000:4, N:4, Rest/binary>>) -> {{map, N}, Rest};
-token(<<2#1001:4, N:4, Rest/binary>>) -> {{array, N}, Rest};
-token(<<2#101:3, N:5, Text:N/binary, Rest/binary>>) -> {{str, Text}, Rest};
-token(<<16#d9, N, Text:N/binary, Rest/binary>>) -> {{str, Text}, Rest};
-token(<<16#da, N:16, Text:N/binary, Rest/binary>>) -> {{str, Text}, Rest};
-token(<<16#db, N:32, Text:N/binary, Rest/binary>>) -> {{str, Text}, Rest};
-token(<<16#c4, N, Bytes:N/binary, Rest/binary>>) -> {{bin, Bytes}, Rest};
-token(<<16#c5, N:16, Bytes:N/binary, Rest/binary>>) -> {{bin, Bytes}, Rest};
-token(<<16#c6, N:32, Bytes:N/binary, Rest/binary>>) -> {{bin, Bytes}, Rest};
-token(<<16#dc, N:16, Rest/binary>>) -> {{array, N}, Rest};
-token(<<16#dd, N:32, Rest/binary>>) -> {{array, N}, Rest};
-token(<<16#de, N:16, Rest/binary>>) -> {{map, N}, Rest};
-token(<<16#df, N:32, Rest/binary>>) -> {{map, N}, Rest};
-token(<<16#d4, Type, Data:1/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(<<16#d5, Type, Data:2/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(<<16#d6, Type, Data:4/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(<<16#d7, Type, Data:8/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(<<16#d8, Type, Data:16/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(<<16#c7, N, Type, Data:N/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(<<16#c8, N:16, Type, Data:N/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(<<16#c9, N:32, Type, Data:N/binary, Rest/binary>>) -> extension(Type, Data, Rest);
-token(Binary) -> number(Binary).
-
-extension(?ATOM, Name, Rest) -> {{atom, Name}, Rest};
-extension(?TUPLE, Array, Rest) -> {{tuple, Array}, Rest};
-extension(?TERM, External, Rest) -> {{opaque, External}, Rest};
-%% A big integer, in its shortest form.
-extension(4, Data, Rest) when Data =/= <<>>, byte_size(Data) =< ?MAX_INTEGER ->
-    Size = byte_size(Data),
-    <<N:Size/signed-unit:8>> = Data,
-    {{number, N}, Rest};
-extension(_Type, Data, _Rest) ->
-    bad(Data).
-
-number(Binary) ->
-    case hornbeam_msgpack:decode(Binary) of
-        {ok, N, Rest} when is_number(N) -> {{number, N}, Rest};
-        _ -> bad(Binary)
-    end.
-
--spec bad(binary()) -> no_return().
-bad(Binary) ->
-    error({bad_packed, binary:part(Binary, 0, min(byte_size(Binary), 64))}).
 
 %% @doc Whether two values are the same but for the order of the pairs in their maps.
 %%
@@ -118,7 +40,7 @@ common(A, B) ->
 values(0, Rest, Common, Other, _Depth) ->
     {Rest, Common, Other};
 values(N, Packed, Common, Other, Depth) ->
-    case head(Packed) of
+    case hornbeam_msgpack_head:head(Packed) of
         {scalar, _, Rest} when byte_size(Rest) >= Common ->
             values(N - 1, Rest, Common, Other, Depth);
         {Kind, Size, Inside} when byte_size(Inside) >= Common, Kind =/= scalar ->
@@ -129,14 +51,14 @@ values(N, Packed, Common, Other, Depth) ->
     end.
 
 inside(_Kind, _Size, Inside, _Common, _Other, ?MAX_DEPTH) ->
-    bad(Inside);
+    hornbeam_msgpack_head:bad(Inside);
 inside(array, N, Inside, Common, Other, Depth) ->
     values(N, Inside, Common, fewer(N, Other), Depth);
 inside(map, N, Inside, Common, Other, Depth) ->
     pairs(N, Inside, Common, fewer(2 * N, Other), Depth);
 inside(tuple, Size, Inside, Common, Other, Depth) ->
     {Rest, _, _} = Walked = values(1, Inside, Common, Other, Depth),
-    byte_size(Inside) - byte_size(Rest) =:= Size orelse bad(Inside),
+    byte_size(Inside) - byte_size(Rest) =:= Size orelse hornbeam_msgpack_head:bad(Inside),
     Walked.
 
 fewer(N, {Other, ToSort, Elements}) when N =< Elements -> {Other, ToSort, Elements - N};
@@ -146,7 +68,7 @@ fewer(_N, _Other) -> throw(too_long).
 pairs(0, Rest, Common, Other, _Depth) ->
     {Rest, Common, Other};
 pairs(N, Packed, Common, Other, Depth) ->
-    case after_key(head(Packed), Packed, Other) of
+    case after_key(hornbeam_msgpack_head:head(Packed), Packed, Other) of
         AfterKey when byte_size(AfterKey) >= Common ->
             {Rest, NewCommon, NewOther} = values(1, AfterKey, Common, Other, Depth),
             pairs(N - 1, Rest, NewCommon, NewOther, Depth);
@@ -173,61 +95,24 @@ skipped(_Values, Rest, Least) when byte_size(Rest) < Least ->
 skipped(0, Rest, _Least) ->
     Rest;
 skipped(Values, Packed, Least) ->
-    case head(Packed) of
+    case hornbeam_msgpack_head:head(Packed) of
         {array, N, Inside} -> skipped(Values - 1 + N, Inside, Least);
         {map, N, Inside} -> skipped(Values - 1 + 2 * N, Inside, Least);
         {tuple, _Size, Inside} -> skipped(Values, Inside, Least);
         {scalar, _, Rest} -> skipped(Values - 1, Rest, Least)
     end.
 
-%% What a value is, how many elements, pairs or bytes it has, and what follows: that is inside of a
-%% container and after a scalar, which is not looked into.
-head(<<Tag, Rest/binary>>) when Tag < 16#80; Tag >= 16#e0 -> {scalar, 0, Rest};
-head(<<2#101:3, N:5, _:N/binary, Rest/binary>>) -> {scalar, 0, Rest};
-head(<<2#1000:4, N:4, Rest/binary>>) -> {map, N, Rest};
-head(<<2#1001:4, N:4, Rest/binary>>) -> {array, N, Rest};
-head(<<Tag, Rest/binary>>) when Tag =:= 16#c0; Tag =:= 16#c2; Tag =:= 16#c3 -> {scalar, 0, Rest};
-head(<<Tag, _, Rest/binary>>) when Tag =:= 16#cc; Tag =:= 16#d0 -> {scalar, 0, Rest};
-head(<<Tag, _:16, Rest/binary>>) when Tag =:= 16#cd; Tag =:= 16#d1 -> {scalar, 0, Rest};
-head(<<Tag, _:32, Rest/binary>>) when Tag =:= 16#ce; Tag =:= 16#d2; Tag =:= 16#ca ->
-    {scalar, 0, Rest};
-head(<<Tag, _:64, Rest/binary>>) when Tag =:= 16#cf; Tag =:= 16#d3; Tag =:= 16#cb ->
-    {scalar, 0, Rest};
-head(<<Tag, N, _:N/binary, Rest/binary>>) when Tag =:= 16#d9; Tag =:= 16#c4 -> {scalar, 0, Rest};
-head(<<Tag, N:16, _:N/binary, Rest/binary>>) when Tag =:= 16#da; Tag =:= 16#c5 ->
-    {scalar, 0, Rest};
-head(<<Tag, N:32, _:N/binary, Rest/binary>>) when Tag =:= 16#db; Tag =:= 16#c6 ->
-    {scalar, 0, Rest};
-head(<<16#dc, N:16, Rest/binary>>) -> {array, N, Rest};
-head(<<16#dd, N:32, Rest/binary>>) -> {array, N, Rest};
-head(<<16#de, N:16, Rest/binary>>) -> {map, N, Rest};
-head(<<16#df, N:32, Rest/binary>>) -> {map, N, Rest};
-head(<<16#c7, N, Type, Rest/binary>>) -> extension_head(Type, N, Rest);
-head(<<16#c8, N:16, Type, Rest/binary>>) -> extension_head(Type, N, Rest);
-head(<<16#c9, N:32, Type, Rest/binary>>) -> extension_head(Type, N, Rest);
-head(<<Tag, Type, Rest/binary>>) when Tag >= 16#d4, Tag =< 16#d8 ->
-    extension_head(Type, 1 bsl (Tag - 16#d4), Rest);
-head(Packed) -> bad(Packed).
-
-extension_head(?TUPLE, N, Rest) ->
-    {tuple, N, Rest};
-extension_head(_Type, N, Packed) ->
-    case Packed of
-        <<_:N/binary, Rest/binary>> -> {scalar, 0, Rest};
-        _ -> bad(Packed)
-    end.
-
 %% The same value with the pairs of each map in one order, whatever order they came in.
 canonical(Packed, Depth) ->
     case canonical_value(Packed, Depth) of
         {Canonical, <<>>} -> iolist_to_binary(Canonical);
-        {_, Rest} -> bad(Rest)
+        {_, Rest} -> hornbeam_msgpack_head:bad(Rest)
     end.
 
 canonical_value(Packed, ?MAX_DEPTH) ->
-    bad(Packed);
+    hornbeam_msgpack_head:bad(Packed);
 canonical_value(Packed, Depth) ->
-    case token(Packed) of
+    case hornbeam_msgpack_head:token(Packed) of
         {{array, N}, Rest} -> canonical_array(N, Rest, Depth + 1);
         {{map, N}, Rest} -> canonical_map(N, Rest, Depth + 1);
         {{tuple, Array}, Rest} -> {[<<?RESERVED>>, canonical(Array, Depth + 1)], Rest};

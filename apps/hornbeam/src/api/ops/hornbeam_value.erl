@@ -4,14 +4,16 @@
 %% a term until Python asks for it. Numbers are one and the same for both. Pure.
 -module(hornbeam_value).
 
+-include("../../wire/hornbeam_msgpack.hrl").
+
 -export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, kept/1, bytes/1]).
 -export([sum/2, nearest_sum/2]).
 -export_type([value/0]).
 
 -type value() :: number() | {packed, binary()} | {term, term()}.
 
-%% The largest int that can travel, of 16 KiB; ints up to SMALL are not worth a look at it.
--define(LARGEST, ((1 bsl (8 * 16384 - 1)) - 1)).
+%% The largest int that can travel; ints up to SMALL are not worth a look at it.
+-define(LARGEST, ((1 bsl (8 * ?MAX_INTEGER - 1)) - 1)).
 -define(SMALL, 16#ffffffffffffffff).
 %% What may be counted in place: far from the largest, whoever else adds to it at that moment.
 -define(IS_COUNTER(N), (is_float(N) orelse abs(N) < 1 bsl 1000)).
