@@ -18,107 +18,108 @@
 
 -type result() :: {ok, term()} | {error, Failure :: term()}.
 
--define(NUMBERS, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 22, 23, 30, 31, 32, 33, 40, 41,
-                  50, 51, 52, 53, 54, 55, 56, 57, 60, 61, 62, 63]).
+%% No op has a greater number.
+-define(LAST, 99).
 
 %% @doc All ops, in the order of their numbers.
 -spec ops() -> [op()].
 ops() ->
-    [op(Number) || Number <- ?NUMBERS].
+    [erlang:insert_element(1, Op, Number)
+     || Number <- lists:seq(1, ?LAST), Op <- [op(Number)], Op =/= none].
 
 op(1) ->
-    {1, <<"state.get">>, [{key, key}], {optional, packed}, here, fun hornbeam_state_ops:get/2};
+    {<<"state.get">>, [{key, key}], {optional, packed}, here, fun hornbeam_state_ops:get/2};
 op(2) ->
-    {2, <<"state.set">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}, {scoped, bool}],
+    {<<"state.set">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}, {scoped, bool}],
      nil, here, fun hornbeam_state_ops:set/2};
 op(3) ->
-    {3, <<"state.delete">>, [{key, key}], bool, here, fun hornbeam_state_ops:delete/2};
+    {<<"state.delete">>, [{key, key}], bool, here, fun hornbeam_state_ops:delete/2};
 op(4) ->
-    {4, <<"state.incr">>, [{key, key}, {delta, number}, {scoped, bool}], number, here,
+    {<<"state.incr">>, [{key, key}, {delta, number}, {scoped, bool}], number, here,
      fun hornbeam_state_ops:incr/2};
 op(5) ->
-    {5, <<"state.get_multi">>, [{keys, keys}], packed_array, here,
+    {<<"state.get_multi">>, [{keys, keys}], packed_array, here,
      fun hornbeam_state_ops:get_multi/2};
 op(6) ->
-    {6, <<"state.set_multi">>, [{pairs, pairs}, {ttl, {optional, ttl}}], nil, here,
+    {<<"state.set_multi">>, [{pairs, pairs}, {ttl, {optional, ttl}}], nil, here,
      fun hornbeam_state_ops:set_multi/2};
 op(7) ->
-    {7, <<"state.keys">>, [{prefix, {optional, prefix}}], keys, apart,
+    {<<"state.keys">>, [{prefix, {optional, prefix}}], keys, apart,
      fun hornbeam_state_ops:keys/2};
 op(8) ->
-    {8, <<"state.items">>, [{prefix, {optional, prefix}}], items, apart,
+    {<<"state.items">>, [{prefix, {optional, prefix}}], items, apart,
      fun hornbeam_state_ops:items/2};
 op(9) ->
-    {9, <<"state.add">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}], bool, here,
+    {<<"state.add">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}], bool, here,
      fun hornbeam_state_ops:add/2};
 op(10) ->
-    {10, <<"state.cas">>, [{key, key}, {old, packed}, {new, packed}], bool, here,
+    {<<"state.cas">>, [{key, key}, {old, packed}, {new, packed}], bool, here,
      fun hornbeam_state_ops:cas/2};
 op(11) ->
-    {11, <<"state.take">>, [{key, key}], {optional, taken}, here, fun hornbeam_state_ops:take/2};
+    {<<"state.take">>, [{key, key}], {optional, taken}, here, fun hornbeam_state_ops:take/2};
 op(20) ->
-    {20, <<"pubsub.subscribe">>,
+    {<<"pubsub.subscribe">>,
      [{topic, topic}, {forward, bool}, {overflow, {optional, overflow}}], nil, apart,
      fun hornbeam_pubsub_ops:subscribe/2};
 op(21) ->
-    {21, <<"pubsub.unsubscribe">>, [{topic, topic}], nil, apart,
+    {<<"pubsub.unsubscribe">>, [{topic, topic}], nil, apart,
      fun hornbeam_pubsub_ops:unsubscribe/2};
 op(22) ->
-    {22, <<"pubsub.publish">>, [{topic, topic}, {value, packed}], uint, here,
+    {<<"pubsub.publish">>, [{topic, topic}, {value, packed}], uint, here,
      fun hornbeam_pubsub_ops:publish/2};
 op(23) ->
-    {23, <<"pubsub.dropped">>, [], uint, here, fun hornbeam_pubsub_ops:dropped/2};
+    {<<"pubsub.dropped">>, [], uint, here, fun hornbeam_pubsub_ops:dropped/2};
 op(30) ->
-    {30, <<"rpc.call">>, [{node, str}, {module, str}, {function, str}, {args, packed},
+    {<<"rpc.call">>, [{node, str}, {module, str}, {function, str}, {args, packed},
                           {timeout, timeout}],
      packed, apart, fun hornbeam_call_ops:rpc_call/2};
 op(31) ->
-    {31, <<"rpc.cast">>, [{node, str}, {module, str}, {function, str}, {args, packed}], nil, apart,
+    {<<"rpc.cast">>, [{node, str}, {module, str}, {function, str}, {args, packed}], nil, apart,
      fun hornbeam_call_ops:rpc_cast/2};
 op(32) ->
-    {32, <<"rpc.nodes">>, [], strs, here, fun hornbeam_call_ops:rpc_nodes/2};
+    {<<"rpc.nodes">>, [], strs, here, fun hornbeam_call_ops:rpc_nodes/2};
 op(33) ->
-    {33, <<"rpc.node">>, [], str, here, fun hornbeam_call_ops:rpc_node/2};
+    {<<"rpc.node">>, [], str, here, fun hornbeam_call_ops:rpc_node/2};
 op(40) ->
-    {40, <<"functions.call">>, [{name, str}, {args, packed}, {timeout, timeout}], packed, apart,
+    {<<"functions.call">>, [{name, str}, {args, packed}, {timeout, timeout}], packed, apart,
      fun hornbeam_call_ops:function_call/2};
 op(41) ->
-    {41, <<"functions.cast">>, [{name, str}, {args, packed}], nil, apart,
+    {<<"functions.cast">>, [{name, str}, {args, packed}], nil, apart,
      fun hornbeam_call_ops:function_cast/2};
 op(50) ->
-    {50, <<"hooks.register">>, [{name, str}], nil, apart, fun hornbeam_hook_ops:register_hook/2};
+    {<<"hooks.register">>, [{name, str}], nil, apart, fun hornbeam_hook_ops:register_hook/2};
 op(51) ->
-    {51, <<"hooks.unregister">>, [{name, str}], nil, apart,
+    {<<"hooks.unregister">>, [{name, str}], nil, apart,
      fun hornbeam_hook_ops:unregister_hook/2};
 op(52) ->
-    {52, <<"hooks.execute">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed},
+    {<<"hooks.execute">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed},
                                {timeout, timeout}],
      packed, apart, fun hornbeam_hook_ops:execute/2};
 op(53) ->
-    {53, <<"hooks.execute_async">>, [{name, str}, {action, str}, {args, packed},
+    {<<"hooks.execute_async">>, [{name, str}, {action, str}, {args, packed},
                                      {kwargs, packed}],
      str, apart, fun hornbeam_hook_ops:execute_async/2};
 op(54) ->
-    {54, <<"hooks.await_result">>, [{id, str}, {timeout, timeout}], packed, apart,
+    {<<"hooks.await_result">>, [{id, str}, {timeout, timeout}], packed, apart,
      fun hornbeam_hook_ops:await_result/2};
 op(55) ->
-    {55, <<"hooks.stream">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed}], str,
+    {<<"hooks.stream">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed}], str,
      apart, fun hornbeam_hook_ops:stream/2};
 op(56) ->
-    {56, <<"hooks.next">>, [{id, str}, {timeout, timeout}], packed_array, apart,
+    {<<"hooks.next">>, [{id, str}, {timeout, timeout}], packed_array, apart,
      fun hornbeam_hook_ops:next/2};
 op(57) ->
-    {57, <<"hooks.close">>, [{id, str}], nil, apart, fun hornbeam_hook_ops:close/2};
+    {<<"hooks.close">>, [{id, str}], nil, apart, fun hornbeam_hook_ops:close/2};
 op(60) ->
-    {60, <<"connection.get">>, [{key, key}], {optional, packed}, here,
+    {<<"connection.get">>, [{key, key}], {optional, packed}, here,
      fun hornbeam_connection_ops:get/2};
 op(61) ->
-    {61, <<"connection.set">>, [{key, key}, {value, packed}], nil, here,
+    {<<"connection.set">>, [{key, key}, {value, packed}], nil, here,
      fun hornbeam_connection_ops:set/2};
 op(62) ->
-    {62, <<"connection.delete">>, [{key, key}], bool, here, fun hornbeam_connection_ops:delete/2};
+    {<<"connection.delete">>, [{key, key}], bool, here, fun hornbeam_connection_ops:delete/2};
 op(63) ->
-    {63, <<"connection.items">>, [], items, apart, fun hornbeam_connection_ops:items/2};
+    {<<"connection.items">>, [], items, apart, fun hornbeam_connection_ops:items/2};
 op(_Number) ->
     none.
 
@@ -129,7 +130,7 @@ handle_op(_Number, _Packed, #{is_crowded := true}) ->
     reply(hornbeam_api_answer:failure(crowded));
 handle_op(Number, Packed, Context) ->
     case op(Number) of
-        {_, _, Args, _, _, _} = Op ->
+        {_, Args, _, _, _} = Op ->
             handle(Op, hornbeam_api_args:read(Args, Packed), byte_size(Packed), Context);
         none ->
             Text = io_lib:format("this node has no op ~b; upgrade its hornbeam application",
@@ -141,7 +142,7 @@ handle_op(Number, Packed, Context) ->
 -spec is_apart_from_messages(non_neg_integer()) -> boolean().
 is_apart_from_messages(Number) ->
     case op(Number) of
-        {_, <<"state.", _/binary>>, _, _, _, _} -> true;
+        {<<"state.", _/binary>>, _, _, _, _} -> true;
         _ -> false
     end.
 
@@ -150,11 +151,11 @@ is_apart_from_messages(Number) ->
 adopt(Client, Worker, Events) ->
     hornbeam_pubsub:adopt(Client, Worker, Events).
 
-handle({_, _, _, _, here, Fun} = Op, {ok, Args}, Size, Context) ->
+handle({_, _, _, here, Fun} = Op, {ok, Args}, Size, Context) ->
     reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Size, Context);
-handle({_, _, _, _, apart, Fun} = Op, {ok, Args}, Size, Context) ->
+handle({_, _, _, apart, Fun} = Op, {ok, Args}, Size, Context) ->
     reply({apart, fun() -> Fun(Args, Context) end}, Op, Size, Context);
-handle({_, Name, _, _, _, _}, {error, {Kind, Sentence}}, _Size, _Context) ->
+handle({Name, _, _, _, _}, {error, {Kind, Sentence}}, _Size, _Context) ->
     reply(hornbeam_api_answer:error(Kind, [Name, ": ", Sentence])).
 
 %% What waits holds its arguments.
@@ -183,7 +184,7 @@ write_reply({Status, Packed}, #{stream := Stream, ref := Ref, writer := Writer})
     hornbeam_worker_writer:reply(Writer, hornbeam_wire:reply(Stream, Ref, Status, Packed)).
 
 %% The edge: a fault in an op is one failed call, not the end of the worker and all its sockets.
-answer({_, Name, _, Type, _, _}, Fun) ->
+answer({Name, _, Type, _, _}, Fun) ->
     try Fun() of
         {apart, Later} -> {apart, Later};
         {ok, Result} -> hornbeam_api_answer:ok(Type, Result);
