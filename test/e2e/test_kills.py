@@ -17,7 +17,8 @@ PROCESSES = {
         "hornbeam_state_keeper",
         "hornbeam_hooks",
         "hornbeam_executions_sup",
-        "hornbeam_pubsub",
+        "hornbeam_pubsub_registry",
+        "hornbeam_pubsub_peers",
         "hornbeam_api_sup",
     )
 }

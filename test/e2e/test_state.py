@@ -700,7 +700,7 @@ def crash(node, supervisor):
 def test_an_op_that_gets_no_answer_is_an_op_timeout_and_its_late_answer_lost(serve, consoles, key):
     server = serve("console:application", op_timeout=300, fresh=True)
     (console,) = consoles(server)
-    server.node.eval("sys:suspend(hornbeam_pubsub)")
+    server.node.eval("sys:suspend(hornbeam_pubsub_registry)")
     for source in (
         "subscribe(k)",
         "await aio.subscribe(k)",
@@ -709,7 +709,7 @@ def test_an_op_that_gets_no_answer_is_an_op_timeout_and_its_late_answer_lost(ser
         with pytest.raises(OpTimeout):
             console(source, k=key)
         assert console("state_incr((k, 'next'))", k=key) > 0
-    server.node.eval("sys:resume(hornbeam_pubsub)")
+    server.node.eval("sys:resume(hornbeam_pubsub_registry)")
     assert console("subscribe(k); publish(k, 1)", k=key) == 1
     assert console("state_incr((k, 'next'))", k=key) == 4
 

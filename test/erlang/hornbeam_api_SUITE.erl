@@ -393,9 +393,12 @@ what_is_asked_of_a_process_that_is_away_is_done_when_it_is_back(_Config) ->
     Owner = spawn(fun() -> receive stop -> ok end end),
     Worker = hornbeam_fake_worker:start(fun(_) -> silent end),
     {Pid, Events} = {hornbeam_fake_worker:pid(Worker), hornbeam_fake_worker:events(Worker)},
-    Asked = [{hornbeam_pubsub, fun() -> hornbeam_pubsub:subscribe(Owner, <<"t">>, process) end, ok},
-             {hornbeam_pubsub, fun() -> hornbeam_pubsub:adopt(Owner, Pid, Events) end, []},
-             {hornbeam_pubsub, fun() -> hornbeam_pubsub:unsubscribe(Owner, <<"t">>) end, ok},
+    Asked = [{hornbeam_pubsub_registry,
+              fun() -> hornbeam_pubsub_registry:subscribe(Owner, <<"t">>, process) end, ok},
+             {hornbeam_pubsub_registry,
+              fun() -> hornbeam_pubsub_registry:adopt(Owner, Pid, Events) end, []},
+             {hornbeam_pubsub_registry,
+              fun() -> hornbeam_pubsub_registry:unsubscribe(Owner, <<"t">>) end, ok},
              {hornbeam_state_keeper,
               fun() -> hornbeam_state_keeper:set(Owner, <<"k">>, 1, infinity) end, ok},
              {hornbeam_state_keeper,
@@ -448,10 +451,10 @@ the_tree_comes_back_when_its_root_is_killed(_Config) ->
     ok = hornbeam:subscribe(<<"t">>),
     Root = whereis(hornbeam_sup),
     [begin
-         Before = whereis(hornbeam_pubsub),
+         Before = whereis(hornbeam_pubsub_registry),
          hornbeam_eventually:dead(whereis(hornbeam_api_sup)),
          hornbeam_eventually:holds(fun() ->
-             Now = whereis(hornbeam_pubsub),
+             Now = whereis(hornbeam_pubsub_registry),
              is_pid(Now) andalso Now =/= Before andalso hornbeam:publish(<<"t">>, N) =:= 1
          end)
      end || N <- [1, 2, 3]],

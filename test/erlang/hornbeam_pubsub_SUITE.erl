@@ -22,9 +22,11 @@
     a_value_without_a_json_form_is_an_error_and_nobody_gets_it/1,
     subscribing_another_way_changes_the_way/1,
     a_slow_connection_loses_the_oldest_and_they_are_counted/1,
-    all_goes_on_after_a_crash_of_the_server/1,
+    all_goes_on_after_a_crash_of_a_server/1,
+    a_crash_of_one_server_is_nothing_to_the_other/1,
+    subscribing_waits_for_nothing_that_concerns_other_nodes/1,
     who_died_while_the_server_was_away_is_gone/1,
-    lanes_are_made_to_agree_with_the_subscriptions/1,
+    routes_are_made_to_agree_with_the_subscriptions/1,
     a_subscription_is_never_away_while_it_is_changed/1,
     crowds_are_forgotten_as_quickly_as_they_come/1,
     nodes_share_topics/1,
@@ -32,6 +34,8 @@
     a_forwarder_elsewhere_wants_json_too/1,
     numbers_follow_the_subscribers_of_the_other_node/1,
     a_servers_crash_loses_nothing_between_nodes/1,
+    what_is_published_elsewhere_comes_while_the_registry_is_busy/1,
+    counts_are_right_after_a_change_that_was_not_told/1,
     a_node_that_is_down_has_no_subscribers/1
 ]).
 %% Called on the other nodes.
@@ -58,9 +62,11 @@ groups() ->
         a_value_without_a_json_form_is_an_error_and_nobody_gets_it,
         subscribing_another_way_changes_the_way,
         a_slow_connection_loses_the_oldest_and_they_are_counted,
-        all_goes_on_after_a_crash_of_the_server,
+        all_goes_on_after_a_crash_of_a_server,
+        a_crash_of_one_server_is_nothing_to_the_other,
+        subscribing_waits_for_nothing_that_concerns_other_nodes,
         who_died_while_the_server_was_away_is_gone,
-        lanes_are_made_to_agree_with_the_subscriptions,
+        routes_are_made_to_agree_with_the_subscriptions,
         a_subscription_is_never_away_while_it_is_changed,
         crowds_are_forgotten_as_quickly_as_they_come
      ]},
@@ -70,6 +76,8 @@ groups() ->
         a_forwarder_elsewhere_wants_json_too,
         numbers_follow_the_subscribers_of_the_other_node,
         a_servers_crash_loses_nothing_between_nodes,
+        what_is_published_elsewhere_comes_while_the_registry_is_busy,
+        counts_are_right_after_a_change_that_was_not_told,
         a_node_that_is_down_has_no_subscribers
      ]}].
 
@@ -129,12 +137,12 @@ the_dead_are_no_subscribers(Config) ->
     ?assertEqual(20, hornbeam:publish(Topic, 1)),
     lists:foreach(fun hornbeam_eventually:dead/1, Collectors),
     hornbeam_eventually:holds(fun() -> hornbeam:publish(Topic, 2) =:= 0 end),
-    ?assertEqual({0, 0}, hornbeam_topics:subscribers(Topic)).
+    ?assertEqual({0, 0}, hornbeam_pubsub_fanout:subscribers(Topic)).
 
 a_dead_process_cannot_subscribe(Config) ->
     Dead = spawn(fun() -> ok end),
     hornbeam_eventually:dead(Dead),
-    ?assertEqual({error, gone}, hornbeam_pubsub:subscribe(Dead, topic(Config), process)),
+    ?assertEqual({error, gone}, hornbeam_pubsub_registry:subscribe(Dead, topic(Config), process)),
     ?assertEqual(0, hornbeam:publish(topic(Config), 1)).
 
 %% 8 publishers at once: each subscriber sees each publisher's numbers in their order, and all.
@@ -164,7 +172,7 @@ what_python_published_is_a_term_for_erlang(Config) ->
 a_value_that_a_subscriber_cannot_read_is_an_error_and_nobody_gets_it(Config) ->
     Topic = topic(Config),
     Worker = subscribed_worker(self(), Topic),
-    ok = hornbeam_pubsub:subscribe(self(), Topic, process),
+    ok = hornbeam_pubsub_registry:subscribe(self(), Topic, process),
     Other = collector(Topic),
     Unknown = <<16#c7, 30, 1, "no_atom_of_this_name_is_known!">>,
     ?assertMatch({error, {unreadable, {unknown_atom, _}}},
@@ -178,22 +186,24 @@ a_worker_gets_one_event_for_all_its_streams(Config) ->
     Topic = topic(Config),
     Worker = hornbeam_fake_worker:start(),
     Streams = [owner() || _ <- lists:seq(1, 50)],
-    [ok = hornbeam_pubsub:subscribe(Stream, Topic, in_worker(Worker)) || Stream <- Streams],
+    [ok = hornbeam_pubsub_registry:subscribe(Stream, Topic, in_worker(Worker))
+     || Stream <- Streams],
     ?assertEqual(50, hornbeam:publish(Topic, #{<<"n">> => 1})),
     Packed = iolist_to_binary(hornbeam_msgpack:encode(#{<<"n">> => 1})),
     ?assertEqual([[12, 0, Topic, Packed]], hornbeam_fake_worker:written(Worker)),
     lists:foreach(fun hornbeam_eventually:dead/1, tl(Streams)),
-    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {1, 0} end),
-    ok = hornbeam_pubsub:unsubscribe(hd(Streams), Topic),
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:subscribers(Topic) =:= {1, 0} end),
+    ok = hornbeam_pubsub_registry:unsubscribe(hd(Streams), Topic),
     ?assertEqual(0, hornbeam:publish(Topic, 2)),
     ?assertEqual(1, length(hornbeam_fake_worker:written(Worker))).
 
 a_dead_workers_subscriptions_are_gone(Config) ->
     Topic = topic(Config),
     Worker = hornbeam_fake_worker:start(),
-    [ok = hornbeam_pubsub:subscribe(owner(), Topic, in_worker(Worker)) || _ <- lists:seq(1, 5)],
+    [ok = hornbeam_pubsub_registry:subscribe(owner(), Topic, in_worker(Worker))
+     || _ <- lists:seq(1, 5)],
     Pid = hornbeam_fake_worker:pid(Worker),
-    ok = hornbeam_pubsub:subscribe(Pid, Topic, in_worker(Worker)),
+    ok = hornbeam_pubsub_registry:subscribe(Pid, Topic, in_worker(Worker)),
     ?assertEqual(6, hornbeam:publish(Topic, 1)),
     hornbeam_eventually:dead(Pid),
     hornbeam_eventually:holds(fun() -> hornbeam:publish(Topic, 1) =:= 0 end).
@@ -222,7 +232,7 @@ a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it(Config) ->
 
 a_forwarding_connection_gets_the_frame(Config) ->
     Topic = topic(Config),
-    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}, drop_oldest}),
+    ok = hornbeam_pubsub_registry:subscribe(self(), Topic, {forward, {1000, 1048576}, drop_oldest}),
     [?assertEqual(1, hornbeam:publish(Topic, Term)) || Term <- [<<"text">>, <<255>>, [1, null]]],
     ?assertEqual([{text, <<"text">>}, {binary, <<255>>}, {text, <<"[1,null]">>}],
                  [forwarded() || _ <- lists:seq(1, 3)]),
@@ -231,7 +241,7 @@ a_forwarding_connection_gets_the_frame(Config) ->
 a_value_without_a_json_form_is_an_error_and_nobody_gets_it(Config) ->
     Topic = topic(Config),
     Other = collector(Topic),
-    ok = hornbeam_pubsub:subscribe(self(), Topic, {forward, {1000, 1048576}, drop_oldest}),
+    ok = hornbeam_pubsub_registry:subscribe(self(), Topic, {forward, {1000, 1048576}, drop_oldest}),
     ?assertEqual({error, {no_json, [<<"pid">>], <<"an Erlang term">>}},
                  hornbeam_pubsub:publish_value(Topic, {term, #{<<"pid">> => self()}})),
     ?assertEqual([], collected(Other)),
@@ -243,7 +253,7 @@ subscribing_another_way_changes_the_way(Config) ->
     Forward = {forward, {1000, 1048576}, drop_oldest},
     Ways = [in_worker(Worker), Forward, process, in_worker(Worker)],
     [begin
-         ok = hornbeam_pubsub:subscribe(self(), Topic, Way),
+         ok = hornbeam_pubsub_registry:subscribe(self(), Topic, Way),
          ?assertEqual(1, hornbeam:publish(Topic, <<"x">>)),
          Got = {forwarded(), received(Topic), length(hornbeam_fake_worker:written(Worker))},
          ?assertEqual(Expected, Got)
@@ -251,64 +261,94 @@ subscribing_another_way_changes_the_way(Config) ->
                                                 {{text, <<"x">>}, nothing, 1},
                                                 {nothing, <<"x">>, 1},
                                                 {nothing, nothing, 2}])],
-    ok = hornbeam_pubsub:unsubscribe(self(), Topic),
+    ok = hornbeam_pubsub_registry:unsubscribe(self(), Topic),
     ?assertEqual(0, hornbeam:publish(Topic, <<"x">>)).
 
 a_slow_connection_loses_the_oldest_and_they_are_counted(Config) ->
     Topic = topic(Config),
     Slow = owner(),
-    ok = hornbeam_pubsub:subscribe(Slow, Topic, {forward, {100, 1048576}, drop_oldest}),
+    ok = hornbeam_pubsub_registry:subscribe(Slow, Topic, {forward, {100, 1048576}, drop_oldest}),
     [?assertEqual(1, hornbeam:publish(Topic, N)) || N <- lists:seq(1, 200)],
-    ?assertEqual(36, hornbeam_pubsub:dropped(Slow)),
+    ?assertEqual(36, hornbeam_pubsub_fanout:dropped(Slow)),
     %% One outbox for all topics of a connection, also after unsubscribing.
-    ok = hornbeam_pubsub:unsubscribe(Slow, Topic),
+    ok = hornbeam_pubsub_registry:unsubscribe(Slow, Topic),
     Other = <<Topic/binary, "2">>,
-    ok = hornbeam_pubsub:subscribe(Slow, Other, {forward, {100, 1048576}, drop_oldest}),
+    ok = hornbeam_pubsub_registry:subscribe(Slow, Other, {forward, {100, 1048576}, drop_oldest}),
     _ = hornbeam:publish(Other, 1),
-    ?assertEqual(37, hornbeam_pubsub:dropped(Slow)),
+    ?assertEqual(37, hornbeam_pubsub_fanout:dropped(Slow)),
     hornbeam_eventually:dead(Slow),
-    hornbeam_eventually:holds(fun() -> hornbeam_pubsub:dropped(Slow) =:= 0 end),
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:dropped(Slow) =:= 0 end),
     hornbeam_eventually:holds(fun() -> ets:info(hornbeam_outbox, size) =:= 0 end).
 
 %%% Crashes
 
-all_goes_on_after_a_crash_of_the_server(Config) ->
+all_goes_on_after_a_crash_of_a_server(Config) ->
     Topic = topic(Config),
     Worker = hornbeam_fake_worker:start(),
     Dies = owner(),
     ok = hornbeam:subscribe(Topic),
-    ok = hornbeam_pubsub:subscribe(owner(), Topic, in_worker(Worker)),
-    ok = hornbeam_pubsub:subscribe(Dies, Topic, {forward, {10, 10}, drop_oldest}),
-    Before = whereis(hornbeam_pubsub),
-    hornbeam_eventually:dead(Before),
-    ?assertEqual(3, hornbeam:publish(Topic, <<"x">>)),
-    hornbeam_eventually:holds(fun() ->
-        is_pid(whereis(hornbeam_pubsub)) andalso whereis(hornbeam_pubsub) =/= Before
-    end),
-    ?assertEqual(3, hornbeam:publish(Topic, <<"x">>)),
-    ?assertEqual([<<"x">>, <<"x">>, nothing], [received(Topic) || _ <- lists:seq(1, 3)]),
-    ?assertEqual(2, length(hornbeam_fake_worker:written(Worker))),
+    ok = hornbeam_pubsub_registry:subscribe(owner(), Topic, in_worker(Worker)),
+    ok = hornbeam_pubsub_registry:subscribe(Dies, Topic, {forward, {10, 10}, drop_oldest}),
+    [begin
+         Before = whereis(Server),
+         hornbeam_eventually:dead(Before),
+         ?assertEqual(3, hornbeam:publish(Topic, <<"x">>)),
+         hornbeam_eventually:holds(fun() ->
+             is_pid(whereis(Server)) andalso whereis(Server) =/= Before
+         end),
+         ?assertEqual(3, hornbeam:publish(Topic, <<"x">>))
+     end || Server <- servers()],
+    ?assertEqual([<<"x">>, <<"x">>, <<"x">>, <<"x">>, nothing],
+                 [received(Topic) || _ <- lists:seq(1, 5)]),
+    ?assertEqual(4, length(hornbeam_fake_worker:written(Worker))),
     hornbeam_eventually:dead(Dies),
-    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {2, 0} end).
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:subscribers(Topic) =:= {2, 0} end).
+
+servers() -> [hornbeam_pubsub_registry, hornbeam_pubsub_peers].
+
+a_crash_of_one_server_is_nothing_to_the_other(_Config) ->
+    [begin
+         [Crashes, Stays] = [whereis(Name) || Name <- Names],
+         hornbeam_eventually:dead(Crashes),
+         hornbeam_eventually:holds(fun() -> is_pid(whereis(hd(Names))) end),
+         ?assertEqual(Stays, whereis(lists:last(Names)))
+     end || Names <- [servers(), lists:reverse(servers())]].
+
+%% However busy it is with the links to other nodes.
+subscribing_waits_for_nothing_that_concerns_other_nodes(Config) ->
+    Topic = topic(Config),
+    Owner = owner(),
+    Worker = hornbeam_fake_worker:start(),
+    {worker, Pid, Events} = InWorker = in_worker(Worker),
+    ok = sys:suspend(hornbeam_pubsub_peers),
+    try
+        ok = hornbeam_pubsub_registry:subscribe(Owner, Topic, InWorker),
+        ?assertEqual(1, hornbeam:publish(Topic, 1)),
+        ?assertEqual([Topic], hornbeam_pubsub_registry:adopt(Owner, Pid, Events)),
+        ok = hornbeam_pubsub_registry:unsubscribe(Owner, Topic),
+        ?assertEqual(0, hornbeam:publish(Topic, 1))
+    after
+        ok = sys:resume(hornbeam_pubsub_peers)
+    end.
 
 who_died_while_the_server_was_away_is_gone(Config) ->
     Topic = topic(Config),
     Collector = collector(Topic),
-    Server = whereis(hornbeam_pubsub),
+    Server = whereis(hornbeam_pubsub_registry),
     ok = sys:suspend(Server),
     hornbeam_eventually:dead(Collector),
     hornbeam_eventually:dead(Server),
-    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {0, 0} end),
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:subscribers(Topic) =:= {0, 0} end),
     ?assertEqual(0, hornbeam:publish(Topic, 1)).
 
-lanes_are_made_to_agree_with_the_subscriptions(Config) ->
+routes_are_made_to_agree_with_the_subscriptions(Config) ->
     Topic = topic(Config),
     ok = hornbeam:subscribe(Topic),
-    true = ets:delete_all_objects(hornbeam_topics),
-    true = ets:insert(hornbeam_topics, {{<<"stale">>, process, self()}, none, 1}),
+    true = ets:delete_all_objects(hornbeam_topic_routes),
+    true = ets:insert(hornbeam_topic_routes, {{<<"stale">>, process, self()}, none, 1}),
     true = ets:insert(hornbeam_topic_totals, {Topic, 17, 4}),
-    hornbeam_eventually:dead(whereis(hornbeam_pubsub)),
-    hornbeam_eventually:holds(fun() -> hornbeam_topics:subscribers(Topic) =:= {1, 0} end),
+    hornbeam_eventually:dead(whereis(hornbeam_pubsub_registry)),
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:subscribers(Topic) =:= {1, 0} end),
     ?assertEqual(1, hornbeam:publish(Topic, 1)),
     ?assertEqual(0, hornbeam:publish(<<"stale">>, 1)).
 
@@ -332,22 +372,23 @@ one_message_a_node_crosses_the_distribution(Config) ->
     {{_, A, B}, Topic} = cluster(Config),
     _ = [on(B, collector, [Topic]) || _ <- lists:seq(1, 30)],
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 30 end),
-    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub, true]),
+    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub_peers, true]),
     ?assertEqual(30, publish(A, Topic, 2)),
     hornbeam_eventually:holds(fun() -> messages_in(B) >= 1 end),
-    %% Whatever A had sent besides has come before the answer to a call of A's server.
-    _ = hornbeam_cluster:call(A, sys, get_state, [{hornbeam_pubsub, hornbeam_cluster:node(B)}]),
+    %% Whatever A had sent besides has come before the answer to a call from A.
+    Peers = {hornbeam_pubsub_peers, hornbeam_cluster:node(B)},
+    _ = hornbeam_cluster:call(A, sys, get_state, [Peers]),
     ?assertEqual(1, messages_in(B)),
-    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub, false]).
+    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub_peers, false]).
 
 messages_in(Node) ->
-    {ok, Statistics} = hornbeam_cluster:call(Node, sys, statistics, [hornbeam_pubsub, get]),
+    {ok, Statistics} = hornbeam_cluster:call(Node, sys, statistics, [hornbeam_pubsub_peers, get]),
     proplists:get_value(messages_in, Statistics).
 
 a_forwarder_elsewhere_wants_json_too(Config) ->
     {{_, A, B}, Topic} = cluster(Config),
     Owner = on(B, owner, []),
-    ok = hornbeam_cluster:call(B, hornbeam_pubsub, subscribe,
+    ok = hornbeam_cluster:call(B, hornbeam_pubsub_registry, subscribe,
                                [Owner, Topic, {forward, {100, 10000}, drop_oldest}]),
     Value = {term, [hornbeam_msgpack:bytes(<<"b">>)]},
     hornbeam_eventually:holds(fun() ->
@@ -361,16 +402,18 @@ numbers_follow_the_subscribers_of_the_other_node(Config) ->
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 3 end),
     [true = hornbeam_cluster:call(B, erlang, exit, [Pid, kill]) || Pid <- tl(Collectors)],
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 1 end),
-    Server = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub]),
-    true = hornbeam_cluster:call(B, erlang, exit, [Server, kill]),
-    hornbeam_eventually:holds(fun() ->
-        New = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub]),
-        is_pid(New) andalso New =/= Server
-    end),
-    hornbeam_eventually:holds(fun() -> publish(A, Topic, after_the_crash) =:= 1 end),
-    hornbeam_eventually:holds(fun() ->
-        lists:member(after_the_crash, on(B, collected, [hd(Collectors)]))
-    end),
+    [begin
+         Server = hornbeam_cluster:call(B, erlang, whereis, [Name]),
+         true = hornbeam_cluster:call(B, erlang, exit, [Server, kill]),
+         hornbeam_eventually:holds(fun() ->
+             New = hornbeam_cluster:call(B, erlang, whereis, [Name]),
+             is_pid(New) andalso New =/= Server
+         end),
+         hornbeam_eventually:holds(fun() -> publish(A, Topic, Name) =:= 1 end),
+         hornbeam_eventually:holds(fun() ->
+             lists:member(Name, on(B, collected, [hd(Collectors)]))
+         end)
+     end || Name <- servers()],
     true = hornbeam_cluster:call(B, erlang, exit, [hd(Collectors), kill]),
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 0 end).
 
@@ -380,7 +423,7 @@ a_servers_crash_loses_nothing_between_nodes(Config) ->
     Other = <<Topic/binary, " other">>,
     [Collector, Dies] = [on(B, collector, [T]) || T <- [Topic, Other]],
     [hornbeam_eventually:holds(fun() -> publish(A, T, 0) =:= 1 end) || T <- [Topic, Other]],
-    Server = hornbeam_cluster:call(A, erlang, whereis, [hornbeam_pubsub]),
+    Server = hornbeam_cluster:call(A, erlang, whereis, [hornbeam_pubsub_peers]),
     ok = hornbeam_cluster:call(A, sys, suspend, [Server]),
     true = hornbeam_cluster:call(B, erlang, exit, [Dies, kill]),
     hornbeam_eventually:holds(fun() -> publish(B, Other, 1) =:= 0 end),
@@ -392,13 +435,36 @@ a_servers_crash_loses_nothing_between_nodes(Config) ->
     hornbeam_eventually:holds(fun() -> publish(A, Other, 1) =:= 0 end),
     ?assertEqual(1, publish(A, Topic, 4)).
 
+%% Who serves subscriptions is no part of the way of a message.
+what_is_published_elsewhere_comes_while_the_registry_is_busy(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Collector = on(B, collector, [Topic]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 1 end),
+    ok = hornbeam_cluster:call(B, sys, suspend, [hornbeam_pubsub_registry]),
+    ?assertEqual(1, publish(A, Topic, 2)),
+    hornbeam_eventually:holds(fun() -> on(B, collected, [Collector]) =:= [1, 2] end),
+    ok = hornbeam_cluster:call(B, sys, resume, [hornbeam_pubsub_registry]).
+
+%% What changed while nobody could tell it is told by the next change, or by the next process.
+counts_are_right_after_a_change_that_was_not_told(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    [First, Second] = [on(B, collector, [Topic]) || _ <- [1, 2]],
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 2 end),
+    Registry = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub_registry]),
+    ok = hornbeam_cluster:call(B, sys, suspend, [Registry]),
+    true = hornbeam_cluster:call(B, ets, delete, [hornbeam_subscriptions, {First, Topic}]),
+    true = hornbeam_cluster:call(B, erlang, exit, [Registry, kill]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 1 end),
+    true = hornbeam_cluster:call(B, erlang, exit, [Second, kill]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 0 end).
+
 a_node_that_is_down_has_no_subscribers(Config) ->
     {{_, A, B}, Topic} = cluster(Config),
     _ = [on(Node, collector, [Topic]) || Node <- [A, B, B]],
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 3 end),
     hornbeam_cluster:stop_node(B),
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 1 end),
-    ?assertEqual(0, hornbeam_cluster:call(A, ets, info, [hornbeam_subscribers_elsewhere, size])).
+    ?assertEqual(0, hornbeam_cluster:call(A, ets, info, [hornbeam_pubsub_peers, size])).
 
 publish(Node, Topic, Term) ->
     hornbeam_cluster:call(Node, hornbeam, publish, [Topic, Term]).
@@ -417,12 +483,13 @@ a_subscription_is_never_away_while_it_is_changed(Config) ->
     Owner = owner(),
     Workers = [in_worker(subscribed_worker(Owner, Topic)), in_worker(hornbeam_fake_worker:start())],
     Mover = spawn(fun Move() ->
-        [[Topic] = hornbeam_pubsub:adopt(Owner, Pid, Events) || {worker, Pid, Events} <- Workers],
+        [[Topic] = hornbeam_pubsub_registry:adopt(Owner, Pid, Events)
+         || {worker, Pid, Events} <- Workers],
         Move()
     end),
     [?assertMatch({{ok, _}, [_ | _]},
-                  {hornbeam_topics:subscription({Owner, Topic}),
-                   ets:match(hornbeam_topics, {{Topic, worker, '$1'}, '_', '_'})})
+                  {hornbeam_pubsub_registry:subscription({Owner, Topic}),
+                   ets:match(hornbeam_topic_routes, {{Topic, worker, '$1'}, '_', '_'})})
      || _ <- lists:seq(1, 20000)],
     hornbeam_eventually:dead(Mover).
 
@@ -436,7 +503,7 @@ crowds_are_forgotten_as_quickly_as_they_come(Config) ->
     One = owner(),
     [begin
          Coming = took(fun() ->
-             [ok = hornbeam_pubsub:subscribe(Owner, T, process) || {Owner, T} <- Crowd]
+             [ok = hornbeam_pubsub_registry:subscribe(Owner, T, process) || {Owner, T} <- Crowd]
          end),
          Going = took(fun() -> gone(Crowd, Topic) end),
          ct:pal("coming ~b ms, going ~b ms", [Coming, Going]),
@@ -453,7 +520,7 @@ gone(Crowd, Topic) ->
     _ = [exit(Owner, kill) || {Owner, _} <- Crowd],
     hornbeam_eventually:holds(fun() ->
         ok = hornbeam_pubsub:unsubscribe(Topic),
-        lists:all(fun({_, T}) -> hornbeam_topics:subscribers(T) =:= {0, 0} end, Crowd)
+        lists:all(fun({_, T}) -> hornbeam_pubsub_fanout:subscribers(T) =:= {0, 0} end, Crowd)
     end).
 
 %%% Subscribers
@@ -508,5 +575,5 @@ in_worker(Worker) ->
 
 subscribed_worker(Owner, Topic) ->
     Worker = hornbeam_fake_worker:start(),
-    ok = hornbeam_pubsub:subscribe(Owner, Topic, in_worker(Worker)),
+    ok = hornbeam_pubsub_registry:subscribe(Owner, Topic, in_worker(Worker)),
     Worker.

@@ -149,7 +149,7 @@ is_apart_from_messages(Number) ->
 %% @private
 -spec adopt(pid(), pid(), hornbeam_worker_events:events()) -> [binary()].
 adopt(Client, Worker, Events) ->
-    hornbeam_pubsub:adopt(Client, Worker, Events).
+    hornbeam_pubsub_registry:adopt(Client, Worker, Events).
 
 handle({_, _, _, here, Fun} = Op, {ok, Args}, Size, Context) ->
     reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Size, Context);

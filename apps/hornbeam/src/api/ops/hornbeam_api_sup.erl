@@ -5,7 +5,8 @@
 %%   ├── hornbeam_state_keeper       undoes what the dead did to the state, forgets theirs
 %%   ├── hornbeam_hooks              forgets the hooks of dead workers
 %%   ├── hornbeam_executions_sup     hook executions and streams
-%%   └── hornbeam_pubsub             this node's subscriptions
+%%   ├── hornbeam_pubsub_registry    this node's subscriptions
+%%   └── hornbeam_pubsub_peers       those of the other nodes
 %%
 %% What they know stands in tables that others own, so each goes on where it was; a crash here
 %% does not touch a worker or a socket.
@@ -26,11 +27,13 @@ new_tables(Limits) ->
     hornbeam_hooks:new_table(),
     hornbeam_executions_sup:new_table(),
     hornbeam_outbox:new_table(),
-    hornbeam_pubsub:new_tables().
+    hornbeam_pubsub_registry:new_tables(),
+    hornbeam_pubsub_fanout:new_tables(),
+    hornbeam_pubsub_peers:new_table().
 
 -spec start_link() -> {ok, pid()}.
 start_link() ->
-    await_ends([hornbeam_executions_sup, hornbeam_pubsub | servers()]),
+    await_ends([hornbeam_executions_sup | servers()]),
     {ok, Pid} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
     {ok, Pid}.
 
@@ -42,9 +45,11 @@ init([]) ->
                    start => {hornbeam_executions_sup, start_link, []},
                    type => supervisor},
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10},
-          Servers ++ [Executions, worker(hornbeam_pubsub)]}}.
+          [Executions | Servers]}}.
 
-servers() -> [hornbeam_state_sweeper, hornbeam_state_keeper, hornbeam_hooks].
+servers() ->
+    [hornbeam_state_sweeper, hornbeam_state_keeper, hornbeam_hooks, hornbeam_pubsub_registry,
+     hornbeam_pubsub_peers].
 
 %% When the last tree's root was killed, its children are on their way out and hold their names.
 await_ends(Names) ->

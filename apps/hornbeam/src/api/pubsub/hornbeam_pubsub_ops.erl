@@ -8,7 +8,7 @@
 -spec subscribe([term()], context()) -> {ok, ok} | {error, term()}.
 subscribe([Topic, Forward, Overflow], Context) ->
     case how(Forward, Overflow, Context) of
-        {ok, Owner, How} -> done(hornbeam_pubsub:subscribe(Owner, Topic, How));
+        {ok, Owner, How} -> done(hornbeam_pubsub_registry:subscribe(Owner, Topic, How));
         {error, _} = Error -> Error
     end.
 
@@ -33,7 +33,7 @@ overflow(Overflow, _Options) -> Overflow.
 -spec unsubscribe([term()], context()) -> {ok, ok}.
 unsubscribe([Topic], Context) ->
     case hornbeam_connection_ops:owner(Context) of
-        {ok, Owner} -> {ok, hornbeam_pubsub:unsubscribe(Owner, Topic)};
+        {ok, Owner} -> {ok, hornbeam_pubsub_registry:unsubscribe(Owner, Topic)};
         {error, gone} -> {ok, ok}
     end.
 
@@ -47,5 +47,5 @@ publish([Topic, Packed], _Context) ->
 dropped([], #{events := Events} = Context) ->
     {ok, hornbeam_worker_events:dropped(Events) + dropped_of(Context)}.
 
-dropped_of(#{client := {_, _Kind, Client}}) -> hornbeam_pubsub:dropped(Client);
+dropped_of(#{client := {_, _Kind, Client}}) -> hornbeam_pubsub_fanout:dropped(Client);
 dropped_of(_Context) -> 0.
