@@ -6,7 +6,8 @@
 -compile(export_all).
 
 all() ->
-    [rooms_call_only_whom_they_may, few_modules_know_cowboy_and_ranch,
+    [rooms_call_only_whom_they_may, folders_of_the_api_call_only_downwards,
+     registry_and_peers_of_pubsub_meet_in_one_direction, few_modules_know_cowboy_and_ranch,
      nothing_private_of_cowboy_ranch_and_cowlib_is_called,
      what_is_called_of_a_transport_is_one_of_its_callbacks,
      only_one_module_opens_a_port, every_module_stands_in_a_room].
@@ -26,6 +27,34 @@ rooms_call_only_whom_they_may(_Config) ->
                                           Called <- called(Module), is_map_key(Called, Rooms),
                                           not lists:member(maps:get(Called, Rooms),
                                                            may_call(Room))]).
+
+%% None of them calls another but by ops, and what they share.
+folders_of_the_api_call_only_downwards(_Config) ->
+    Folders = maps:filtermap(fun in_api/2, folders()),
+    ?assertEqual([], [{Module, Called}
+                      || {Module, Folder} <- maps:to_list(Folders),
+                         Called <- called(Module), is_map_key(Called, Folders),
+                         not lists:member(maps:get(Called, Folders),
+                                          [Folder | below(Folder)])]).
+
+in_api(_Module, ["api", Folder]) -> {true, Folder};
+in_api(_Module, _Folder) -> false.
+
+below("ops") -> ["state", "pubsub", "calls", "values", "limits"];
+below(Folder) when Folder =:= "state"; Folder =:= "pubsub"; Folder =:= "calls" ->
+    ["values", "limits"];
+below(Folder) when Folder =:= "values"; Folder =:= "limits" -> [].
+
+%% Who serves subscriptions is told nothing by other nodes, and the fan-out knows neither.
+registry_and_peers_of_pubsub_meet_in_one_direction(_Config) ->
+    Rooms = [hornbeam_pubsub, hornbeam_pubsub_registry, hornbeam_pubsub_peers,
+             hornbeam_pubsub_fanout],
+    ?assertEqual([], [{Module, Called} || {Module, Below} <- tails(Rooms),
+                                          Called <- called(Module), lists:member(Called, Rooms),
+                                          not lists:member(Called, Below)]).
+
+tails([]) -> [];
+tails([Module | Below]) -> [{Module, Below} | tails(Below)].
 
 few_modules_know_cowboy_and_ranch(_Config) ->
     Folders = folders(),
