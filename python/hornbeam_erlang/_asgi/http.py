@@ -19,6 +19,9 @@ from hornbeam_erlang.exceptions import ClientDisconnected
 # How long after its client has gone (s) what a helper of the handler sends is dropped and no error.
 PATIENCE = 30.0
 
+# To look a state up by its class costs more than the rest of a comparison.
+_WAITING, _DROPPING, _COMPLETE = State.WAITING, State.DROPPING, State.COMPLETE
+
 # Of a request whose body came with it: nothing of it is given back.
 _WHOLE = Allowance(sys.maxsize, sys.maxsize)
 
@@ -43,27 +46,24 @@ class Http(Stream):
         self._gone_at = 0.0
         self._response = Response(shared.limits, to_head=method == "HEAD")
         if body or not more:
-            self._queue_body(body, more, FREE)
+            self._events.append((body, FREE))
 
     # From the BEAM
 
     def request_body(self, body: bytes, more: bool) -> None:
         self._more = more
-        self._queue_body(body, more, len(body))
+        self._events.append((body, len(body)))
         self._wake_readers()
 
     def disconnect(self, code: int | None, reason: bytes) -> None:
         self._gone_at = self._loop.time()
         super().disconnect(code, reason)
 
-    def _queue_body(self, body: bytes, more: bool, size: int) -> None:
-        self._events.append(({"type": "http.request", "body": body, "more_body": more}, size))
-
     # For the app
 
     async def receive(self) -> Event:
         self._ask_for_body()
-        while not self._response.complete:
+        while self._response.state is not _COMPLETE:
             if self._has_event():
                 return self._take_event()
             if self.disconnected:
@@ -77,25 +77,28 @@ class Http(Stream):
         self._window = 0
 
     def _take_event(self) -> Event:
-        event, size = self._next_event()
+        body, size = self._next_event()
         due = size != FREE and self.allowance.consume(size)
         if due and self._more and not self.disconnected:
             self.write(packets.encode_credit(self.number, self.allowance.give()[0], 0))
-        return event
+        return {"type": "http.request", "body": body, "more_body": self._more or self._has_event()}
 
     async def send(self, event: Event) -> None:
+        response = self._response
         try:
-            if self._response.state is not State.DROPPING:  # or the node would say that it is over
+            # Where the body is dropped the node would say that it is over.
+            if self.disconnected and response.state is not _DROPPING:
                 self.check_alive()
-            match event["type"]:
-                case "http.response.start":
-                    self._response.start(event)
-                case "http.response.body":
-                    await self._response.body(event, self)
-                    if self._response.complete:
-                        self._wake_readers()
-                case other:
-                    raise ValueError(f"an HTTP app cannot send {other!r}")
+            kind = event["type"]
+            if kind == "http.response.body":
+                if (waiting := response.body(event, self)) is not None:
+                    await waiting
+                if response.state is _COMPLETE:
+                    self._wake_readers()
+            elif kind == "http.response.start":
+                response.start(event)
+            else:
+                raise ValueError(f"an HTTP app cannot send {kind!r}")
         except ClientDisconnected:
             if not self._may_be_dropped():
                 raise
@@ -113,12 +116,15 @@ class Http(Stream):
 
     def end(self) -> str | None:
         undone = None
-        if not (self.disconnected or self._response.complete):
-            if self._response.state is State.WAITING:
+        state = self._response.state
+        if not (self.disconnected or state is _COMPLETE):
+            if state is _WAITING:
                 undone = "the app returned without a response"
             else:
                 undone = "the app returned before the end of its response"
         self.disconnected = True
-        self._wake_readers()
-        self._call_sender()
+        if self._readers:
+            self._wake_readers()
+        if self._senders:
+            self._call_sender()
         return undone

@@ -13,8 +13,9 @@ neither resumed nor ended.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from enum import Enum, auto
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hornbeam_erlang._asgi.headers import (
     Limits,
@@ -36,6 +37,10 @@ BODILESS = frozenset({204, 205, 304})
 # Of those, the ones whose content-length would be that of a body (RFC 9110, 8.6); a 304 has the
 # length that a 200 would have.
 LENGTHLESS = frozenset({204, 205})
+
+
+# What a task of the app waits for, in the order of its coming.
+Waiting = Coroutine[Any, Any, None]
 
 
 class State(Enum):
@@ -82,35 +87,53 @@ class Response:
         self._head = (status, _without_length(headers) if status in LENGTHLESS else headers)
         self.state = _STARTED
 
-    async def body(self, event: Event, stream: Stream) -> None:
-        """Send the next piece of the body, and before the first the head."""
-        turn = await self._turn(stream) if self._line else None
+    def body(self, event: Event, stream: Stream) -> Waiting | None:
+        """Send the next piece of the body, and before the first the head.
+
+        Return what is to be awaited at once for that, or None: mostly nothing is, and a coroutine
+        more costs as much as the rest.
+        """
+        if self._line:
+            return self._send_in_turn(event, stream)
+        waiting = self._send_now(event, stream)
+        return None if waiting is None else self._hold_line(waiting)
+
+    async def _send_in_turn(self, event: Event, stream: Stream) -> None:
+        turn = await self._turn(stream)
         try:
-            state = self.state
-            if state is not _STARTED and state is not _SENDING and state is not _DROPPING:
-                self._refuse(event)
-            body = check_bytes("body", event.get("body", b""))
-            more = bool(event.get("more_body", False))
-            if self._head[0] in BODILESS:
-                turn = turn or self._join_line()
-                await self._drop(more, stream)
-                return
-            if self._to_head and state is _SENDING:
-                body = b""  # the node reads the length off the first part
-            if state is _STARTED and not (more or self._has_length) and len(body) > PART:
-                # It travels in parts, of which the node cannot know that they are all.
-                self._head[1].append((b"content-length", b"%d" % len(body)))
-            size = len(body)
-            if self._left is not None:
-                self._count(size, more, self._left)
-            if size <= PART and stream.pay_now(size):
-                stream.write(self._message(stream.number, body, more))
-            else:
-                turn = turn or self._join_line()
-                await self._send(body, more, stream)
+            if (waiting := self._send_now(event, stream)) is not None:
+                await waiting
         finally:
-            if turn is not None:
-                self._leave_line(turn)
+            self._leave_line(turn)
+
+    async def _hold_line(self, waiting: Waiting) -> None:
+        turn = self._join_line()
+        try:
+            await waiting
+        finally:
+            self._leave_line(turn)
+
+    def _send_now(self, event: Event, stream: Stream) -> Waiting | None:
+        """Send a piece, or return what sends it as soon as that is possible."""
+        state = self.state
+        if state is not _STARTED and state is not _SENDING and state is not _DROPPING:
+            self._refuse(event)
+        body = check_bytes("body", event.get("body", b""))
+        more = bool(event.get("more_body", False))
+        if self._head[0] in BODILESS:
+            return self._drop(more, stream)
+        if self._to_head and state is _SENDING:
+            body = b""  # the node reads the length off the first part
+        size = len(body)
+        if size > PART and state is _STARTED and not (more or self._has_length):
+            # It travels in parts, of which the node cannot know that they are all.
+            self._head[1].append((b"content-length", b"%d" % size))
+        if self._left is not None:
+            self._count(size, more, self._left)
+        if size > PART or not stream.pay_now(size):
+            return self._send_parts(body, more, stream)
+        stream.write(self._message(stream.number, body, more))
+        return None
 
     async def _turn(self, stream: Stream) -> asyncio.Future[None]:
         """Wait until what others are sending is whole."""
@@ -146,7 +169,7 @@ class Response:
         if self.state is _DROPPING:
             await asyncio.sleep(0)
         else:
-            await self._send(b"", False, stream)
+            await self._send_parts(b"", False, stream)
         self.state = _DROPPING if more else _COMPLETE
 
     def _count(self, size: int, more: bool, left: int) -> None:
@@ -156,7 +179,7 @@ class Response:
             raise RuntimeError(f"the body is {left - size} bytes shorter than promised")
         self._left = left - size
 
-    async def _send(self, body: bytes, more: bool, stream: Stream) -> None:
+    async def _send_parts(self, body: bytes, more: bool, stream: Stream) -> None:
         size = len(body)
         for start in range(0, size or 1, PART):
             part = body[start : start + PART]

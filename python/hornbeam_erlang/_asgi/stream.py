@@ -6,10 +6,9 @@ look like, nor file descriptors.
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hornbeam_erlang._asgi.headers import Limits
-from hornbeam_erlang._asgi.scope import Event
 from hornbeam_erlang._ops.mailbox import Mailbox
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.endpoint import Account, Allowance
@@ -61,10 +60,11 @@ class Stream:
         self.mailbox: Mailbox | None = None
         self._loop = shared.loop
         self._create_future = shared.loop.create_future
-        # The events that have come, and those whose turn it is, the next one last. A deque would
-        # take five times the memory of two lists, and most streams are idle most of the time.
-        self._events: list[tuple[Event, int]] = []
-        self._turned: list[tuple[Event, int]] = []
+        # The events that have come, or of bodies the bytes, with what was paid for each; and those
+        # whose turn it is, the next one last. A deque would take five times the memory of two
+        # lists, and most streams are idle most of the time.
+        self._events: list[tuple[Any, int]] = []
+        self._turned: list[tuple[Any, int]] = []
         self._readers: list[asyncio.Future[None]] = []
         self._senders: list[asyncio.Future[None]] = []
 
@@ -118,7 +118,7 @@ class Stream:
     def _has_event(self) -> bool:
         return bool(self._events or self._turned)
 
-    def _next_event(self) -> tuple[Event, int]:
+    def _next_event(self) -> tuple[Any, int]:
         """Take the event that came first; there is one."""
         if not self._turned:
             self._events, self._turned = self._turned, self._events

@@ -16,6 +16,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine, Sequence
 from enum import Enum, auto
+from sys import intern
 from types import CodeType
 from typing import Any
 
@@ -33,7 +34,7 @@ from hornbeam_erlang._wire.endpoint import Allowance
 from hornbeam_erlang._wire.packets import Scope
 from hornbeam_erlang.exceptions import ClientDisconnected
 
-# A scope lives as long as its WebSocket: the names that nearly all have are in memory once.
+# A scope lives as long as its WebSocket: what nearly all have is in memory once.
 _NAMES = {
     name: name
     for name in (
@@ -79,6 +80,7 @@ _OPEN = State.OPEN  # `send` looks it up for each message
 def websocket_scope(scope: Scope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
     shown = common_scope("websocket", scope, root_path)
+    shown["http_version"], shown["scheme"] = intern(scope.http_version), intern(scope.scheme)
     shown["headers"] = [(_NAMES.get(name, name), value) for name, value in scope.headers]
     shown["subprotocols"] = _subprotocols(scope.headers)
     shown["extensions"]["websocket.http.response"] = {}
@@ -189,6 +191,7 @@ class WebSocket(Stream):
         return self._receive(sys._getframe(1).f_code)
 
     async def _receive(self, caller: CodeType) -> Event:
+        event: Event
         while True:
             while not (self._events or self._turned):
                 if self._disconnect is not None:
@@ -304,7 +307,8 @@ class WebSocket(Stream):
     async def _deny(self, event: Event) -> None:
         self._check_order(event, State.DENYING)
         assert self._response is not None
-        await self._response.body(event, self)
+        if (waiting := self._response.body(event, self)) is not None:
+            await waiting
         if self._response.complete:
             self._refused()
             self._change(State.CLOSED)

@@ -149,6 +149,9 @@ class Scope(NamedTuple):
     connect: dict[Any, Any] | None
 
 
+# Makes a `Scope` as a tuple is made, in half the time of calling it.
+_new = tuple.__new__
+
 # BEAM → Python
 
 
@@ -189,11 +192,13 @@ _EXACT = {
 
 def check(message: Any) -> None:
     """Raise `ProtocolError` unless the message has its row's fields with their types."""
-    if type(message) is list and message and type(message[0]) is int and message[0] in _EXACT:
+    try:
         types, numbers = _EXACT[message[0]]
-        if tuple(map(type, message)) == types and min(numbers(message)) >= 0:
-            return
-    _check_closely(message)
+        is_exact = tuple(map(type, message)) == types and min(numbers(message)) >= 0
+    except (TypeError, LookupError):
+        is_exact = False
+    if not is_exact or type(message) is not list:
+        _check_closely(message)
 
 
 def _check_closely(message: Any) -> None:
@@ -228,10 +233,9 @@ def stream_of(message: bytes) -> int:
 
 def decode_scope(fields: list[Any]) -> Scope:
     """Return the scope of a stream; raises `ProtocolError` if it is not one."""
-    try:
-        return Scope._make(fields)
-    except TypeError as error:
-        raise ProtocolError(f"not a scope: {str(fields)[:200]}") from error
+    if len(fields) != len(Scope._fields):
+        raise ProtocolError(f"not a scope: {str(fields)[:200]}")
+    return _new(Scope, fields)
 
 
 # Python → BEAM. One reused packer: a new one costs more than the packing.

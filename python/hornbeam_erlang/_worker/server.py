@@ -1,13 +1,13 @@
 """The streams of one worker: opened by the BEAM, run by the app, ended by either.
 
 Knows which message belongs to which stream; must not know descriptors or what an event looks
-like. `dispatch` is the hot path: the messages of a WebSocket first, by comparison, the rest by
-one table.
+like. `dispatch` is the hot path: what comes most often first, by comparison, the rest by one
+table.
 """
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hornbeam_erlang._asgi.headers import Limits
@@ -76,7 +76,6 @@ class Server:
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()
         self._table: dict[int, Callable[[Message], None]] = {
-            packets.OPEN_HTTP: self._open_http,
             packets.OPEN_WEBSOCKET: self._open_websocket,
             packets.REOPEN_WEBSOCKET: self._reopen_websocket,
             packets.REQUEST_BODY: self._request_body,
@@ -110,6 +109,9 @@ class Server:
                     stream.receive_bytes(message[2])
             elif code == packets.CREDIT:
                 self._credit(message)
+            elif code == packets.OPEN_HTTP:
+                packets.check(message)
+                self._open_http(message)
             else:
                 self._dispatch_rare(message)
 
@@ -187,11 +189,12 @@ class Server:
         scope["extensions"]["hornbeam.resume"] = {"attempt": attempt, "reason": reason}
         self._open(WebSocket(number, self._shared, scope["subprotocols"]), scope, topics)
 
-    def _open(self, stream: Stream, scope: dict[str, Any], topics: Iterable[str] = ()) -> None:
+    def _open(self, stream: Stream, scope: dict[str, Any], topics: Sequence[str] = ()) -> None:
         if self._state is not None:
             scope["state"] = self._state.copy()
         self._streams[stream.number] = stream
-        self._topics.inherit(stream.number, topics)
+        if topics:
+            self._topics.inherit(stream.number, topics)
         stream.task = begin(self._loop, self._run(stream, scope))
 
     async def _run(self, stream: Any, scope: dict[str, Any]) -> None:
@@ -208,9 +211,9 @@ class Server:
             stream.end()
             failure = self._failed(scope, error, gone)
         else:
-            gone = self._is_gone(stream)
-            undone = stream.end()
-            failure = None if gone else self._undone(scope, undone)
+            gone = stream.disconnected
+            if (undone := stream.end()) is not None and not gone:
+                failure = self._undone(scope, stream, undone)
         finally:
             self._ended(stream, failure)
 
@@ -224,7 +227,10 @@ class Server:
         del self._streams[number]
         self._transport.ended.discard(number)
         self._topics.forget(number)
-        self._write(packets.encode_ended(number, *(failure or (None, "", ""))))
+        if failure is None:
+            self._write(packets.encode_ended(number, None, "", ""))
+        else:
+            self._write(packets.encode_ended(number, *failure))
 
     def _failed(self, scope: dict[str, Any], error: BaseException, gone: bool) -> Failure | None:
         if gone and _is_disconnect(error):
@@ -234,8 +240,8 @@ class Server:
             _log.error(f"{_name(scope)} failed\n{failure.traceback}")
         return failure
 
-    def _undone(self, scope: dict[str, Any], undone: str | None) -> Failure | None:
-        if undone is None:
+    def _undone(self, scope: dict[str, Any], stream: Any, undone: str) -> Failure | None:
+        if stream.number in self._transport.ended:
             return None
         _log.error(f"{_name(scope)}: {undone}")
         return Failure("RuntimeError", undone, "")

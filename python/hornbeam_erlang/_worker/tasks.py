@@ -26,6 +26,8 @@ def begin(
     """
     work.send(None)
     try:
+        if context is None and loop.get_task_factory() is None:
+            return loop.create_task(work)  # which copies the context by itself
         return task_in(copy_context() if context is None else context, loop, work)
     except BaseException as error:  # of the app's task factory
         _fail(work, error)
