@@ -129,16 +129,16 @@ class Pipes:
         while data:
             data = data[os.write(self.to_worker, data) :]
 
-    def frames(self, data: bytes) -> Iterator[bytes]:
+    def packets(self, data: bytes) -> Iterator[bytes]:
         """Take bytes of the worker; yield the messages that are now whole."""
         self._unread += data
         while len(self._unread) >= 4:
             (length,) = struct.unpack_from(">I", self._unread)
             if len(self._unread) < 4 + length:
                 break
-            frame = self._unread[4 : 4 + length]
+            packet = self._unread[4 : 4 + length]
             self._unread = self._unread[4 + length :]
-            yield frame
+            yield packet
 
 
 class Beam(Pipes):
@@ -255,8 +255,8 @@ class Beam(Pipes):
         if self._credit:
             with contextlib.suppress(BrokenPipeError):  # it has already gone
                 self.send("credit", 0, len(data), 0)
-        for frame in self.frames(data):
-            self._take(frame)
+        for packet in self.packets(data):
+            self._take(packet)
 
     def _take(self, data: bytes) -> None:
         code, stream, *fields = msgpack.unpackb(data)

@@ -333,18 +333,18 @@ class Puppet(Pipes):
             if not data:
                 return size
             size += len(data)
-            for frame in self.frames(data):
-                self._judge(frame)
+            for packet in self.packets(data):
+                self._judge(packet)
 
-    def _judge(self, frame: bytes) -> None:
-        code, stream, *fields = unpack(frame)
+    def _judge(self, packet: bytes) -> None:
+        code, stream, *fields = unpack(packet)
         name = NAMES[code]
         self.heard += 1
         try:
             if name not in ("op", "heartbeat"):
                 assert self.credit > 0, f"without the worker's credit: {self.credit}"
-            self.credit -= len(frame) + 4
-            self.owed += len(frame) + 4
+            self.credit -= len(packet) + 4
+            self.owed += len(packet) + 4
             self._dispatch(name, stream, fields)
         except Exception as error:
             said = str([name, stream, *fields])

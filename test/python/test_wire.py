@@ -7,7 +7,7 @@ import msgpack
 import pytest
 from beam import ABOUT_THE_WORKER
 from hornbeam_erlang._wire import packets
-from hornbeam_erlang._wire.endpoint import Connection
+from hornbeam_erlang._wire.endpoint import Endpoint
 from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang.exceptions import ProtocolError
 from hornbeam_erlang.terms import Atom, Pid, Term
@@ -136,11 +136,11 @@ def test_encoded_message_is_its_row_as_an_array(row, data):
 def test_message_of_the_beam_is_read_whole_and_byte_by_byte(row, data):
     message = [row.code, data.draw(uints), *(data.draw(strategy) for strategy in fields_of(row))]
     packed = pack(message)
-    (whole,) = Connection().receive(packed)
+    (whole,) = Endpoint().receive(packed)
     packets.check(whole)
     assert exact(whole) == exact(message)
-    connection = Connection()
-    pieces = [list(connection.receive(packed[n : n + 1])) for n in range(len(packed))]
+    endpoint = Endpoint()
+    pieces = [list(endpoint.receive(packed[n : n + 1])) for n in range(len(packed))]
     assert not any(pieces[:-1])
     assert exact(pieces[-1]) == exact([message])
 
@@ -149,10 +149,10 @@ def test_message_of_the_beam_is_read_whole_and_byte_by_byte(row, data):
 def test_messages_are_read_however_the_pipe_cuts_them(texts, size):
     messages = [[packets.RECEIVE_TEXT, n, text] for n, text in enumerate(texts)]
     stream = b"".join(msgpack.packb(message) for message in messages)
-    connection = Connection()
+    endpoint = Endpoint()
     read = []
     for start in range(0, len(stream), size):
-        read += connection.receive(stream[start : start + size])
+        read += endpoint.receive(stream[start : start + size])
     assert read == messages
 
 

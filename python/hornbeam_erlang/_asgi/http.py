@@ -12,7 +12,7 @@ from hornbeam_erlang._asgi.response import Response, State
 from hornbeam_erlang._asgi.scope import Event, common_scope
 from hornbeam_erlang._asgi.stream import FREE, Shared, Stream
 from hornbeam_erlang._wire import packets
-from hornbeam_erlang._wire.endpoint import Allowance
+from hornbeam_erlang._wire.credit import Allowance
 from hornbeam_erlang._wire.packets import Scope
 from hornbeam_erlang.exceptions import ClientDisconnected
 

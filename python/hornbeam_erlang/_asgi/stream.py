@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hornbeam_erlang._asgi.headers import Limits
 from hornbeam_erlang._ops.mailbox import Mailbox
 from hornbeam_erlang._wire import packets
-from hornbeam_erlang._wire.endpoint import Account, Allowance
+from hornbeam_erlang._wire.credit import Account, Allowance
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # The size of an event that no credit was paid for.

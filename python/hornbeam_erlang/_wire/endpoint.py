@@ -14,7 +14,7 @@ from hornbeam_erlang._wire.fair import FairQueue
 # What may be written before `start` has told the real window: enough for `hello`.
 OPENING_CREDIT = 65_536
 
-# One write is at most about this long, so that joining frames does not double a backlog.
+# One write is at most about this long, so that joining packets does not double a backlog.
 CHUNK = 262_144
 
 # What messages for several clients may be together: no more streams than the BEAM reads, and a
@@ -26,58 +26,15 @@ MULTICAST_PAYLOAD = packets.MAX_MESSAGE // 2
 Multicast = tuple[int, list[int], bytes]
 
 
-class Account:
-    """What one stream may still send: bytes and messages, both spent, both refilled."""
+class Endpoint:
+    """The worker's end of the two pipes: what the BEAM knows as its port."""
 
-    __slots__ = ("bytes", "messages")
-
-    def __init__(self, size: int, messages: int) -> None:
-        self.bytes = size
-        self.messages = messages
-
-    @property
-    def open(self) -> bool:
-        """Tell whether one more message may be sent; it may overdraw the account."""
-        return self.bytes > 0 and self.messages > 0
-
-    def add(self, size: int, messages: int) -> None:
-        self.bytes += size
-        self.messages += messages
-
-
-class Allowance:
-    """What one stream has consumed of its window and not yet given back as credit."""
-
-    __slots__ = ("_half_bytes", "_half_messages", "bytes", "messages")
-
-    def __init__(self, size: int, messages: int) -> None:
-        self._half_bytes = max(size // 2, 1)
-        self._half_messages = max(messages // 2, 1)
-        self.bytes = 0
-        self.messages = 0
-
-    def consume(self, size: int) -> bool:
-        """Count one message; tell whether it is time to give credit."""
-        self.bytes += size
-        self.messages += 1
-        return self.bytes >= self._half_bytes or self.messages >= self._half_messages
-
-    def give(self) -> tuple[int, int]:
-        """Return the bytes and messages to give, and start to count again."""
-        given = self.bytes, self.messages
-        self.bytes = self.messages = 0
-        return given
-
-
-class Connection:
-    """The worker's end of the two pipes."""
-
-    __slots__ = ("_fair", "_frames", "_in_turns", "_ops", "_payload", "_unpacker", "credit")
+    __slots__ = ("_fair", "_in_turns", "_ops", "_packets", "_payload", "_unpacker", "credit")
 
     def __init__(self) -> None:
         self._unpacker = packets.unpacker()
         # What waits in its order or, while the pipe is full, by streams.
-        self._frames: deque[bytes | Multicast] = deque()
+        self._packets: deque[bytes | Multicast] = deque()
         # The payload of the last of them, while another client may be told the same.
         self._payload: bytes | None = None
         self._fair = FairQueue()
@@ -100,7 +57,7 @@ class Connection:
             self._fair.put(packets.stream_of(message), message)
         else:
             self._payload = None
-            self._frames.append(message)
+            self._packets.append(message)
 
     def send_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Queue a text or binary for a client; what others are told just before travels once."""
@@ -108,16 +65,16 @@ class Connection:
             self._fair.put(stream, packets.SENDING[code](stream, payload))
         elif payload != self._payload or not self._joins(code, stream, payload):
             self._payload = payload
-            self._frames.append(packets.SENDING[code](stream, payload))
+            self._packets.append(packets.SENDING[code](stream, payload))
 
     def _joins(self, code: int, stream: int, payload: bytes) -> bool:
         """Let the last message, whose payload is the same, be for one more client, if it may."""
-        last = self._frames[-1]
+        last = self._packets[-1]
         if isinstance(last, bytes):
             first = packets.stream_of(last)
             if last[1] != code or first == stream or len(payload) > MULTICAST_PAYLOAD:
                 return False
-            self._frames[-1] = (packets.MULTICAST[code], [first, stream], payload)
+            self._packets[-1] = (packets.MULTICAST[code], [first, stream], payload)
             return True
         last_code, streams, _ = last
         if (
@@ -131,12 +88,12 @@ class Connection:
 
     def take_turns(self) -> None:
         """Let streams take turns until nothing waits: the pipe is full."""
-        for message in self._frames:
+        for message in self._packets:
             if isinstance(message, bytes):
                 self._fair.put(packets.stream_of(message), message)
             else:
                 self._part(message)
-        self._frames.clear()
+        self._packets.clear()
         self._payload = None
         self._in_turns = True
 
@@ -155,40 +112,40 @@ class Connection:
     @property
     def idle(self) -> bool:
         """Tell whether nothing waits to be written."""
-        return not self._frames and not self._fair and not self._ops
+        return not self._packets and not self._fair and not self._ops
 
     @property
     def writable(self) -> bool:
         """Tell whether something waits that may be written now."""
-        return bool(self._ops) or (self.credit > 0 and bool(self._frames or self._fair))
+        return bool(self._ops) or (self.credit > 0 and bool(self._packets or self._fair))
 
     def take(self) -> bytes:
         """Return the bytes to write next, which are paid for now; empty if none may be."""
         if self.idle:
             self._in_turns = False
             return b""
-        frames, credit = self._frames, self.credit
+        waiting, credit = self._packets, self.credit
         chunk: list[bytes] = []
         size = 0
-        while frames and credit > 0 and size < CHUNK:
+        while waiting and credit > 0 and size < CHUNK:
             # `_add` is written out: this runs once for each message.
-            frame = frames.popleft()
-            if isinstance(frame, tuple):
-                code, streams, payload = frame
-                frame = packets.SENDING[code](streams, payload)
-            length = len(frame)
+            packet = waiting.popleft()
+            if isinstance(packet, tuple):
+                code, streams, payload = packet
+                packet = packets.SENDING[code](streams, payload)
+            length = len(packet)
             chunk.append(length.to_bytes(4, "big"))
-            chunk.append(frame)
+            chunk.append(packet)
             size += length
             credit -= length + 4
-        if not frames:
+        if not waiting:
             self._payload = None
         if self._in_turns:
             credit = self._take_fairly(chunk, credit)
             self._in_turns = bool(self._fair)
-        if self._ops and (credit <= 0 or not (frames or self._fair)):
-            for _, frame in self._ops:
-                credit -= _add(frame, chunk)
+        if self._ops and (credit <= 0 or not (waiting or self._fair)):
+            for _, packet in self._ops:
+                credit -= _add(packet, chunk)
             self._ops.clear()
         self.credit = credit
         return b"".join(chunk)
@@ -208,8 +165,8 @@ class Connection:
         return credit
 
 
-def _add(frame: bytes, chunk: list[bytes]) -> int:
-    """Put a frame and its length into a write; return the bytes that are paid for both."""
-    chunk.append(len(frame).to_bytes(4, "big"))
-    chunk.append(frame)
-    return len(frame) + 4
+def _add(packet: bytes, chunk: list[bytes]) -> int:
+    """Put a packet and its length into a write; return the bytes that are paid for both."""
+    chunk.append(len(packet).to_bytes(4, "big"))
+    chunk.append(packet)
+    return len(packet) + 4

@@ -8,7 +8,7 @@ from typing import Any
 from hornbeam_erlang._ops.handlers import Handlers
 from hornbeam_erlang._ops.mailbox import Topics
 from hornbeam_erlang._wire import packets
-from hornbeam_erlang._wire.endpoint import Allowance
+from hornbeam_erlang._wire.credit import Allowance
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.transport import Message, Transport
 

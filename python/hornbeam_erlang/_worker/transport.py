@@ -3,7 +3,7 @@
 Knows descriptors, the loop and threads; must not know ASGI: messages go to a receiver, in
 their order.
 
-One thread owns the connection. While the loop runs it is the loop's, and others hand over to
+One thread owns the endpoint. While the loop runs it is the loop's, and others hand over to
 it; before and after, it is whoever holds the lock.
 """
 
@@ -25,7 +25,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._wire import ops, packets
-from hornbeam_erlang._wire.endpoint import CHUNK, Connection
+from hornbeam_erlang._wire.endpoint import CHUNK, Endpoint
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.logs import Log, LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
@@ -78,7 +78,7 @@ class Transport:
     """The worker's pipes, and the ops that travel through them."""
 
     def __init__(self, logs: LogQueue) -> None:
-        self._connection = Connection()
+        self._endpoint = Endpoint()
         self._logs = logs
         logs.notify = self._notify
         # One buffer for all reads: a new one of this size costs more than the read.
@@ -146,21 +146,21 @@ class Transport:
     def write(self, message: bytes) -> None:
         """Send a message at the end of this turn of the loop, with all others of the turn."""
         # `_schedule_flush` is written out: this runs once for each message.
-        self._connection.send(message)
+        self._endpoint.send(message)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._call_soon(self._flush)
 
     def write_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Send a text or binary for a client in the same way."""
-        self._connection.send_payload(code, stream, payload)
+        self._endpoint.send_payload(code, stream, payload)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._call_soon(self._flush)
 
     def answer(self, message: bytes) -> None:
         """Send a message about the worker past those that wait; the BEAM waits for it."""
-        self._connection.send_op(message, 0)
+        self._endpoint.send_op(message, 0)
         self._schedule_flush()
 
     def _schedule_flush(self) -> None:
@@ -198,7 +198,7 @@ class Transport:
             if not self._catch_up_scheduled:
                 self._catch_up_scheduled = True
                 self._loop.call_soon(self._catch_up, context=self._context)
-        elif self._connection.writable or self._logs:
+        elif self._endpoint.writable or self._logs:
             # The reply has come together with credit for what waits.
             self._schedule_flush()
 
@@ -237,7 +237,7 @@ class Transport:
         if size == 0:
             beam_gone()
         try:
-            return self._connection.receive(self._view[:size])
+            return self._endpoint.receive(self._view[:size])
         except Exception as error:  # longer than any message may be
             self._exit(error)
 
@@ -251,7 +251,7 @@ class Transport:
                 written = _write(data)
                 if written < len(data):
                     self._unwritten = memoryview(data)[written:]
-                    self._connection.take_turns()
+                    self._endpoint.take_turns()
                     return False
                 if self._unwritten is None and written < CHUNK and not self._logs:
                     break  # there was no more to take
@@ -261,18 +261,18 @@ class Transport:
         return True
 
     def _take(self) -> bytes:
-        if self._logs and self._connection.credit > 0:
+        if self._logs and self._endpoint.credit > 0:
             for level, logger, text in self._logs.take(LOG_CHUNK):
-                self._connection.send(packets.encode_log(level, logger, text))
-        return self._connection.take()
+                self._endpoint.send(packets.encode_log(level, logger, text))
+        return self._endpoint.take()
 
     def open_window(self, size: int) -> None:
         """Set the credit of the worker as a whole."""
-        self._connection.open_window(size)
+        self._endpoint.open_window(size)
 
     def credit(self, size: int) -> None:
         """Add to the credit of the worker as a whole."""
-        self._connection.credit += size
+        self._endpoint.credit += size
         self._schedule_flush()
 
     def _notify(self) -> None:
@@ -292,7 +292,7 @@ class Transport:
 
     def send(self, message: bytes) -> None:
         """Queue a message while no loop runs; `receive` and `drain` write it."""
-        self._connection.send(message)
+        self._endpoint.send(message)
 
     def post(self, message: bytes) -> None:
         """Queue a message, whether the loop runs or not."""
@@ -313,7 +313,7 @@ class Transport:
             return self._pump(self._drained, seconds)
 
     def _drained(self) -> bool:
-        return self._unwritten is None and self._connection.idle and not self._logs
+        return self._unwritten is None and self._endpoint.idle and not self._logs
 
     def _pump(
         self, done: Callable[[], bool], seconds: float | None = None, spin_until: int = 0
@@ -356,7 +356,7 @@ class Transport:
                 if message[0] == packets.REPLY:
                     self.reply(message)
                 elif message[0] == packets.CREDIT and message[1] == 0:
-                    self._connection.credit += message[2]
+                    self._endpoint.credit += message[2]
                 elif message[0] == packets.EVENT:
                     packets.check(message)
                     self.take_event(message)
@@ -418,7 +418,7 @@ class Transport:
         if self._busy:
             raise RuntimeError("a finalizer called Erlang in the middle of another message")
         ref, stream, message = self._encode(op, args)
-        self._connection.send_op(message, stream)
+        self._endpoint.send_op(message, stream)
         self._blocking[ref] = None
         spin_until = self._spin.until(op)
 
@@ -510,7 +510,7 @@ class Transport:
         return ref, stream, message
 
     def _send_op(self, message: bytes, stream: int) -> None:
-        self._connection.send_op(message, stream)
+        self._endpoint.send_op(message, stream)
         self._flush()
 
     def reply(self, message: Message) -> None:
@@ -548,7 +548,7 @@ class Transport:
         _, _, _, status, taken = reply
         if status == 0 and taken is not None:
             message = packets.encode_op(0, next(self._refs), ops.STATE_ADD, [*args, *taken])
-            self._connection.send_op(message, 0)
+            self._endpoint.send_op(message, 0)
             if self._owner is not None:
                 self._schedule_flush()
 

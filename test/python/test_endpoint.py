@@ -4,22 +4,21 @@ import struct
 
 import pytest
 from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.credit import Account, Allowance
 from hornbeam_erlang._wire.endpoint import (
     CHUNK,
     MULTICAST_PAYLOAD,
     MULTICAST_STREAMS,
     OPENING_CREDIT,
-    Account,
-    Allowance,
-    Connection,
+    Endpoint,
 )
 from hornbeam_erlang._wire.values import unpack
 from hypothesis import given
 from hypothesis import strategies as st
 
 
-def frames(data):
-    """Cut what is written to the pipe into its frames."""
+def cut(data):
+    """Cut what is written to the pipe into its packets."""
     found = []
     while data:
         (length,) = struct.unpack_from(">I", data)
@@ -29,8 +28,8 @@ def frames(data):
     return found
 
 
-def connection(credit):
-    made = Connection()
+def endpoint(credit):
+    made = Endpoint()
     made.open_window(credit)
     return made
 
@@ -43,23 +42,23 @@ def everything(made):
 
 
 @given(st.lists(st.binary(max_size=100)))
-def test_frames_keep_their_order_and_their_bytes(messages):
-    made = connection(1 << 20)
+def test_packets_keep_their_order_and_their_bytes(messages):
+    made = endpoint(1 << 20)
     for message in messages:
         made.send(message)
-    assert frames(everything(made)) == messages
+    assert cut(everything(made)) == messages
     assert made.idle
 
 
 def test_every_byte_on_the_pipe_is_paid():
-    made = connection(1000)
+    made = endpoint(1000)
     made.send(b"x" * 100)
     made.take()
     assert made.credit == 1000 - 104
 
 
 def test_window_is_reduced_by_what_was_written_before_it_was_known():
-    made = Connection()
+    made = Endpoint()
     made.send(b"x" * 96)
     made.take()
     made.open_window(1000)
@@ -67,44 +66,44 @@ def test_window_is_reduced_by_what_was_written_before_it_was_known():
 
 
 def test_frame_that_overdraws_is_written_and_the_next_waits():
-    made = connection(10)
+    made = endpoint(10)
     made.send(b"x" * 100)
     made.send(b"y")
-    assert frames(everything(made)) == [b"x" * 100]
+    assert cut(everything(made)) == [b"x" * 100]
     assert (made.idle, made.writable) == (False, False)
     made.credit += 94
     assert made.take() == b""
     made.credit += 1
     assert made.writable
-    assert frames(everything(made)) == [b"y"]
+    assert cut(everything(made)) == [b"y"]
 
 
 def test_op_passes_frames_that_wait_for_credit():
-    made = connection(0)
-    made.send(b"frame")
+    made = endpoint(0)
+    made.send(b"other")
     made.send_op(b"op")
-    assert frames(everything(made)) == [b"op"]
+    assert cut(everything(made)) == [b"op"]
     made.credit = 100
-    assert frames(everything(made)) == [b"frame"]
+    assert cut(everything(made)) == [b"other"]
 
 
 def test_op_keeps_its_place_while_there_is_credit():
-    made = connection(10 * CHUNK)
+    made = endpoint(10 * CHUNK)
     for _ in range(3):
         made.send(b"x" * CHUNK)
     made.send_op(b"op")
-    assert [frame[:2] for frame in frames(everything(made))] == [b"xx", b"xx", b"xx", b"op"]
+    assert [packet[:2] for packet in cut(everything(made))] == [b"xx", b"xx", b"xx", b"op"]
 
 
 def test_one_write_is_bounded():
-    made = connection(10 * CHUNK)
+    made = endpoint(10 * CHUNK)
     for _ in range(8):
         made.send(b"x" * (CHUNK // 4))
     assert len(made.take()) <= CHUNK + CHUNK // 4
 
 
 def test_opening_credit_is_enough_for_hello():
-    assert Connection().credit == OPENING_CREDIT
+    assert Endpoint().credit == OPENING_CREDIT
 
 
 @pytest.mark.parametrize(
@@ -135,41 +134,41 @@ def on_stream(number, size=3):
 
 
 def test_who_has_little_to_say_passes_who_has_much():
-    made = connection(100 * CHUNK)
+    made = endpoint(100 * CHUNK)
     for _ in range(20):
         made.send(on_stream(1, CHUNK // 4))
     made.take_turns()
     made.send(on_stream(200))
     made.send(on_stream(70_000))
-    streams = [packets.stream_of(frame) for frame in frames(everything(made))]
+    streams = [packets.stream_of(packet) for packet in cut(everything(made))]
     assert streams == [1, 200, 70_000] + 19 * [1]
 
 
 def test_until_the_pipe_is_full_and_when_nothing_waits_any_more_all_keeps_its_order():
-    made = connection(100 * CHUNK)
+    made = endpoint(100 * CHUNK)
     sent = [on_stream(number % 3 + 1, CHUNK // 2) for number in range(12)]
     for message in sent:
         made.send(message)
-    assert frames(everything(made)) == sent
+    assert cut(everything(made)) == sent
     made.take_turns()
     assert made.take() == b""
     for message in sent:
         made.send(message)
-    assert frames(everything(made)) == sent
+    assert cut(everything(made)) == sent
     made.send(on_stream(1))
     made.take_turns()
-    assert frames(made.take()) == [on_stream(1)]
+    assert cut(made.take()) == [on_stream(1)]
     for message in sent:
         made.send(message)
-    assert frames(everything(made)) == sent
+    assert cut(everything(made)) == sent
 
 
 def expanded(made):
     """Return what is written as (code, stream, payload), as if each stream were told by itself."""
     single = {multicast: send for send, multicast in packets.MULTICAST.items()}
     told = []
-    for frame in frames(everything(made)):
-        code, stream, *fields = unpack(frame)
+    for packet in cut(everything(made)):
+        code, stream, *fields = unpack(packet)
         if code in single:
             told += [(single[code], number, fields[1]) for number in fields[0]]
         else:
@@ -186,7 +185,7 @@ payloads = st.tuples(
 
 @given(st.lists(st.tuples(payloads, st.booleans()), max_size=30), st.data())
 def test_who_is_told_the_same_is_told_in_the_same_order(sent, data):
-    made = connection(1 << 40)
+    made = endpoint(1 << 40)
     told, due = [], []
     for payload, is_followed in sent:
         made.send_payload(*payload)
@@ -202,7 +201,7 @@ def test_who_is_told_the_same_is_told_in_the_same_order(sent, data):
 
 @given(st.lists(payloads, max_size=30), st.integers(0, 30))
 def test_each_stream_is_told_in_its_order_while_the_pipe_is_full(sent, full_at):
-    made = connection(1 << 40)
+    made = endpoint(1 << 40)
     for count, payload in enumerate(sent):
         if count == full_at:
             made.take_turns()
@@ -232,35 +231,35 @@ def test_each_stream_is_told_in_its_order_while_the_pipe_is_full(sent, full_at):
     ],
 )
 def test_what_several_are_told_at_once_travels_once(messages, due):
-    made = connection(1 << 20)
+    made = endpoint(1 << 20)
     for message in messages:
         made.send_payload(*message)
-    assert [unpack(frame) for frame in frames(everything(made))] == due
+    assert [unpack(packet) for packet in cut(everything(made))] == due
 
 
 def test_no_multicast_is_longer_than_the_beam_reads():
-    made = connection(1 << 30)
+    made = endpoint(1 << 30)
     for stream in range(1, MULTICAST_STREAMS + 3):
         made.send_payload(packets.SEND_TEXT, stream, b"a")
     long = bytes(MULTICAST_PAYLOAD + 1)
     for stream in (1, 2):
         made.send_payload(packets.SEND_BYTES, stream, long)
-    written = [unpack(frame) for frame in frames(everything(made))]
+    written = [unpack(packet) for packet in cut(everything(made))]
     codes = [packets.MULTICAST_TEXT, packets.MULTICAST_TEXT, packets.SEND_BYTES, packets.SEND_BYTES]
     assert [message[0] for message in written] == codes
     assert list(map(len, (written[0][2], written[1][2]))) == [MULTICAST_STREAMS, 2]
 
 
 def test_op_passes_what_others_have_to_say_and_not_its_own_stream():
-    made = connection(100 * CHUNK)
+    made = endpoint(100 * CHUNK)
     for number in (1, 2, 1, 2, 1, 2, 1, 2):
         made.send(on_stream(number, CHUNK // 2))
     made.take_turns()
     made.send_op(b"of 3", 3)
     made.send_op(b"of 1", 1)
     made.send_op(b"of 3 again", 3)
-    found = frames(everything(made))
-    said = [frame if frame[:2] == b"of" else packets.stream_of(frame) for frame in found]
+    found = cut(everything(made))
+    said = [packet if packet[:2] == b"of" else packets.stream_of(packet) for packet in found]
     assert said[0] == b"of 3"
     assert said.index(b"of 1") < said.index(b"of 3 again")
     assert 1 not in said[said.index(b"of 1") :]
@@ -269,17 +268,17 @@ def test_op_passes_what_others_have_to_say_and_not_its_own_stream():
 
 
 def test_op_of_nobody_known_comes_last():
-    made = connection(100 * CHUNK)
+    made = endpoint(100 * CHUNK)
     made.send(on_stream(1, CHUNK))
     made.send(on_stream(1, CHUNK))
     made.take_turns()
     made.send_op(b"op")
-    assert [frame[:2] for frame in frames(everything(made))][-1] == b"op"
+    assert [packet[:2] for packet in cut(everything(made))][-1] == b"op"
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, CHUNK // 2)), max_size=40), st.data())
 def test_each_stream_keeps_its_order_whenever_the_pipe_is_full(messages, data):
-    made = connection(1 << 40)
+    made = endpoint(1 << 40)
     sent, written = [], b""
     for count, (stream, size) in enumerate(messages):
         sent.append(packets.encode_send_bytes(stream, b"%d:" % count + b"x" * size))
@@ -288,9 +287,9 @@ def test_each_stream_keeps_its_order_whenever_the_pipe_is_full(messages, data):
             written += made.take()
         if data.draw(st.booleans()):
             made.take_turns()
-    found = frames(written + everything(made))
+    found = cut(written + everything(made))
     assert sorted(found) == sorted(sent)
     for stream in range(6):
-        of_stream = [frame for frame in sent if packets.stream_of(frame) == stream]
-        assert [frame for frame in found if packets.stream_of(frame) == stream] == of_stream
+        of_stream = [packet for packet in sent if packets.stream_of(packet) == stream]
+        assert [packet for packet in found if packets.stream_of(packet) == stream] == of_stream
     assert made.idle
