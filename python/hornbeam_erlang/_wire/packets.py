@@ -180,12 +180,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-# What nearly all messages of a code look like, and how to get their counts and numbers, of which
-# there are two at least: who looks so needs no closer look.
+# What nearly all messages of a code look like, and how to get their counts, where there are some
+# beside the stream: who looks so needs no closer look.
 _EXACT = {
-    row.code: (types, itemgetter(*(n for n, kind in enumerate(types) if kind is int)))
+    row.code: (types, itemgetter(1, *counts) if counts else None)
     for row in MESSAGES
     for types in [(int, int, *(_TYPES[kind.removesuffix("?")][0] for _, kind in row.fields))]
+    for counts in [[n for n, kind in enumerate(types) if kind is int and n > 1]]
     if all(kind not in ("int", "any") for _, kind in row.fields)
 }
 
@@ -193,12 +194,13 @@ _EXACT = {
 def check(message: Any) -> None:
     """Raise `ProtocolError` unless the message has its row's fields with their types."""
     try:
-        types, numbers = _EXACT[message[0]]
-        is_exact = tuple(map(type, message)) == types and min(numbers(message)) >= 0
+        types, counts = _EXACT[message[0]]
+        is_exact = tuple(map(type, message)) == types and message[1] >= 0
+        if is_exact and (counts is None or min(counts(message)) >= 0) and type(message) is list:
+            return
     except (TypeError, LookupError):
-        is_exact = False
-    if not is_exact or type(message) is not list:
-        _check_closely(message)
+        pass
+    _check_closely(message)
 
 
 def _check_closely(message: Any) -> None:
