@@ -7,7 +7,7 @@ import pytest
 from hornbeam_erlang import ClientDisconnected
 from hornbeam_erlang._asgi.http import http_scope
 from hornbeam_erlang._asgi.response import PART
-from hornbeam_erlang._wire.packets import Scope
+from hornbeam_erlang._wire.packets import StreamScope
 from memory import LIMITS, settle, with_http
 
 START = {"type": "http.response.start", "status": 200}
@@ -504,7 +504,9 @@ def test_return_before_the_end_is_undone(events, part):
 
 def test_scope_has_every_key_with_its_exact_type():
     headers = [[b"cookie", b"a"], [b"cookie", b"b"]]
-    scope = Scope("2", "https", "PATCH", b"/a%20b", b"", headers, ["10.0.0.1", 1], ["h", 443], None)
+    scope = StreamScope(
+        "2", "https", "PATCH", b"/a%20b", b"", headers, ["10.0.0.1", 1], ["h", 443], None
+    )
     assert http_scope(scope, "") == {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -534,7 +536,9 @@ def test_scope_has_every_key_with_its_exact_type():
     ],
 )
 def test_root_path_stands_in_front_of_the_path_that_came(root_path, came, path, raw_path):
-    scope = http_scope(Scope("1.1", "http", "GET", came, b"", [], None, None, None), root_path)
+    scope = http_scope(
+        StreamScope("1.1", "http", "GET", came, b"", [], None, None, None), root_path
+    )
     assert (scope["root_path"], scope["path"], scope["raw_path"]) == (root_path, path, raw_path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hornbeam_erlang import ClientDisconnected
 from hornbeam_erlang._asgi.response import PART
 from hornbeam_erlang._asgi.websocket import websocket_scope
-from hornbeam_erlang._wire.packets import Scope
+from hornbeam_erlang._wire.packets import StreamScope
 from memory import LIMITS, settle, text, with_open_websocket, with_websocket
 
 ACCEPT = {"type": "websocket.accept"}
@@ -740,7 +740,7 @@ def test_nothing_is_flushed_after_the_end(end):
     with_open_websocket(scenario)
 
 
-# Scope
+# StreamScope
 
 
 def test_scope_has_every_key_with_its_exact_type():
@@ -750,7 +750,9 @@ def test_scope_has_every_key_with_its_exact_type():
         [b"sec-websocket-protocol", b"v2 ,"],
     ]
     client, server = ["::1", 5], ["127.0.0.1", 80]
-    scope = Scope("1.1", "ws", "GET", b"/caf%C3%A9/%2F", b"q=%20", headers, client, server, None)
+    scope = StreamScope(
+        "1.1", "ws", "GET", b"/caf%C3%A9/%2F", b"q=%20", headers, client, server, None
+    )
     assert websocket_scope(scope, "/root") == {
         "type": "websocket",
         "asgi": {"version": "3.0", "spec_version": "2.5"},
@@ -769,13 +771,13 @@ def test_scope_has_every_key_with_its_exact_type():
 
 
 def test_scope_of_a_unix_socket_has_its_path_and_no_client():
-    scope = Scope("1.1", "ws", "GET", b"/", b"", [], None, ["/run/a.sock", None], None)
+    scope = StreamScope("1.1", "ws", "GET", b"/", b"", [], None, ["/run/a.sock", None], None)
     made = websocket_scope(scope, "")
     assert (made["client"], made["server"]) == (None, ("/run/a.sock", None))
 
 
 def test_what_the_node_said_of_the_client_is_an_extension():
-    scope = Scope("1.1", "ws", "GET", b"/", b"", [], None, None, {"user": 7})
+    scope = StreamScope("1.1", "ws", "GET", b"/", b"", [], None, None, {"user": 7})
     assert websocket_scope(scope, "")["extensions"] == {
         "websocket.http.response": {},
         "hornbeam.connect": {"user": 7},
@@ -783,7 +785,7 @@ def test_what_the_node_said_of_the_client_is_an_extension():
 
 
 def test_path_that_is_not_utf8_is_still_a_str():
-    scope = Scope("1.1", "ws", "GET", b"/%ff\xff", b"", [], None, None, None)
+    scope = StreamScope("1.1", "ws", "GET", b"/%ff\xff", b"", [], None, None, None)
     assert websocket_scope(scope, "")["path"] == "/\ufffd\ufffd"
 
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from hornbeam_erlang._wire.text import MAX_NAME, MAX_TEXT, clip, quote_line, quote_lines
-from hornbeam_erlang._worker.logs import MAX_WAITING, Capture, Handler, LogQueue
+from hornbeam_erlang._worker.logs import MAX_WAITING, Capture, LogHandler, LogQueue
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_endless_line_is_sent_in_pieces(queue):
 
 def test_record_has_level_logger_and_traceback(queue):
     logger = logging.Logger("app.part")
-    logger.addHandler(Handler(queue))
+    logger.addHandler(LogHandler(queue))
     try:
         raise KeyError("k")
     except KeyError:

@@ -47,9 +47,9 @@ def table(*head: str) -> list[list[str]]:
     return rows[start:end]
 
 
-def messages() -> list[packets.Message]:
+def messages() -> list[packets.MessageType]:
     return [
-        packets.Message(int(code), name, sender, fields_of(fields))
+        packets.MessageType(int(code), name, sender, fields_of(fields))
         for code, name, sender, fields in table("code", "name", "from", "fields")
     ]
 
@@ -79,7 +79,7 @@ def wrong(kind: str) -> list[Any]:
     return WRONG[kind]
 
 
-def fillings(row: packets.Message) -> list[list[Any]]:
+def fillings(row: packets.MessageType) -> list[list[Any]]:
     """Return values for the row's fields, so that each sample stands somewhere."""
     columns = [samples(kind) for _, kind in row.fields]
     longest = max((len(column) for column in columns), default=1)
@@ -87,7 +87,7 @@ def fillings(row: packets.Message) -> list[list[Any]]:
 
 
 def ids(row: Any) -> str | None:
-    return row.name if isinstance(row, packets.Message) else None
+    return row.name if isinstance(row, packets.MessageType) else None
 
 
 def test_version_is_the_documents() -> None:
@@ -127,7 +127,7 @@ def test_each_message_to_the_beam_has_its_encoder_and_there_are_no_more() -> Non
 
 
 @pytest.mark.parametrize("row", FROM_PYTHON, ids=ids)
-def test_encoder_takes_the_fields_of_its_row(row: packets.Message) -> None:
+def test_encoder_takes_the_fields_of_its_row(row: packets.MessageType) -> None:
     parameters = [
         PARAMETERS.get(name, name)
         for name in inspect.signature(getattr(packets, f"encode_{row.name}")).parameters
@@ -137,7 +137,7 @@ def test_encoder_takes_the_fields_of_its_row(row: packets.Message) -> None:
 
 
 @pytest.mark.parametrize("row", FROM_PYTHON, ids=ids)
-def test_encoder_writes_the_fields_of_its_row(row: packets.Message) -> None:
+def test_encoder_writes_the_fields_of_its_row(row: packets.MessageType) -> None:
     stream = [] if row.name in ABOUT_THE_WORKER else [300]
     for values in fillings(row):
         message = unpack(getattr(packets, f"encode_{row.name}")(*stream, *values))
@@ -146,7 +146,7 @@ def test_encoder_writes_the_fields_of_its_row(row: packets.Message) -> None:
 
 
 @pytest.mark.parametrize("row", FROM_BEAM, ids=ids)
-def test_message_of_the_beam_has_the_fields_of_its_row(row: packets.Message) -> None:
+def test_message_of_the_beam_has_the_fields_of_its_row(row: packets.MessageType) -> None:
     for values in fillings(row):
         packets.check([row.code, 1, *values])
         with pytest.raises(ProtocolError):
@@ -156,7 +156,7 @@ def test_message_of_the_beam_has_the_fields_of_its_row(row: packets.Message) -> 
 
 
 @pytest.mark.parametrize("row", FROM_BEAM, ids=ids)
-def test_field_of_another_type_is_refused(row: packets.Message) -> None:
+def test_field_of_another_type_is_refused(row: packets.MessageType) -> None:
     for values in fillings(row):
         for position, (_, kind) in enumerate(row.fields):
             for value in wrong(kind):
@@ -190,7 +190,7 @@ def extension_of(data: bytes) -> int:
 
 
 def test_scope_has_the_elements_of_the_document() -> None:
-    assert list(packets.Scope._fields) == described("`scope` is an array:", "\n\n")
+    assert list(packets.StreamScope._fields) == described("`scope` is an array:", "\n\n")
 
 
 def test_ops_are_those_of_the_document() -> None:

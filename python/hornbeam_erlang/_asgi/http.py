@@ -8,25 +8,22 @@ import asyncio
 import sys
 from typing import Any
 
-from hornbeam_erlang._asgi.response import Response, State
+from hornbeam_erlang._asgi.response import COMPLETE, DROPPING, WAITING, Response
 from hornbeam_erlang._asgi.scope import Event, common_scope
 from hornbeam_erlang._asgi.stream import FREE, Shared, Stream
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.credit import Allowance
-from hornbeam_erlang._wire.packets import Scope
+from hornbeam_erlang._wire.packets import StreamScope
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # How long after its client has gone (s) what a helper of the handler sends is dropped and no error.
 PATIENCE = 30.0
 
-# To look a state up by its class costs more than the rest of a comparison.
-_WAITING, _DROPPING, _COMPLETE = State.WAITING, State.DROPPING, State.COMPLETE
-
 # Of a request whose body came with it: nothing of it is given back.
 _WHOLE = Allowance(sys.maxsize, sys.maxsize)
 
 
-def http_scope(scope: Scope, root_path: str) -> dict[str, Any]:
+def http_scope(scope: StreamScope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
     shown = common_scope("http", scope, root_path)
     shown["method"] = scope.method
@@ -63,7 +60,7 @@ class Http(Stream):
 
     async def receive(self) -> Event:
         self._ask_for_body()
-        while self._response.state is not _COMPLETE:
+        while self._response.state is not COMPLETE:
             if self._has_event():
                 return self._take_event()
             if self.disconnected:
@@ -87,13 +84,13 @@ class Http(Stream):
         response = self._response
         try:
             # Where the body is dropped the node would say that it is over.
-            if self.disconnected and response.state is not _DROPPING:
+            if self.disconnected and response.state is not DROPPING:
                 self.check_alive()
             kind = event["type"]
             if kind == "http.response.body":
                 if (waiting := response.body(event, self)) is not None:
                     await waiting
-                if response.state is _COMPLETE:
+                if response.state is COMPLETE:
                     self._wake_readers()
             elif kind == "http.response.start":
                 response.start(event)
@@ -117,8 +114,8 @@ class Http(Stream):
     def end(self) -> str | None:
         undone = None
         state = self._response.state
-        if not (self.disconnected or state is _COMPLETE):
-            if state is _WAITING:
+        if not (self.disconnected or state is COMPLETE):
+            if state is WAITING:
                 undone = "the app returned without a response"
             else:
                 undone = "the app returned before the end of its response"

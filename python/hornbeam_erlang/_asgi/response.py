@@ -43,7 +43,7 @@ LENGTHLESS = frozenset({204, 205})
 Waiting = Coroutine[Any, Any, None]
 
 
-class State(Enum):
+class ResponseState(Enum):
     WAITING = auto()
     STARTED = auto()
     SENDING = auto()
@@ -53,7 +53,7 @@ class State(Enum):
 
 
 # To look a state up by its class costs more than the rest of a comparison.
-_WAITING, _STARTED, _SENDING, _DROPPING, _COMPLETE, _BROKEN = State
+WAITING, STARTED, SENDING, DROPPING, COMPLETE, BROKEN = ResponseState
 
 
 class Response:
@@ -62,7 +62,7 @@ class Response:
     __slots__ = ("_has_length", "_head", "_left", "_limits", "_line", "_to_head", "state")
 
     def __init__(self, limits: Limits, *, to_head: bool = False) -> None:
-        self.state = _WAITING
+        self.state = WAITING
         self._limits = limits
         self._to_head = to_head
         self._head: tuple[int, Headers] = (0, [])
@@ -73,11 +73,11 @@ class Response:
 
     @property
     def complete(self) -> bool:
-        return self.state is _COMPLETE
+        return self.state is COMPLETE
 
     def start(self, event: Event) -> None:
         """Keep status and headers until the first body: ASGI wants them held back."""
-        if self.state is not _WAITING:
+        if self.state is not WAITING:
             raise RuntimeError(f"{event['type']} a second time")
         status = check_status(event["status"])
         headers = check_headers(event.get("headers") or (), self._limits)
@@ -85,7 +85,7 @@ class Response:
         self._has_length = length is not None
         self._left = None if self._to_head or status in BODILESS else length
         self._head = (status, _without_length(headers) if status in LENGTHLESS else headers)
-        self.state = _STARTED
+        self.state = STARTED
 
     def body(self, event: Event, stream: Stream) -> Waiting | None:
         """Send the next piece of the body, and before the first the head.
@@ -116,16 +116,16 @@ class Response:
     def _send_now(self, event: Event, stream: Stream) -> Waiting | None:
         """Send a piece, or return what sends it as soon as that is possible."""
         state = self.state
-        if state is not _STARTED and state is not _SENDING and state is not _DROPPING:
+        if state is not STARTED and state is not SENDING and state is not DROPPING:
             self._refuse(event)
         body = check_bytes("body", event.get("body", b""))
         more = bool(event.get("more_body", False))
         if self._head[0] in BODILESS:
             return self._drop(more, stream)
-        if self._to_head and state is _SENDING:
+        if self._to_head and state is SENDING:
             body = b""  # the node reads the length off the first part
         size = len(body)
-        if size > PART and state is _STARTED and not (more or self._has_length):
+        if size > PART and state is STARTED and not (more or self._has_length):
             # It travels in parts, of which the node cannot know that they are all.
             self._head[1].append((b"content-length", b"%d" % size))
         if self._left is not None:
@@ -140,7 +140,7 @@ class Response:
         turn = self._join_line()
         try:
             await turn
-            if self.state is not _DROPPING:
+            if self.state is not DROPPING:
                 stream.check_alive()
         except BaseException:
             self._leave_line(turn)
@@ -159,18 +159,18 @@ class Response:
             self._line[0].set_result(None)
 
     def _refuse(self, event: Event) -> NoReturn:
-        if self.state is _WAITING:
+        if self.state is WAITING:
             raise RuntimeError(f"{event['type']} before the start of the response")
         if self.complete:
             raise RuntimeError(f"{event['type']} after the end of the response")
         raise RuntimeError(f"{event['type']} after one that was cancelled half-way")
 
     async def _drop(self, more: bool, stream: Stream) -> None:
-        if self.state is _DROPPING:
+        if self.state is DROPPING:
             await asyncio.sleep(0)
         else:
             await self._send_parts(b"", False, stream)
-        self.state = _DROPPING if more else _COMPLETE
+        self.state = DROPPING if more else COMPLETE
 
     def _count(self, size: int, more: bool, left: int) -> None:
         if size > left:
@@ -186,14 +186,14 @@ class Response:
             try:
                 await stream.pay(len(part))
             except BaseException:
-                self.state = _BROKEN
+                self.state = BROKEN
                 raise
             stream.write(self._message(stream.number, part, more or start + PART < size))
 
     def _message(self, number: int, part: bytes, more: bool) -> bytes:
         """Return the next part as a message, and go on to the state that it leads to."""
-        starting = self.state is _STARTED
-        self.state = _SENDING if more else _COMPLETE
+        starting = self.state is STARTED
+        self.state = SENDING if more else COMPLETE
         if starting:
             return packets.encode_response_start(number, *self._head, part, more)
         return packets.encode_response_body(number, part, more)

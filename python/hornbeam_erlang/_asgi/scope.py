@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
-from hornbeam_erlang._wire.packets import Scope
+from hornbeam_erlang._wire.packets import StreamScope
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -17,7 +17,7 @@ App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 SPEC_VERSIONS = {"http": "2.3", "websocket": "2.5"}
 
 
-def common_scope(type_: str, scope: Scope, root_path: str) -> dict[str, Any]:
+def common_scope(type_: str, scope: StreamScope, root_path: str) -> dict[str, Any]:
     """Return a scope of a type, with the keys that all types have.
 
     The proxy has taken `root_path` off the path; ASGI wants it in there ("PATH_INFO can be derived

@@ -31,7 +31,7 @@ from hornbeam_erlang._asgi.stream import FREE, Shared, Stream
 from hornbeam_erlang._ops.mailbox import Mailbox
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.credit import Allowance
-from hornbeam_erlang._wire.packets import Scope
+from hornbeam_erlang._wire.packets import StreamScope
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # A scope lives as long as its WebSocket: what nearly all have is in memory once.
@@ -65,7 +65,7 @@ MAX_PAYLOAD = packets.MAX_MESSAGE - 32
 TURNS_OF_READER = 10
 
 
-class State(Enum):
+class SocketState(Enum):
     CONNECTING = auto()
     ACCEPTING = auto()
     OPEN = auto()
@@ -74,10 +74,10 @@ class State(Enum):
     GONE = auto()
 
 
-_OPEN = State.OPEN  # `send` looks it up for each message
+_OPEN = SocketState.OPEN  # `send` looks it up for each message
 
 
-def websocket_scope(scope: Scope, root_path: str) -> dict[str, Any]:
+def websocket_scope(scope: StreamScope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
     shown = common_scope("websocket", scope, root_path)
     shown["http_version"], shown["scheme"] = intern(scope.http_version), intern(scope.scheme)
@@ -116,7 +116,7 @@ class WebSocket(Stream):
         self._limits = shared.limits
         # The subprotocols; a copy, since what the app does to its scope changes no offer.
         self._offered = tuple(offered)
-        self._state = State.CONNECTING
+        self._state = SocketState.CONNECTING
         self._events.append(({"type": "websocket.connect"}, FREE))
         # Whether the accept became an open WebSocket, while somebody waits for that.
         self._accepted: asyncio.Future[bool] | None = None
@@ -145,13 +145,13 @@ class WebSocket(Stream):
             self._wake_readers()
 
     def accepted(self) -> None:
-        if self._state is State.ACCEPTING:
-            self._change(State.OPEN)
+        if self._state is SocketState.ACCEPTING:
+            self._change(SocketState.OPEN)
 
     def disconnect(self, code: int | None, reason: bytes) -> None:
         self._note_disconnect(1005 if code is None else code, reason.decode(errors="replace"))
-        if self._state is not State.CLOSED:
-            self._change(State.GONE)
+        if self._state is not SocketState.CLOSED:
+            self._change(SocketState.GONE)
         super().disconnect(code, reason)
 
     def move(self) -> None:
@@ -169,7 +169,7 @@ class WebSocket(Stream):
 
     def _refuse_text(self) -> None:
         """Close with 1007: the client's text is not UTF-8 (RFC 6455, 8.1)."""
-        if self._state is State.OPEN:
+        if self._state is SocketState.OPEN:
             self.write(packets.encode_close(self.number, 1007, b"text is not UTF-8"))
             self.disconnect(1007, b"text is not UTF-8")
 
@@ -177,10 +177,10 @@ class WebSocket(Stream):
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
 
-    def _change(self, state: State) -> None:
+    def _change(self, state: SocketState) -> None:
         """Enter a state, and let those go on who waited for it."""
         if self._accepted is not None and not self._accepted.done():
-            self._accepted.set_result(state is State.OPEN)
+            self._accepted.set_result(state is SocketState.OPEN)
         self._state = state
         self._call_sender()
 
@@ -215,7 +215,7 @@ class WebSocket(Stream):
         return event
 
     def _say_flushed(self) -> None:
-        if self._state is State.OPEN:
+        if self._state is SocketState.OPEN:
             self.write(packets.encode_flushed(self.number))
 
     def open_mailbox(self, mailbox: Mailbox) -> None:
@@ -257,7 +257,7 @@ class WebSocket(Stream):
 
     async def _pay_in_order(self, event: Event, size: int) -> None:
         try:
-            self._check_order(event, State.OPEN, State.ACCEPTING)
+            self._check_order(event, SocketState.OPEN, SocketState.ACCEPTING)
             await self.pay(size)
         except ClientDisconnected:
             # Who reads the same end may be about to cancel this task (Quart does, and logs what
@@ -273,20 +273,20 @@ class WebSocket(Stream):
             case "websocket.close":
                 self._close(event)
             case "websocket.http.response.start":
-                self._check_order(event, State.CONNECTING)
+                self._check_order(event, SocketState.CONNECTING)
                 self._response = Response(self._limits)
                 self._response.start(event)
-                self._change(State.DENYING)
+                self._change(SocketState.DENYING)
             case "websocket.http.response.body":
                 await self._deny(event)
             case other:
                 raise ValueError(f"a WebSocket app cannot send {other!r}")
 
     async def _accept(self, event: Event) -> None:
-        self._check_order(event, State.CONNECTING)
+        self._check_order(event, SocketState.CONNECTING)
         subprotocol = check_subprotocol(event.get("subprotocol"), self._offered)
         headers = check_accept_headers(event.get("headers") or (), self._limits)
-        self._state = State.ACCEPTING
+        self._state = SocketState.ACCEPTING
         self._accepted = self._create_future()
         self.write(packets.encode_accept(self.number, subprotocol, headers))
         # Once accepted, what came since is told by `receive`, also that the client has gone.
@@ -297,58 +297,58 @@ class WebSocket(Stream):
             self._accepted = None
 
     def _close(self, event: Event) -> None:
-        self._check_order(event, State.CONNECTING, State.ACCEPTING, State.OPEN)
+        self._check_order(event, SocketState.CONNECTING, SocketState.ACCEPTING, SocketState.OPEN)
         code, reason = _check_close(event.get("code"), event.get("reason"))
         self.write(packets.encode_close(self.number, code, reason))
-        if self._state is State.CONNECTING:
+        if self._state is SocketState.CONNECTING:
             self._refused()
-        self._change(State.CLOSED)
+        self._change(SocketState.CLOSED)
 
     async def _deny(self, event: Event) -> None:
-        self._check_order(event, State.DENYING)
+        self._check_order(event, SocketState.DENYING)
         assert self._response is not None
         if (waiting := self._response.body(event, self)) is not None:
             await waiting
         if self._response.complete:
             self._refused()
-            self._change(State.CLOSED)
+            self._change(SocketState.CLOSED)
 
     def _refused(self) -> None:
         """Let `receive` say that there is no WebSocket: the BEAM closes none."""
         self._note_disconnect(1006, "")
         self._wake_readers()
 
-    def _check_order(self, event: Event, *states: State) -> None:
+    def _check_order(self, event: Event, *states: SocketState) -> None:
         if self._state in states:
             return
         self.check_alive()
         raise RuntimeError(f"{event['type']} while the WebSocket is {self._state.name.lower()}")
 
     def check_alive(self) -> None:
-        if self._state is State.GONE:
+        if self._state is SocketState.GONE:
             raise ClientDisconnected("the client has disconnected")
-        if self._state is State.CLOSED:
+        if self._state is SocketState.CLOSED:
             raise OSError("the app has closed this WebSocket")
 
     def _may_send(self) -> bool:
         match self._state:
-            case State.OPEN | State.DENYING:
+            case SocketState.OPEN | SocketState.DENYING:
                 return self.account.open
-            case State.ACCEPTING:
+            case SocketState.ACCEPTING:
                 return False
         return True
 
     def end(self) -> str | None:
         undone = None
         match self._state:
-            case State.CONNECTING:
+            case SocketState.CONNECTING:
                 undone = "the app returned without accepting or refusing the WebSocket"
-            case State.DENYING:
+            case SocketState.DENYING:
                 undone = "the app returned before the end of its response"
         self._note_disconnect(1000, "")
         self._wake_readers()
-        if self._state is not State.GONE:
-            self._change(State.CLOSED)
+        if self._state is not SocketState.GONE:
+            self._change(SocketState.CLOSED)
         return undone
 
 

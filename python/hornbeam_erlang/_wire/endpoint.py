@@ -6,7 +6,6 @@ those feeds bytes in, iterates over the messages, and writes what `take` returns
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
 
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.fair import FairQueue
@@ -42,7 +41,7 @@ class Endpoint:
         self._ops: deque[tuple[int | None, bytes]] = deque()
         self.credit = OPENING_CREDIT
 
-    def receive(self, data: bytes | memoryview) -> Iterable[list[Any]]:
+    def receive(self, data: bytes | memoryview) -> Iterable[packets.Packet]:
         """Take bytes from the BEAM; return an iterator over the messages that are now whole."""
         self._unpacker.feed(data)
         return self._unpacker  # type: ignore[no-any-return]

@@ -58,7 +58,7 @@ MULTICAST_TEXT = 51
 MULTICAST_BYTES = 52
 
 
-class Message(NamedTuple):
+class MessageType(NamedTuple):
     """One row of the table of messages; `fields` are (name, type) pairs."""
 
     code: int
@@ -67,9 +67,9 @@ class Message(NamedTuple):
     fields: tuple[tuple[str, str], ...]
 
 
-def _row(code: int, name: str, sender: str, fields: str = "") -> Message:
+def _row(code: int, name: str, sender: str, fields: str = "") -> MessageType:
     pairs = (field.split(": ") for field in fields.split(", ") if field)
-    return Message(code, name, sender, tuple((name, kind) for name, kind in pairs))
+    return MessageType(code, name, sender, tuple((name, kind) for name, kind in pairs))
 
 
 MESSAGES = (
@@ -135,7 +135,7 @@ STATUSES = ops.STATUSES
 Headers = list[tuple[bytes, bytes]]
 
 
-class Scope(NamedTuple):
+class StreamScope(NamedTuple):
     """The array that opens a stream, in its order."""
 
     http_version: str
@@ -149,10 +149,13 @@ class Scope(NamedTuple):
     connect: dict[Any, Any] | None
 
 
-# Makes a `Scope` as a tuple is made, in half the time of calling it.
+# Makes a `StreamScope` as a tuple is made, in half the time of calling it.
 _new = tuple.__new__
 
 # BEAM → Python
+
+# One of them, unpacked: its code, its stream, its fields.
+Packet = list[Any]
 
 
 def unpacker() -> Any:
@@ -214,7 +217,7 @@ def _check_closely(message: Any) -> None:
         _check_field(row, name, kind, value)
 
 
-def _check_field(row: Message, name: str, kind: str, value: Any) -> None:
+def _check_field(row: MessageType, name: str, kind: str, value: Any) -> None:
     if kind.endswith("?") and value is None:
         return
     kind = kind.removesuffix("?")
@@ -233,11 +236,11 @@ def stream_of(message: bytes) -> int:
     return int.from_bytes(message[3 : 3 + (1 << (first - 0xCC))], "big")
 
 
-def decode_scope(fields: list[Any]) -> Scope:
+def decode_scope(fields: list[Any]) -> StreamScope:
     """Return the scope of a stream; raises `ProtocolError` if it is not one."""
-    if len(fields) != len(Scope._fields):
+    if len(fields) != len(StreamScope._fields):
         raise ProtocolError(f"not a scope: {str(fields)[:200]}")
-    return _new(Scope, fields)
+    return _new(StreamScope, fields)
 
 
 # Python → BEAM. One reused packer: a new one costs more than the packing.

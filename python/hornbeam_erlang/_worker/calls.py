@@ -16,11 +16,11 @@ from typing import Any
 
 from hornbeam_erlang._ops.handlers import Action, Handlers, Missing, is_async
 from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang._worker.crew import Crew
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.tasks import begin, first_turn
-from hornbeam_erlang._worker.transport import Message
 
 FUNCTION, HOOK, STREAM = range(3)
 
@@ -124,7 +124,7 @@ class Calls:
 
     # From the BEAM
 
-    def call(self, message: Message) -> None:
+    def call(self, message: Packet) -> None:
         _, _, ref, mode, target, function, args, kwargs = message
         running = self._running[ref] = Running(self._handlers.new_context())
         name = mode, target, function
@@ -138,11 +138,11 @@ class Calls:
             done = partial(self._called, ref, running, name)
             self._crew.submit(partial(running.context.run, work), done)
 
-    def more(self, message: Message) -> None:
+    def more(self, message: Packet) -> None:
         if (running := self._running.get(message[2])) is not None:
             running.add(message[3])
 
-    def cancel(self, message: Message) -> None:
+    def cancel(self, message: Packet) -> None:
         if (running := self._running.get(message[2])) is not None:
             running.cancel()
 

@@ -9,8 +9,9 @@ from hornbeam_erlang._ops.handlers import Handlers
 from hornbeam_erlang._ops.mailbox import Topics
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.credit import Allowance
+from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._worker.config import Config
-from hornbeam_erlang._worker.transport import Message, Transport
+from hornbeam_erlang._worker.transport import Transport
 
 # Half of it is acknowledged at a time (bytes): a fraction of what the BEAM lets be on its way.
 EVENT_WINDOW = 1 << 20
@@ -37,7 +38,7 @@ class WorkerCarrier:
         self.caller = transport.caller
         self.is_alone = transport.is_alone
 
-    def take_event(self, message: Message) -> None:
+    def take_event(self, message: Packet) -> None:
         """Put a published message into the queues of those who subscribed; acknowledge it."""
         _, _, topic, packed = message
         self.topics.deliver(topic, packed)

@@ -80,7 +80,7 @@ class LogQueue:
         return bool(self._lines)
 
 
-class Handler(logging.Handler):
+class LogHandler(logging.Handler):
     """Sends the records that reach the root logger."""
 
     def __init__(self, queue: LogQueue) -> None:
@@ -211,7 +211,7 @@ class Capture:
 
     def __init__(self, queue: LogQueue) -> None:
         self._queue = queue
-        self._handler = Handler(queue)
+        self._handler = LogHandler(queue)
         self._stdout = _Stream(queue, PRINTED, "stdout", 1)
         self._stderr = _Stream(queue, logging.WARNING, "stderr", 2)
 

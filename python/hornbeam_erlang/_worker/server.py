@@ -18,6 +18,7 @@ from hornbeam_erlang._asgi.websocket import WebSocket, websocket_scope
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._ops.mailbox import Home, Mailbox
 from hornbeam_erlang._wire import packets
+from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._wire.text import quote_line
 from hornbeam_erlang._worker.calls import Calls
 from hornbeam_erlang._worker.carrier import WorkerCarrier
@@ -25,7 +26,7 @@ from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.logs import Log
 from hornbeam_erlang._worker.tasks import begin, first_turn
-from hornbeam_erlang._worker.transport import Message, Transport
+from hornbeam_erlang._worker.transport import Transport
 from hornbeam_erlang.exceptions import ProtocolError
 
 # What a client is told of an exception while nothing is known of it.
@@ -75,7 +76,7 @@ class Server:
         self._calls = Calls(loop, transport.write, carrier.handlers)
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()
-        self._table: dict[int, Callable[[Message], None]] = {
+        self._table: dict[int, Callable[[Packet], None]] = {
             packets.OPEN_WEBSOCKET: self._open_websocket,
             packets.REOPEN_WEBSOCKET: self._reopen_websocket,
             packets.REQUEST_BODY: self._request_body,
@@ -96,7 +97,7 @@ class Server:
         """Give each scope from now on a copy of the lifespan's state."""
         self._state = state
 
-    def dispatch(self, messages: Iterable[Message]) -> None:
+    def dispatch(self, messages: Iterable[Packet]) -> None:
         """Give each message to its stream; those of a stream that has ended are dropped."""
         streams = self._streams
         for message in messages:
@@ -115,47 +116,47 @@ class Server:
             else:
                 self._dispatch_rare(message)
 
-    def _dispatch_rare(self, message: Message) -> None:
+    def _dispatch_rare(self, message: Packet) -> None:
         packets.check(message)
         handler = self._table.get(message[0])
         if handler is None:
             raise ProtocolError(f"message {message[0]} is not one for a worker that runs")
         handler(message)
 
-    def _credit(self, message: Message) -> None:
+    def _credit(self, message: Packet) -> None:
         _, number, size, messages = message
         if number == 0:
             self._transport.credit(size)
         elif (stream := self._streams.get(number)) is not None:
             stream.credit(size, messages)
 
-    def _request_body(self, message: Message) -> None:
+    def _request_body(self, message: Packet) -> None:
         if (stream := self._streams.get(message[1])) is not None:
             stream.request_body(message[2], message[3])
 
-    def _disconnect(self, message: Message) -> None:
+    def _disconnect(self, message: Packet) -> None:
         if (stream := self._streams.get(message[1])) is not None:
             self._topics.leave(message[1])
             stream.disconnect(message[2], message[3])
 
-    def _move(self, message: Message) -> None:
+    def _move(self, message: Packet) -> None:
         if (stream := self._streams.get(message[1])) is not None:
             self._topics.leave(message[1])
             stream.move()
 
-    def _flush(self, message: Message) -> None:
+    def _flush(self, message: Packet) -> None:
         if (stream := self._streams.get(message[1])) is not None:
             stream.flush()
 
-    def _accepted(self, message: Message) -> None:
+    def _accepted(self, message: Packet) -> None:
         if (stream := self._streams.get(message[1])) is not None:
             stream.accepted()
 
-    def _stop(self, message: Message) -> None:
+    def _stop(self, message: Packet) -> None:
         if not self.stopping.done():
             self.stopping.set_result(message[2] / 1000)
 
-    def _heartbeat(self, message: Message) -> None:
+    def _heartbeat(self, message: Packet) -> None:
         self._transport.answer(packets.encode_heartbeat(message[2]))
 
     def tasks(self) -> list[tuple[int, asyncio.Task[None]]]:
@@ -172,18 +173,18 @@ class Server:
 
     # The life of a stream
 
-    def _open_http(self, message: Message) -> None:
+    def _open_http(self, message: Packet) -> None:
         _, number, fields, body, more = message
         scope = packets.decode_scope(fields)
         stream = Http(number, self._shared, scope.method, body, more)
         self._open(stream, http_scope(scope, self._root_path))
 
-    def _open_websocket(self, message: Message) -> None:
+    def _open_websocket(self, message: Packet) -> None:
         _, number, fields = message
         scope = websocket_scope(packets.decode_scope(fields), self._root_path)
         self._open(WebSocket(number, self._shared, scope["subprotocols"]), scope)
 
-    def _reopen_websocket(self, message: Message) -> None:
+    def _reopen_websocket(self, message: Packet) -> None:
         _, number, fields, attempt, reason, topics = message
         scope = websocket_scope(packets.decode_scope(fields), self._root_path)
         scope["extensions"]["hornbeam.resume"] = {"attempt": attempt, "reason": reason}

@@ -26,6 +26,7 @@ from typing import Any, NoReturn, Protocol, cast
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._wire import ops, packets
 from hornbeam_erlang._wire.endpoint import CHUNK, Endpoint
+from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.logs import Log, LogQueue
 from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
@@ -60,18 +61,16 @@ COROUTINES = {
 
 _log = Log("hornbeam.wire")
 
-Message = list[Any]
-
 
 class Receiver(Protocol):
     """Who takes the messages while the loop runs."""
 
-    def dispatch(self, messages: Iterable[Message]) -> None:
+    def dispatch(self, messages: Iterable[Packet]) -> None:
         """Take messages in their order."""
 
 
 # Whoever waits for a reply, in the loop's own coroutines or elsewhere.
-Waiter = asyncio.Future[Message] | concurrent.futures.Future[Message]
+Waiter = asyncio.Future[Packet] | concurrent.futures.Future[Packet]
 
 
 class Transport:
@@ -89,9 +88,9 @@ class Transport:
         self._catch_up_scheduled = False
         # Set while our state is between two bytes, when a finalizer must not start an op.
         self._busy = False
-        self._backlog: deque[Message] = deque()
+        self._backlog: deque[Packet] = deque()
         self._refs = itertools.count(1)
-        self._blocking: dict[int, Message | None] = {}
+        self._blocking: dict[int, Packet | None] = {}
         self._waiting: dict[int, Waiter] = {}
         # The arguments of ops that take, until their replies come: there may be nobody any more to
         # have what was taken.
@@ -106,7 +105,7 @@ class Transport:
         self._longest_stop = math.inf
         self._patience = PATIENCE
         # Events are taken at once, also while an op blocks the loop: it may be what they wait for.
-        self.take_event: Callable[[Message], None] = lambda message: None
+        self.take_event: Callable[[Packet], None] = lambda message: None
         self._owner: int | None = None
         self._lock = threading.RLock()
         self._poll = select.poll()
@@ -184,7 +183,7 @@ class Transport:
         else:
             self._dispatch(self._read())
 
-    def _dispatch(self, messages: Iterable[Message]) -> None:
+    def _dispatch(self, messages: Iterable[Packet]) -> None:
         self._busy = True
         try:
             self._receiver.dispatch(messages)
@@ -227,7 +226,7 @@ class Transport:
 
     # Bytes
 
-    def _read(self) -> Iterable[Message]:
+    def _read(self) -> Iterable[Packet]:
         try:
             size = os.readv(FROM_BEAM, [self._buffer])
         except BlockingIOError:
@@ -301,7 +300,7 @@ class Transport:
         else:
             self.write(message)
 
-    def receive(self) -> Message:
+    def receive(self) -> Packet:
         """Wait for a message that is no reply and no credit, while no loop runs."""
         with self._lock:
             self._pump(lambda: bool(self._backlog))
@@ -349,7 +348,7 @@ class Transport:
         self._poll.unregister(TO_BEAM)
         return any(fd == FROM_BEAM for fd, _ in ready)
 
-    def _sort(self, messages: Iterable[Message]) -> None:
+    def _sort(self, messages: Iterable[Packet]) -> None:
         """Take replies and our own credit at once; keep the rest for the receiver."""
         try:
             for message in messages:
@@ -436,7 +435,7 @@ class Transport:
             raise
         finally:
             self._spin.ended(op, spin_until)
-        _, _, _, status, value = cast(Message, self._blocking.pop(ref))
+        _, _, _, status, value = cast(Packet, self._blocking.pop(ref))
         return ops.result(status, value)
 
     def _wait_on(self, op: int, done: Callable[[], bool], seconds: float) -> None:
@@ -468,7 +467,7 @@ class Transport:
 
     async def _call_in_loop(self, op: int, args: Sequence[Any], seconds: float) -> Any:
         ref, stream, message = self._encode(op, args)
-        waiter: asyncio.Future[Message] = self._loop.create_future()
+        waiter: asyncio.Future[Packet] = self._loop.create_future()
         self._waiting[ref] = waiter
         self._send_op(message, stream)
         try:
@@ -480,10 +479,10 @@ class Transport:
 
     def _hand_over(
         self, op: int, args: Sequence[Any]
-    ) -> tuple[int, concurrent.futures.Future[Message]]:
+    ) -> tuple[int, concurrent.futures.Future[Packet]]:
         """Let the loop's thread send an op of this thread."""
         ref, stream, message = self._encode(op, args)
-        waiter: concurrent.futures.Future[Message] = concurrent.futures.Future()
+        waiter: concurrent.futures.Future[Packet] = concurrent.futures.Future()
         self._waiting[ref] = waiter
         try:
             self._loop.call_soon_threadsafe(self._send_op, message, stream)
@@ -513,7 +512,7 @@ class Transport:
         self._endpoint.send_op(message, stream)
         self._flush()
 
-    def reply(self, message: Message) -> None:
+    def reply(self, message: Packet) -> None:
         """Give an answer to who waits for it, if somebody still does."""
         _, stream, ref, status, _ = message
         if status == ENDED and stream in self.streams:
@@ -543,7 +542,7 @@ class Transport:
             with contextlib.suppress(RuntimeError):  # the loop has just been closed
                 self._loop.call_soon_threadsafe(self._put_back, args, reply)
 
-    def _put_back(self, args: Sequence[Any], reply: Message) -> None:
+    def _put_back(self, args: Sequence[Any], reply: Packet) -> None:
         """Let others find what was taken for nobody, unless the key has been set again."""
         _, _, _, status, taken = reply
         if status == 0 and taken is not None:
@@ -553,7 +552,7 @@ class Transport:
                 self._schedule_flush()
 
 
-def _tell(waiter: Waiter, message: Message) -> bool:
+def _tell(waiter: Waiter, message: Packet) -> bool:
     """Give a waiter its reply; return False if it waits no more: it may not know that yet."""
     if waiter.done():
         return False
@@ -573,12 +572,12 @@ def _write(data: bytes | memoryview) -> int:
         beam_gone()
 
 
-def _drain(messages: deque[Message]) -> Iterator[Message]:
+def _drain(messages: deque[Packet]) -> Iterator[Packet]:
     while messages:
         yield messages.popleft()
 
 
-async def _within(seconds: float, op: int, waiter: asyncio.Future[Message]) -> Message:
+async def _within(seconds: float, op: int, waiter: asyncio.Future[Packet]) -> Packet:
     """Wait for a reply; raises `OpTimeout` when the time is over."""
 
     def expire() -> None:
