@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from beam import CONFIG, DEADLINE
 from hornbeam_erlang._ops import bridge
-from hornbeam_erlang._worker import transport
+from hornbeam_erlang._worker import pipes
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.logs import Log, LogQueue
@@ -92,14 +92,14 @@ class Inside:
         self.config = Config.from_map(CONFIG | config)
         logs = LogQueue()
         self._log(logs)
-        self.transport = transport.Transport(logs)
-        self.transport.open_window(self.config.worker_window)
-        carrier = WorkerCarrier(self.transport, self.config)
+        self.pipes = pipes.Pipes(logs)
+        self.pipes.open_window(self.config.worker_window)
+        carrier = WorkerCarrier(self.pipes, self.config)
         bridge.install(carrier)
         asyncio.set_event_loop(loop)
-        self.server = Server(app, self.transport, loop, self.config, carrier)
+        self.server = Server(app, self.pipes, loop, self.config, carrier)
         self._watch_threads()
-        self.transport.start(loop, self.server)
+        self.pipes.start(loop, self.server)
 
     def _log(self, queue: LogQueue) -> None:
         """Let what is logged go to the node, and not to pytest."""
@@ -112,10 +112,10 @@ class Inside:
         def leave(status: int = -1) -> None:
             raise Exited(f"the worker would have exited with {status}")
 
-        self.patches.setattr(transport, "FROM_BEAM", from_beam)
-        self.patches.setattr(transport, "TO_BEAM", to_beam)
-        self.patches.setattr(transport, "beam_gone", leave)
-        self.patches.setattr(transport, "LAST_WORDS", 0.0)
+        self.patches.setattr(pipes, "FROM_BEAM", from_beam)
+        self.patches.setattr(pipes, "TO_BEAM", to_beam)
+        self.patches.setattr(pipes, "beam_gone", leave)
+        self.patches.setattr(pipes, "LAST_WORDS", 0.0)
         self.patches.setattr(os, "_exit", leave)
 
     def _watch_threads(self) -> None:
@@ -176,7 +176,7 @@ class Inside:
         finishing.result()
 
     def close(self) -> None:
-        self.transport.stop()
+        self.pipes.stop()
         self._end_threads()
         bridge.uninstall()
         asyncio.set_event_loop(None)

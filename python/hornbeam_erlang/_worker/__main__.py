@@ -34,8 +34,8 @@ from hornbeam_erlang._worker.lifespan import Lifespan
 from hornbeam_erlang._worker.loader import load, prepare_path
 from hornbeam_erlang._worker.logs import Capture, Log, LogQueue
 from hornbeam_erlang._worker.loops import new_loop, shut_generators, shut_threads
+from hornbeam_erlang._worker.pipes import LAST_WORDS, Pipes
 from hornbeam_erlang._worker.server import Server
-from hornbeam_erlang._worker.transport import LAST_WORDS, Transport
 from hornbeam_erlang.exceptions import ProtocolError
 
 # Said to who runs a free-threaded build of Python.
@@ -53,44 +53,44 @@ class Worker:
     def __init__(self) -> None:
         self._logs = LogQueue()
         self._capture = Capture(self._logs)
-        self._transport = Transport(self._logs)
+        self._pipes = Pipes(self._logs)
         # When the time of the stop is over (`time.monotonic`).
         self._end = math.inf
         os.register_at_fork(after_in_child=self._forked)
 
     def run(self) -> int:
         """Live; return the exit status."""
-        self._transport.send(packets.encode_hello(packets.VERSION, _about()))
+        self._pipes.send(packets.encode_hello(packets.VERSION, _about()))
         config = self._receive_config()
         self._capture.install()
         # What runs here and in the lifespan calls for the worker, whoever calls from elsewhere not.
         identity.current.set(identity.WORKER)
-        carrier = WorkerCarrier(self._transport, config)
+        carrier = WorkerCarrier(self._pipes, config)
         bridge.install(carrier)
         atexit.register(self._last_words)
         loop = self._new_loop(config)
         app = self._load(config)
-        server = Server(app, self._transport, loop, config, carrier)
+        server = Server(app, self._pipes, loop, config, carrier)
         stacks.watch(server.tasks)
-        self._transport.start(loop, server)
+        self._pipes.start(loop, server)
         try:
             loop.run_until_complete(self._serve(server, Lifespan(app, config.lifespan)))
         except BaseException as error:  # SystemExit, from a task or a callback of the app
             _log.critical(f"the app has ended the event loop\n{describe(error).traceback}")
             return process.FAILED
         finally:
-            self._transport.stop()
+            self._pipes.stop()
             carrier.topics.leave(0)  # wakes the threads that wait for a message
         loop.close()
-        self._transport.send(packets.encode_stopped())
-        self._transport.drain(LAST_WORDS)
+        self._pipes.send(packets.encode_stopped())
+        self._pipes.drain(LAST_WORDS)
         self._leave_in(self._end - time.monotonic())
         return process.STOPPED
 
     # Start
 
     def _receive_config(self) -> Config:
-        message = self._transport.receive()
+        message = self._pipes.receive()
         try:
             packets.check(message)
             if message[0] != packets.START:
@@ -100,7 +100,7 @@ class Worker:
             self._fail("config", describe(error))
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             self._fail("config", Failure("RuntimeError", FREE_THREADED, ""))
-        self._transport.open_window(config.worker_window)
+        self._pipes.open_window(config.worker_window)
         return config
 
     def _new_loop(self, config: Config) -> asyncio.AbstractEventLoop:
@@ -136,7 +136,7 @@ class Worker:
             "lifespan": lifespan.supported,
             "stacks": stacks.dump_at_a_signal(),
         }
-        self._transport.write(packets.encode_ready(about))
+        self._pipes.write(packets.encode_ready(about))
         seconds = await server.stopping
         await self._finish(server, lifespan, seconds)
 
@@ -167,8 +167,8 @@ class Worker:
 
     def _fail(self, stage: str, failure: Failure) -> NoReturn:
         """Tell why this worker cannot start, and exit: also past threads that still run."""
-        self._transport.stop()
-        self._transport.send(packets.encode_failed(stage, *failure))
+        self._pipes.stop()
+        self._pipes.send(packets.encode_failed(stage, *failure))
         self._exit(process.FAILED)
 
     def _exit(self, status: int) -> NoReturn:
@@ -181,7 +181,7 @@ class Worker:
         try:
             self._capture.finish()
         finally:
-            self._transport.drain(LAST_WORDS)
+            self._pipes.drain(LAST_WORDS)
 
     def _forked(self) -> None:
         """Leave the wire to the parent."""

@@ -25,8 +25,8 @@ from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
 from hornbeam_erlang._worker.failure import Failure, describe
 from hornbeam_erlang._worker.logs import Log
+from hornbeam_erlang._worker.pipes import Pipes
 from hornbeam_erlang._worker.tasks import begin, first_turn
-from hornbeam_erlang._worker.transport import Transport
 from hornbeam_erlang.exceptions import ProtocolError
 
 # What a client is told of an exception while nothing is known of it.
@@ -50,19 +50,19 @@ class Server:
     def __init__(
         self,
         app: App,
-        transport: Transport,
+        pipes: Pipes,
         loop: asyncio.AbstractEventLoop,
         config: Config,
         carrier: WorkerCarrier,
     ) -> None:
         self._app = app
-        self._transport = transport
-        self._write = transport.write
+        self._pipes = pipes
+        self._write = pipes.write
         self._loop = loop
         self._shared = Shared(
             loop,
-            transport.write,
-            transport.write_payload,
+            pipes.write,
+            pipes.write_payload,
             config.stream_window,
             Limits(config.limit_response_head, config.limit_response_fields),
             config.resume,
@@ -73,7 +73,7 @@ class Server:
         self._topics.opened = self._open_mailbox
         self._topics.home = Home(threading.get_ident(), loop)
         carrier.handlers.keep_context()
-        self._calls = Calls(loop, transport.write, carrier.handlers)
+        self._calls = Calls(loop, pipes.write, carrier.handlers)
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()
         self._table: dict[int, Callable[[Packet], None]] = {
@@ -84,7 +84,7 @@ class Server:
             packets.MOVE: self._move,
             packets.FLUSH: self._flush,
             packets.ACCEPTED: self._accepted,
-            packets.REPLY: transport.reply,
+            packets.REPLY: pipes.reply,
             packets.STOP: self._stop,
             packets.EVENT: carrier.take_event,
             packets.CALL: self._calls.call,
@@ -126,7 +126,7 @@ class Server:
     def _credit(self, message: Packet) -> None:
         _, number, size, messages = message
         if number == 0:
-            self._transport.credit(size)
+            self._pipes.credit(size)
         elif (stream := self._streams.get(number)) is not None:
             stream.credit(size, messages)
 
@@ -157,7 +157,7 @@ class Server:
             self.stopping.set_result(message[2] / 1000)
 
     def _heartbeat(self, message: Packet) -> None:
-        self._transport.answer(packets.encode_heartbeat(message[2]))
+        self._pipes.answer(packets.encode_heartbeat(message[2]))
 
     def tasks(self) -> list[tuple[int, asyncio.Task[None]]]:
         """Return the streams that are open, each with the task of its handler."""
@@ -220,13 +220,13 @@ class Server:
 
     def _is_gone(self, stream: Any) -> bool:
         """Tell whether the handler may know that its client has gone, from an op too."""
-        return stream.disconnected or stream.number in self._transport.ended
+        return stream.disconnected or stream.number in self._pipes.ended
 
     def _ended(self, stream: Any, failure: Failure | None) -> None:
         number = stream.number
         stream.task = None  # or the two would hold each other until a garbage collection
         del self._streams[number]
-        self._transport.ended.discard(number)
+        self._pipes.ended.discard(number)
         self._topics.forget(number)
         if failure is None:
             self._write(packets.encode_ended(number, None, "", ""))
@@ -242,7 +242,7 @@ class Server:
         return failure
 
     def _undone(self, scope: dict[str, Any], stream: Any, undone: str) -> Failure | None:
-        if stream.number in self._transport.ended:
+        if stream.number in self._pipes.ended:
             return None
         _log.error(f"{_name(scope)}: {undone}")
         return Failure("RuntimeError", undone, "")

@@ -73,7 +73,7 @@ class Receiver(Protocol):
 Waiter = asyncio.Future[Packet] | concurrent.futures.Future[Packet]
 
 
-class Transport:
+class Pipes:
     """The worker's pipes, and the ops that travel through them."""
 
     def __init__(self, logs: LogQueue) -> None:
