@@ -114,7 +114,7 @@ connections(Filter) when is_function(Filter, 1) ->
 
 named(#{worker := Worker, pid := Pid} = Connection, Names) ->
     Connection#{worker := maps:get(Worker, Names, undefined),
-                subscriptions => [Topic || {_, Topic} <- hornbeam_topics:of_owner(Pid)]}.
+                subscriptions => hornbeam_pubsub_registry:topics(Pid)}.
 
 %% @doc Close the WebSocket with an id of {@link connections/1}. The reason has at most 123 bytes.
 -spec kick(hornbeam_websocket_registry:id(), Code :: 1000..4999, Reason :: unicode:chardata()) ->

@@ -8,7 +8,7 @@
 -behaviour(gen_server).
 
 -export([new_tables/0, start_link/0]).
--export([subscribe/3, unsubscribe/2, adopt/3, subscription/1]).
+-export([subscribe/3, unsubscribe/2, adopt/3, subscription/1, topics/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([how/0, overflow/0]).
 
@@ -64,6 +64,11 @@ adopt(Owner, Worker, Events) ->
 %% made twice.
 call(Request) ->
     hornbeam_retry:until_answered(fun() -> gen_server:call(?MODULE, Request, infinity) end).
+
+%% @doc What an owner has subscribed to; does not scan.
+-spec topics(Owner :: pid()) -> [topic()].
+topics(Owner) ->
+    [Topic || {{_, Topic}, _} <- of_owner(Owner)].
 
 %% @doc How an owner is subscribed to a topic.
 -spec subscription(id()) -> {ok, hornbeam_pubsub_fanout:route()} | none.
