@@ -663,8 +663,9 @@ def test_stop_does_not_wait_for_a_lifespan_that_hangs(run):
 def test_stop_ends_generators_and_threads_of_the_loop_and_closes_it(run, loop):
     beam = run(
         """
-        import asyncio, atexit, time
+        import asyncio, atexit, threading
         loops = []
+        ended = threading.Event()
 
         async def items():
             try:
@@ -672,9 +673,10 @@ def test_stop_ends_generators_and_threads_of_the_loop_and_closes_it(run, loop):
             finally:
                 await asyncio.sleep(0)
                 print("generator ended")
+                ended.set()
 
         def work():
-            time.sleep(0.2)
+            ended.wait()
             print("thread ended")
 
         async def app(scope, receive, send):
