@@ -43,7 +43,7 @@ an_owner_has_what_it_keeps_and_nothing_else(_Config) ->
 
 who_is_not_watched_keeps_nothing(_Config) ->
     Owner = owner(),
-    ?assertEqual(unwatched, hornbeam_connection_state:set(Owner, 1, 1)),
+    ?assertEqual(closed, hornbeam_connection_state:set(Owner, 1, 1)),
     ?assertEqual(absent, hornbeam_connection_state:get(Owner, 1)),
     ?assertNot(hornbeam_connection_state:is_forgotten(Owner)).
 
@@ -52,7 +52,7 @@ the_dead_keep_nothing(_Config) ->
     ok = hornbeam_state_keeper:keep(Owner, 1, 1),
     gone(Owner),
     ?assertEqual({error, gone}, hornbeam_state_keeper:keep(Owner, 1, 1)),
-    ?assertEqual(unwatched, hornbeam_connection_state:set(Owner, 1, 1)),
+    ?assertEqual(closed, hornbeam_connection_state:set(Owner, 1, 1)),
     ?assertEqual([], hornbeam_connection_state:items(Owner)),
     ?assert(hornbeam_connection_state:is_forgotten(Owner)).
 
@@ -71,7 +71,8 @@ late_write(Value) ->
         hornbeam_connection_state:set(Owner, 1, Value)
     end),
     receive {Writer, writes} -> ok end,
-    ok = hornbeam_connection_state:forget(Owner),
+    ok = hornbeam_owner_quota:close(Owner),
+    ok = hornbeam_connection_state:delete_all(Owner),
     receive {'DOWN', Ref, process, Writer, Reason} -> ?assertEqual(normal, Reason) end,
     ?assertEqual(0, length(rows(Owner))),
     gone(Owner).
@@ -129,7 +130,7 @@ nothing_is_left_of_owners_that_die_while_they_write(_Config) ->
     hornbeam_eventually:holds(fun() -> lists:all(fun(O) -> rows(O) =:= [] end, Owners) end).
 
 write(Owner) ->
-    [hornbeam_connection_state:set(Owner, Key, 1) =:= unwatched
+    [hornbeam_connection_state:set(Owner, Key, 1) =:= closed
         andalso hornbeam_state_keeper:keep(Owner, Key, 1)
      || Key <- lists:seq(1, 50)].
 
@@ -146,5 +147,5 @@ gone(Owner) ->
 
 %% Whatever the table holds of an owner, be it that it is watched.
 rows(Owner) ->
-    [{Owner} || O <- hornbeam_connection_state:owners(), O =:= Owner]
+    [{Owner} || O <- hornbeam_owner_quota:owners(), O =:= Owner]
         ++ hornbeam_connection_state:items(Owner).

@@ -17,7 +17,7 @@ all() ->
      a_connection_has_a_number_of_topics, subscriptions_are_bytes_too,
      a_worker_has_a_number_of_hooks, a_worker_has_a_number_of_executions,
      results_and_items_that_nobody_takes_are_bytes_too,
-     arguments_of_ops_that_wait_are_bytes_too, processes_that_crash_count_anew,
+     what_is_refused_is_counted_nowhere, arguments_of_ops_that_wait_are_bytes_too, processes_that_crash_count_anew,
      an_answer_that_is_too_long_is_an_error_before_it_is_gathered, everything_is_told].
 
 init_per_suite(Config) ->
@@ -214,7 +214,7 @@ a_killed_writer_of_several_keys_holds_nobody_up(_Config) ->
 recounted() ->
     {Bytes, Rows} = kind(state),
     {Real, RealRows} = there(),
-    hornbeam_quota:give_back(state, Bytes - Real, Rows - RealRows).
+    hornbeam_quota:release(state, Bytes - Real, Rows - RealRows).
 
 write_for_ever(Keys) ->
     ok = hornbeam_state_table:set_all([{Key, bytes(Key)} || Key <- Keys], infinity),
@@ -313,7 +313,7 @@ owners_that_die_while_they_write_give_all_back(_Config) ->
 keep(Owner) ->
     [begin
          Value = bytes(rand:uniform(100)),
-         hornbeam_connection_state:set(Owner, Key, Value) =:= unwatched
+         hornbeam_connection_state:set(Owner, Key, Value) =:= closed
              andalso hornbeam_state_keeper:keep(Owner, Key, Value),
          hornbeam_connection_state:delete(Owner, rand:uniform(20)),
          _ = hornbeam_state_keeper:set(Owner, {Owner =:= none, Key}, Value, infinity),
@@ -353,7 +353,7 @@ a_connection_has_a_number_of_topics(_Config) ->
     hornbeam_eventually:holds(fun() -> element(2, kind(topics)) =:= 1 end),
     [exit(Pid, kill) || {Pid, _} <- [Id || {Id, _} <- ets:tab2list(hornbeam_subscriptions)]],
     hornbeam_eventually:holds(fun() -> kind(topics) =:= {0, 0} end),
-    ?assertEqual(0, ets:info(hornbeam_topic_owners, size)),
+    ?assertEqual([], ets:match(hornbeam_owner_quota, {{'_', topics}, '$1', '$2'})),
     hornbeam_fake_worker:stop(Worker).
 
 subscriptions_are_bytes_too(_Config) ->
@@ -413,7 +413,7 @@ a_worker_has_a_number_of_executions(_Config) ->
     hornbeam_fake_worker:stop(Silent),
     ?assertEqual({error, worker_down}, hornbeam_execution:await(Taken, 5000)),
     hornbeam_eventually:holds(fun() -> kind(executions) =:= {0, 0} end),
-    ?assertEqual([], ets:tab2list(hornbeam_execution_holders)).
+    ?assertEqual([], ets:match(hornbeam_owner_quota, {{'_', executions}, '$1', '$2'})).
 
 results_and_items_that_nobody_takes_are_bytes_too(_Config) ->
     Large = binary:copy(<<"x">>, 100000),
@@ -434,6 +434,33 @@ results_and_items_that_nobody_takes_are_bytes_too(_Config) ->
     ?assertEqual({error, {limit, state_max_bytes}}, hornbeam_hooks:await_result(TooMuch, 5000)),
     hornbeam_eventually:holds(fun() -> kind(executions) =:= {0, 0} end),
     ok = hornbeam:unregister_hook(<<"large">>).
+
+%% Neither of the owner nor of all, whichever of them refuses.
+what_is_refused_is_counted_nowhere(_Config) ->
+    Owner = owner(),
+    ok = hornbeam_owner_quota:open(Owner),
+    [begin
+         limits(#{OwnLimit => 1}),
+         ok = hornbeam_owner_quota:reserve(Owner, Kind, 10, 1),
+         ?assertEqual({error, {limit, OwnLimit}},
+                      hornbeam_owner_quota:reserve(Owner, Kind, 10, 1)),
+         limits(#{state_max_bytes => 10}),
+         ?assertEqual({error, {limit, state_max_bytes}},
+                      hornbeam_owner_quota:reserve(Owner, Kind, 1, 0)),
+         ?assertEqual({{10, 1}, [[10, 1]]}, {kind(Kind), account(Owner, Kind)}),
+         ok = hornbeam_owner_quota:release(Owner, Kind, 10, 1),
+         ?assertEqual({0, 0}, kind(Kind))
+     end || {Kind, OwnLimit} <- [{connections, connection_state_max_rows},
+                                 {bindings, connection_state_max_rows},
+                                 {topics, connection_max_topics},
+                                 {executions, worker_max_executions}]],
+    ?assertEqual([[0, 0]], account(Owner, connections)),
+    ok = hornbeam_owner_quota:close(Owner),
+    ?assertEqual(closed, hornbeam_owner_quota:reserve(Owner, bindings, 1, 1)),
+    ?assertEqual([], ets:match(hornbeam_owner_quota, {{Owner, '_'}, '$1', '$2'})).
+
+account(Owner, Kind) when Kind =:= connections; Kind =:= bindings -> account(Owner, state);
+account(Owner, Account) -> ets:match(hornbeam_owner_quota, {{Owner, Account}, '$1', '$2'}).
 
 arguments_of_ops_that_wait_are_bytes_too(_Config) ->
     limits(#{state_max_bytes => 250000}),
@@ -467,8 +494,8 @@ processes_that_crash_count_anew(_Config) ->
     ok = hornbeam_state_keeper:set(Owner, 1, 1, infinity),
     ok = hornbeam_pubsub_registry:subscribe(Owner, <<"a">>, process),
     Before = [kind(Kind) || Kind <- [bindings, topics]],
-    hornbeam_quota:take_by_force(bindings, 100, 1),
-    hornbeam_quota:take_by_force(topics, 100, 1),
+    hornbeam_quota:reserve_by_force(bindings, 100, 1),
+    hornbeam_quota:reserve_by_force(topics, 100, 1),
     lists:foreach(fun hornbeam_eventually:dead/1,
                   [whereis(Name) || Name <- [hornbeam_state_keeper, hornbeam_pubsub_registry]]),
     hornbeam_eventually:holds(fun() -> [kind(K) || K <- [bindings, topics]] =:= Before end),
@@ -524,7 +551,7 @@ owner() -> spawn(fun() -> receive stop -> ok end end).
 gone(Owner) ->
     hornbeam_eventually:dead(Owner),
     hornbeam_eventually:holds(fun() ->
-        not lists:member(Owner, hornbeam_connection_state:owners())
+        not lists:member(Owner, hornbeam_owner_quota:owners())
     end),
     _ = sys:get_state(hornbeam_state_keeper).
 

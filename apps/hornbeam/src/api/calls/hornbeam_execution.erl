@@ -41,21 +41,21 @@ await(Id, Timeout) ->
     hornbeam_executions_sup:ask(?MODULE, Id, {await, Timeout}).
 
 %% @private
--spec start_link({hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()) ->
+-spec start_link({hornbeam_executions_sup:id(), hornbeam_executions_sup:reservation()}, tuple()) ->
     gen_server:start_ret().
 start_link(Id, Call) ->
     gen_server:start_link(?MODULE, {Id, Call}, []).
 
 %% @private
--spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()}) ->
+-spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:reservation()}, tuple()}) ->
     {ok, #state{}}.
-init({{Id, Taken}, {Name, Action, Args, Kwargs}}) ->
+init({{Id, Reservation}, {Name, Action, Args, Kwargs}}) ->
     process_flag(trap_exit, true),
     Self = self(),
     Runner = proc_lib:spawn_link(fun() ->
         Self ! {result, hornbeam_hooks:run(Name, Action, Args, Kwargs, ?LONGEST)}
     end),
-    hornbeam_executions_sup:enter(?MODULE, Id, Taken),
+    hornbeam_executions_sup:enter(?MODULE, Id, Reservation),
     {ok, #state{id = Id, runner = Runner}}.
 
 %% @private

@@ -5,23 +5,21 @@
 -export([new_table/0, start_link/0, start/4, enter/3, leave/1, grow/2, ask/3]).
 -export([start_execution/2]).
 -export([init/1]).
--export_type([id/0, taken/0, holder/0]).
+-export_type([id/0, reservation/0, holder/0]).
 
 -type id() :: binary().
 %% Unguessable: who knows it may ask.
 
--type taken() :: {holder(), Bytes :: non_neg_integer()}.
-%% What is to be given back.
+-type reservation() :: {holder(), Bytes :: non_neg_integer()}.
+%% What is to be released at its end.
 
 -type holder() :: pid() | none.
 %% The worker that has asked for it; none stands for Erlang code, which may have all there are.
 
 %% Rows: {Id, Module, Pid, Holder, Bytes}.
 -define(TABLE, hornbeam_executions).
+-define(HOLDER, 4).
 -define(BYTES, 5).
-
-%% Rows: {Holder, Executions}.
--define(HOLDERS, hornbeam_execution_holders).
 
 %% Bytes of an execution beside its arguments and results (about): two processes.
 -define(EXECUTION, 8000).
@@ -33,7 +31,6 @@
 -spec new_table() -> ok.
 new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
-    ?HOLDERS = ets:new(?HOLDERS, [named_table, public]),
     ok.
 
 -spec start_link() -> {ok, pid()}.
@@ -49,76 +46,55 @@ start_link() ->
     {ok, id()} | {error, overloaded | {limit, hornbeam_quota:limit()}}.
 start(Module, Argument, Holder, Bytes) ->
     case ets:info(?TABLE, size) < ?MAX of
-        true -> start_if_taken(taken(Holder, ?EXECUTION + Bytes), Module, Argument);
+        true -> start_reserved(Module, Argument, {Holder, ?EXECUTION + Bytes});
         false -> {error, overloaded}
     end.
 
-start_if_taken({ok, Taken}, Module, Argument) ->
+start_reserved(Module, Argument, {Holder, Bytes} = Reservation) ->
+    case hornbeam_owner_quota:reserve(Holder, executions, Bytes, 1) of
+        ok -> start_or_release(Module, Argument, Reservation);
+        {error, _} = Error -> Error
+    end.
+
+start_or_release(Module, Argument, Reservation) ->
     Id = base64:encode(crypto:strong_rand_bytes(15)),
-    Start = fun() -> supervisor:start_child(?MODULE, [Module, {Id, Taken, Argument}]) end,
+    Start = fun() -> supervisor:start_child(?MODULE, [Module, {Id, Reservation, Argument}]) end,
     try
         {ok, _Pid} = hornbeam_retry:unless_asked(Start),
         {ok, Id}
     catch
         Class:Reason:Stack ->
-            given_back(Taken),
+            release(Reservation),
             erlang:raise(Class, Reason, Stack)
-    end;
-start_if_taken({error, _} = Error, _Module, _Argument) ->
-    Error.
-
-taken(Holder, Bytes) ->
-    case hornbeam_quota:take(executions, Bytes, 1) of
-        ok -> held(Holder, {Holder, Bytes});
-        {error, _} = Error -> Error
     end.
 
-held(none, Taken) ->
-    {ok, Taken};
-held(Holder, Taken) ->
-    case ets:update_counter(?HOLDERS, Holder, {2, 1}, {Holder, 0})
-             > hornbeam_quota:limit(worker_max_executions) of
-        false ->
-            {ok, Taken};
-        true ->
-            given_back(Taken),
-            hornbeam_quota:refused(worker_max_executions)
-    end.
-
-given_back({Holder, Bytes}) ->
-    hornbeam_quota:give_back(executions, Bytes, 1),
-    released(Holder).
-
-released(none) ->
-    ok;
-released(Holder) ->
-    _ = [ets:delete_object(?HOLDERS, {Holder, 0})
-         || ets:update_counter(?HOLDERS, Holder, {2, -1}) =:= 0],
-    ok.
+release({Holder, Bytes}) ->
+    hornbeam_owner_quota:release(Holder, executions, Bytes, 1).
 
 %% @private
--spec start_execution(module(), {id(), taken(), term()}) -> gen_server:start_ret().
-start_execution(Module, {Id, Taken, Argument}) ->
-    Module:start_link({Id, Taken}, Argument).
+-spec start_execution(module(), {id(), reservation(), term()}) -> gen_server:start_ret().
+start_execution(Module, {Id, Reservation, Argument}) ->
+    Module:start_link({Id, Reservation}, Argument).
 
 %% @doc The calling process is the one with this id, and of this module.
--spec enter(module(), id(), taken()) -> ok.
+-spec enter(module(), id(), reservation()) -> ok.
 enter(Module, Id, {Holder, Bytes}) ->
     true = ets:insert(?TABLE, {Id, Module, self(), Holder, Bytes}),
     ok.
 
-%% @doc The id is known no more, and what was taken for it is given back.
+%% @doc The id is known no more, and what was reserved for it is released.
 -spec leave(id()) -> ok.
 leave(Id) ->
     case ets:take(?TABLE, Id) of
-        [{_, _, _, Holder, Bytes}] -> given_back({Holder, Bytes});
+        [{_, _, _, Holder, Bytes}] -> release({Holder, Bytes});
         [] -> ok
     end.
 
 %% @doc Keep so many bytes more, or fewer, for the calling process's id; too many are refused.
 -spec grow(id(), Bytes :: integer()) -> ok | {error, {limit, hornbeam_quota:limit()}}.
 grow(Id, Bytes) ->
-    case hornbeam_quota:take(executions, Bytes, 0) of
+    Holder = ets:lookup_element(?TABLE, Id, ?HOLDER),
+    case hornbeam_owner_quota:reserve(Holder, executions, Bytes, 0) of
         ok ->
             _ = ets:update_counter(?TABLE, Id, {?BYTES, Bytes}),
             ok;

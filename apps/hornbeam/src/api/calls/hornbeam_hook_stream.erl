@@ -58,17 +58,17 @@ close(Id) ->
     ok.
 
 %% @private
--spec start_link({hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()) ->
+-spec start_link({hornbeam_executions_sup:id(), hornbeam_executions_sup:reservation()}, tuple()) ->
     gen_server:start_ret().
 start_link(Id, Argument) ->
     gen_server:start_link(?MODULE, {Id, Argument}, []).
 
 %% @private
--spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:taken()}, tuple()}) ->
+-spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:reservation()}, tuple()}) ->
     {ok, #state{}}.
-init({{Id, Taken}, {Owner, Target, Call}}) ->
+init({{Id, Reservation}, {Owner, Target, Call}}) ->
     process_flag(trap_exit, true),
-    hornbeam_executions_sup:enter(?MODULE, Id, Taken),
+    hornbeam_executions_sup:enter(?MODULE, Id, Reservation),
     {ok, #state{id = Id, owner = erlang:monitor(process, Owner), source = source(Target, Call)}}.
 
 source({worker, Worker}, {Name, Action, Args, Kwargs}) ->

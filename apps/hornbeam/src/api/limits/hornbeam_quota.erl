@@ -1,12 +1,12 @@
 %% What apps may keep in the node, how much that is, and how often it would have been more. No
 %% process.
 %%
-%% Whoever keeps something asks for its bytes and rows first, and gives them back once it is gone or
-%% did not come to be. Each kind is counted by those who change it: what is bounded is the sum. What
-%% one connection or worker may have is counted where that stands; here is the number.
+%% Whoever keeps something reserves its bytes and rows first, and releases them once it is deleted
+%% or did not come to be. Each kind is counted by those who change it: what is bounded is the sum.
+%% What one connection or worker has is counted in hornbeam_owner_quota; here are its limits.
 -module(hornbeam_quota).
 
--export([new/1, set_limits/1, limit/1, take/3, take_by_force/3, give_back/3, recount/3]).
+-export([new/1, set_limits/1, limit/1, reserve/3, reserve_by_force/3, release/3, recount/3]).
 -export([refused/1, info/0]).
 -export_type([kind/0, limit/0, limits/0]).
 
@@ -63,10 +63,10 @@ limit(Limit) ->
     atomics:get(cells(), limit_cell(Limit)).
 
 %% @doc Count so many bytes and rows more, unless it were too many; fewer are never refused.
--spec take(kind(), Bytes :: integer(), Rows :: integer()) -> ok | {error, {limit, limit()}}.
-take(_Kind, 0, 0) ->
+-spec reserve(kind(), Bytes :: integer(), Rows :: integer()) -> ok | {error, {limit, limit()}}.
+reserve(_Kind, 0, 0) ->
     ok;
-take(Kind, Bytes, Rows) ->
+reserve(Kind, Bytes, Rows) ->
     Cells = cells(),
     add(Cells, Kind, Bytes, Rows),
     case excess(Kind, Cells, Bytes, Rows) of
@@ -98,13 +98,13 @@ sum(Cells, Last, Last, Sum) -> Sum + atomics:get(Cells, Last);
 sum(Cells, Cell, Last, Sum) -> sum(Cells, Cell + 1, Last, Sum + atomics:get(Cells, Cell)).
 
 %% @doc Count more, however many that are: for what must be done.
--spec take_by_force(kind(), Bytes :: integer(), Rows :: integer()) -> ok.
-take_by_force(Kind, Bytes, Rows) ->
+-spec reserve_by_force(kind(), Bytes :: integer(), Rows :: integer()) -> ok.
+reserve_by_force(Kind, Bytes, Rows) ->
     add(cells(), Kind, Bytes, Rows).
 
 %% @doc Count so many fewer.
--spec give_back(kind(), Bytes :: integer(), Rows :: integer()) -> ok.
-give_back(Kind, Bytes, Rows) ->
+-spec release(kind(), Bytes :: integer(), Rows :: integer()) -> ok.
+release(Kind, Bytes, Rows) ->
     add(cells(), Kind, -Bytes, -Rows).
 
 %% @doc Say how many there are, for who alone changes a kind and has just started: its predecessor

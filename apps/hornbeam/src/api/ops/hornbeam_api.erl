@@ -160,7 +160,7 @@ handle({Name, _, _, _, _}, {error, {Kind, Sentence}}, _Size, _Context) ->
 
 %% What waits holds its arguments.
 reply({apart, Fun}, Op, Size, Context) ->
-    case hornbeam_quota:take(ops, Size, 0) of
+    case hornbeam_quota:reserve(ops, Size, 0) of
         ok ->
             _ = proc_lib:spawn(fun() -> apart(Fun, Op, Size, Context) end),
             noreply;
@@ -174,7 +174,7 @@ apart(Fun, Op, Size, Context) ->
     try
         write_reply(answer(Op, Fun), Context)
     after
-        hornbeam_quota:give_back(ops, Size, 0)
+        hornbeam_quota:release(ops, Size, 0)
     end.
 
 reply({Status, Packed}) ->

@@ -20,6 +20,7 @@
 -spec new_tables(hornbeam_quota:limits()) -> ok.
 new_tables(Limits) ->
     hornbeam_quota:new(Limits),
+    hornbeam_owner_quota:new_table(),
     hornbeam_state_table:new(),
     hornbeam_state_keeper:new_table(),
     hornbeam_connection_state:new(),
@@ -27,7 +28,7 @@ new_tables(Limits) ->
     hornbeam_hooks:new_table(),
     hornbeam_executions_sup:new_table(),
     hornbeam_outbox:new_table(),
-    hornbeam_pubsub_registry:new_tables(),
+    hornbeam_pubsub_registry:new_table(),
     hornbeam_pubsub_fanout:new_tables(),
     hornbeam_pubsub_peers:new_table().
 

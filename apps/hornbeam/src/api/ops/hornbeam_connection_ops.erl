@@ -21,7 +21,7 @@ set([Key, Packed], Context) ->
 set(Owner, Key, Value) ->
     case hornbeam_connection_state:set(Owner, Key, Value) of
         ok -> {ok, ok};
-        unwatched -> {apart, fun() -> done(hornbeam_state_keeper:keep(Owner, Key, Value)) end};
+        closed -> {apart, fun() -> done(hornbeam_state_keeper:keep(Owner, Key, Value)) end};
         {error, _} = Error -> Error
     end.
 

@@ -7,7 +7,7 @@
 -module(hornbeam_pubsub_registry).
 -behaviour(gen_server).
 
--export([new_tables/0, start_link/0]).
+-export([new_table/0, start_link/0]).
 -export([subscribe/3, unsubscribe/2, adopt/3, subscription/1, topics/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([how/0, overflow/0]).
@@ -25,19 +25,16 @@
 
 %% Rows: {id(), hornbeam_pubsub_fanout:route()}, so that who owns what is known after a crash.
 -define(SUBSCRIPTIONS, hornbeam_subscriptions).
-%% Rows: {Owner, Subscriptions}.
--define(OWNERS, hornbeam_topic_owners).
 %% Bytes of a subscription beside its topic (about).
 -define(ROW, 600).
 
 %% Who is monitored: owners of subscriptions, and the workers in which some get their messages.
 -type monitored() :: #{pid() => owner | worker}.
 
-%% @doc Make the tables; their owner must outlive everybody.
--spec new_tables() -> ok.
-new_tables() ->
+%% @doc Make the table; their owner must outlive everybody.
+-spec new_table() -> ok.
+new_table() ->
     ?SUBSCRIPTIONS = ets:new(?SUBSCRIPTIONS, [named_table, public, ordered_set]),
-    ?OWNERS = ets:new(?OWNERS, [named_table, public]),
     ok.
 
 -spec start_link() -> gen_server:start_ret().
@@ -82,18 +79,13 @@ subscription(Id) ->
 -spec init([]) -> {ok, monitored()}.
 init([]) ->
     Subscriptions = ets:tab2list(?SUBSCRIPTIONS),
-    count_anew([Id || {Id, _} <- Subscriptions]),
+    hornbeam_owner_quota:recount(topics, [{Owner, bytes(Id)}
+                                          || {{Owner, _} = Id, _} <- Subscriptions]),
     hornbeam_pubsub_fanout:rebuild(Subscriptions),
     %% A change that our predecessor made may not have been told.
     hornbeam_pubsub_peers:all_changed(),
     {ok, lists:foldl(fun({Id, Route}, Monitored) -> monitor_all(Id, Route, Monitored) end, #{},
                      Subscriptions)}.
-
-count_anew(Ids) ->
-    hornbeam_quota:recount(topics, lists:sum(lists:map(fun bytes/1, Ids)), length(Ids)),
-    true = ets:delete_all_objects(?OWNERS),
-    lists:foreach(fun({Owner, _}) -> ets:update_counter(?OWNERS, Owner, {2, 1}, {Owner, 0}) end,
-                  Ids).
 
 %% The topic stands in three tables.
 bytes({_Owner, Topic}) -> ?ROW + 3 * byte_size(Topic).
@@ -134,22 +126,17 @@ subscribe_living(Id, How, {ok, Before}, Monitored) ->
     reroute(Id, Before, Route),
     {reply, ok, monitor_all(Id, Route, Monitored)};
 subscribe_living({Owner, _} = Id, How, none, Monitored) ->
-    case has_room(How, Owner) andalso hornbeam_quota:take(topics, bytes(Id), 1) of
+    case reserve(How, Owner, bytes(Id)) of
         ok ->
             add(Id, route(Id, How)),
             {reply, ok, monitor_all(Id, How, Monitored)};
-        false ->
-            {reply, hornbeam_quota:refused(connection_max_topics), Monitored};
         {error, _} = Error ->
             {reply, Error, Monitored}
     end.
 
 %% Erlang processes are trusted.
-has_room(process, _Owner) ->
-    true;
-has_room(_How, Owner) ->
-    Topics = lists:sum([N || {_, N} <- ets:lookup(?OWNERS, Owner)]),
-    Topics < hornbeam_quota:limit(connection_max_topics).
+reserve(process, Owner, Bytes) -> hornbeam_owner_quota:reserve_trusted(Owner, topics, Bytes, 1);
+reserve(_How, Owner, Bytes) -> hornbeam_owner_quota:reserve(Owner, topics, Bytes, 1).
 
 route({Owner, Topic}, {forward, Limits, Overflow}) ->
     {forward, hornbeam_pubsub_fanout:outbox(Owner, Limits), policy(Overflow, Topic)};
@@ -161,9 +148,8 @@ route(_Id, {worker, _, _} = Route) ->
 policy(latest, Topic) -> {latest, Topic};
 policy(Policy, _Topic) -> Policy.
 
-add({Owner, _Topic} = Id, Route) ->
+add(Id, Route) ->
     true = ets:insert_new(?SUBSCRIPTIONS, {Id, Route}),
-    _ = ets:update_counter(?OWNERS, Owner, {2, 1}, {Owner, 0}),
     hornbeam_pubsub_fanout:add(Id, Route),
     changed(Id).
 
@@ -171,8 +157,7 @@ remove(_Id, none) ->
     ok;
 remove({Owner, _Topic} = Id, {ok, Route}) ->
     true = ets:delete(?SUBSCRIPTIONS, Id),
-    _ = [ets:delete(?OWNERS, Owner) || ets:update_counter(?OWNERS, Owner, {2, -1}) =:= 0],
-    hornbeam_quota:give_back(topics, bytes(Id), 1),
+    hornbeam_owner_quota:release(Owner, topics, bytes(Id), 1),
     hornbeam_pubsub_fanout:remove(Id, Route),
     changed(Id).
 

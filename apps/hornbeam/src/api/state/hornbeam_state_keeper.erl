@@ -66,13 +66,13 @@ init([]) ->
     Logged = ets:tab2list(?LOG),
     hornbeam_quota:recount(bindings, lists:sum([bytes(Row) || Row <- Logged]), length(Logged)),
     Owners = lists:usort([Owner || {{Owner, _, _}, _, _} <- Logged]
-                             ++ hornbeam_connection_state:owners()),
+                             ++ hornbeam_owner_quota:owners()),
     lists:foreach(fun watch/1, Owners),
     {ok, #state{owners = maps:from_keys(Owners, 0)}}.
 
 watch(Owner) ->
     _ = erlang:monitor(process, Owner),
-    hornbeam_connection_state:watched(Owner).
+    hornbeam_owner_quota:open(Owner).
 
 %% @private
 -spec handle_call(tuple(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
@@ -90,7 +90,7 @@ known(Owner, #state{owners = Owners} = State) ->
     Ref = erlang:monitor(process, Owner),
     case is_process_alive(Owner) of
         true ->
-            hornbeam_connection_state:watched(Owner),
+            hornbeam_owner_quota:open(Owner),
             {alive, State#state{owners = Owners#{Owner => 0}}};
         false ->
             true = erlang:demonitor(Ref, [flush]),
@@ -107,7 +107,7 @@ change({set, Owner, Key, Value, Ttl}) ->
         ok
     end);
 change({keep, Owner, Key, Value}) ->
-    unless_unwatched(hornbeam_connection_state:set(Owner, Key, Value));
+    hornbeam_connection_state:set(Owner, Key, Value);
 change({incr, Owner, Key, Delta}) ->
     Logged = ets:lookup(?LOG, {Owner, Key, incr}),
     case total(Logged, Delta, hornbeam_state_table:generation(Key)) of
@@ -126,7 +126,7 @@ incr(Id, Key, Delta, Logged, Expected) ->
         %% If it was set anew since the last look, this is less than was seen there.
         {ok, Total} = total(Logged, Delta, {ok, Generation}),
         Row = {Id, Generation, Total},
-        uncharge(element(1, Id), bytes({Id, Generation, Expected}) - bytes(Row), 0),
+        release(element(1, Id), bytes({Id, Generation, Expected}) - bytes(Row), 0),
         true = ets:insert(?LOG, Row),
         {ok, New}
     end).
@@ -135,7 +135,7 @@ incr(Id, Key, Delta, Logged, Expected) ->
 bound({Owner, _, _} = Id, Total, Change, Log) ->
     Old = ets:lookup(?LOG, Id),
     Bytes = bytes({Id, 0, Total}) - lists:sum([bytes(Row) || Row <- Old]),
-    case charge(Owner, Bytes, 1 - length(Old)) of
+    case hornbeam_owner_quota:reserve(Owner, bindings, Bytes, 1 - length(Old)) of
         ok -> changed(Change(), Log, Owner, Bytes, 1 - length(Old));
         {error, _} = Error -> Error
     end.
@@ -143,28 +143,11 @@ bound({Owner, _, _} = Id, Total, Change, Log) ->
 changed({ok, Change}, Log, _Owner, _Bytes, _Rows) ->
     Log(Change);
 changed({error, _} = Error, _Log, Owner, Bytes, Rows) ->
-    uncharge(Owner, Bytes, Rows),
+    release(Owner, Bytes, Rows),
     Error.
 
-%% Of the owner and of all.
-charge(Owner, Bytes, Rows) ->
-    case hornbeam_connection_state:charge(Owner, Bytes, Rows) of
-        ok -> charged(hornbeam_quota:take(bindings, Bytes, Rows), Owner, Bytes, Rows);
-        UnwatchedOrError -> unless_unwatched(UnwatchedOrError)
-    end.
-
-unless_unwatched(unwatched) -> {error, gone};
-unless_unwatched(Done) -> Done.
-
-charged(ok, _Owner, _Bytes, _Rows) ->
-    ok;
-charged({error, _} = Error, Owner, Bytes, Rows) ->
-    hornbeam_connection_state:discharge(Owner, Bytes, Rows),
-    Error.
-
-uncharge(Owner, Bytes, Rows) ->
-    hornbeam_connection_state:discharge(Owner, Bytes, Rows),
-    hornbeam_quota:give_back(bindings, Bytes, Rows).
+release(Owner, Bytes, Rows) ->
+    hornbeam_owner_quota:release(Owner, bindings, Bytes, Rows).
 
 bytes({{_Owner, Key, _Kind}, _Generation, Total}) ->
     ?ROW + hornbeam_state_table:key_bytes(Key) + hornbeam_value:bytes(Total).
@@ -187,7 +170,7 @@ forget_if_stale({{_, Key, _}, Generation, _} = Row) ->
 
 forget({{Owner, _, _} = Id, _, _} = Row) ->
     true = ets:delete(?LOG, Id),
-    uncharge(Owner, bytes(Row), 1).
+    release(Owner, bytes(Row), 1).
 
 log(Owner) ->
     ets:match_object(?LOG, {{Owner, '_', '_'}, '_', '_'}).
@@ -201,7 +184,8 @@ handle_cast(_Request, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({'DOWN', _Ref, process, Owner, _Reason}, #state{owners = Owners} = State) ->
     lists:foreach(fun undo/1, log(Owner)),
-    hornbeam_connection_state:forget(Owner),
+    hornbeam_owner_quota:close(Owner),
+    hornbeam_connection_state:delete_all(Owner),
     {noreply, State#state{owners = maps:remove(Owner, Owners)}};
 handle_info(_Stray, State) ->
     {noreply, State}.

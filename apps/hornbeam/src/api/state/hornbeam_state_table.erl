@@ -113,7 +113,7 @@ set_all(Pairs, Ttl) ->
 put_all(New, Old) ->
     {Bytes, Rows} = sum(New),
     {OldBytes, OldRows} = sum(Old),
-    case hornbeam_quota:take(state, Bytes - OldBytes, Rows - OldRows) of
+    case hornbeam_quota:reserve(state, Bytes - OldBytes, Rows - OldRows) of
         ok ->
             lists:foreach(fun index/1, New),
             true = ets:insert(?ROWS, New),
@@ -484,19 +484,19 @@ add_unless(false, Old, New) ->
 %% place of one that was seen, or of none. `again' when that is not there any more.
 -spec exchange(row() | absent, row() | absent) -> ok | again | refusal().
 exchange(Old, New) ->
-    case hornbeam_quota:take(state, bytes(New) - bytes(Old), rows(New) - rows(Old)) of
+    case hornbeam_quota:reserve(state, bytes(New) - bytes(Old), rows(New) - rows(Old)) of
         ok -> exchanged(swapped(Old, New), Old, New);
         {error, _} = Error -> Error
     end.
 
 exchange_by_force(Old, New) ->
-    hornbeam_quota:take_by_force(state, bytes(New) - bytes(Old), 0),
+    hornbeam_quota:reserve_by_force(state, bytes(New) - bytes(Old), 0),
     exchanged(swapped(Old, New), Old, New).
 
 exchanged(true, _Old, _New) ->
     ok;
 exchanged(false, Old, New) ->
-    hornbeam_quota:give_back(state, bytes(New) - bytes(Old), rows(New) - rows(Old)),
+    hornbeam_quota:release(state, bytes(New) - bytes(Old), rows(New) - rows(Old)),
     again.
 
 %% The entry of a row is there before it and after it, never not while it is.
