@@ -37,7 +37,7 @@ end_per_testcase(_Name, _Config) ->
 empty() ->
     hornbeam_eventually:holds(fun() ->
         [hornbeam_state:delete(Key) || Key <- hornbeam_state:keys()],
-        hornbeam_state_table:sweep(),
+        hornbeam_state_rows:sweep(),
         maps:with([bytes, rows], hornbeam_quota:info()) =:= #{bytes => 0, rows => 0}
     end).
 
@@ -99,13 +99,13 @@ looked_at() ->
 
 what_is_refused_changes_nothing_and_is_counted(_Config) ->
     {ok, _} = set(1, bytes(10)),
-    Before = hornbeam_state_table:items(all),
+    Before = hornbeam_state_query:items(all),
     limits(#{state_max_bytes => 1}),
     Counted = {kind(state), refused(state_max_bytes)},
     {error, _} = set(2, bytes(1)),
     {error, _} = set(1, bytes(11)),
     {error, _} = hornbeam_state_table:set_all([{1, bytes(1)}, {2, bytes(1)}, {3, 1}], 1000),
-    ?assertEqual(Before, hornbeam_state_table:items(all)),
+    ?assertEqual(Before, hornbeam_state_query:items(all)),
     ?assertEqual(1, ets:info(hornbeam_state, size)),
     ?assertEqual(0, ets:info(hornbeam_state_expiries, size)),
     ?assertEqual(0, ets:info(hornbeam_state_locks, size)),
@@ -117,7 +117,7 @@ what_goes_makes_room(_Config) ->
     Owner = owner(),
     Ways = [fun() -> hornbeam_state_table:delete(1) end,
             fun() -> hornbeam_state_table:take(1) end,
-            fun() -> hornbeam_state_table:undo_set(1, generation()) end],
+            fun() -> hornbeam_state_rows:delete(1, generation()) end],
     [begin
          {ok, _} = set(1, packed(1)),
          {error, _} = set(2, packed(1)),
@@ -164,7 +164,7 @@ what_is_counted_is_what_is_there(_Config) ->
     limits(#{state_max_rows => 15, state_max_bytes => 40000}),
     _ = in_8_processes(fun(_) -> [change(rand:uniform(20)) || _ <- lists:seq(1, 3000)] end),
     ?assertEqual(there(), kind(state)),
-    hornbeam_eventually:holds(fun() -> hornbeam_state_table:sweep(), expiring() =:= [] end),
+    hornbeam_eventually:holds(fun() -> hornbeam_state_rows:sweep(), expiring() =:= [] end),
     ?assertEqual(there(), kind(state)),
     ?assertEqual(0, ets:info(hornbeam_state_expiries, size)),
     ?assertEqual(0, ets:info(hornbeam_state_locks, size)),
@@ -189,7 +189,7 @@ change(Key) ->
         5 -> hornbeam_state_table:incr(Key, one_of([1, -1, 0.5, 1 bsl 4000, -(1 bsl 4000)]));
         6 -> cas(Key, hornbeam_state_table:get(Key), Value);
         7 -> hornbeam_state_table:set_all([{N, Value} || N <- lists:seq(Key, Key + 3)], Ttl);
-        8 -> hornbeam_state_table:sweep()
+        8 -> hornbeam_state_rows:sweep()
     end.
 
 cas(_Key, absent, _Value) -> false;
@@ -507,14 +507,14 @@ an_answer_that_is_too_long_is_an_error_before_it_is_gathered(_Config) ->
     [{ok, _} = set({<<"t">>, N}, Value) || N <- lists:seq(1, 30000)],
     [{ok, _} = set(<<"b", (integer_to_binary(N))/binary>>, Value) || N <- lists:seq(1, 30000)],
     [begin
-         {ok, Items} = hornbeam_state_table:items(Prefix, 100000000),
+         {ok, Items} = hornbeam_state_query:items(Prefix, 100000000),
          ?assertEqual({Prefix, Count}, {Prefix, length(Items)}),
          {Keys, _Values} = lists:unzip(Items),
-         ?assertEqual({ok, Keys}, hornbeam_state_table:keys(Prefix, 10000000)),
-         ?assertEqual({error, too_many}, hornbeam_state_table:items(Prefix, 1000000)),
-         ?assertEqual({error, too_many}, hornbeam_state_table:keys(Prefix, 100000)),
+         ?assertEqual({ok, Keys}, hornbeam_state_query:keys(Prefix, 10000000)),
+         ?assertEqual({error, too_many}, hornbeam_state_query:items(Prefix, 1000000)),
+         ?assertEqual({error, too_many}, hornbeam_state_query:keys(Prefix, 100000)),
          %% One batch of rows and no more; all of them are 12 MB and more.
-         ?assert(heap_of(fun() -> hornbeam_state_table:items(Prefix, 100000) end) < 5000000)
+         ?assert(heap_of(fun() -> hornbeam_state_query:items(Prefix, 100000) end) < 5000000)
      end || {Prefix, Count} <- [{all, 60000}, {{<<"t">>}, 30000}, {<<"b">>, 30000}]].
 
 heap_of(Fun) ->

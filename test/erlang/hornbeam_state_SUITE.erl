@@ -312,7 +312,7 @@ setting_anew_ends_the_time_to_live(_Config) ->
     ok = hornbeam_state:set(<<"k">>, 2),
     ok = hornbeam_state:set(<<"other">>, 1, #{ttl => 1}),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"other">>) =:= undefined end),
-    hornbeam_state_table:sweep(),
+    hornbeam_state_rows:sweep(),
     ?assertEqual(2, hornbeam_state:get(<<"k">>)).
 
 the_sweeper_frees_what_is_past_its_time(_Config) ->

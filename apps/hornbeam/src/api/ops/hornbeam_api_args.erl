@@ -140,7 +140,7 @@ key_element(Packed, Name, Depth) ->
     {key_of(Token, Name, Depth + 1), Rest}.
 
 %% @doc A key as it travels back.
--spec key(hornbeam_state_table:key()) -> term().
+-spec key(hornbeam_state_key:key()) -> term().
 key({bytes, Bytes}) -> hornbeam_msgpack:bytes(Bytes);
 key(Key) when is_tuple(Key) -> list_to_tuple([key(Element) || Element <- tuple_to_list(Key)]);
 key(Key) -> Key.

@@ -21,7 +21,7 @@
 new_tables(Limits) ->
     hornbeam_quota:new(Limits),
     hornbeam_owner_quota:new_table(),
-    hornbeam_state_table:new(),
+    hornbeam_state_rows:new_tables(),
     hornbeam_state_keeper:new_table(),
     hornbeam_connection_state:new(),
     hornbeam_functions:new_table(),

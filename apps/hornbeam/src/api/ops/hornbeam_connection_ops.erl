@@ -33,7 +33,7 @@ delete([Key], Context) ->
     of_owner(Context, fun(Owner) -> hornbeam_connection_state:delete(Owner, Key) end).
 
 -spec items([term()], context()) ->
-    result([{hornbeam_state_table:key(), hornbeam_value:value()}]).
+    result([{hornbeam_state_key:key(), hornbeam_value:value()}]).
 items([], Context) ->
     of_owner(Context, fun hornbeam_connection_state:items/1).
 

@@ -59,14 +59,14 @@ set_multi([Pairs, Ttl], _Context) ->
     done(hornbeam_state_table:set_all([{Key, value(Packed)} || {Key, Packed} <- Pairs],
                                       ttl(Ttl))).
 
--spec keys([term()], context()) -> result([hornbeam_state_table:key()]).
+-spec keys([term()], context()) -> result([hornbeam_state_key:key()]).
 keys([Prefix], _Context) ->
-    hornbeam_state_table:keys(prefix(Prefix), ?MOST).
+    hornbeam_state_query:keys(prefix(Prefix), ?MOST).
 
 -spec items([term()], context()) ->
-    result([{hornbeam_state_table:key(), hornbeam_value:value()}]).
+    result([{hornbeam_state_key:key(), hornbeam_value:value()}]).
 items([Prefix], _Context) ->
-    hornbeam_state_table:items(prefix(Prefix), ?MOST).
+    hornbeam_state_query:items(prefix(Prefix), ?MOST).
 
 -spec add([term()], context()) -> result(boolean()).
 add([Key, Packed, Ttl], _Context) ->
@@ -77,7 +77,7 @@ cas([Key, Old, New], _Context) ->
     told(hornbeam_state_table:cas(Key, value(Old), value(New))).
 
 -spec take([term()], context()) ->
-    result({ok, hornbeam_value:value(), hornbeam_state_table:ttl()} | absent).
+    result({ok, hornbeam_value:value(), hornbeam_state_rows:ttl()} | absent).
 take([Key], _Context) ->
     {ok, hornbeam_state_table:take(Key)}.
 

@@ -10,7 +10,7 @@
 -export([new/0, get/2, set/3, delete/2, items/1]).
 -export([delete_all/1, is_forgotten/1]).
 
--type key() :: hornbeam_state_table:key().
+-type key() :: hornbeam_state_key:key().
 
 -define(ROWS, ?MODULE).
 
@@ -36,7 +36,7 @@ get(Owner, Key) ->
 -spec set(Owner :: pid(), key(), hornbeam_value:value()) ->
     ok | closed | {error, {limit, hornbeam_quota:limit()}}.
 set(Owner, Key, Value) ->
-    Bytes = ?ROW + hornbeam_state_table:key_bytes(Key) + hornbeam_value:bytes(Value),
+    Bytes = ?ROW + hornbeam_state_key:bytes(Key) + hornbeam_value:bytes(Value),
     put_row(Owner, {{Owner, Key}, hornbeam_value:kept(Value), erlang:unique_integer(), Bytes}).
 
 put_row(Owner, {Id, _, _, Bytes} = New) ->

@@ -10,11 +10,10 @@
 
 -export([get/1, get/2, set/2, set/3, delete/1, take/1, add/2, add/3, cas/3]).
 -export([incr/1, incr/2, decr/1, decr/2, get_multi/1, set_multi/1, keys/0, keys/1, items/1]).
--export([is_key/1]).
 -export_type([options/0, incr_error/0]).
 
--type key() :: hornbeam_state_table:key().
--type prefix() :: hornbeam_state_table:prefix().
+-type key() :: hornbeam_state_key:key().
+-type prefix() :: hornbeam_state_key:prefix().
 -type options() :: #{ttl => pos_integer()}.
 %% `ttl': milliseconds until the key is gone.
 -type incr_error() :: not_a_number | overflow | {limit, hornbeam_quota:limit()}.
@@ -122,23 +121,16 @@ keys() ->
 %% elements. Costs O(log n) for each key that is found, whatever else the table holds.
 -spec keys(prefix()) -> [key()].
 keys(Prefix) ->
-    hornbeam_state_table:keys(checked_prefix(Prefix)).
+    hornbeam_state_query:keys(checked_prefix(Prefix)).
 
 %% @doc The keys with a prefix, in order, with their values; costs what {@link keys/1} costs.
 -spec items(prefix()) -> [{key(), term()}].
 items(Prefix) ->
-    Items = hornbeam_state_table:items(checked_prefix(Prefix)),
+    Items = hornbeam_state_query:items(checked_prefix(Prefix)),
     [{Key, native(Key, Value)} || {Key, Value} <- Items].
 
-%% @doc Whether a term may be a key.
--spec is_key(term()) -> boolean().
-is_key(Key) when is_binary(Key) -> hornbeam_utf8:is_valid(Key);
-is_key({bytes, Bytes}) -> is_binary(Bytes);
-is_key(Key) when is_tuple(Key) -> lists:all(fun is_key/1, tuple_to_list(Key));
-is_key(Key) -> is_integer(Key).
-
 checked(Key) ->
-    case is_key(Key) of
+    case hornbeam_state_key:is_key(Key) of
         true -> Key;
         false -> error({bad_key, Key})
     end.

@@ -17,8 +17,8 @@
     owners = #{} :: #{pid() => Changes :: non_neg_integer()}
 }).
 
--type key() :: hornbeam_state_table:key().
--type refusal() :: hornbeam_state_table:refusal().
+-type key() :: hornbeam_state_key:key().
+-type refusal() :: hornbeam_state_rows:refusal().
 
 %% Rows: {{Owner, Key, set | incr}, Generation, Total}.
 -define(LOG, ?MODULE).
@@ -40,7 +40,7 @@ start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc Set a key until `Owner' dies. Changes nothing when it is dead already.
--spec set(Owner :: pid(), key(), hornbeam_value:value(), hornbeam_state_table:ttl()) ->
+-spec set(Owner :: pid(), key(), hornbeam_value:value(), hornbeam_state_rows:ttl()) ->
     ok | {error, gone} | refusal().
 set(Owner, Key, Value, Ttl) ->
     hornbeam_retry:until_answered(fun() -> call({set, Owner, Key, Value, Ttl}) end).
@@ -150,7 +150,7 @@ release(Owner, Bytes, Rows) ->
     hornbeam_owner_quota:release(Owner, bindings, Bytes, Rows).
 
 bytes({{_Owner, Key, _Kind}, _Generation, Total}) ->
-    ?ROW + hornbeam_state_table:key_bytes(Key) + hornbeam_value:bytes(Total).
+    ?ROW + hornbeam_state_key:bytes(Key) + hornbeam_value:bytes(Total).
 
 %% What was added before the key was set anew is not in its value any more.
 total([{_, Generation, Total}], Delta, {ok, Generation}) -> hornbeam_value:sum(Total, Delta);
@@ -194,5 +194,5 @@ undo({{_, Key, Kind}, Generation, Total} = Row) ->
     forget(Row),
     undo(Kind, Key, Generation, Total).
 
-undo(set, Key, Generation, _Total) -> hornbeam_state_table:undo_set(Key, Generation);
+undo(set, Key, Generation, _Total) -> hornbeam_state_rows:delete(Key, Generation);
 undo(incr, Key, Generation, Total) -> hornbeam_state_table:undo_incr(Key, Generation, Total).

@@ -35,7 +35,7 @@ handle_cast(_Request, none) ->
 %% @private
 -spec handle_info(term(), none) -> {noreply, none}.
 handle_info(sweep, none) ->
-    hornbeam_state_table:sweep(),
+    hornbeam_state_rows:sweep(),
     sweep_later(),
     {noreply, none};
 handle_info(_Stray, none) ->
