@@ -14,7 +14,7 @@ PROCESSES = {
     name: f"whereis({name})"
     for name in (
         "hornbeam_state_sweeper",
-        "hornbeam_state_keeper",
+        "hornbeam_scoped_state",
         "hornbeam_hooks",
         "hornbeam_executions_sup",
         "hornbeam_pubsub_registry",

@@ -479,7 +479,7 @@ LEFT = """
     lists:sum([ets:info(Table, size)
                || Table <- [hornbeam_subscriptions, hornbeam_outboxes, hornbeam_outbox,
                             hornbeam_websocket_registry, hornbeam_connection_state,
-                            hornbeam_state_keeper]])
+                            hornbeam_scoped_state]])
 """
 
 

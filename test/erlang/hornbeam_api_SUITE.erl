@@ -20,7 +20,7 @@
     connection_ops_work/1,
     what_a_connection_keeps_is_its_own_and_ends_with_it/1,
     what_is_kept_on_stream_0_ends_with_the_worker/1,
-    only_the_first_value_of_a_connection_goes_through_the_keeper/1,
+    only_the_first_value_of_a_connection_goes_through_the_server/1,
     topics_work/1,
     only_an_accepted_websocket_forwards/1,
     rpc_works/1,
@@ -263,13 +263,13 @@ what_is_kept_on_stream_0_ends_with_the_worker(_Config) ->
         hornbeam_connection_state:items(hornbeam_fake_worker:pid(Worker)) =:= []
     end).
 
-only_the_first_value_of_a_connection_goes_through_the_keeper(_Config) ->
+only_the_first_value_of_a_connection_goes_through_the_server(_Config) ->
     Of = #{client => {asked, http, owner()}},
     {0, undefined} = apart(61, [<<"k">>, packed_bin(1)], Of),
-    ok = sys:suspend(hornbeam_state_keeper),
+    ok = sys:suspend(hornbeam_scoped_state),
     ?assertEqual({0, undefined}, here(61, [<<"k">>, packed_bin(2)], Of)),
     ?assertEqual({0, true}, here(62, [<<"k">>], Of)),
-    ok = sys:resume(hornbeam_state_keeper).
+    ok = sys:resume(hornbeam_scoped_state).
 
 %%% Topics
 
@@ -399,10 +399,10 @@ what_is_asked_of_a_process_that_is_away_is_done_when_it_is_back(_Config) ->
               fun() -> hornbeam_pubsub_registry:adopt(Owner, Pid, Events) end, []},
              {hornbeam_pubsub_registry,
               fun() -> hornbeam_pubsub_registry:unsubscribe(Owner, <<"t">>) end, ok},
-             {hornbeam_state_keeper,
-              fun() -> hornbeam_state_keeper:set(Owner, <<"k">>, 1, infinity) end, ok},
-             {hornbeam_state_keeper,
-              fun() -> hornbeam_state_keeper:keep(Owner, <<"k">>, 1) end, ok},
+             {hornbeam_scoped_state,
+              fun() -> hornbeam_scoped_state:set(Owner, <<"k">>, 1, infinity) end, ok},
+             {hornbeam_scoped_state,
+              fun() -> hornbeam_scoped_state:keep(Owner, <<"k">>, 1) end, ok},
              {hornbeam_hooks,
               fun() ->
                   hornbeam_hooks:register_worker(<<"h">>, hornbeam_fake_worker:handle(Worker))
@@ -411,14 +411,14 @@ what_is_asked_of_a_process_that_is_away_is_done_when_it_is_back(_Config) ->
          ?assertEqual({away, Name, Result}, {away, Name, asked_while_away(Name, Ask)}),
          ?assertEqual({dies, Name, Result}, {dies, Name, asked_while_it_dies(Name, Ask)})
      end || {Name, Ask, Result} <- Asked],
-    Incr = fun() -> hornbeam_state_keeper:incr(Owner, <<"n">>, 1) end,
-    ?assertEqual({ok, 1}, asked_while_away(hornbeam_state_keeper, Incr)),
+    Incr = fun() -> hornbeam_scoped_state:incr(Owner, <<"n">>, 1) end,
+    ?assertEqual({ok, 1}, asked_while_away(hornbeam_scoped_state, Incr)),
     Execute = fun() -> element(1, hornbeam_hooks:execute_async(<<"h">>, <<"act">>, [])) end,
     ?assertEqual(ok, asked_while_away(hornbeam_executions_sup, Execute)).
 
 an_increment_whose_process_ends_is_not_made_twice(_Config) ->
-    Incr = fun() -> hornbeam_state_keeper:incr(self(), <<"n">>, 1) end,
-    ?assertMatch({'EXIT', {killed, _}}, asked_while_it_dies(hornbeam_state_keeper, Incr)),
+    Incr = fun() -> hornbeam_scoped_state:incr(self(), <<"n">>, 1) end,
+    ?assertMatch({'EXIT', {killed, _}}, asked_while_it_dies(hornbeam_scoped_state, Incr)),
     ?assertEqual(absent, hornbeam_state:get(<<"n">>, absent)).
 
 asked_while_away(Name, Ask) ->

@@ -10,8 +10,8 @@
     the_dead_keep_nothing/1,
     a_row_that_comes_too_late_is_taken_back/1,
     what_is_kept_is_a_copy/1,
-    a_new_keeper_forgets_who_died_meanwhile/1,
-    what_is_kept_survives_the_keeper/1,
+    a_new_server_forgets_who_died_meanwhile/1,
+    what_is_kept_survives_the_server/1,
     an_owner_has_values_undone_and_forgotten/1,
     nothing_is_left_of_owners_that_die_while_they_write/1
 ]).
@@ -30,8 +30,8 @@ end_per_suite(_Config) ->
 
 an_owner_has_what_it_keeps_and_nothing_else(_Config) ->
     {A, B} = {owner(), owner()},
-    ok = hornbeam_state_keeper:keep(A, 1, 10),
-    ok = hornbeam_state_keeper:keep(B, 1, 20),
+    ok = hornbeam_scoped_state:keep(A, 1, 10),
+    ok = hornbeam_scoped_state:keep(B, 1, 20),
     ok = hornbeam_connection_state:set(A, <<"k">>, {term, kept}),
     ?assertEqual([{1, 10}, {<<"k">>, {term, kept}}], hornbeam_connection_state:items(A)),
     ?assertEqual([{1, 20}], hornbeam_connection_state:items(B)),
@@ -49,9 +49,9 @@ who_is_not_watched_keeps_nothing(_Config) ->
 
 the_dead_keep_nothing(_Config) ->
     Owner = owner(),
-    ok = hornbeam_state_keeper:keep(Owner, 1, 1),
+    ok = hornbeam_scoped_state:keep(Owner, 1, 1),
     gone(Owner),
-    ?assertEqual({error, gone}, hornbeam_state_keeper:keep(Owner, 1, 1)),
+    ?assertEqual({error, gone}, hornbeam_scoped_state:keep(Owner, 1, 1)),
     ?assertEqual(closed, hornbeam_connection_state:set(Owner, 1, 1)),
     ?assertEqual([], hornbeam_connection_state:items(Owner)),
     ?assert(hornbeam_connection_state:is_forgotten(Owner)).
@@ -64,7 +64,7 @@ a_row_that_comes_too_late_is_taken_back(_Config) ->
 
 late_write(Value) ->
     Owner = owner(),
-    ok = hornbeam_state_keeper:keep(Owner, 0, 0),
+    ok = hornbeam_scoped_state:keep(Owner, 0, 0),
     Test = self(),
     {Writer, Ref} = spawn_monitor(fun() ->
         Test ! {self(), writes},
@@ -81,40 +81,40 @@ what_is_kept_is_a_copy(_Config) ->
     Owner = owner(),
     Read = binary:copy(<<16#c4, 1, 7>>, 100000),
     Part = binary:part(Read, 0, 3),
-    ok = hornbeam_state_keeper:keep(Owner, <<"first">>, {packed, Part}),
+    ok = hornbeam_scoped_state:keep(Owner, <<"first">>, {packed, Part}),
     ok = hornbeam_connection_state:set(Owner, <<"second">>, {packed, Part}),
     %% Not the part's own size: OTP 27 counts a small binary as a little more than it has.
     [?assert(binary:referenced_byte_size(Kept) < byte_size(Read))
      || {_, {packed, Kept}} <- hornbeam_connection_state:items(Owner)],
     gone(Owner).
 
-a_new_keeper_forgets_who_died_meanwhile(_Config) ->
+a_new_server_forgets_who_died_meanwhile(_Config) ->
     {Dies, Lives} = {owner(), owner()},
-    ok = hornbeam_state_keeper:keep(Dies, 1, 1),
-    ok = hornbeam_state_keeper:keep(Lives, 1, 1),
-    Keeper = whereis(hornbeam_state_keeper),
-    ok = sys:suspend(Keeper),
+    ok = hornbeam_scoped_state:keep(Dies, 1, 1),
+    ok = hornbeam_scoped_state:keep(Lives, 1, 1),
+    Server = whereis(hornbeam_scoped_state),
+    ok = sys:suspend(Server),
     hornbeam_eventually:dead(Dies),
     ok = hornbeam_connection_state:set(Dies, 2, 2),
-    hornbeam_eventually:dead(Keeper),
+    hornbeam_eventually:dead(Server),
     hornbeam_eventually:holds(fun() -> rows(Dies) =:= [] end),
     ?assertEqual([{1, 1}], hornbeam_connection_state:items(Lives)),
     gone(Lives).
 
-what_is_kept_survives_the_keeper(_Config) ->
+what_is_kept_survives_the_server(_Config) ->
     Owner = owner(),
-    ok = hornbeam_state_keeper:keep(Owner, 1, 1),
-    hornbeam_eventually:dead(whereis(hornbeam_state_keeper)),
+    ok = hornbeam_scoped_state:keep(Owner, 1, 1),
+    hornbeam_eventually:dead(whereis(hornbeam_scoped_state)),
     ok = hornbeam_connection_state:set(Owner, 2, 2),
     ?assertEqual([{1, 1}, {2, 2}], hornbeam_connection_state:items(Owner)),
-    hornbeam_eventually:holds(fun() -> is_pid(whereis(hornbeam_state_keeper)) end),
+    hornbeam_eventually:holds(fun() -> is_pid(whereis(hornbeam_scoped_state)) end),
     gone(Owner).
 
 an_owner_has_values_undone_and_forgotten(_Config) ->
     Owner = owner(),
-    {ok, 1} = hornbeam_state_keeper:incr(Owner, <<"n">>, 1),
-    ok = hornbeam_state_keeper:keep(Owner, <<"n">>, 7),
-    {ok, 2} = hornbeam_state_keeper:incr(Owner, <<"n">>, 1),
+    {ok, 1} = hornbeam_scoped_state:incr(Owner, <<"n">>, 1),
+    ok = hornbeam_scoped_state:keep(Owner, <<"n">>, 7),
+    {ok, 2} = hornbeam_scoped_state:incr(Owner, <<"n">>, 1),
     ?assertEqual({ok, 7}, hornbeam_connection_state:get(Owner, <<"n">>)),
     gone(Owner),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) =:= 0 end).
@@ -131,7 +131,7 @@ nothing_is_left_of_owners_that_die_while_they_write(_Config) ->
 
 write(Owner) ->
     [hornbeam_connection_state:set(Owner, Key, 1) =:= closed
-        andalso hornbeam_state_keeper:keep(Owner, Key, 1)
+        andalso hornbeam_scoped_state:keep(Owner, Key, 1)
      || Key <- lists:seq(1, 50)].
 
 shuffled(List) ->

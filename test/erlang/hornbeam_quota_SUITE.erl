@@ -17,7 +17,8 @@ all() ->
      a_connection_has_a_number_of_topics, subscriptions_are_bytes_too,
      a_worker_has_a_number_of_hooks, a_worker_has_a_number_of_executions,
      results_and_items_that_nobody_takes_are_bytes_too,
-     what_is_refused_is_counted_nowhere, arguments_of_ops_that_wait_are_bytes_too, processes_that_crash_count_anew,
+     what_is_refused_is_counted_nowhere, arguments_of_ops_that_wait_are_bytes_too,
+     processes_that_crash_count_anew,
      an_answer_that_is_too_long_is_an_error_before_it_is_gathered, everything_is_told].
 
 init_per_suite(Config) ->
@@ -127,7 +128,7 @@ what_goes_makes_room(_Config) ->
     {ok, _} = hornbeam_state_table:set(1, packed(1), 1),
     hornbeam_eventually:holds(fun() -> kind(state) =:= {0, 0} end),
     limits(#{state_max_rows => 2}),
-    ok = hornbeam_state_keeper:set(Owner, 1, packed(1), infinity),
+    ok = hornbeam_scoped_state:set(Owner, 1, packed(1), infinity),
     {error, {limit, state_max_rows}} = set(2, packed(1)),
     gone(Owner),
     {ok, _} = set(2, packed(1)).
@@ -260,10 +261,10 @@ a_large_int_is_counted_as_it_grows(_Config) ->
 a_connection_has_its_own_limit(_Config) ->
     limits(#{connection_state_max_rows => 2}),
     {A, B} = {owner(), owner()},
-    [ok = hornbeam_state_keeper:keep(Owner, 1, 1) || Owner <- [A, B]],
+    [ok = hornbeam_scoped_state:keep(Owner, 1, 1) || Owner <- [A, B]],
     ok = hornbeam_connection_state:set(A, 2, 2),
     [?assertEqual({error, {limit, connection_state_max_rows}}, Set(A, 3, 3))
-     || Set <- [fun hornbeam_connection_state:set/3, fun hornbeam_state_keeper:keep/3]],
+     || Set <- [fun hornbeam_connection_state:set/3, fun hornbeam_scoped_state:keep/3]],
     ok = hornbeam_connection_state:set(A, 2, bytes(1000)),
     ok = hornbeam_connection_state:set(B, 2, 2),
     true = hornbeam_connection_state:delete(A, 1),
@@ -284,19 +285,19 @@ a_connection_has_its_own_limit(_Config) ->
 what_is_bound_to_a_connection_counts_as_its_own(_Config) ->
     limits(#{connection_state_max_rows => 2}),
     Owner = owner(),
-    ok = hornbeam_state_keeper:set(Owner, 1, 1, infinity),
-    {ok, 1} = hornbeam_state_keeper:incr(Owner, 2, 1),
+    ok = hornbeam_scoped_state:set(Owner, 1, 1, infinity),
+    {ok, 1} = hornbeam_scoped_state:incr(Owner, 2, 1),
     Full = {error, {limit, connection_state_max_rows}},
-    ?assertEqual(Full, hornbeam_state_keeper:set(Owner, 3, 1, infinity)),
-    ?assertEqual(Full, hornbeam_state_keeper:incr(Owner, 3, 1)),
-    ?assertEqual(Full, hornbeam_state_keeper:keep(Owner, 3, 1)),
+    ?assertEqual(Full, hornbeam_scoped_state:set(Owner, 3, 1, infinity)),
+    ?assertEqual(Full, hornbeam_scoped_state:incr(Owner, 3, 1)),
+    ?assertEqual(Full, hornbeam_scoped_state:keep(Owner, 3, 1)),
     ?assertEqual([1, 2], hornbeam_state:keys()),
-    ok = hornbeam_state_keeper:set(Owner, 1, 2, infinity),
-    {ok, 2} = hornbeam_state_keeper:incr(Owner, 2, 1),
+    ok = hornbeam_scoped_state:set(Owner, 1, 2, infinity),
+    {ok, 2} = hornbeam_scoped_state:incr(Owner, 2, 1),
     limits(#{connection_state_max_bytes => 2000}),
     ?assertEqual({error, {limit, connection_state_max_bytes}},
-                 hornbeam_state_keeper:incr(Owner, 2, 1 bsl 40000)),
-    ?assertEqual({ok, 3}, hornbeam_state_keeper:incr(Owner, 2, 1)),
+                 hornbeam_scoped_state:incr(Owner, 2, 1 bsl 40000)),
+    ?assertEqual({ok, 3}, hornbeam_scoped_state:incr(Owner, 2, 1)),
     ?assertMatch({_, 2}, kind(bindings)),
     gone(Owner),
     ?assertEqual({{0, 0}, {0, 0}}, {kind(bindings), kind(connections)}),
@@ -314,15 +315,15 @@ keep(Owner) ->
     [begin
          Value = bytes(rand:uniform(100)),
          hornbeam_connection_state:set(Owner, Key, Value) =:= closed
-             andalso hornbeam_state_keeper:keep(Owner, Key, Value),
+             andalso hornbeam_scoped_state:keep(Owner, Key, Value),
          hornbeam_connection_state:delete(Owner, rand:uniform(20)),
-         _ = hornbeam_state_keeper:set(Owner, {Owner =:= none, Key}, Value, infinity),
-         _ = hornbeam_state_keeper:incr(Owner, <<"n">>, one_of([1, 1 bsl 3000]))
+         _ = hornbeam_scoped_state:set(Owner, {Owner =:= none, Key}, Value, infinity),
+         _ = hornbeam_scoped_state:incr(Owner, <<"n">>, one_of([1, 1 bsl 3000]))
      end || Key <- lists:seq(1, 20)].
 
 an_undo_is_never_refused(_Config) ->
     Owner = owner(),
-    {ok, _} = hornbeam_state_keeper:incr(Owner, 1, -(1 bsl 80000)),
+    {ok, _} = hornbeam_scoped_state:incr(Owner, 1, -(1 bsl 80000)),
     0 = hornbeam_state:incr(1, 1 bsl 80000),
     limits(#{state_max_bytes => 1}),
     gone(Owner),
@@ -491,13 +492,13 @@ arguments_of_ops_that_wait_are_bytes_too(_Config) ->
 
 processes_that_crash_count_anew(_Config) ->
     Owner = owner(),
-    ok = hornbeam_state_keeper:set(Owner, 1, 1, infinity),
+    ok = hornbeam_scoped_state:set(Owner, 1, 1, infinity),
     ok = hornbeam_pubsub_registry:subscribe(Owner, <<"a">>, process),
     Before = [kind(Kind) || Kind <- [bindings, topics]],
     hornbeam_quota:reserve_by_force(bindings, 100, 1),
     hornbeam_quota:reserve_by_force(topics, 100, 1),
     lists:foreach(fun hornbeam_eventually:dead/1,
-                  [whereis(Name) || Name <- [hornbeam_state_keeper, hornbeam_pubsub_registry]]),
+                  [whereis(Name) || Name <- [hornbeam_scoped_state, hornbeam_pubsub_registry]]),
     hornbeam_eventually:holds(fun() -> [kind(K) || K <- [bindings, topics]] =:= Before end),
     gone(Owner),
     hornbeam_eventually:holds(fun() -> kind(topics) =:= {0, 0} end).
@@ -553,7 +554,7 @@ gone(Owner) ->
     hornbeam_eventually:holds(fun() ->
         not lists:member(Owner, hornbeam_owner_quota:owners())
     end),
-    _ = sys:get_state(hornbeam_state_keeper).
+    _ = sys:get_state(hornbeam_scoped_state).
 
 in_8_processes(Fun) ->
     Refs = [spawn_monitor(fun() -> Fun(N) end) || N <- lists:seq(1, 8)],

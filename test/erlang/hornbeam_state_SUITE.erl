@@ -44,7 +44,7 @@
     what_an_undo_needs_may_be_of_any_size/1,
     a_bound_sum_that_could_not_be_taken_back_changes_nothing/1,
     an_undo_past_the_range_of_floats_ends_at_its_end/1,
-    a_new_keeper_undoes_who_died_meanwhile/1,
+    a_new_server_undoes_who_died_meanwhile/1,
     tables_survive_the_crash_of_their_processes/1,
     the_log_of_one_owner_does_not_pile_up/1,
     bound_counters_equal_the_living/1
@@ -396,25 +396,25 @@ a_long_tuple_does_not_hold_up_prefixes(_Config) ->
 
 what_the_dead_set_is_gone(_Config) ->
     Owner = owner(),
-    ok = hornbeam_state_keeper:set(Owner, <<"k">>, 1, infinity),
-    {ok, 3} = hornbeam_state_keeper:incr(Owner, <<"n">>, 3),
-    {ok, 2.5} = hornbeam_state_keeper:incr(Owner, <<"n">>, -0.5),
+    ok = hornbeam_scoped_state:set(Owner, <<"k">>, 1, infinity),
+    {ok, 3} = hornbeam_scoped_state:incr(Owner, <<"n">>, 3),
+    {ok, 2.5} = hornbeam_scoped_state:incr(Owner, <<"n">>, -0.5),
     ?assertEqual(1, hornbeam_state:get(<<"k">>)),
     hornbeam_eventually:dead(Owner),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"k">>) =:= undefined end),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) == 0 end),
-    ?assertEqual(0, ets:info(hornbeam_state_keeper, size)).
+    ?assertEqual(0, ets:info(hornbeam_scoped_state, size)).
 
 what_others_set_since_stays(_Config) ->
     Owner = owner(),
-    ok = hornbeam_state_keeper:set(Owner, <<"k">>, 1, infinity),
+    ok = hornbeam_scoped_state:set(Owner, <<"k">>, 1, infinity),
     ok = hornbeam_state:set(<<"k">>, 2),
-    {ok, 5} = hornbeam_state_keeper:incr(Owner, <<"n">>, 5),
+    {ok, 5} = hornbeam_scoped_state:incr(Owner, <<"n">>, 5),
     ok = hornbeam_state:set(<<"n">>, 100),
-    {ok, 1} = hornbeam_state_keeper:incr(Owner, <<"m">>, 1),
+    {ok, 1} = hornbeam_scoped_state:incr(Owner, <<"m">>, 1),
     true = hornbeam_state:delete(<<"m">>),
     7 = hornbeam_state:incr(<<"m">>, 7),
-    {ok, 8} = hornbeam_state_keeper:incr(Owner, <<"m">>, 1),
+    {ok, 8} = hornbeam_scoped_state:incr(Owner, <<"m">>, 1),
     gone(Owner),
     ?assertEqual(2, hornbeam_state:get(<<"k">>)),
     ?assertEqual(100, hornbeam_state:get(<<"n">>)),
@@ -422,8 +422,8 @@ what_others_set_since_stays(_Config) ->
 
 who_set_it_last_owns_it(_Config) ->
     {A, B} = {owner(), owner()},
-    ok = hornbeam_state_keeper:set(A, <<"k">>, a, infinity),
-    ok = hornbeam_state_keeper:set(B, <<"k">>, b, infinity),
+    ok = hornbeam_scoped_state:set(A, <<"k">>, a, infinity),
+    ok = hornbeam_scoped_state:set(B, <<"k">>, b, infinity),
     gone(A),
     ?assertMatch({ok, b}, hornbeam_state_table:get(<<"k">>)),
     gone(B),
@@ -431,7 +431,7 @@ who_set_it_last_owns_it(_Config) ->
 
 a_change_in_place_leaves_it_bound(_Config) ->
     Owner = owner(),
-    ok = hornbeam_state_keeper:set(Owner, <<"k">>, {term, online}, infinity),
+    ok = hornbeam_scoped_state:set(Owner, <<"k">>, {term, online}, infinity),
     true = hornbeam_state:cas(<<"k">>, online, away),
     gone(Owner),
     ?assertEqual(undefined, hornbeam_state:get(<<"k">>)).
@@ -439,54 +439,54 @@ a_change_in_place_leaves_it_bound(_Config) ->
 the_dead_change_nothing(_Config) ->
     Owner = owner(),
     hornbeam_eventually:dead(Owner),
-    ?assertEqual({error, gone}, hornbeam_state_keeper:set(Owner, <<"k">>, 1, infinity)),
-    ?assertEqual({error, gone}, hornbeam_state_keeper:incr(Owner, <<"k">>, 1)),
+    ?assertEqual({error, gone}, hornbeam_scoped_state:set(Owner, <<"k">>, 1, infinity)),
+    ?assertEqual({error, gone}, hornbeam_scoped_state:incr(Owner, <<"k">>, 1)),
     ?assertEqual(undefined, hornbeam_state:get(<<"k">>)).
 
 a_bound_increment_of_what_is_no_number_changes_nothing(_Config) ->
     Owner = owner(),
     ok = hornbeam_state:set(<<"k">>, text),
-    ?assertEqual({error, not_a_number}, hornbeam_state_keeper:incr(Owner, <<"k">>, 1)),
+    ?assertEqual({error, not_a_number}, hornbeam_scoped_state:incr(Owner, <<"k">>, 1)),
     gone(Owner),
     ?assertEqual(text, hornbeam_state:get(<<"k">>)).
 
-%% The keeper that does it is the one that was there before.
+%% The server that does it is the one that was there before.
 what_an_undo_needs_may_be_of_any_size(_Config) ->
-    Keeper = whereis(hornbeam_state_keeper),
+    Server = whereis(hornbeam_scoped_state),
     Big = 1 bsl 2000,
     [begin
          Owner = owner(),
          ok = hornbeam_state:set(<<"k">>, First),
-         _ = [hornbeam_state_keeper:incr(Owner, <<"k">>, Delta) || Delta <- Deltas],
+         _ = [hornbeam_scoped_state:incr(Owner, <<"k">>, Delta) || Delta <- Deltas],
          gone(Owner),
          ?assertEqual({Deltas, First}, {Deltas, hornbeam_state:get(<<"k">>)})
      end || {First, Deltas} <- [{0, [Big, -Big]}, {7, [Big, 1.5]}, {7, [Big, -Big, -Big]},
                                 {0.5, [1.5, Big]}, {1 bsl 1023, [1 bsl 1023, 1.5e308]}]],
-    ?assertEqual(Keeper, whereis(hornbeam_state_keeper)).
+    ?assertEqual(Server, whereis(hornbeam_scoped_state)).
 
 %% What others took off since is not this owner's to count.
 a_bound_sum_that_could_not_be_taken_back_changes_nothing(_Config) ->
-    Keeper = whereis(hornbeam_state_keeper),
+    Server = whereis(hornbeam_scoped_state),
     [begin
          Owner = owner(),
          ok = hornbeam_state:set(<<"k">>, 0),
-         {ok, First} = hornbeam_state_keeper:incr(Owner, <<"k">>, First),
+         {ok, First} = hornbeam_scoped_state:incr(Owner, <<"k">>, First),
          Left = hornbeam_state:decr(<<"k">>, First),
-         ?assertEqual({error, overflow}, hornbeam_state_keeper:incr(Owner, <<"k">>, Then)),
+         ?assertEqual({error, overflow}, hornbeam_scoped_state:incr(Owner, <<"k">>, Then)),
          ?assertEqual(Left, hornbeam_state:get(<<"k">>)),
          ok = hornbeam_state:set(<<"k">>, 5),
-         ?assertEqual({ok, 5 + Then}, hornbeam_state_keeper:incr(Owner, <<"k">>, Then)),
+         ?assertEqual({ok, 5 + Then}, hornbeam_scoped_state:incr(Owner, <<"k">>, Then)),
          gone(Owner),
          ?assertEqual(5 + Then - Then, hornbeam_state:get(<<"k">>))
      end || {First, Then} <- [{1 bsl 2000, 1.5}, {1.5e308, 1.5e308}]],
-    ?assertEqual(Keeper, whereis(hornbeam_state_keeper)).
+    ?assertEqual(Server, whereis(hornbeam_scoped_state)).
 
 an_undo_past_the_range_of_floats_ends_at_its_end(_Config) ->
-    Keeper = whereis(hornbeam_state_keeper),
+    Server = whereis(hornbeam_scoped_state),
     [begin
          Owner = owner(),
          ok = hornbeam_state:set(<<"k">>, 0),
-         {ok, Bound} = hornbeam_state_keeper:incr(Owner, <<"k">>, Bound),
+         {ok, Bound} = hornbeam_scoped_state:incr(Owner, <<"k">>, Bound),
          _ = [hornbeam_state:incr(<<"k">>, Delta) || Delta <- Others],
          gone(Owner),
          ?assertEqual(End, hornbeam_state:get(<<"k">>))
@@ -495,7 +495,7 @@ an_undo_past_the_range_of_floats_ends_at_its_end(_Config) ->
          {-(1 bsl 2000), [1 bsl 2000, 1.5], 1.7976931348623157e308},
          {1.5e308, [-1.5e308, -1.5e308], -1.7976931348623157e308},
          {largest(), [-largest(), -largest()], -largest()}]],
-    ?assertEqual(Keeper, whereis(hornbeam_state_keeper)).
+    ?assertEqual(Server, whereis(hornbeam_scoped_state)).
 
 an_int_of_more_bytes_than_can_travel_is_no_result(_Config) ->
     ok = hornbeam_state:set(<<"k">>, largest() - 1),
@@ -509,14 +509,14 @@ an_int_of_more_bytes_than_can_travel_is_no_result(_Config) ->
 
 largest() -> (1 bsl (8 * 16384 - 1)) - 1.
 
-a_new_keeper_undoes_who_died_meanwhile(_Config) ->
+a_new_server_undoes_who_died_meanwhile(_Config) ->
     {Dies, Lives} = {owner(), owner()},
-    {ok, 1} = hornbeam_state_keeper:incr(Dies, <<"n">>, 1),
-    {ok, 2} = hornbeam_state_keeper:incr(Lives, <<"n">>, 1),
-    Keeper = whereis(hornbeam_state_keeper),
-    ok = sys:suspend(Keeper),
+    {ok, 1} = hornbeam_scoped_state:incr(Dies, <<"n">>, 1),
+    {ok, 2} = hornbeam_scoped_state:incr(Lives, <<"n">>, 1),
+    Server = whereis(hornbeam_scoped_state),
+    ok = sys:suspend(Server),
     hornbeam_eventually:dead(Dies),
-    hornbeam_eventually:dead(Keeper),
+    hornbeam_eventually:dead(Server),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) =:= 1 end),
     gone(Lives),
     ?assertEqual(0, hornbeam_state:get(<<"n">>)).
@@ -527,16 +527,16 @@ tables_survive_the_crash_of_their_processes(_Config) ->
          Pid = whereis(Name),
          hornbeam_eventually:dead(Pid),
          hornbeam_eventually:holds(fun() -> is_pid(whereis(Name)) andalso whereis(Name) =/= Pid end)
-     end || Name <- [hornbeam_state_keeper, hornbeam_state_sweeper]],
+     end || Name <- [hornbeam_scoped_state, hornbeam_state_sweeper]],
     ?assertEqual(1, hornbeam_state:get(<<"k">>)).
 
 the_log_of_one_owner_does_not_pile_up(_Config) ->
     Owner = owner(),
     [begin
-         ok = hornbeam_state_keeper:set(Owner, N, 1, infinity),
+         ok = hornbeam_scoped_state:set(Owner, N, 1, infinity),
          true = hornbeam_state:delete(N)
      end || N <- lists:seq(1, 5000)],
-    ?assert(ets:info(hornbeam_state_keeper, size) < 2100),
+    ?assert(ets:info(hornbeam_scoped_state, size) < 2100),
     gone(Owner).
 
 %% Owners come, count themselves, and are killed at random, in 8 processes at once.
@@ -556,8 +556,8 @@ churn(Left, Alive) ->
     Owner = owner(),
     Member = erlang:unique_integer([positive]),
     _ = spawn(fun() -> rand:uniform(3) =:= 1 andalso exit(Owner, kill) end),
-    _ = hornbeam_state_keeper:set(Owner, {<<"member">>, Member}, 1, infinity),
-    _ = hornbeam_state_keeper:incr(Owner, <<"alive">>, 1),
+    _ = hornbeam_scoped_state:set(Owner, {<<"member">>, Member}, 1, infinity),
+    _ = hornbeam_scoped_state:incr(Owner, <<"alive">>, 1),
     case rand:uniform(2) of
         1 ->
             hornbeam_eventually:dead(Owner),
@@ -572,14 +572,14 @@ still(Owners) -> [Owner || Owner <- Owners, is_process_alive(Owner)].
 
 owner() -> spawn(fun() -> receive stop -> ok end end).
 
-%% Dead, and undone: the keeper has seen it.
+%% Dead, and undone: the server has seen it.
 gone(Owner) ->
     hornbeam_eventually:dead(Owner),
     hornbeam_eventually:holds(fun() ->
-        ets:match(hornbeam_state_keeper, {{Owner, '_', '_'}, '_', '_'}) =:= []
+        ets:match(hornbeam_scoped_state, {{Owner, '_', '_'}, '_', '_'}) =:= []
     end),
     %% The log row goes first, the change is undone in the same callback.
-    _ = sys:get_state(hornbeam_state_keeper).
+    _ = sys:get_state(hornbeam_scoped_state).
 
 in_8_processes(Fun) ->
     Refs = [spawn_monitor(fun() -> exit({done, Fun(N)}) end) || N <- lists:seq(1, 8)],

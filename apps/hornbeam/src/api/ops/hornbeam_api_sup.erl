@@ -2,7 +2,7 @@
 %%
 %%   hornbeam_api_sup                one_for_one: none needs another to be the one it was
 %%   ├── hornbeam_state_sweeper      frees state that is past its time
-%%   ├── hornbeam_state_keeper       undoes what the dead did to the state, forgets theirs
+%%   ├── hornbeam_scoped_state       undoes what the dead did to the state, forgets theirs
 %%   ├── hornbeam_hooks              forgets the hooks of dead workers
 %%   ├── hornbeam_executions_sup     hook executions and streams
 %%   ├── hornbeam_pubsub_registry    this node's subscriptions
@@ -22,7 +22,7 @@ new_tables(Limits) ->
     hornbeam_quota:new(Limits),
     hornbeam_owner_quota:new_table(),
     hornbeam_state_rows:new_tables(),
-    hornbeam_state_keeper:new_table(),
+    hornbeam_scoped_state:new_table(),
     hornbeam_connection_state:new(),
     hornbeam_functions:new_table(),
     hornbeam_hooks:new_table(),
@@ -49,7 +49,7 @@ init([]) ->
           [Executions | Servers]}}.
 
 servers() ->
-    [hornbeam_state_sweeper, hornbeam_state_keeper, hornbeam_hooks, hornbeam_pubsub_registry,
+    [hornbeam_state_sweeper, hornbeam_scoped_state, hornbeam_hooks, hornbeam_pubsub_registry,
      hornbeam_pubsub_peers].
 
 %% When the last tree's root was killed, its children are on their way out and hold their names.

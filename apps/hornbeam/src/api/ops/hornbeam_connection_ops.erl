@@ -17,11 +17,11 @@ set([Key, Packed], Context) ->
         {error, gone} = Error -> Error
     end.
 
-%% The keeper may be busy; the worker's other messages do not wait for it.
+%% Its process may be busy; the worker's other messages do not wait for it.
 set(Owner, Key, Value) ->
     case hornbeam_connection_state:set(Owner, Key, Value) of
         ok -> {ok, ok};
-        closed -> {apart, fun() -> done(hornbeam_state_keeper:keep(Owner, Key, Value)) end};
+        closed -> {apart, fun() -> done(hornbeam_scoped_state:keep(Owner, Key, Value)) end};
         {error, _} = Error -> Error
     end.
 
@@ -43,7 +43,7 @@ of_owner(Context, Fun) ->
         {error, gone} = Error -> Error
     end.
 
-%% Its death may be known to the keeper and not yet to the worker.
+%% Its death may be known to hornbeam_scoped_state and not yet to the worker.
 unless_forgotten(Owner, Result) ->
     case hornbeam_connection_state:is_forgotten(Owner) of
         false -> {ok, Result};

@@ -21,10 +21,10 @@ set([Key, Packed, Ttl, false], _Context) ->
     done(hornbeam_state_table:set(Key, value(Packed), ttl(Ttl)));
 set([Key, Packed, Ttl, true], Context) ->
     scoped(Context, fun(Owner) ->
-        done(hornbeam_state_keeper:set(Owner, Key, value(Packed), ttl(Ttl)))
+        done(hornbeam_scoped_state:set(Owner, Key, value(Packed), ttl(Ttl)))
     end).
 
-%% The keeper may be busy; the worker's other messages do not wait for it.
+%% Its process may be busy; the worker's other messages do not wait for it.
 scoped(Context, Fun) ->
     case hornbeam_connection_ops:owner(Context) of
         {ok, Owner} -> {apart, fun() -> Fun(Owner) end};
@@ -48,7 +48,7 @@ incr([Key, Delta, false], _Context) ->
         {error, _} = Error -> Error
     end;
 incr([Key, Delta, true], Context) ->
-    scoped(Context, fun(Owner) -> hornbeam_state_keeper:incr(Owner, Key, Delta) end).
+    scoped(Context, fun(Owner) -> hornbeam_scoped_state:incr(Owner, Key, Delta) end).
 
 -spec get_multi([term()], context()) -> result([{ok, hornbeam_value:value()} | absent]).
 get_multi([Keys], _Context) ->

@@ -2,7 +2,7 @@
 %%
 %% A row is {{Owner, Key}, Value, Version, Bytes}; `Owner' is the process that stands for the
 %% client's side, and may be a worker. Only while the owner's account is open (hornbeam_owner_quota)
-%% may anybody write what it keeps: so the first value goes through hornbeam_state_keeper, which
+%% may anybody write what it keeps: so the first value goes through hornbeam_scoped_state, which
 %% opens it, and all else is done by whoever asks. A row comes only in the place of one that was
 %% seen, which makes what is counted exact.
 -module(hornbeam_connection_state).

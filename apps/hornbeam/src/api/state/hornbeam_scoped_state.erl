@@ -1,12 +1,12 @@
-%% Undoes what a connection did to the shared state when that connection dies, and forgets the
-%% connection's own.
+%% What a connection does to the shared state as long as it lives: it is undone at its end, and its
+%% own state deleted.
 %%
 %% Changes that are bound to a process (its owner) come through here, one after the other: the
 %% owner is monitored, the change is made, and what it takes to undo it is written to a table.
 %% The table outlives this process; when it starts again it monitors every owner anew, and the
 %% dead ones are undone at once. Of what a connection keeps for itself only the first value comes
 %% through here (hornbeam_connection_state).
--module(hornbeam_state_keeper).
+-module(hornbeam_scoped_state).
 -behaviour(gen_server).
 
 -export([new_table/0, start_link/0, set/4, incr/3, keep/3]).
@@ -29,7 +29,7 @@
 %% After so many changes of an owner, what was deleted or set anew by others is forgotten.
 -define(COMPACT_AFTER, 1024).
 
-%% @doc Make the log; its owner must outlive the keeper.
+%% @doc Make the log; its owner must outlive everybody.
 -spec new_table() -> ok.
 new_table() ->
     ?LOG = ets:new(?LOG, [named_table, public, ordered_set]),
@@ -56,7 +56,7 @@ incr(Owner, Key, Delta) ->
 keep(Owner, Key, Value) ->
     hornbeam_retry:until_answered(fun() -> call({keep, Owner, Key, Value}) end).
 
-%% The keeper waits for nobody, so its answer or its death comes soon.
+%% The server waits for nobody, so its answer or its death comes soon.
 call(Request) ->
     gen_server:call(?MODULE, Request, infinity).
 
