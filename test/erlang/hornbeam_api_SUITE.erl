@@ -132,27 +132,27 @@ an_unknown_op_is_not_implemented(_Config) ->
 
 values_past_their_limits_are_value_errors(_Config) ->
     Key = fun(Size) -> binary:copy(<<"k">>, Size) end,
-    ?assertEqual({0, undefined}, here(1, [Key(65532)])),
-    ?assertMatch({3, <<"state.get: key is longer than", _/binary>>}, here(1, [Key(65533)])),
-    ?assertMatch({0, _}, here(22, [Key(4096), bytes(<<1>>)])),
-    ?assertMatch({3, _}, here(22, [Key(4097), bytes(<<1>>)])),
+    ?assertEqual({0, undefined}, inline(1, [Key(65532)])),
+    ?assertMatch({3, <<"state.get: key is longer than", _/binary>>}, inline(1, [Key(65533)])),
+    ?assertMatch({0, _}, inline(22, [Key(4096), bytes(<<1>>)])),
+    ?assertMatch({3, _}, inline(22, [Key(4097), bytes(<<1>>)])),
     %% Of a hook; a name that is kept by a worker that lives.
-    ?assertMatch({9, _}, apart(54, [Key(4096), 0])),
-    ?assertMatch({3, <<"hooks.register: name is longer than", _/binary>>}, here(50, [Key(4097)])),
-    ?assertMatch({3, _}, here(40, [Key(4097), bytes(<<16#90>>), 0])),
+    ?assertMatch({9, _}, spawned(54, [Key(4096), 0])),
+    ?assertMatch({3, <<"hooks.register: name is longer than", _/binary>>}, inline(50, [Key(4097)])),
+    ?assertMatch({3, _}, inline(40, [Key(4097), bytes(<<16#90>>), 0])),
     Nested = lists:foldl(fun(_, Inner) -> {Inner} end, 1, lists:seq(1, 16)),
-    ?assertMatch({0, _}, here(1, [Nested])),
-    ?assertMatch({3, _}, here(1, [{Nested}])),
-    [?assertMatch({3, _}, here(2, [<<"k">>, bytes(<<1>>), Ttl, false])) || Ttl <- [0, 1 bsl 60]],
-    ?assertMatch({3, _}, apart(54, [<<"id">>, 1 bsl 32])),
+    ?assertMatch({0, _}, inline(1, [Nested])),
+    ?assertMatch({3, _}, inline(1, [{Nested}])),
+    [?assertMatch({3, _}, inline(2, [<<"k">>, bytes(<<1>>), Ttl, false])) || Ttl <- [0, 1 bsl 60]],
+    ?assertMatch({3, _}, spawned(54, [<<"id">>, 1 bsl 32])),
     %% str that is not UTF-8
     ?assertMatch({reply, 3, _}, raw(1, <<16#91, 16#a1, 255>>)).
 
 a_result_that_is_too_big_to_travel_is_a_value_error(_Config) ->
     Half = binary:copy(<<0>>, 16#4000000),
     [ok = hornbeam_state:set(N, Half) || N <- [1, 2]],
-    ?assertMatch({0, _}, here(1, [1])),
-    ?assertMatch({3, <<"the result has 134217", _/binary>>}, here(5, [[1, 2]])).
+    ?assertMatch({0, _}, inline(1, [1])),
+    ?assertMatch({3, <<"the result has 134217", _/binary>>}, inline(5, [[1, 2]])).
 
 properties_hold(_Config) ->
     [?assert(hornbeam_properties:hold(Property))
@@ -161,32 +161,33 @@ properties_hold(_Config) ->
 %%% State
 
 state_ops_work(_Config) ->
-    ?assertEqual({0, undefined}, here(1, [<<"k">>])),
-    ?assertEqual({0, undefined}, here(2, [<<"k">>, packed_bin(undefined), undefined, false])),
-    ?assertEqual({0, <<16#c0>>}, here(1, [<<"k">>])),
-    ?assertEqual({0, true}, here(10, [<<"k">>, packed_bin(undefined), packed_bin([1])])),
-    ?assertEqual({0, [packed([1]), undefined]}, here(11, [<<"k">>])),
-    ?assertEqual({0, false}, here(3, [<<"k">>])),
-    ?assertEqual({0, true}, here(9, [<<"k">>, packed_bin(7), 60000])),
-    ?assertEqual({0, 7.5}, here(4, [<<"k">>, 0.5, false])),
-    ?assertEqual({0, undefined}, here(6, [[[{1}, packed_bin(1)], [bytes(<<"b">>), packed_bin(2)]],
+    ?assertEqual({0, undefined}, inline(1, [<<"k">>])),
+    ?assertEqual({0, undefined}, inline(2, [<<"k">>, packed_bin(undefined), undefined, false])),
+    ?assertEqual({0, <<16#c0>>}, inline(1, [<<"k">>])),
+    ?assertEqual({0, true}, inline(10, [<<"k">>, packed_bin(undefined), packed_bin([1])])),
+    ?assertEqual({0, [packed([1]), undefined]}, inline(11, [<<"k">>])),
+    ?assertEqual({0, false}, inline(3, [<<"k">>])),
+    ?assertEqual({0, true}, inline(9, [<<"k">>, packed_bin(7), 60000])),
+    ?assertEqual({0, 7.5}, inline(4, [<<"k">>, 0.5, false])),
+    ?assertEqual({0, undefined}, inline(6, [[[{1}, packed_bin(1)], [bytes(<<"b">>), packed_bin(2)]],
                                           undefined])),
     ?assertEqual({0, [packed(7.5), undefined, packed(2)]},
-                 here(5, [[<<"k">>, <<"no">>, bytes(<<"b">>)]])),
-    ?assertEqual({0, [{1}, <<"b">>, <<"k">>]}, apart(7, [undefined])),
-    ?assertEqual({0, [[{1}, packed(1)]]}, apart(8, [{}])),
-    ?assertEqual({0, true}, here(3, [<<"k">>])),
+                 inline(5, [[<<"k">>, <<"no">>, bytes(<<"b">>)]])),
+    ?assertEqual({0, [{1}, <<"b">>, <<"k">>]}, spawned(7, [undefined])),
+    ?assertEqual({0, [[{1}, packed(1)]]}, spawned(8, [{}])),
+    ?assertEqual({0, true}, inline(3, [<<"k">>])),
     ?assertMatch({2, <<"the value is not a number">>},
                  begin
-                     _ = here(2, [<<"k">>, packed_bin(true), undefined, false]),
-                     here(4, [<<"k">>, 1, false])
+                     _ = inline(2, [<<"k">>, packed_bin(true), undefined, false]),
+                     inline(4, [<<"k">>, 1, false])
                  end).
 
 text_bytes_and_tuples_are_keys_of_their_own(_Config) ->
     Keys = [<<"a">>, bytes(<<"a">>), {<<"a">>}, {bytes(<<"a">>)}, 1, {1, {2}}, 1 bsl 70],
-    [?assertEqual({0, undefined}, here(2, [Key, packed_bin(N), undefined, false]))
+    [?assertEqual({0, undefined}, inline(2, [Key, packed_bin(N), undefined, false]))
      || {N, Key} <- lists:zip(lists:seq(1, 7), Keys)],
-    [?assertEqual({0, packed(N)}, here(1, [Key])) || {N, Key} <- lists:zip(lists:seq(1, 7), Keys)],
+    [?assertEqual({0, packed(N)}, inline(1, [Key]))
+     || {N, Key} <- lists:zip(lists:seq(1, 7), Keys)],
     ?assertEqual(5, hornbeam_state:get(1)),
     ?assertEqual(2, hornbeam_state:get({bytes, <<"a">>})),
     {0, Raw} = hornbeam_api_answer:ok(keys, [{{bytes, <<"a">>}}, <<"a">>]),
@@ -195,25 +196,25 @@ text_bytes_and_tuples_are_keys_of_their_own(_Config) ->
 
 what_erlang_stored_that_cannot_travel_is_a_type_error(_Config) ->
     ok = hornbeam_state:set(<<"k">>, #{<<"a">> => [<<1:3>>]}),
-    {2, Text} = here(1, [<<"k">>]),
+    {2, Text} = inline(1, [<<"k">>]),
     ?assertNotEqual(nomatch, binary:match(Text, <<"value['a'][1]: <<1:3>>">>)).
 
 what_is_scoped_ends_with_its_client(_Config) ->
     Client = owner(),
     Of = #{client => {asked, websocket, Client}},
-    ?assertEqual({0, undefined}, apart(2, [<<"k">>, packed_bin(1), undefined, true], Of)),
-    ?assertEqual({0, 5}, apart(4, [<<"n">>, 5, true], Of)),
+    ?assertEqual({0, undefined}, spawned(2, [<<"k">>, packed_bin(1), undefined, true], Of)),
+    ?assertEqual({0, 5}, spawned(4, [<<"n">>, 5, true], Of)),
     hornbeam_eventually:dead(Client),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"k">>) =:= undefined end),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) =:= 0 end),
-    ?assertMatch({7, _}, apart(4, [<<"n">>, 5, true], Of)),
-    ?assertMatch({7, _}, here(4, [<<"n">>, 5, true], #{client => gone})),
-    ?assertMatch({7, _}, here(2, [<<"k">>, packed_bin(1), undefined, true], #{client => gone})),
+    ?assertMatch({7, _}, spawned(4, [<<"n">>, 5, true], Of)),
+    ?assertMatch({7, _}, inline(4, [<<"n">>, 5, true], #{client => gone})),
+    ?assertMatch({7, _}, inline(2, [<<"k">>, packed_bin(1), undefined, true], #{client => gone})),
     ?assertEqual(0, hornbeam_state:get(<<"n">>)).
 
 what_is_scoped_on_stream_0_ends_with_the_worker(_Config) ->
     Worker = hornbeam_fake_worker:start(),
-    {0, 5} = answered(Worker, apart, 4, [<<"n">>, 5, true], #{stream => 0, client => worker}),
+    {0, 5} = answered(Worker, spawned, 4, [<<"n">>, 5, true], #{stream => 0, client => worker}),
     hornbeam_eventually:dead(hornbeam_fake_worker:pid(Worker)),
     hornbeam_eventually:holds(fun() -> hornbeam_state:get(<<"n">>) =:= 0 end).
 
@@ -223,41 +224,41 @@ connection_ops_work(_Config) ->
     Of = #{client => {asked, http, owner()}},
     Keys = [1 bsl 70, bytes(<<"k">>), {<<"t">>, {1}}, <<"k">>],
     Numbered = lists:zip(Keys, lists:seq(1, 4)),
-    ?assertEqual({0, undefined}, here(60, [<<"k">>], Of)),
-    ?assertEqual({0, false}, here(62, [<<"k">>], Of)),
-    ?assertEqual({0, []}, apart(63, [], Of)),
-    [?assertEqual({0, undefined}, apart(61, [Key, packed_bin([N])], Of)) || {Key, N} <- Numbered],
-    [?assertEqual({0, packed([N])}, here(60, [Key], Of)) || {Key, N} <- Numbered],
+    ?assertEqual({0, undefined}, inline(60, [<<"k">>], Of)),
+    ?assertEqual({0, false}, inline(62, [<<"k">>], Of)),
+    ?assertEqual({0, []}, spawned(63, [], Of)),
+    [?assertEqual({0, undefined}, spawned(61, [Key, packed_bin([N])], Of)) || {Key, N} <- Numbered],
+    [?assertEqual({0, packed([N])}, inline(60, [Key], Of)) || {Key, N} <- Numbered],
     ?assertEqual({0, [[1 bsl 70, packed([1])], [<<"k">>, packed([2])],
-                      [{<<"t">>, {1}}, packed([3])], [<<"k">>, packed([4])]]}, apart(63, [], Of)),
-    ?assertEqual({0, undefined}, here(61, [<<"k">>, packed_bin(undefined)], Of)),
-    ?assertEqual({0, packed(undefined)}, here(60, [<<"k">>], Of)),
-    [?assertEqual({0, true}, here(62, [Key], Of)) || Key <- Keys],
-    [?assertEqual({0, false}, here(62, [Key], Of)) || Key <- Keys],
-    ?assertEqual({0, []}, apart(63, [], Of)).
+                      [{<<"t">>, {1}}, packed([3])], [<<"k">>, packed([4])]]}, spawned(63, [], Of)),
+    ?assertEqual({0, undefined}, inline(61, [<<"k">>, packed_bin(undefined)], Of)),
+    ?assertEqual({0, packed(undefined)}, inline(60, [<<"k">>], Of)),
+    [?assertEqual({0, true}, inline(62, [Key], Of)) || Key <- Keys],
+    [?assertEqual({0, false}, inline(62, [Key], Of)) || Key <- Keys],
+    ?assertEqual({0, []}, spawned(63, [], Of)).
 
 what_a_connection_keeps_is_its_own_and_ends_with_it(_Config) ->
     Before = ets:info(hornbeam_connection_state, size),
     {Client, Other} = {owner(), owner()},
     Of = #{client => {open, websocket, Client}},
-    ?assertEqual({0, undefined}, apart(61, [<<"k">>, packed_bin(1)], Of)),
-    ?assertEqual({0, undefined}, apart(61, [<<"k">>, packed_bin(2)],
+    ?assertEqual({0, undefined}, spawned(61, [<<"k">>, packed_bin(1)], Of)),
+    ?assertEqual({0, undefined}, spawned(61, [<<"k">>, packed_bin(2)],
                                        #{client => {open, websocket, Other}})),
-    ?assertEqual({0, packed(1)}, here(60, [<<"k">>], #{client => {asked, websocket, Client}})),
+    ?assertEqual({0, packed(1)}, inline(60, [<<"k">>], #{client => {asked, websocket, Client}})),
     hornbeam_eventually:dead(Client),
-    hornbeam_eventually:holds(fun() -> here(60, [<<"k">>], Of) =/= {0, packed(1)} end),
-    [?assertMatch({7, <<"the connection is closed">>}, apart(Op, Args, Gone))
+    hornbeam_eventually:holds(fun() -> inline(60, [<<"k">>], Of) =/= {0, packed(1)} end),
+    [?assertMatch({7, <<"the connection is closed">>}, spawned(Op, Args, Gone))
      || Gone <- [Of, #{client => gone}],
         {Op, Args} <- [{60, [<<"k">>]}, {61, [<<"k">>, packed_bin(1)]}, {62, [<<"k">>]}, {63, []}]],
-    ?assertEqual({0, packed(2)}, here(60, [<<"k">>], #{client => {open, websocket, Other}})),
+    ?assertEqual({0, packed(2)}, inline(60, [<<"k">>], #{client => {open, websocket, Other}})),
     hornbeam_eventually:dead(Other),
     hornbeam_eventually:holds(fun() -> ets:info(hornbeam_connection_state, size) =:= Before end).
 
 what_is_kept_on_stream_0_ends_with_the_worker(_Config) ->
     Worker = hornbeam_fake_worker:start(),
     Of = #{stream => 0, client => worker},
-    {0, undefined} = answered(Worker, apart, 61, [<<"k">>, packed_bin(1)], Of),
-    ?assertEqual({0, packed(1)}, answered(Worker, here, 60, [<<"k">>], Of)),
+    {0, undefined} = answered(Worker, spawned, 61, [<<"k">>, packed_bin(1)], Of),
+    ?assertEqual({0, packed(1)}, answered(Worker, inline, 60, [<<"k">>], Of)),
     hornbeam_eventually:dead(hornbeam_fake_worker:pid(Worker)),
     hornbeam_eventually:holds(fun() ->
         hornbeam_connection_state:items(hornbeam_fake_worker:pid(Worker)) =:= []
@@ -265,10 +266,10 @@ what_is_kept_on_stream_0_ends_with_the_worker(_Config) ->
 
 only_the_first_value_of_a_connection_goes_through_the_server(_Config) ->
     Of = #{client => {asked, http, owner()}},
-    {0, undefined} = apart(61, [<<"k">>, packed_bin(1)], Of),
+    {0, undefined} = spawned(61, [<<"k">>, packed_bin(1)], Of),
     ok = sys:suspend(hornbeam_scoped_state),
-    ?assertEqual({0, undefined}, here(61, [<<"k">>, packed_bin(2)], Of)),
-    ?assertEqual({0, true}, here(62, [<<"k">>], Of)),
+    ?assertEqual({0, undefined}, inline(61, [<<"k">>, packed_bin(2)], Of)),
+    ?assertEqual({0, true}, inline(62, [<<"k">>], Of)),
     ok = sys:resume(hornbeam_scoped_state).
 
 %%% Topics
@@ -278,28 +279,28 @@ topics_work(_Config) ->
     Client = owner(),
     Of = #{client => {open, websocket, Client}},
     Op = fun(Way, Number, Args, More) -> answered(Worker, Way, Number, Args, More) end,
-    ?assertEqual({0, 0}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false, undefined], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, false, undefined], #{client => worker})),
-    ?assertEqual({0, 2}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 20, [<<"t">>, true, undefined], Of)),
-    ?assertEqual({0, 2}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)),
+    ?assertEqual({0, 0}, Op(inline, 22, [<<"t">>, packed_bin(1)], Of)),
+    ?assertEqual({0, undefined}, Op(spawned, 20, [<<"t">>, false, undefined], Of)),
+    ?assertEqual({0, undefined}, Op(spawned, 20, [<<"t">>, false, undefined], #{client => worker})),
+    ?assertEqual({0, 2}, Op(inline, 22, [<<"t">>, packed_bin(1)], Of)),
+    ?assertEqual({0, undefined}, Op(spawned, 20, [<<"t">>, true, undefined], Of)),
+    ?assertEqual({0, 2}, Op(inline, 22, [<<"t">>, packed_bin(1)], Of)),
     ?assertMatch({2, <<"a subscriber forwards JSON", _/binary>>},
-                 Op(here, 22, [<<"t">>, packed_bin([bytes(<<"b">>)])], Of)),
-    ?assertEqual({0, 0}, Op(here, 23, [], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], Of)),
-    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], #{client => gone})),
-    ?assertEqual({0, 1}, Op(here, 22, [<<"t">>, packed_bin(1)], #{client => gone})),
-    ?assertEqual({0, undefined}, Op(apart, 21, [<<"t">>], #{client => worker})),
-    ?assertEqual({0, 0}, Op(here, 22, [<<"t">>, packed_bin(1)], Of)).
+                 Op(inline, 22, [<<"t">>, packed_bin([bytes(<<"b">>)])], Of)),
+    ?assertEqual({0, 0}, Op(inline, 23, [], Of)),
+    ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], Of)),
+    ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], Of)),
+    ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], #{client => gone})),
+    ?assertEqual({0, 1}, Op(inline, 22, [<<"t">>, packed_bin(1)], #{client => gone})),
+    ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], #{client => worker})),
+    ?assertEqual({0, 0}, Op(inline, 22, [<<"t">>, packed_bin(1)], Of)).
 
 only_an_accepted_websocket_forwards(_Config) ->
     Client = owner(),
     [?assertMatch({3, <<"forward=True needs", _/binary>>},
-                  apart(20, [<<"t">>, true, undefined], #{client => Of}))
+                  spawned(20, [<<"t">>, true, undefined], #{client => Of}))
      || Of <- [worker, {asked, websocket, Client}, {asked, http, Client}]],
-    [?assertMatch({7, _}, apart(20, [<<"t">>, Forward, undefined], #{client => gone}))
+    [?assertMatch({7, _}, spawned(20, [<<"t">>, Forward, undefined], #{client => gone}))
      || Forward <- [true, false]].
 
 %%% Calls
@@ -307,25 +308,25 @@ only_an_accepted_websocket_forwards(_Config) ->
 rpc_works(_Config) ->
     Node = atom_to_binary(node()),
     Call = fun(F, Args, Allow) ->
-        apart(30, [Node, <<"erlang">>, F, packed_bin(Args), 5000], options(Allow))
+        spawned(30, [Node, <<"erlang">>, F, packed_bin(Args), 5000], options(Allow))
     end,
-    ?assertEqual({0, Node}, here(33, [])),
-    ?assertEqual({0, [atom_to_binary(N) || N <- nodes()]}, here(32, [])),
+    ?assertEqual({0, Node}, inline(33, [])),
+    ?assertEqual({0, [atom_to_binary(N) || N <- nodes()]}, inline(32, [])),
     ?assertMatch({5, <<"the option rpc_allow", _/binary>>}, Call(<<"abs">>, [-1], [])),
     ?assertEqual({0, packed(1)}, Call(<<"abs">>, [-1], [{erlang, abs, 1}])),
     ?assertEqual({0, packed(1)}, Call(<<"abs">>, {-1}, [erlang])),
     ?assertMatch({8, [<<"error">>, <<"badarg">>, _]}, Call(<<"abs">>, [a], [erlang])),
     ?assertMatch({2, _}, Call(<<"abs">>, 1, [erlang])),
     ?assertMatch({2, <<"the value cannot travel", _/binary>>},
-                 apart(30, [Node, atom_to_binary(?MODULE), <<"bits">>, packed_bin([]), 5000],
+                 spawned(30, [Node, atom_to_binary(?MODULE), <<"bits">>, packed_bin([]), 5000],
                        options([?MODULE]))),
-    ?assertMatch({11, _}, apart(30, [<<"no@where">>, <<"erlang">>, <<"abs">>, packed_bin([1]),
+    ?assertMatch({11, _}, spawned(30, [<<"no@where">>, <<"erlang">>, <<"abs">>, packed_bin([1]),
                                     5000], options([erlang]))),
-    ?assertMatch({6, _}, apart(30, [Node, <<"timer">>, <<"sleep">>, packed_bin([infinity]), 10],
+    ?assertMatch({6, _}, spawned(30, [Node, <<"timer">>, <<"sleep">>, packed_bin([infinity]), 10],
                                options([timer]))),
-    ?assertEqual({0, undefined}, apart(31, [Node, <<"erlang">>, <<"abs">>, packed_bin([1])],
+    ?assertEqual({0, undefined}, spawned(31, [Node, <<"erlang">>, <<"abs">>, packed_bin([1])],
                                        options([erlang]))),
-    ?assertMatch({5, _}, apart(31, [Node, <<"erlang">>, <<"abs">>, packed_bin([1])])).
+    ?assertMatch({5, _}, spawned(31, [Node, <<"erlang">>, <<"abs">>, packed_bin([1])])).
 
 bits() -> <<1:3>>.
 
@@ -334,16 +335,16 @@ options(Allow) ->
 
 functions_work(_Config) ->
     ok = hornbeam:register_function(<<"f">>, fun(X) -> X end),
-    Call = fun(Args) -> apart(40, [<<"f">>, packed_bin(Args), 5000]) end,
+    Call = fun(Args) -> spawned(40, [<<"f">>, packed_bin(Args), 5000]) end,
     ?assertEqual({0, packed({1, [<<"x">>]})}, Call([{1, [<<"x">>]}])),
     ?assertMatch({2, <<"the function takes 1 arguments, 0 were given">>}, Call([])),
     ?assertMatch({8, [<<"error">>, _, _]}, Call([{error, no}])),
     ?assertMatch({3, <<"this node has no atom", _/binary>>},
-                 apart(40, [<<"f">>, bytes(<<16#91, 16#c7, 30, 1,
+                 spawned(40, [<<"f">>, bytes(<<16#91, 16#c7, 30, 1,
                                              "no_atom_of_this_name_is_known!">>), 5000])),
-    ?assertMatch({9, _}, apart(40, [<<"no">>, packed_bin([]), 5000])),
-    ?assertEqual({0, undefined}, apart(41, [<<"f">>, packed_bin([1])])),
-    ?assertMatch({9, _}, apart(41, [<<"no">>, packed_bin([])])).
+    ?assertMatch({9, _}, spawned(40, [<<"no">>, packed_bin([]), 5000])),
+    ?assertEqual({0, undefined}, spawned(41, [<<"f">>, packed_bin([1])])),
+    ?assertMatch({9, _}, spawned(41, [<<"no">>, packed_bin([])])).
 
 %% Arguments that nobody could read are not found out to be such: they have not been looked at.
 whom_a_call_is_for_is_looked_at_before_its_arguments(_Config) ->
@@ -359,10 +360,10 @@ whom_a_call_is_for_is_looked_at_before_its_arguments(_Config) ->
                {52, [<<"no">>, <<"act">>, Unreadable, bytes(<<16#80>>), 5000], 9, #{}},
                {53, [<<"no">>, <<"act">>, Unreadable, bytes(<<16#80>>)], 9, #{}},
                {55, [<<"no">>, <<"act">>, Unreadable, bytes(<<16#80>>)], 9, #{}}],
-    [?assertMatch({Args, {Status, _}}, {Args, apart(Number, Args, Context)})
+    [?assertMatch({Args, {Status, _}}, {Args, spawned(Number, Args, Context)})
      || {Number, Args, Status, Context} <- Refused],
     ?assertMatch({3, <<"this node has no atom", _/binary>>},
-                 apart(30, Rpc ++ [5000], options([erlang]))).
+                 spawned(30, Rpc ++ [5000], options([erlang]))).
 
 hooks_work(_Config) ->
     Serving = hornbeam_fake_worker:start(fun({1, _, Action, Args, Kwargs}) ->
@@ -371,23 +372,23 @@ hooks_work(_Config) ->
                                                  {items, Items}
                                          end),
     Args = [<<"h">>, <<"act">>, packed_bin([1]), packed_bin(#{})],
-    ?assertMatch({9, _}, apart(52, Args ++ [5000])),
-    {0, undefined} = answered(Serving, apart, 50, [<<"h">>], #{}),
+    ?assertMatch({9, _}, spawned(52, Args ++ [5000])),
+    {0, undefined} = answered(Serving, spawned, 50, [<<"h">>], #{}),
     Result = packed([<<"act">>, [1], #{}]),
-    ?assertEqual({0, Result}, apart(52, Args ++ [5000])),
-    {0, Id} = apart(53, Args),
-    ?assertEqual({0, Result}, apart(54, [Id, 5000])),
-    ?assertMatch({9, _}, apart(54, [<<"no">>, 5000])),
-    {0, Stream} = apart(55, Args),
-    ?assertEqual({0, [packed(1)]}, apart(56, [Stream, 5000])),
-    ?assertEqual({0, []}, apart(56, [Stream, 5000])),
-    ?assertMatch({9, _}, apart(56, [Stream, 5000])),
-    ?assertMatch({7, _}, apart(55, Args, #{client => gone})),
-    {0, Early} = apart(55, Args),
-    ?assertEqual({0, undefined}, apart(57, [Early])),
-    ?assertEqual({0, undefined}, apart(57, [Early])),
-    {0, undefined} = answered(Serving, apart, 51, [<<"h">>], #{}),
-    ?assertMatch({9, _}, apart(53, Args)).
+    ?assertEqual({0, Result}, spawned(52, Args ++ [5000])),
+    {0, Id} = spawned(53, Args),
+    ?assertEqual({0, Result}, spawned(54, [Id, 5000])),
+    ?assertMatch({9, _}, spawned(54, [<<"no">>, 5000])),
+    {0, Stream} = spawned(55, Args),
+    ?assertEqual({0, [packed(1)]}, spawned(56, [Stream, 5000])),
+    ?assertEqual({0, []}, spawned(56, [Stream, 5000])),
+    ?assertMatch({9, _}, spawned(56, [Stream, 5000])),
+    ?assertMatch({7, _}, spawned(55, Args, #{client => gone})),
+    {0, Early} = spawned(55, Args),
+    ?assertEqual({0, undefined}, spawned(57, [Early])),
+    ?assertEqual({0, undefined}, spawned(57, [Early])),
+    {0, undefined} = answered(Serving, spawned, 51, [<<"h">>], #{}),
+    ?assertMatch({9, _}, spawned(53, Args)).
 
 what_is_asked_of_a_process_that_is_away_is_done_when_it_is_back(_Config) ->
     Owner = spawn(fun() -> receive stop -> ok end end),
@@ -465,7 +466,7 @@ the_tree_comes_back_when_its_root_is_killed(_Config) ->
 a_fault_in_an_op_is_one_failed_call(_Config) ->
     %% A worker without a queue bound in its options: no such worker is started.
     ?assertMatch({8, [<<"error">>, _, _]},
-                 apart(20, [<<"t">>, true, undefined],
+                 spawned(20, [<<"t">>, true, undefined],
                        #{client => {open, websocket, self()}, options => #{}})).
 
 %%% Ops
@@ -486,13 +487,13 @@ raw(Number, Packed) ->
     hornbeam_api:handle_op(Number, Packed,
                            hornbeam_fake_worker:context(hornbeam_fake_worker:start(), #{})).
 
-here(Number, Args) -> here(Number, Args, #{}).
+inline(Number, Args) -> inline(Number, Args, #{}).
 
-here(Number, Args, Context) -> decoded_value(answer(here, Number, Args, Context)).
+inline(Number, Args, Context) -> decoded_value(answer(inline, Number, Args, Context)).
 
-apart(Number, Args) -> apart(Number, Args, #{}).
+spawned(Number, Args) -> spawned(Number, Args, #{}).
 
-apart(Number, Args, Context) -> decoded_value(answer(apart, Number, Args, Context)).
+spawned(Number, Args, Context) -> decoded_value(answer(spawned, Number, Args, Context)).
 
 answered(Worker, Way, Number, Args, Context) ->
     decoded_value(answer(Worker, Way, Number, Args, Context)).
@@ -509,7 +510,7 @@ answer(Worker, Way, Number, Args, More) ->
     case {Way, hornbeam_api:handle_op(Number, packed(Args), Context)} of
         {_, {reply, Status, Packed}} ->
             {Status, iolist_to_binary(Packed)};
-        {apart, noreply} ->
+        {spawned, noreply} ->
             hornbeam_eventually:holds(fun() -> length(replies(Worker)) > Before end),
             [_, _, _, Status, Value] = lists:last(replies(Worker)),
             {Status, packed(Value)}

@@ -63,9 +63,8 @@ tables_belong_to_the_application_and_not_to_a_supervisor(_Config) ->
     ?assertEqual([], [Table || Table <- tables(),
                                lists:member(ets:info(Table, owner), Supervisors)]).
 
-tables() -> [Table || Table <- ets:all(), is_atom(Table), is_ours(Table)].
-
-is_ours(Name) -> lists:prefix("hornbeam_", atom_to_list(Name)).
+tables() ->
+    [Table || Table <- ets:all(), is_atom(Table), lists:prefix("hornbeam_", atom_to_list(Table))].
 
 nothing_that_lives_long_holds_a_local_fun(_Config) ->
     ?assertEqual([], [Key || {Key, Value} <- persistent_term:get(), local_funs(Value) =/= []]),
@@ -75,9 +74,10 @@ nothing_that_lives_long_holds_a_local_fun(_Config) ->
 
 %% Those of the module that only hides what it is given are never replaced.
 local_funs(Fun) when is_function(Fun) ->
+    {ok, Modules} = application:get_key(hornbeam, modules),
     {module, Module} = erlang:fun_info(Fun, module),
-    {type, Type} = erlang:fun_info(Fun, type),
-    [Fun || Type =:= local, is_ours(Module), Module =/= hornbeam_secret];
+    [Fun || erlang:fun_info(Fun, type) =:= {type, local},
+            lists:member(Module, Modules -- [hornbeam_secret])];
 local_funs([Head | Tail]) -> local_funs(Head) ++ local_funs(Tail);
 local_funs(Tuple) when is_tuple(Tuple) -> local_funs(tuple_to_list(Tuple));
 local_funs(Map) when is_map(Map) -> local_funs(maps:to_list(Map));

@@ -43,7 +43,7 @@ an_owner_has_what_it_keeps_and_nothing_else(_Config) ->
 
 who_is_not_watched_keeps_nothing(_Config) ->
     Owner = owner(),
-    ?assertEqual(closed, hornbeam_connection_state:set(Owner, 1, 1)),
+    ?assertEqual(not_open, hornbeam_connection_state:set(Owner, 1, 1)),
     ?assertEqual(absent, hornbeam_connection_state:get(Owner, 1)),
     ?assertNot(hornbeam_connection_state:is_forgotten(Owner)).
 
@@ -51,8 +51,8 @@ the_dead_keep_nothing(_Config) ->
     Owner = owner(),
     ok = hornbeam_scoped_state:keep(Owner, 1, 1),
     gone(Owner),
-    ?assertEqual({error, gone}, hornbeam_scoped_state:keep(Owner, 1, 1)),
-    ?assertEqual(closed, hornbeam_connection_state:set(Owner, 1, 1)),
+    ?assertEqual({error, closed}, hornbeam_scoped_state:keep(Owner, 1, 1)),
+    ?assertEqual(not_open, hornbeam_connection_state:set(Owner, 1, 1)),
     ?assertEqual([], hornbeam_connection_state:items(Owner)),
     ?assert(hornbeam_connection_state:is_forgotten(Owner)).
 
@@ -130,7 +130,7 @@ nothing_is_left_of_owners_that_die_while_they_write(_Config) ->
     hornbeam_eventually:holds(fun() -> lists:all(fun(O) -> rows(O) =:= [] end, Owners) end).
 
 write(Owner) ->
-    [hornbeam_connection_state:set(Owner, Key, 1) =:= closed
+    [hornbeam_connection_state:set(Owner, Key, 1) =:= not_open
         andalso hornbeam_scoped_state:keep(Owner, Key, 1)
      || Key <- lists:seq(1, 50)].
 

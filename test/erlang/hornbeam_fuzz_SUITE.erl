@@ -103,7 +103,7 @@ is_frame({error, Path, What}) -> true = is_list(Path) andalso is_binary(What).
 %% Each op with arguments that fit, which are then changed; the context is a worker's.
 ops_give_an_answer(Config) ->
     Worker = hornbeam_fake_worker:start(),
-    Numbers = [Number || {Number, _, _, _, here, _} <- hornbeam_api:ops()],
+    Numbers = [Number || {Number, _, _, _, inline, _} <- hornbeam_api:ops()],
     Context = hornbeam_fake_worker:context(Worker, #{}),
     for_a_while(fun() -> answered(hornbeam_api:handle_op(one_of(Numbers), args(), Context)) end,
                 500, Config),

@@ -142,7 +142,7 @@ the_dead_are_no_subscribers(Config) ->
 a_dead_process_cannot_subscribe(Config) ->
     Dead = spawn(fun() -> ok end),
     hornbeam_eventually:dead(Dead),
-    ?assertEqual({error, gone}, hornbeam_pubsub_registry:subscribe(Dead, topic(Config), process)),
+    ?assertEqual({error, closed}, hornbeam_pubsub_registry:subscribe(Dead, topic(Config), process)),
     ?assertEqual(0, hornbeam:publish(topic(Config), 1)).
 
 %% 8 publishers at once: each subscriber sees each publisher's numbers in their order, and all.

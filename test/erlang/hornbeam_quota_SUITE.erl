@@ -314,7 +314,7 @@ owners_that_die_while_they_write_give_all_back(_Config) ->
 keep(Owner) ->
     [begin
          Value = bytes(rand:uniform(100)),
-         hornbeam_connection_state:set(Owner, Key, Value) =:= closed
+         hornbeam_connection_state:set(Owner, Key, Value) =:= not_open
              andalso hornbeam_scoped_state:keep(Owner, Key, Value),
          hornbeam_connection_state:delete(Owner, rand:uniform(20)),
          _ = hornbeam_scoped_state:set(Owner, {Owner =:= none, Key}, Value, infinity),
@@ -457,7 +457,7 @@ what_is_refused_is_counted_nowhere(_Config) ->
                                  {executions, worker_max_executions}]],
     ?assertEqual([[0, 0]], account(Owner, connections)),
     ok = hornbeam_owner_quota:close(Owner),
-    ?assertEqual(closed, hornbeam_owner_quota:reserve(Owner, bindings, 1, 1)),
+    ?assertEqual(not_open, hornbeam_owner_quota:reserve(Owner, bindings, 1, 1)),
     ?assertEqual([], ets:match(hornbeam_owner_quota, {{Owner, '_'}, '$1', '$2'})).
 
 account(Owner, Kind) when Kind =:= connections; Kind =:= bindings -> account(Owner, state);

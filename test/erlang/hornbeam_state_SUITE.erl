@@ -439,8 +439,8 @@ a_change_in_place_leaves_it_bound(_Config) ->
 the_dead_change_nothing(_Config) ->
     Owner = owner(),
     hornbeam_eventually:dead(Owner),
-    ?assertEqual({error, gone}, hornbeam_scoped_state:set(Owner, <<"k">>, 1, infinity)),
-    ?assertEqual({error, gone}, hornbeam_scoped_state:incr(Owner, <<"k">>, 1)),
+    ?assertEqual({error, closed}, hornbeam_scoped_state:set(Owner, <<"k">>, 1, infinity)),
+    ?assertEqual({error, closed}, hornbeam_scoped_state:incr(Owner, <<"k">>, 1)),
     ?assertEqual(undefined, hornbeam_state:get(<<"k">>)).
 
 a_bound_increment_of_what_is_no_number_changes_nothing(_Config) ->

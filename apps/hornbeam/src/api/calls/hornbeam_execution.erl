@@ -1,6 +1,6 @@
 %% One hook execution that was started without waiting for it, and its result.
 %%
-%%   running ──▶ done ──▶ end, when the result was taken or nobody came for it
+%%   running ──▶ finished ──▶ end, when the result was taken or has expired
 -module(hornbeam_execution).
 -behaviour(gen_server).
 
@@ -62,12 +62,12 @@ init({{Id, Reservation}, {Name, Action, Args, Kwargs}}) ->
 -spec handle_call({await, timeout()}, gen_server:from(), #state{}) ->
     {noreply, #state{}} | {stop, normal, result(), #state{}}.
 handle_call({await, Timeout}, From, #state{result = undefined, waiting = Waiting} = State) ->
-    {noreply, State#state{waiting = Waiting#{late_after(Timeout) => From}}};
+    {noreply, State#state{waiting = Waiting#{start_timer(Timeout) => From}}};
 handle_call({await, _Timeout}, _From, #state{result = Result} = State) ->
     {stop, normal, Result, State}.
 
-late_after(infinity) -> make_ref();
-late_after(Timeout) -> erlang:start_timer(Timeout, self(), late).
+start_timer(infinity) -> make_ref();
+start_timer(Timeout) -> erlang:start_timer(Timeout, self(), await).
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
@@ -77,31 +77,31 @@ handle_cast(_Request, State) ->
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({result, Result}, State) ->
-    done(Result, State);
+    finish(Result, State);
 handle_info({'EXIT', Runner, Reason}, #state{runner = Runner, result = undefined} = State)
         when Reason =/= normal ->
-    done({error, hornbeam_deadline:failure(exit, Reason, [])}, State);
-handle_info({timeout, Ref, late}, #state{waiting = Waiting} = State) ->
+    finish({error, hornbeam_deadline:failure(exit, Reason, [])}, State);
+handle_info({timeout, Ref, await}, #state{waiting = Waiting} = State) ->
     _ = [gen_server:reply(From, {error, timeout}) || {ok, From} <- [maps:find(Ref, Waiting)]],
     {noreply, State#state{waiting = maps:remove(Ref, Waiting)}};
-handle_info(unwanted, State) ->
+handle_info(expired, State) ->
     {stop, normal, State};
 handle_info(_Stray, State) ->
     {noreply, State}.
 
-done(Result, #state{id = Id, waiting = Waiting} = State) when map_size(Waiting) =:= 0 ->
-    _ = erlang:send_after(?KEPT, self(), unwanted),
-    {noreply, State#state{result = kept(Result, Id)}};
-done(Result, #state{waiting = Waiting} = State) ->
+finish(Result, #state{id = Id, waiting = Waiting} = State) when map_size(Waiting) =:= 0 ->
+    _ = erlang:send_after(?KEPT, self(), expired),
+    {noreply, State#state{result = reserve_result(Result, Id)}};
+finish(Result, #state{waiting = Waiting} = State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Result) end, maps:values(Waiting)),
     {stop, normal, State}.
 
-kept({ok, Value} = Result, Id) ->
+reserve_result({ok, Value} = Result, Id) ->
     case hornbeam_executions_sup:grow(Id, hornbeam_value:bytes(Value)) of
         ok -> Result;
         {error, _} = Error -> Error
     end;
-kept({error, _} = Error, _Id) ->
+reserve_result({error, _} = Error, _Id) ->
     Error.
 
 %% @private

@@ -1,6 +1,6 @@
 %% What a hook's generator yields, fetched a few items at a time.
 %%
-%%   running ──▶ over (exhausted or failed) ──▶ end, when the reader has been told
+%%   running ──▶ exhausted or failed ──▶ end, when the reader has been told
 %%      └── closed, or the reader has died ──▶ end; the app's generator is closed
 %%
 %% Items are asked for only when the reader has taken what was there: that is the back-pressure.
@@ -20,7 +20,7 @@
     asked = 0 :: non_neg_integer(),
     %% what has come and was not taken, newest first
     items = [] :: [hornbeam_value:value()],
-    over = false :: false | exhausted | {failed, hornbeam_hooks:failure()},
+    end_reason = none :: none | exhausted | {failed, hornbeam_hooks:failure()},
     reader = none :: {reference(), gen_server:from()} | none
 }).
 
@@ -88,14 +88,14 @@ source({erlang, _Handler}, {Name, Action, Args, Kwargs}) ->
 handle_call(close, _From, State) ->
     {stop, normal, ok, State};
 handle_call({next, Timeout}, From, #state{reader = none} = State) ->
-    {noreply, ask(State#state{reader = {late_after(Timeout), From}}), {continue, serve}};
+    {noreply, ask(State#state{reader = {start_timer(Timeout), From}}), {continue, serve}};
 handle_call({next, _Timeout}, _From, State) ->
     {reply, {error, {unknown, <<"another reader waits for this stream's items">>}}, State}.
 
-late_after(infinity) -> make_ref();
-late_after(Timeout) -> erlang:start_timer(Timeout, self(), late).
+start_timer(infinity) -> make_ref();
+start_timer(Timeout) -> erlang:start_timer(Timeout, self(), next).
 
-ask(#state{source = {worker, Worker, Call}, asked = 0, items = [], over = false} = State) ->
+ask(#state{source = {worker, Worker, Call}, asked = 0, items = [], end_reason = none} = State) ->
     hornbeam_call:more(Worker, Call, ?BATCH),
     State#state{asked = ?BATCH};
 ask(State) ->
@@ -109,15 +109,15 @@ handle_continue(serve, #state{reader = none} = State) ->
 handle_continue(serve, #state{id = Id, items = [_ | _] = Items} = State) ->
     ok = hornbeam_executions_sup:grow(Id, -bytes(Items)),
     {noreply, reply({ok, lists:reverse(Items)}, State#state{items = []})};
-handle_continue(serve, #state{over = exhausted} = State) ->
+handle_continue(serve, #state{end_reason = exhausted} = State) ->
     {stop, normal, reply({ok, []}, State)};
-handle_continue(serve, #state{over = {failed, Failure}} = State) ->
+handle_continue(serve, #state{end_reason = {failed, Failure}} = State) ->
     {stop, normal, reply({error, Failure}, State)};
 handle_continue(serve, State) ->
     {noreply, State}.
 
-reply(Items, #state{reader = {Late, From}} = State) ->
-    _ = erlang:cancel_timer(Late),
+reply(Items, #state{reader = {Timer, From}} = State) ->
+    _ = erlang:cancel_timer(Timer),
     gen_server:reply(From, Items),
     State#state{reader = none}.
 
@@ -130,67 +130,68 @@ handle_cast(_Request, State) ->
 -spec handle_info(term(), #state{}) ->
     {noreply, #state{}} | {noreply, #state{}, {continue, serve}} | {stop, normal, #state{}}.
 handle_info({Call, Answer}, #state{source = {worker, _, Call}} = State) ->
-    {noreply, all_that_came(Call, answered(Answer, State)), {continue, serve}};
+    {noreply, drain(Call, handle_answer(Answer, State)), {continue, serve}};
 handle_info({'DOWN', Call, process, _, _}, #state{source = {worker, _, Call}} = State) ->
-    {noreply, over({failed, worker_down}, State), {continue, serve}};
+    {noreply, finish({failed, worker_down}, State), {continue, serve}};
 handle_info({result, Result}, #state{source = {erlang, _}} = State) ->
-    {noreply, listed(Result, State), {continue, serve}};
+    {noreply, handle_list(Result, State), {continue, serve}};
 handle_info({'EXIT', Runner, Reason}, #state{source = {erlang, Runner}} = State)
         when Reason =/= normal ->
     Failure = hornbeam_deadline:failure(exit, Reason, []),
-    {noreply, over({failed, Failure}, State), {continue, serve}};
-handle_info({timeout, Late, late}, #state{reader = {Late, _}} = State) ->
+    {noreply, finish({failed, Failure}, State), {continue, serve}};
+handle_info({timeout, Timer, next}, #state{reader = {Timer, _}} = State) ->
     {noreply, reply({error, timeout}, State)};
 handle_info({'DOWN', Owner, process, _, _}, #state{owner = Owner} = State) ->
     {stop, normal, State};
 handle_info(_Stray, State) ->
     {noreply, State}.
 
-all_that_came(Call, State) ->
+drain(Call, State) ->
     receive
-        {Call, Answer} -> all_that_came(Call, answered(Answer, State))
+        {Call, Answer} -> drain(Call, handle_answer(Answer, State))
     after 0 ->
         State
     end.
 
-answered({item, Packed}, #state{asked = Asked} = State) ->
-    came([hornbeam_value:from_packed(Packed)], State#state{asked = max(0, Asked - 1)});
-answered({result, Status, Value}, State) ->
+handle_answer({item, Packed}, #state{asked = Asked} = State) ->
+    add_items([hornbeam_value:from_packed(Packed)], State#state{asked = max(0, Asked - 1)});
+handle_answer({result, Status, Value}, State) ->
     case hornbeam_call:outcome(Status, Value) of
-        exhausted -> over(exhausted, State);
-        {ok, _} -> over(exhausted, State);
-        {error, Failure} -> over({failed, Failure}, State)
+        exhausted -> finish(exhausted, State);
+        {ok, _} -> finish(exhausted, State);
+        {error, Failure} -> finish({failed, Failure}, State)
     end.
 
 %% What nobody has taken is kept as long as there is room for it.
-came(New, #state{id = Id, items = Items, over = false} = State) ->
+add_items(New, #state{id = Id, items = Items, end_reason = none} = State) ->
     case hornbeam_executions_sup:grow(Id, bytes(New)) of
         ok ->
             State#state{items = New ++ Items};
         {error, Failure} ->
-            stop_source(State#state.source, false),
-            over({failed, Failure}, State)
+            stop_source(State#state.source, none),
+            finish({failed, Failure}, State)
     end;
-came(_New, State) ->
+add_items(_New, State) ->
     State.
 
 bytes(Items) -> lists:sum([hornbeam_value:bytes(Item) || Item <- Items]).
 
-listed({ok, {term, List}}, State) when is_list(List) ->
-    over(exhausted, came(lists:reverse([hornbeam_value:from_term(Term) || Term <- List]), State));
-listed({ok, _NoList}, State) ->
-    over({failed, not_a_list}, State);
-listed({error, Failure}, State) ->
-    over({failed, Failure}, State).
+handle_list({ok, {term, List}}, State) when is_list(List) ->
+    Items = [hornbeam_value:from_term(Term) || Term <- List],
+    finish(exhausted, add_items(lists:reverse(Items), State));
+handle_list({ok, _NoList}, State) ->
+    finish({failed, not_a_list}, State);
+handle_list({error, Failure}, State) ->
+    finish({failed, Failure}, State).
 
-over(Over, #state{over = false} = State) -> State#state{over = Over};
-over(_Over, State) -> State.
+finish(EndReason, #state{end_reason = none} = State) -> State#state{end_reason = EndReason};
+finish(_EndReason, State) -> State.
 
 %% @private
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{id = Id, source = Source, over = Over}) ->
+terminate(_Reason, #state{id = Id, source = Source, end_reason = EndReason}) ->
     hornbeam_executions_sup:leave(Id),
-    stop_source(Source, Over).
+    stop_source(Source, EndReason).
 
-stop_source({worker, Worker, Call}, false) -> hornbeam_call:cancel(Worker, Call);
-stop_source(_Source, _Over) -> ok.
+stop_source({worker, Worker, Call}, none) -> hornbeam_call:cancel(Worker, Call);
+stop_source(_Source, _EndReason) -> ok.

@@ -221,50 +221,50 @@ handle(Module, Action, Args, Kwargs) -> Module:handle_hook(Action, Args, Kwargs)
 %% The server.
 
 %% Who is watched, and how many hooks each has.
--type watched() :: #{pid() => non_neg_integer()}.
+-type monitored() :: #{pid() => non_neg_integer()}.
 
 %% @private
--spec init([]) -> {ok, watched()}.
+-spec init([]) -> {ok, monitored()}.
 init([]) ->
     Workers = [Worker || {{_, Worker}, _} <- ets:tab2list(?TABLE), Worker =/= erlang],
     {ok, lists:foldl(fun one_more/2, #{}, Workers)}.
 
-one_more(Worker, Watched) when is_map_key(Worker, Watched) ->
-    maps:update_with(Worker, fun(Hooks) -> Hooks + 1 end, Watched);
-one_more(Worker, Watched) ->
+one_more(Worker, Monitored) when is_map_key(Worker, Monitored) ->
+    maps:update_with(Worker, fun(Hooks) -> Hooks + 1 end, Monitored);
+one_more(Worker, Monitored) ->
     _ = erlang:monitor(process, Worker),
-    Watched#{Worker => 1}.
+    Monitored#{Worker => 1}.
 
 %% @private
--spec handle_call(tuple(), gen_server:from(), watched()) ->
-    {reply, ok | {error, {limit, hornbeam_quota:limit()}}, watched()}.
-handle_call({register, Name, Handle}, _From, Watched) ->
+-spec handle_call(tuple(), gen_server:from(), monitored()) ->
+    {reply, ok | {error, {limit, hornbeam_quota:limit()}}, monitored()}.
+handle_call({register, Name, Handle}, _From, Monitored) ->
     Worker = hornbeam_capacity:worker(Handle),
-    registered(ets:member(?TABLE, {Name, Worker}), Name, Worker, Handle, Watched);
-handle_call({unregister, Name, Worker}, _From, Watched) ->
-    {reply, ok, unregistered(ets:take(?TABLE, {Name, Worker}), Worker, Watched)}.
+    registered(ets:member(?TABLE, {Name, Worker}), Name, Worker, Handle, Monitored);
+handle_call({unregister, Name, Worker}, _From, Monitored) ->
+    {reply, ok, unregistered(ets:take(?TABLE, {Name, Worker}), Worker, Monitored)}.
 
-registered(true, Name, Worker, Handle, Watched) ->
+registered(true, Name, Worker, Handle, Monitored) ->
     true = ets:insert(?TABLE, {{Name, Worker}, Handle}),
-    {reply, ok, Watched};
-registered(false, Name, Worker, Handle, Watched) ->
-    case maps:get(Worker, Watched, 0) < hornbeam_quota:limit(worker_max_hooks) of
-        true -> registered(true, Name, Worker, Handle, one_more(Worker, Watched));
-        false -> {reply, hornbeam_quota:refused(worker_max_hooks), Watched}
+    {reply, ok, Monitored};
+registered(false, Name, Worker, Handle, Monitored) ->
+    case maps:get(Worker, Monitored, 0) < hornbeam_quota:limit(worker_max_hooks) of
+        true -> registered(true, Name, Worker, Handle, one_more(Worker, Monitored));
+        false -> {reply, hornbeam_quota:refused(worker_max_hooks), Monitored}
     end.
 
-unregistered([], _Worker, Watched) -> Watched;
-unregistered([_], Worker, Watched) -> maps:update_with(Worker, fun(N) -> N - 1 end, Watched).
+unregistered([], _Worker, Monitored) -> Monitored;
+unregistered([_], Worker, Monitored) -> maps:update_with(Worker, fun(N) -> N - 1 end, Monitored).
 
 %% @private
--spec handle_cast(term(), watched()) -> {noreply, watched()}.
-handle_cast(_Request, Watched) ->
-    {noreply, Watched}.
+-spec handle_cast(term(), monitored()) -> {noreply, monitored()}.
+handle_cast(_Request, Monitored) ->
+    {noreply, Monitored}.
 
 %% @private
--spec handle_info(term(), watched()) -> {noreply, watched()}.
-handle_info({'DOWN', _Ref, process, Worker, _Reason}, Watched) ->
+-spec handle_info(term(), monitored()) -> {noreply, monitored()}.
+handle_info({'DOWN', _Ref, process, Worker, _Reason}, Monitored) ->
     true = ets:match_delete(?TABLE, {{'_', Worker}, '_'}),
-    {noreply, maps:remove(Worker, Watched)};
-handle_info(_Stray, Watched) ->
-    {noreply, Watched}.
+    {noreply, maps:remove(Worker, Monitored)};
+handle_info(_Stray, Monitored) ->
+    {noreply, Monitored}.

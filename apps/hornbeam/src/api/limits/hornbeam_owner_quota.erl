@@ -52,7 +52,7 @@ owners() ->
 %% @doc Count so many bytes and rows more, unless it were too many of the owner or of all; fewer are
 %% never refused.
 -spec reserve(owner(), kind(), Bytes :: integer(), Rows :: integer()) ->
-    ok | closed | {error, {limit, hornbeam_quota:limit()}}.
+    ok | not_open | {error, {limit, hornbeam_quota:limit()}}.
 reserve(none, Kind, Bytes, Rows) ->
     hornbeam_quota:reserve(Kind, Bytes, Rows);
 reserve(Owner, Kind, Bytes, Rows) ->
@@ -60,8 +60,8 @@ reserve(Owner, Kind, Bytes, Rows) ->
         [OwnBytes, OwnRows] ->
             Limit = exceeded(limits(account(Kind)), {Bytes, OwnBytes}, {Rows, OwnRows}),
             reserve_of_all(Limit, Owner, Kind, Bytes, Rows);
-        closed ->
-            closed
+        not_open ->
+            not_open
     end.
 
 %% @doc The same, whatever the owner has already.
@@ -101,7 +101,7 @@ add({_Owner, state} = Key, Bytes, Rows) ->
     try
         ets:update_counter(?TABLE, Key, [{?BYTES, Bytes}, {?ROWS, Rows}])
     catch
-        error:badarg -> closed
+        error:badarg -> not_open
     end;
 add(Key, Bytes, Rows) ->
     ets:update_counter(?TABLE, Key, [{?BYTES, Bytes}, {?ROWS, Rows}], {Key, 0, 0}).

@@ -1,8 +1,8 @@
 %% The ops that Erlang offers to apps, by their numbers in docs/wire.md.
 %%
 %% One row an op: its name, its arguments, its result, where it runs, and what does it. Quick ones
-%% run here, in the process that routes the worker's messages; what may wait runs apart, in a
-%% process of its own that writes the reply itself. A quick one may decide that it is none.
+%% run inline, in the process that routes the worker's messages; for what may wait a process is
+%% spawned, which writes the reply itself. A quick one may decide that it is none.
 -module(hornbeam_api).
 -behaviour(hornbeam_worker_api).
 
@@ -12,11 +12,11 @@
 -export_type([op/0]).
 
 -type op() :: {Number :: pos_integer(), Name :: binary(), [hornbeam_api_args:arg()],
-               hornbeam_api_answer:result_type(), here | apart,
+               hornbeam_api_answer:result_type(), inline | spawned,
                fun(([term()], hornbeam_worker_api:context()) ->
-                   result() | {apart, fun(() -> result())})}.
+                   result() | {spawn, fun(() -> result())})}.
 
--type result() :: {ok, term()} | {error, Failure :: term()}.
+-type result() :: ok | {ok, term()} | {error, Failure :: term()}.
 
 %% No op has a greater number.
 -define(LAST, 99).
@@ -28,98 +28,98 @@ ops() ->
      || Number <- lists:seq(1, ?LAST), Op <- [op(Number)], Op =/= none].
 
 op(1) ->
-    {<<"state.get">>, [{key, key}], {optional, packed}, here, fun hornbeam_state_ops:get/2};
+    {<<"state.get">>, [{key, key}], {optional, packed}, inline, fun hornbeam_state_ops:get/2};
 op(2) ->
     {<<"state.set">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}, {scoped, bool}],
-     nil, here, fun hornbeam_state_ops:set/2};
+     nil, inline, fun hornbeam_state_ops:set/2};
 op(3) ->
-    {<<"state.delete">>, [{key, key}], bool, here, fun hornbeam_state_ops:delete/2};
+    {<<"state.delete">>, [{key, key}], bool, inline, fun hornbeam_state_ops:delete/2};
 op(4) ->
-    {<<"state.incr">>, [{key, key}, {delta, number}, {scoped, bool}], number, here,
+    {<<"state.incr">>, [{key, key}, {delta, number}, {scoped, bool}], number, inline,
      fun hornbeam_state_ops:incr/2};
 op(5) ->
-    {<<"state.get_multi">>, [{keys, keys}], packed_array, here,
+    {<<"state.get_multi">>, [{keys, keys}], packed_array, inline,
      fun hornbeam_state_ops:get_multi/2};
 op(6) ->
-    {<<"state.set_multi">>, [{pairs, pairs}, {ttl, {optional, ttl}}], nil, here,
+    {<<"state.set_multi">>, [{pairs, pairs}, {ttl, {optional, ttl}}], nil, inline,
      fun hornbeam_state_ops:set_multi/2};
 op(7) ->
-    {<<"state.keys">>, [{prefix, {optional, prefix}}], keys, apart,
+    {<<"state.keys">>, [{prefix, {optional, prefix}}], keys, spawned,
      fun hornbeam_state_ops:keys/2};
 op(8) ->
-    {<<"state.items">>, [{prefix, {optional, prefix}}], items, apart,
+    {<<"state.items">>, [{prefix, {optional, prefix}}], items, spawned,
      fun hornbeam_state_ops:items/2};
 op(9) ->
-    {<<"state.add">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}], bool, here,
+    {<<"state.add">>, [{key, key}, {value, packed}, {ttl, {optional, ttl}}], bool, inline,
      fun hornbeam_state_ops:add/2};
 op(10) ->
-    {<<"state.cas">>, [{key, key}, {old, packed}, {new, packed}], bool, here,
+    {<<"state.cas">>, [{key, key}, {old, packed}, {new, packed}], bool, inline,
      fun hornbeam_state_ops:cas/2};
 op(11) ->
-    {<<"state.take">>, [{key, key}], {optional, taken}, here, fun hornbeam_state_ops:take/2};
+    {<<"state.take">>, [{key, key}], {optional, taken}, inline, fun hornbeam_state_ops:take/2};
 op(20) ->
     {<<"pubsub.subscribe">>,
-     [{topic, topic}, {forward, bool}, {overflow, {optional, overflow}}], nil, apart,
+     [{topic, topic}, {forward, bool}, {overflow, {optional, overflow}}], nil, spawned,
      fun hornbeam_pubsub_ops:subscribe/2};
 op(21) ->
-    {<<"pubsub.unsubscribe">>, [{topic, topic}], nil, apart,
+    {<<"pubsub.unsubscribe">>, [{topic, topic}], nil, spawned,
      fun hornbeam_pubsub_ops:unsubscribe/2};
 op(22) ->
-    {<<"pubsub.publish">>, [{topic, topic}, {value, packed}], uint, here,
+    {<<"pubsub.publish">>, [{topic, topic}, {value, packed}], uint, inline,
      fun hornbeam_pubsub_ops:publish/2};
 op(23) ->
-    {<<"pubsub.dropped">>, [], uint, here, fun hornbeam_pubsub_ops:dropped/2};
+    {<<"pubsub.dropped">>, [], uint, inline, fun hornbeam_pubsub_ops:dropped/2};
 op(30) ->
     {<<"rpc.call">>, [{node, str}, {module, str}, {function, str}, {args, packed},
                           {timeout, timeout}],
-     packed, apart, fun hornbeam_call_ops:rpc_call/2};
+     packed, spawned, fun hornbeam_call_ops:rpc_call/2};
 op(31) ->
-    {<<"rpc.cast">>, [{node, str}, {module, str}, {function, str}, {args, packed}], nil, apart,
+    {<<"rpc.cast">>, [{node, str}, {module, str}, {function, str}, {args, packed}], nil, spawned,
      fun hornbeam_call_ops:rpc_cast/2};
 op(32) ->
-    {<<"rpc.nodes">>, [], strs, here, fun hornbeam_call_ops:rpc_nodes/2};
+    {<<"rpc.nodes">>, [], strs, inline, fun hornbeam_call_ops:rpc_nodes/2};
 op(33) ->
-    {<<"rpc.node">>, [], str, here, fun hornbeam_call_ops:rpc_node/2};
+    {<<"rpc.node">>, [], str, inline, fun hornbeam_call_ops:rpc_node/2};
 op(40) ->
-    {<<"functions.call">>, [{name, str}, {args, packed}, {timeout, timeout}], packed, apart,
+    {<<"functions.call">>, [{name, str}, {args, packed}, {timeout, timeout}], packed, spawned,
      fun hornbeam_call_ops:function_call/2};
 op(41) ->
-    {<<"functions.cast">>, [{name, str}, {args, packed}], nil, apart,
+    {<<"functions.cast">>, [{name, str}, {args, packed}], nil, spawned,
      fun hornbeam_call_ops:function_cast/2};
 op(50) ->
-    {<<"hooks.register">>, [{name, str}], nil, apart, fun hornbeam_hook_ops:register_hook/2};
+    {<<"hooks.register">>, [{name, str}], nil, spawned, fun hornbeam_hook_ops:register_hook/2};
 op(51) ->
-    {<<"hooks.unregister">>, [{name, str}], nil, apart,
+    {<<"hooks.unregister">>, [{name, str}], nil, spawned,
      fun hornbeam_hook_ops:unregister_hook/2};
 op(52) ->
     {<<"hooks.execute">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed},
                                {timeout, timeout}],
-     packed, apart, fun hornbeam_hook_ops:execute/2};
+     packed, spawned, fun hornbeam_hook_ops:execute/2};
 op(53) ->
     {<<"hooks.execute_async">>, [{name, str}, {action, str}, {args, packed},
                                      {kwargs, packed}],
-     str, apart, fun hornbeam_hook_ops:execute_async/2};
+     str, spawned, fun hornbeam_hook_ops:execute_async/2};
 op(54) ->
-    {<<"hooks.await_result">>, [{id, str}, {timeout, timeout}], packed, apart,
+    {<<"hooks.await_result">>, [{id, str}, {timeout, timeout}], packed, spawned,
      fun hornbeam_hook_ops:await_result/2};
 op(55) ->
     {<<"hooks.stream">>, [{name, str}, {action, str}, {args, packed}, {kwargs, packed}], str,
-     apart, fun hornbeam_hook_ops:stream/2};
+     spawned, fun hornbeam_hook_ops:stream/2};
 op(56) ->
-    {<<"hooks.next">>, [{id, str}, {timeout, timeout}], packed_array, apart,
+    {<<"hooks.next">>, [{id, str}, {timeout, timeout}], packed_array, spawned,
      fun hornbeam_hook_ops:next/2};
 op(57) ->
-    {<<"hooks.close">>, [{id, str}], nil, apart, fun hornbeam_hook_ops:close/2};
+    {<<"hooks.close">>, [{id, str}], nil, spawned, fun hornbeam_hook_ops:close/2};
 op(60) ->
-    {<<"connection.get">>, [{key, key}], {optional, packed}, here,
+    {<<"connection.get">>, [{key, key}], {optional, packed}, inline,
      fun hornbeam_connection_ops:get/2};
 op(61) ->
-    {<<"connection.set">>, [{key, key}, {value, packed}], nil, here,
+    {<<"connection.set">>, [{key, key}, {value, packed}], nil, inline,
      fun hornbeam_connection_ops:set/2};
 op(62) ->
-    {<<"connection.delete">>, [{key, key}], bool, here, fun hornbeam_connection_ops:delete/2};
+    {<<"connection.delete">>, [{key, key}], bool, inline, fun hornbeam_connection_ops:delete/2};
 op(63) ->
-    {<<"connection.items">>, [], items, apart, fun hornbeam_connection_ops:items/2};
+    {<<"connection.items">>, [], items, spawned, fun hornbeam_connection_ops:items/2};
 op(_Number) ->
     none.
 
@@ -151,18 +151,18 @@ is_apart_from_messages(Number) ->
 adopt(Client, Worker, Events) ->
     hornbeam_pubsub_registry:adopt(Client, Worker, Events).
 
-handle({_, _, _, here, Fun} = Op, {ok, Args}, Size, Context) ->
+handle({_, _, _, inline, Fun} = Op, {ok, Args}, Size, Context) ->
     reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Size, Context);
-handle({_, _, _, apart, Fun} = Op, {ok, Args}, Size, Context) ->
-    reply({apart, fun() -> Fun(Args, Context) end}, Op, Size, Context);
+handle({_, _, _, spawned, Fun} = Op, {ok, Args}, Size, Context) ->
+    reply({spawn, fun() -> Fun(Args, Context) end}, Op, Size, Context);
 handle({Name, _, _, _, _}, {error, {Kind, Sentence}}, _Size, _Context) ->
     reply(hornbeam_api_answer:error(Kind, [Name, ": ", Sentence])).
 
 %% What waits holds its arguments.
-reply({apart, Fun}, Op, Size, Context) ->
+reply({spawn, Fun}, Op, Size, Context) ->
     case hornbeam_quota:reserve(ops, Size, 0) of
         ok ->
-            _ = proc_lib:spawn(fun() -> apart(Fun, Op, Size, Context) end),
+            _ = proc_lib:spawn(fun() -> run(Fun, Op, Size, Context) end),
             noreply;
         {error, Failure} ->
             reply(hornbeam_api_answer:failure(Failure))
@@ -170,7 +170,7 @@ reply({apart, Fun}, Op, Size, Context) ->
 reply(Answer, _Op, _Size, _Context) ->
     reply(Answer).
 
-apart(Fun, Op, Size, Context) ->
+run(Fun, Op, Size, Context) ->
     try
         write_reply(answer(Op, Fun), Context)
     after
@@ -186,7 +186,8 @@ write_reply({Status, Packed}, #{stream := Stream, ref := Ref, writer := Writer})
 %% The edge: a fault in an op is one failed call, not the end of the worker and all its sockets.
 answer({Name, _, Type, _, _}, Fun) ->
     try Fun() of
-        {apart, Later} -> {apart, Later};
+        {spawn, Later} -> {spawn, Later};
+        ok -> hornbeam_api_answer:ok(Type, ok);
         {ok, Result} -> hornbeam_api_answer:ok(Type, Result);
         {error, Failure} -> hornbeam_api_answer:failure(Failure)
     catch

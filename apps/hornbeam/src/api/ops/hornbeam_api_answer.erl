@@ -95,7 +95,7 @@ text(Sentence) ->
 -spec failure(term()) -> answer().
 failure(timeout) ->
     error(timeout, "no answer came in time");
-failure(gone) ->
+failure(closed) ->
     error(connection_ended, "the connection is closed");
 failure(not_forwardable) ->
     error(value_error, "forward=True needs a WebSocket connection that has been accepted");

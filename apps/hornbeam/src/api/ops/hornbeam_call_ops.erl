@@ -13,10 +13,10 @@ rpc_call([Node, Module, Function, Packed, Timeout], #{options := #{rpc_allow := 
         value(hornbeam_rpc:call(Target, Args, Timeout))
     end).
 
--spec rpc_cast([term()], context()) -> {ok, ok} | {error, term()}.
+-spec rpc_cast([term()], context()) -> ok | {error, term()}.
 rpc_cast([Node, Module, Function, Packed], #{options := #{rpc_allow := Allow}}) ->
     Allowed = fun(Arity) -> hornbeam_rpc:allowed(Node, Module, Function, Arity, Allow) end,
-    with_args(Packed, Allowed, fun(Target, Args) -> {ok, hornbeam_rpc:cast(Target, Args)} end).
+    with_args(Packed, Allowed, fun hornbeam_rpc:cast/2).
 
 -spec rpc_nodes([], context()) -> {ok, [binary()]}.
 rpc_nodes([], _Context) ->
@@ -32,11 +32,9 @@ function_call([Name, Packed, Timeout], _Context) ->
         value(hornbeam_functions:call(Function, Args, Timeout))
     end).
 
--spec function_cast([term()], context()) -> {ok, ok} | {error, term()}.
+-spec function_cast([term()], context()) -> ok | {error, term()}.
 function_cast([Name, Packed], _Context) ->
-    with_args(Packed, fun(Arity) -> find(Name, Arity) end, fun(Function, Args) ->
-        {ok, hornbeam_functions:cast(Function, Args)}
-    end).
+    with_args(Packed, fun(Arity) -> find(Name, Arity) end, fun hornbeam_functions:cast/2).
 
 find(Name, Arity) ->
     case hornbeam_functions:find(Name, Arity) of

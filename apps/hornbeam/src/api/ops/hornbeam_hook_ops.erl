@@ -7,16 +7,13 @@
 -type context() :: hornbeam_worker_api:context().
 -type result(Type) :: {ok, Type} | {error, hornbeam_hooks:failure()}.
 
--spec register_hook([term()], context()) -> result(ok).
+-spec register_hook([term()], context()) -> ok | {error, hornbeam_hooks:failure()}.
 register_hook([Name], #{handle := Handle}) ->
-    case hornbeam_hooks:register_worker(Name, Handle) of
-        ok -> {ok, ok};
-        {error, _} = Error -> Error
-    end.
+    hornbeam_hooks:register_worker(Name, Handle).
 
--spec unregister_hook([term()], context()) -> {ok, ok}.
+-spec unregister_hook([term()], context()) -> ok.
 unregister_hook([Name], #{handle := Handle}) ->
-    {ok, hornbeam_hooks:unregister_worker(Name, hornbeam_capacity:worker(Handle))}.
+    hornbeam_hooks:unregister_worker(Name, hornbeam_capacity:worker(Handle)).
 
 -spec execute([term()], context()) -> result(hornbeam_value:value()).
 execute([Name, Action, Args, Kwargs, Timeout], _Context) ->
@@ -36,14 +33,14 @@ execute_async([Name, Action, Args, Kwargs], #{handle := Handle}) ->
 await_result([Id, Timeout], _Context) ->
     hornbeam_execution:await(Id, Timeout).
 
--spec stream([term()], context()) -> result(binary()) | {error, gone}.
+-spec stream([term()], context()) -> result(binary()) | {error, closed}.
 stream([Name, Action, Args, Kwargs], #{handle := Handle} = Context) ->
     case hornbeam_connection_ops:owner(Context) of
         {ok, Owner} ->
             Worker = hornbeam_capacity:worker(Handle),
             named(Name, hornbeam_hook_stream:start(Owner, Worker, Name, Action, {packed, Args},
                                                    {packed, Kwargs}));
-        {error, gone} = Error ->
+        {error, closed} = Error ->
             Error
     end.
 
@@ -54,6 +51,6 @@ next([Id, Timeout], _Context) ->
         {error, _} = Error -> Error
     end.
 
--spec close([term()], context()) -> {ok, ok}.
+-spec close([term()], context()) -> ok.
 close([Id], _Context) ->
-    {ok, hornbeam_hook_stream:close(Id)}.
+    hornbeam_hook_stream:close(Id).

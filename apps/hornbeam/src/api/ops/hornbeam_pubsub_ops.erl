@@ -5,18 +5,15 @@
 
 -type context() :: hornbeam_worker_api:context().
 
--spec subscribe([term()], context()) -> {ok, ok} | {error, term()}.
+-spec subscribe([term()], context()) -> ok | {error, term()}.
 subscribe([Topic, Forward, Overflow], Context) ->
     case how(Forward, Overflow, Context) of
-        {ok, Owner, How} -> done(hornbeam_pubsub_registry:subscribe(Owner, Topic, How));
+        {ok, Owner, How} -> hornbeam_pubsub_registry:subscribe(Owner, Topic, How);
         {error, _} = Error -> Error
     end.
 
-done(ok) -> {ok, ok};
-done({error, _} = Error) -> Error.
-
 how(_Forward, _Overflow, #{client := gone}) ->
-    {error, gone};
+    {error, closed};
 how(true, Overflow, #{client := {open, websocket, Client}, options := Options}) ->
     #{pubsub_queue_messages := Messages, pubsub_queue_bytes := Bytes} = Options,
     {ok, Client, {forward, {Messages, Bytes}, overflow(Overflow, Options)}};
@@ -29,12 +26,12 @@ how(false, _Overflow, #{handle := Handle, events := Events} = Context) ->
 overflow(undefined, #{pubsub_overflow := Overflow}) -> Overflow;
 overflow(Overflow, _Options) -> Overflow.
 
-%% What is gone has no subscriptions any more.
--spec unsubscribe([term()], context()) -> {ok, ok}.
+%% A connection that is closed has no subscriptions any more.
+-spec unsubscribe([term()], context()) -> ok.
 unsubscribe([Topic], Context) ->
     case hornbeam_connection_ops:owner(Context) of
-        {ok, Owner} -> {ok, hornbeam_pubsub_registry:unsubscribe(Owner, Topic)};
-        {error, gone} -> {ok, ok}
+        {ok, Owner} -> hornbeam_pubsub_registry:unsubscribe(Owner, Topic);
+        {error, closed} -> ok
     end.
 
 -spec publish([term()], context()) ->

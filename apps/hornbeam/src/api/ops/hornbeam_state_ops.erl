@@ -6,42 +6,41 @@
 
 -type context() :: hornbeam_worker_api:context().
 -type result(Type) :: {ok, Type} | {error, term()}.
+-type done() :: ok | result(term()).
+%% Its value, if any, is no part of the answer.
 
 %% Bytes of what an answer may gather, which is more than what travels.
 -define(MOST, 134217728).
 
--type apart(Type) :: {apart, fun(() -> result(Type))}.
+-type spawned(Result) :: {spawn, fun(() -> Result)}.
 
 -spec get([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
 get([Key], _Context) ->
     {ok, hornbeam_state_table:get(Key)}.
 
--spec set([term()], context()) -> result(ok) | apart(ok).
+-spec set([term()], context()) -> done() | spawned(done()).
 set([Key, Packed, Ttl, false], _Context) ->
-    done(hornbeam_state_table:set(Key, value(Packed), ttl(Ttl)));
+    hornbeam_state_table:set(Key, value(Packed), ttl(Ttl));
 set([Key, Packed, Ttl, true], Context) ->
     scoped(Context, fun(Owner) ->
-        done(hornbeam_scoped_state:set(Owner, Key, value(Packed), ttl(Ttl)))
+        hornbeam_scoped_state:set(Owner, Key, value(Packed), ttl(Ttl))
     end).
 
 %% Its process may be busy; the worker's other messages do not wait for it.
 scoped(Context, Fun) ->
     case hornbeam_connection_ops:owner(Context) of
-        {ok, Owner} -> {apart, fun() -> Fun(Owner) end};
+        {ok, Owner} -> {spawn, fun() -> Fun(Owner) end};
         {error, _} = Error -> Error
     end.
 
-done({error, _} = Error) -> Error;
-done(_Done) -> {ok, ok}.
-
-told({error, _} = Error) -> Error;
-told(Bool) -> {ok, Bool}.
+ok_unless_error({error, _} = Error) -> Error;
+ok_unless_error(Bool) -> {ok, Bool}.
 
 -spec delete([term()], context()) -> result(boolean()).
 delete([Key], _Context) ->
     {ok, hornbeam_state_table:delete(Key)}.
 
--spec incr([term()], context()) -> result(number()) | apart(number()).
+-spec incr([term()], context()) -> result(number()) | spawned(result(number())).
 incr([Key, Delta, false], _Context) ->
     case hornbeam_state_table:incr(Key, Delta) of
         {ok, New, _Generation} -> {ok, New};
@@ -54,10 +53,9 @@ incr([Key, Delta, true], Context) ->
 get_multi([Keys], _Context) ->
     {ok, [hornbeam_state_table:get(Key) || Key <- Keys]}.
 
--spec set_multi([term()], context()) -> result(ok).
+-spec set_multi([term()], context()) -> done().
 set_multi([Pairs, Ttl], _Context) ->
-    done(hornbeam_state_table:set_all([{Key, value(Packed)} || {Key, Packed} <- Pairs],
-                                      ttl(Ttl))).
+    hornbeam_state_table:set_all([{Key, value(Packed)} || {Key, Packed} <- Pairs], ttl(Ttl)).
 
 -spec keys([term()], context()) -> result([hornbeam_state_key:key()]).
 keys([Prefix], _Context) ->
@@ -70,11 +68,11 @@ items([Prefix], _Context) ->
 
 -spec add([term()], context()) -> result(boolean()).
 add([Key, Packed, Ttl], _Context) ->
-    told(hornbeam_state_table:add(Key, value(Packed), ttl(Ttl))).
+    ok_unless_error(hornbeam_state_table:add(Key, value(Packed), ttl(Ttl))).
 
 -spec cas([term()], context()) -> result(boolean()).
 cas([Key, Old, New], _Context) ->
-    told(hornbeam_state_table:cas(Key, value(Old), value(New))).
+    ok_unless_error(hornbeam_state_table:cas(Key, value(Old), value(New))).
 
 -spec take([term()], context()) ->
     result({ok, hornbeam_value:value(), hornbeam_state_rows:ttl()} | absent).

@@ -21,9 +21,9 @@
 
 -record(state, {
     peers = #{} :: #{Peer :: pid() => Monitor :: reference()},
-    %% topics whose counts the peers are to be told, and whether `tell' is on its way
+    %% topics whose counts the peers are to be told, and whether `send_counts' is on its way
     changed = #{} :: #{topic() => []},
-    telling = no :: no | soon | now
+    sending = no :: no | soon | now
 }).
 
 %% Rows: {{Topic, Peer}, Subscribers, IsForwarded}.
@@ -104,12 +104,12 @@ is_sent(Peer, Message) ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     ok = net_kernel:monitor_nodes(true),
-    lists:foreach(fun greet/1, nodes()),
+    lists:foreach(fun send_hello/1, nodes()),
     %% What they have told our predecessor is good until they tell us.
     Known = lists:usort([Peer || {{_, Peer}, _, _} <- ets:tab2list(?TABLE)]),
     {ok, lists:foldl(fun add_peer/2, #state{}, Known)}.
 
-greet(Node) ->
+send_hello(Node) ->
     _ = [erlang:send_after(?AGAIN, self(), {nodeup, Node})
          || not is_sent({?MODULE, Node}, {hello, self()}), lists:member(Node, nodes())],
     ok.
@@ -119,12 +119,12 @@ add_peer(Peer, #state{peers = Peers} = State) when is_map_key(Peer, Peers) ->
     State;
 add_peer(Peer, #state{peers = Peers} = State) ->
     Monitor = erlang:monitor(process, Peer),
-    tell_all(Peer, Monitor),
+    send_all_counts(Peer, Monitor),
     State#state{peers = Peers#{Peer => Monitor}}.
 
-tell_all(Peer, Monitor) ->
+send_all_counts(Peer, Monitor) ->
     Counts = [{Topic, N, F > 0} || {Topic, N, F} <- hornbeam_pubsub_fanout:all_subscribers()],
-    _ = [erlang:send_after(?AGAIN, self(), {tell_all, Peer, Monitor})
+    _ = [erlang:send_after(?AGAIN, self(), {send_all_counts, Peer, Monitor})
          || not (is_sent(Peer, {hello, self()})
                  andalso is_sent(Peer, {all_counts, self(), Counts}))],
     ok.
@@ -150,25 +150,25 @@ handle_info({publish, Topic, Value}, State) ->
 handle_info({changed, _Topic, _Count}, #state{peers = Peers} = State) when map_size(Peers) =:= 0 ->
     {noreply, State};
 handle_info({changed, Topic, Count}, #state{changed = Changed} = State) ->
-    {noreply, tell_later(Count, State#state{changed = Changed#{Topic => []}})};
+    {noreply, schedule(Count, State#state{changed = Changed#{Topic => []}})};
 handle_info(all_changed, #state{peers = Peers} = State) ->
-    maps:foreach(fun tell_all/2, Peers),
+    maps:foreach(fun send_all_counts/2, Peers),
     {noreply, State};
-handle_info(tell, State) ->
-    {noreply, tell(State)};
+handle_info(send_counts, State) ->
+    {noreply, send_counts(State)};
 handle_info({counts, Peer, Counts}, State) ->
-    lists:foreach(fun(Count) -> note(Peer, Count) end, Counts),
+    lists:foreach(fun(Count) -> store_count(Peer, Count) end, Counts),
     {noreply, State};
 handle_info({all_counts, Peer, Counts}, State) ->
-    note_all(Peer, Counts),
+    store_all_counts(Peer, Counts),
     {noreply, State};
 handle_info({hello, Peer}, State) ->
     {noreply, add_peer(Peer, State)};
-handle_info({tell_all, Peer, Monitor}, #state{peers = Peers} = State) ->
-    _ = [tell_all(Peer, Monitor) || maps:get(Peer, Peers, none) =:= Monitor],
+handle_info({send_all_counts, Peer, Monitor}, #state{peers = Peers} = State) ->
+    _ = [send_all_counts(Peer, Monitor) || maps:get(Peer, Peers, none) =:= Monitor],
     {noreply, State};
 handle_info({nodeup, Node}, State) ->
-    greet(Node),
+    send_hello(Node),
     {noreply, State};
 handle_info({'DOWN', _Monitor, process, Peer, _Reason}, #state{peers = Peers} = State) ->
     true = ets:match_delete(?TABLE, {{'_', Peer}, '_', '_'}),
@@ -177,25 +177,25 @@ handle_info(_Stray, State) ->
     {noreply, State}.
 
 %% Until they know of a topic's first subscriber, nothing comes from the other nodes.
-tell_later({1, _}, #state{telling = Telling} = State) when Telling =/= now ->
-    self() ! tell,
-    State#state{telling = now};
-tell_later(_Count, #state{telling = no} = State) ->
-    _ = erlang:send_after(?GATHER, self(), tell),
-    State#state{telling = soon};
-tell_later(_Count, State) ->
+schedule({1, _}, #state{sending = Sending} = State) when Sending =/= now ->
+    self() ! send_counts,
+    State#state{sending = now};
+schedule(_Count, #state{sending = no} = State) ->
+    _ = erlang:send_after(?GATHER, self(), send_counts),
+    State#state{sending = soon};
+schedule(_Count, State) ->
     State.
 
-tell(#state{changed = Changed} = State) when map_size(Changed) =:= 0 ->
-    State#state{telling = no};
-tell(#state{changed = Changed, peers = Peers} = State) ->
+send_counts(#state{changed = Changed} = State) when map_size(Changed) =:= 0 ->
+    State#state{sending = no};
+send_counts(#state{changed = Changed, peers = Peers} = State) ->
     Counts = {counts, self(), lists:map(fun count/1, maps:keys(Changed))},
     case [Peer || Peer <- maps:keys(Peers), not is_sent(Peer, Counts)] of
         [] ->
-            State#state{changed = #{}, telling = no};
+            State#state{changed = #{}, sending = no};
         [_ | _] ->
-            _ = erlang:send_after(?AGAIN, self(), tell),
-            State#state{telling = now}
+            _ = erlang:send_after(?AGAIN, self(), send_counts),
+            State#state{sending = now}
     end.
 
 -spec count(topic()) -> count().
@@ -203,12 +203,14 @@ count(Topic) ->
     {Count, Forwarding} = hornbeam_pubsub_fanout:subscribers(Topic),
     {Topic, Count, Forwarding > 0}.
 
-note(Peer, {Topic, 0, _}) -> ets:delete(?TABLE, {Topic, Peer});
-note(Peer, {Topic, Count, IsForwarded}) -> ets:insert(?TABLE, {{Topic, Peer}, Count, IsForwarded}).
+store_count(Peer, {Topic, 0, _}) ->
+    ets:delete(?TABLE, {Topic, Peer});
+store_count(Peer, {Topic, Count, IsForwarded}) ->
+    ets:insert(?TABLE, {{Topic, Peer}, Count, IsForwarded}).
 
 %% Never without what stays: others read.
-note_all(Peer, Counts) ->
-    lists:foreach(fun(Count) -> note(Peer, Count) end, Counts),
+store_all_counts(Peer, Counts) ->
+    lists:foreach(fun(Count) -> store_count(Peer, Count) end, Counts),
     Topics = maps:from_keys([Topic || {Topic, _, _} <- Counts], []),
     lists:foreach(fun(Key) -> ets:delete(?TABLE, Key) end,
                   [Key || {{Topic, Pid} = Key, _, _} <- ets:tab2list(?TABLE), Pid =:= Peer,

@@ -43,7 +43,7 @@ start_link() ->
 
 %% @doc Subscribe a process; the way of an earlier subscription is changed to this one.
 -spec subscribe(Owner :: pid(), topic(), how()) ->
-    ok | {error, gone | {limit, hornbeam_quota:limit()}}.
+    ok | {error, closed | {limit, hornbeam_quota:limit()}}.
 subscribe(Owner, Topic, How) ->
     call({subscribe, {Owner, Topic}, How}).
 
@@ -103,11 +103,11 @@ monitor_as(As, Pid, Monitored) ->
 
 %% @private
 -spec handle_call(tuple(), gen_server:from(), monitored()) ->
-    {reply, ok | {error, gone | {limit, hornbeam_quota:limit()}} | [topic()], monitored()}.
+    {reply, ok | {error, closed | {limit, hornbeam_quota:limit()}} | [topic()], monitored()}.
 handle_call({subscribe, {Owner, _} = Id, How}, _From, Monitored) ->
     case is_process_alive(Owner) of
         true -> subscribe_living(Id, How, subscription(Id), Monitored);
-        false -> {reply, {error, gone}, Monitored}
+        false -> {reply, {error, closed}, Monitored}
     end;
 handle_call({unsubscribe, Id}, _From, Monitored) ->
     remove(Id, subscription(Id)),

@@ -34,10 +34,10 @@ get(Owner, Key) ->
 
 %% @doc Set a key, if the account of `Owner' is open.
 -spec set(Owner :: pid(), key(), hornbeam_value:value()) ->
-    ok | closed | {error, {limit, hornbeam_quota:limit()}}.
+    ok | not_open | {error, {limit, hornbeam_quota:limit()}}.
 set(Owner, Key, Value) ->
     Bytes = ?ROW + hornbeam_state_key:bytes(Key) + hornbeam_value:bytes(Value),
-    put_row(Owner, {{Owner, Key}, hornbeam_value:kept(Value), erlang:unique_integer(), Bytes}).
+    put_row(Owner, {{Owner, Key}, hornbeam_value:copy(Value), erlang:unique_integer(), Bytes}).
 
 put_row(Owner, {Id, _, _, Bytes} = New) ->
     Old = ets:lookup(?ROWS, Id),
@@ -45,8 +45,8 @@ put_row(Owner, {Id, _, _, Bytes} = New) ->
     case hornbeam_owner_quota:reserve(Owner, connections, MoreBytes, MoreRows) of
         ok ->
             exchanged(exchange(Old, New), Owner, New, MoreBytes, MoreRows);
-        ClosedOrError ->
-            ClosedOrError
+        NotOpenOrError ->
+            NotOpenOrError
     end.
 
 bytes([]) -> 0;
@@ -68,7 +68,7 @@ unless_late(true, _Id) ->
     ok;
 unless_late(false, Id) ->
     _ = delete_row(Id),
-    closed.
+    not_open.
 
 %% @doc Remove a key; whether it was there.
 -spec delete(Owner :: pid(), key()) -> boolean().

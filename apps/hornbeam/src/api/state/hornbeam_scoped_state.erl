@@ -41,18 +41,18 @@ start_link() ->
 
 %% @doc Set a key until `Owner' dies. Changes nothing when it is dead already.
 -spec set(Owner :: pid(), key(), hornbeam_value:value(), hornbeam_state_rows:ttl()) ->
-    ok | {error, gone} | refusal().
+    ok | {error, closed} | refusal().
 set(Owner, Key, Value, Ttl) ->
     hornbeam_retry:until_answered(fun() -> call({set, Owner, Key, Value, Ttl}) end).
 
 %% @doc Add to a number until `Owner' dies. Changes nothing when it is dead already.
 -spec incr(Owner :: pid(), key(), Delta :: number()) ->
-    {ok, number()} | {error, gone | not_a_number | overflow} | refusal().
+    {ok, number()} | {error, closed | not_a_number | overflow} | refusal().
 incr(Owner, Key, Delta) ->
     hornbeam_retry:unless_asked(fun() -> call({incr, Owner, Key, Delta}) end).
 
 %% @doc Set a key of `Owner' itself; from then on others may, until it dies.
--spec keep(Owner :: pid(), key(), hornbeam_value:value()) -> ok | {error, gone} | refusal().
+-spec keep(Owner :: pid(), key(), hornbeam_value:value()) -> ok | {error, closed} | refusal().
 keep(Owner, Key, Value) ->
     hornbeam_retry:until_answered(fun() -> call({keep, Owner, Key, Value}) end).
 
@@ -80,7 +80,7 @@ handle_call(Change, _From, State0) ->
     Owner = element(2, Change),
     case known(Owner, State0) of
         {alive, State} -> {reply, change(Change), compacted(Owner, State)};
-        dead -> {reply, {error, gone}, State0}
+        dead -> {reply, {error, closed}, State0}
     end.
 
 known(Owner, #state{owners = Owners} = State) when is_map_key(Owner, Owners) ->

@@ -70,7 +70,7 @@ new_tables() ->
 new(Key, Value, Ttl) ->
     Expires = expires(Ttl),
     Bytes = ?ROW + hornbeam_value:bytes(Value) + key_bytes(Key, Expires),
-    {Key, hornbeam_value:kept(Value), Expires, erlang:unique_integer(), 0, Bytes}.
+    {Key, hornbeam_value:copy(Value), Expires, erlang:unique_integer(), 0, Bytes}.
 
 expires(infinity) -> infinity;
 expires(Ttl) -> now_ms() + Ttl.

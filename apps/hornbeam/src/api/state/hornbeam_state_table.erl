@@ -57,12 +57,12 @@ take(_Key, absent) ->
     absent;
 take(Key, Row) ->
     case hornbeam_state_rows:exchange(Row, absent) of
-        ok -> taken(hornbeam_state_rows:value(Row), hornbeam_state_rows:ttl(Row));
+        ok -> value_unless_expired(hornbeam_state_rows:value(Row), hornbeam_state_rows:ttl(Row));
         again -> take(Key)
     end.
 
-taken(_Value, expired) -> absent;
-taken(Value, Left) -> {ok, Value, Left}.
+value_unless_expired(_Value, expired) -> absent;
+value_unless_expired(Value, Left) -> {ok, Value, Left}.
 
 %% @doc Set a key that is absent; whether it was.
 -spec add(key(), value(), ttl()) -> boolean() | refusal().
@@ -93,7 +93,7 @@ cas(Key, Old, New) ->
     end.
 
 cas_row(true, Row, Key, Old, New) ->
-    Changed = hornbeam_state_rows:changed(Row, hornbeam_value:kept(New)),
+    Changed = hornbeam_state_rows:changed(Row, hornbeam_value:copy(New)),
     case hornbeam_state_rows:exchange(Row, Changed) of
         ok -> true;
         again -> cas(Key, Old, New);

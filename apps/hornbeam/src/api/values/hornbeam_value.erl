@@ -6,7 +6,7 @@
 
 -include("../../wire/hornbeam_msgpack.hrl").
 
--export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, kept/1, bytes/1]).
+-export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, copy/1, bytes/1]).
 -export([sum/2, nearest_sum/2]).
 -export_type([value/0]).
 
@@ -71,9 +71,9 @@ same(_, _) ->
     false.
 
 %% @doc The value without the bytes that came with it: for whoever keeps it long.
--spec kept(value()) -> value().
-kept({packed, Packed}) -> {packed, binary:copy(Packed)};
-kept(Value) -> Value.
+-spec copy(value()) -> value().
+copy({packed, Packed}) -> {packed, binary:copy(Packed)};
+copy(Value) -> Value.
 
 %% @doc About how many bytes a value takes beside what stands around it, where a counter of up to
 %% 125 bytes has its room: so that one may be changed in place.
