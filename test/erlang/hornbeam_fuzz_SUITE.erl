@@ -110,7 +110,7 @@ ops_give_an_answer(Config) ->
     hornbeam_fake_worker:stop(Worker).
 
 answered(noreply) -> ok;
-answered({reply, Status, Packed}) when Status =< 10 ->
+answered({reply, Status, Packed}) when Status =< 11 ->
     {ok, _} = hornbeam_msgpack:decode_all(iolist_to_binary(Packed)),
     ok.
 
