@@ -15,7 +15,7 @@
 %% `several_apps': more than one worker may be meant, and no `pool' says which.
 
 -type failure() ::
-    choice_failure() | {unreadable, hornbeam_msgpack:reason()} | hornbeam_call:failure().
+    choice_failure() | hornbeam_value:unreadable() | hornbeam_call:failure().
 %% `unreadable': the result holds what this node cannot decode, such as an unknown atom.
 
 -define(TIMEOUT, 5000).
@@ -77,10 +77,5 @@ kwargs(_Options) ->
 
 packed(Term) -> hornbeam_value:to_packed({term, Term}).
 
-term({ok, Packed}) ->
-    case hornbeam_msgpack:decode_all(Packed) of
-        {ok, Term} -> {ok, Term};
-        {error, Reason} -> {error, {unreadable, Reason}}
-    end;
-term({error, _} = Error) ->
-    Error.
+term({ok, Packed}) -> hornbeam_value:to_term({packed, Packed});
+term({error, _} = Error) -> Error.

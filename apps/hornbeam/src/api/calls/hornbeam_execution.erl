@@ -24,16 +24,8 @@
 -spec start(hornbeam_executions_sup:holder(), Name :: binary(), Action :: binary(),
             hornbeam_value:value(), hornbeam_value:value()) ->
     {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
-start(Holder, Name, Action, Args0, Kwargs0) ->
-    case hornbeam_hooks:target(Name) of
-        {ok, Target} ->
-            [Args, Kwargs] = [hornbeam_hooks:for_target(Target, Value)
-                              || Value <- [Args0, Kwargs0]],
-            Bytes = hornbeam_value:bytes(Args) + hornbeam_value:bytes(Kwargs),
-            hornbeam_executions_sup:start(?MODULE, {Name, Action, Args, Kwargs}, Holder, Bytes);
-        {error, _} = Error ->
-            Error
-    end.
+start(Holder, Name, Action, Args, Kwargs) ->
+    hornbeam_executions_sup:start(?MODULE, Holder, none, {Name, Action, Args, Kwargs}).
 
 %% @doc Wait at most `Timeout' milliseconds for the result, which is given to those who wait now.
 -spec await(Id :: binary(), timeout()) -> result().
@@ -49,7 +41,7 @@ start_link(Id, Call) ->
 %% @private
 -spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:reservation()}, tuple()}) ->
     {ok, #state{}}.
-init({{Id, Reservation}, {Name, Action, Args, Kwargs}}) ->
+init({{Id, Reservation}, {none, _Target, {Name, Action, Args, Kwargs}}}) ->
     process_flag(trap_exit, true),
     Self = self(),
     Runner = proc_lib:spawn_link(fun() ->

@@ -40,21 +40,29 @@ start_link() ->
     {ok, Pid} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
     {ok, Pid}.
 
-%% @doc Start `Module:start_link(Id, Argument)' and return the id. `Bytes' are those of the
-%% argument.
--spec start(module(), Argument :: term(), holder(), Bytes :: non_neg_integer()) ->
-    {ok, id()} | {error, overloaded | {limit, hornbeam_quota:limit()}}.
-start(Module, Argument, Holder, Bytes) ->
-    case ets:info(?TABLE, size) < ?MAX of
-        true -> start_reserved(Module, Argument, {Holder, ?EXECUTION + Bytes});
-        false -> {error, overloaded}
+%% @doc Start `Module:start_link({Id, Reservation}, {Owner, Target, Call})' for the call of a hook,
+%% and return the id. The values of the call are made such as the hook's target needs them.
+-spec start(module(), holder(), Owner :: pid() | none,
+            {Name :: binary(), Action :: binary(), Args :: Value, Kwargs :: Value}) ->
+    {ok, id()} | {error, hornbeam_hooks:failure()} when Value :: hornbeam_value:value().
+start(Module, Holder, Owner, {Name, Action, Args0, Kwargs0}) ->
+    case hornbeam_hooks:target(Name) of
+        {ok, Target} ->
+            [Args, Kwargs] = [hornbeam_hooks:for_target(Target, V) || V <- [Args0, Kwargs0]],
+            Bytes = ?EXECUTION + hornbeam_value:bytes(Args) + hornbeam_value:bytes(Kwargs),
+            Argument = {Owner, Target, {Name, Action, Args, Kwargs}},
+            start_limited(ets:info(?TABLE, size) < ?MAX, Module, Argument, {Holder, Bytes});
+        {error, _} = Error ->
+            Error
     end.
 
-start_reserved(Module, Argument, {Holder, Bytes} = Reservation) ->
+start_limited(true, Module, Argument, {Holder, Bytes} = Reservation) ->
     case hornbeam_owner_quota:reserve(Holder, executions, Bytes, 1) of
         ok -> start_or_release(Module, Argument, Reservation);
         {error, _} = Error -> Error
-    end.
+    end;
+start_limited(false, _Module, _Argument, _Reservation) ->
+    {error, overloaded}.
 
 start_or_release(Module, Argument, Reservation) ->
     Id = base64:encode(crypto:strong_rand_bytes(15)),

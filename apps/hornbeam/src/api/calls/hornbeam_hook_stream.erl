@@ -33,17 +33,8 @@
 -spec start(Owner :: pid(), hornbeam_executions_sup:holder(), Name :: binary(),
             Action :: binary(), hornbeam_value:value(), hornbeam_value:value()) ->
     {ok, Id :: binary()} | {error, hornbeam_hooks:failure()}.
-start(Owner, Holder, Name, Action, Args0, Kwargs0) ->
-    case hornbeam_hooks:target(Name) of
-        {ok, Target} ->
-            [Args, Kwargs] = [hornbeam_hooks:for_target(Target, Value)
-                              || Value <- [Args0, Kwargs0]],
-            Bytes = hornbeam_value:bytes(Args) + hornbeam_value:bytes(Kwargs),
-            Stream = {Owner, Target, {Name, Action, Args, Kwargs}},
-            hornbeam_executions_sup:start(?MODULE, Stream, Holder, Bytes);
-        {error, _} = Error ->
-            Error
-    end.
+start(Owner, Holder, Name, Action, Args, Kwargs) ->
+    hornbeam_executions_sup:start(?MODULE, Holder, Owner, {Name, Action, Args, Kwargs}).
 
 %% @doc Wait at most `Timeout' milliseconds for items: one at least, or none when the stream is
 %% exhausted. After that, or an error other than `timeout', the id is unknown.

@@ -32,7 +32,7 @@
     | unknown_id
     | overloaded
     | {limit, hornbeam_quota:limit()}
-    | {unreadable, hornbeam_msgpack:reason()}
+    | hornbeam_value:unreadable()
     | not_a_list
     | hornbeam_call:failure()
     | hornbeam_deadline:failure().
@@ -138,28 +138,23 @@ all_native([Item | Items], Terms) ->
 close(Id) ->
     hornbeam_hook_stream:close(Id).
 
-native({ok, Value}) ->
-    case hornbeam_value:to_term(Value) of
-        {ok, Term} -> {ok, Term};
-        {error, Reason} -> {error, {unreadable, Reason}}
-    end;
-native({error, _} = Error) ->
-    Error.
+native({ok, Value}) -> hornbeam_value:to_term(Value);
+native({error, _} = Error) -> Error.
 
 %% @doc Register the hook that a worker's app serves, if it is not one too many.
 -spec register_worker(Name :: binary(), hornbeam_capacity:handle()) ->
     ok | {error, {limit, hornbeam_quota:limit()}}.
 register_worker(Name, Handle) ->
-    hornbeam_retry:until_answered(fun() ->
-        gen_server:call(?MODULE, {register, Name, Handle}, infinity)
-    end).
+    call({register, Name, Handle}).
 
 %% @doc Take a worker's hook back, if it has one of the name.
 -spec unregister_worker(Name :: binary(), Worker :: pid()) -> ok.
 unregister_worker(Name, Worker) ->
-    hornbeam_retry:until_answered(fun() ->
-        gen_server:call(?MODULE, {unregister, Name, Worker}, infinity)
-    end).
+    call({unregister, Name, Worker}).
+
+%% The server waits for nobody; each of its requests may be made twice.
+call(Request) ->
+    hornbeam_retry:until_answered(fun() -> gen_server:call(?MODULE, Request, infinity) end).
 
 %% @doc Whoever is to be called for a hook now.
 -spec target(Name :: binary()) -> {ok, target()} | {error, no_hook}.

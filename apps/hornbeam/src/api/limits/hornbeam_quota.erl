@@ -30,10 +30,15 @@
 -type limits() :: #{limit() => pos_integer() | infinity, atom() => term()}.
 %% All of them, perhaps among other options.
 
-%% The kinds' bytes, their rows, the limits, and what was refused by each.
+%% The cells: the kinds' bytes, their rows, the limits, and what was refused by each.
+-define(KIND_CELLS, #{state => 1, bindings => 2, connections => 3, topics => 4, executions => 5,
+                      ops => 6}).
 -define(KINDS, 6).
 %% Those before the last are kept.
 -define(KEPT, 5).
+-define(LIMIT_CELLS, #{state_max_bytes => 1, state_max_rows => 2, connection_state_max_bytes => 3,
+                       connection_state_max_rows => 4, connection_max_topics => 5,
+                       worker_max_hooks => 6, worker_max_executions => 7}).
 -define(LIMITS, 7).
 -define(CELLS, (2 * ?KINDS + 2 * ?LIMITS)).
 -define(FIRST_LIMIT, (2 * ?KINDS)).
@@ -146,23 +151,10 @@ refusals(Cells, Limit) ->
 
 cells() -> persistent_term:get(?MODULE).
 
-kinds() -> [state, bindings, connections, topics, executions, ops].
+kinds() -> maps:keys(?KIND_CELLS).
 
-kind_cell(state) -> 1;
-kind_cell(bindings) -> 2;
-kind_cell(connections) -> 3;
-kind_cell(topics) -> 4;
-kind_cell(executions) -> 5;
-kind_cell(ops) -> 6.
+kind_cell(Kind) -> map_get(Kind, ?KIND_CELLS).
 
-limits() ->
-    [state_max_bytes, state_max_rows, connection_state_max_bytes, connection_state_max_rows,
-     connection_max_topics, worker_max_hooks, worker_max_executions].
+limits() -> maps:keys(?LIMIT_CELLS).
 
-limit_cell(state_max_bytes) -> ?FIRST_LIMIT + 1;
-limit_cell(state_max_rows) -> ?FIRST_LIMIT + 2;
-limit_cell(connection_state_max_bytes) -> ?FIRST_LIMIT + 3;
-limit_cell(connection_state_max_rows) -> ?FIRST_LIMIT + 4;
-limit_cell(connection_max_topics) -> ?FIRST_LIMIT + 5;
-limit_cell(worker_max_hooks) -> ?FIRST_LIMIT + 6;
-limit_cell(worker_max_executions) -> ?FIRST_LIMIT + 7.
+limit_cell(Limit) -> ?FIRST_LIMIT + map_get(Limit, ?LIMIT_CELLS).

@@ -57,10 +57,10 @@ arity({{tuple, Array}, <<>>}) -> arity(hornbeam_msgpack_head:token(Array));
 arity(_NoSequence) -> error.
 
 with_args_for({ok, Found}, Packed, Fun) ->
-    case hornbeam_msgpack:decode_all(Packed) of
+    case hornbeam_value:to_term({packed, Packed}) of
         {ok, Args} when is_list(Args) -> Fun(Found, Args);
         {ok, Args} when is_tuple(Args) -> Fun(Found, tuple_to_list(Args));
-        {error, Reason} -> {error, {unreadable, Reason}}
+        {error, _} = Error -> Error
     end;
 with_args_for({error, _} = Error, _Packed, _Fun) ->
     Error.

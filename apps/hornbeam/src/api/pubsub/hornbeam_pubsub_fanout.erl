@@ -25,7 +25,7 @@
 -type no_form() ::
     {no_json, hornbeam_json:path(), What :: binary()}
     | {unencodable, hornbeam_json:path(), term()}
-    | {unreadable, hornbeam_msgpack:reason()}.
+    | hornbeam_value:unreadable().
 
 %% Rows: {{Topic, Kind, Pid}, To, Subscribers}.
 -define(ROUTES, hornbeam_topic_routes).
@@ -210,7 +210,7 @@ term(false, _Value) ->
 term(true, Value) ->
     case hornbeam_value:to_term(Value) of
         {ok, _} = Term -> Term;
-        {error, Reason} -> throw({no_form, {unreadable, Reason}})
+        {error, Reason} -> throw({no_form, Reason})
     end.
 
 %% @doc Hand a message to this node's subscribers; to how many.

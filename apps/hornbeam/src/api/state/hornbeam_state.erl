@@ -153,5 +153,5 @@ found(_Key, absent, Default) -> Default.
 native(Key, Value) ->
     case hornbeam_value:to_term(Value) of
         {ok, Term} -> Term;
-        {error, Reason} -> error({unreadable, Key, Reason})
+        {error, {unreadable, Reason}} -> error({unreadable, Key, Reason})
     end.

@@ -8,9 +8,10 @@
 
 -export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, copy/1, bytes/1]).
 -export([sum/2, nearest_sum/2]).
--export_type([value/0]).
+-export_type([value/0, unreadable/0]).
 
 -type value() :: number() | {packed, binary()} | {term, term()}.
+-type unreadable() :: {unreadable, hornbeam_msgpack:reason()}.
 
 %% The largest int that can travel; ints up to SMALL are not worth a look at it.
 -define(LARGEST, ((1 bsl (8 * ?MAX_INTEGER - 1)) - 1)).
@@ -44,8 +45,12 @@ to_packed(Number) -> iolist_to_binary(hornbeam_msgpack:encode(Number)).
 
 %% @doc The value as Erlang reads it. It fails for Python's value with an atom in it that this
 %% node does not know.
--spec to_term(value()) -> {ok, term()} | {error, hornbeam_msgpack:reason()}.
-to_term({packed, Packed}) -> hornbeam_msgpack:decode_all(Packed);
+-spec to_term(value()) -> {ok, term()} | {error, unreadable()}.
+to_term({packed, Packed}) ->
+    case hornbeam_msgpack:decode_all(Packed) of
+        {ok, _} = Term -> Term;
+        {error, Reason} -> {error, {unreadable, Reason}}
+    end;
 to_term({term, Term}) -> {ok, Term};
 to_term(Number) -> {ok, Number}.
 
