@@ -12,7 +12,10 @@ all() ->
      the_first_death_is_repaired_at_once_and_the_next_ones_later,
      a_worker_that_has_lasted_starts_anew, no_pause_is_longer_than_the_longest,
      two_successors_start_at_a_time, they_take_over_together,
-     one_that_took_over_early_does_not_again, who_has_not_taken_over_is_known].
+     one_that_took_over_early_does_not_again, who_has_not_taken_over_is_known,
+     a_slot_is_vacant_until_a_worker_is_to_serve_in_it,
+     a_pool_is_complete_when_each_slot_is_served, a_slot_remembers_how_its_workers_ended,
+     ends_are_counted_by_their_kind_also_when_the_pool_begins_anew].
 
 %% Recycling
 
@@ -92,18 +95,76 @@ one_that_took_over_early_does_not_again(_Config) ->
     Two = hornbeam_pool_replacement:ready(pid(2), One),
     ?assertEqual({take_over, [pid(2)]}, hornbeam_pool_replacement:next(Two)).
 
-who_has_not_taken_over_is_known(_Config) ->
-    One = hornbeam_pool_replacement:ready(pid(1), both_started()),
-    ?assertEqual(lists:sort([pid(1), pid(2)]),
-                 lists:sort(hornbeam_pool_replacement:successors(One))),
-    Left = hornbeam_pool_replacement:took_over(pid(1), One),
-    ?assertEqual([pid(2)], hornbeam_pool_replacement:successors(Left)).
-
 both_started() ->
     lists:foldl(fun(N, Round) ->
         {start, N, Next} = hornbeam_pool_replacement:next(Round),
         hornbeam_pool_replacement:started(pid(N), Next)
     end, hornbeam_pool_replacement:new(recycled, [1, 2]), [1, 2]).
+
+%% Who is in which slot
+
+a_slot_is_vacant_until_a_worker_is_to_serve_in_it(_Config) ->
+    Two = slots([1, 2]),
+    ?assertEqual([{1, 0}, {2, 0}], hornbeam_pool_roster:vacant(Two)),
+    One = started(pid(1), 2, serving, Two),
+    ?assertEqual([{1, 0}], hornbeam_pool_roster:vacant(One)),
+    ?assertNot(hornbeam_pool_roster:is_served(2, One)),
+    Leaving = hornbeam_pool_roster:set_role(pid(1), leaving, One),
+    ?assertEqual([{1, 0}, {2, 0}], hornbeam_pool_roster:vacant(Leaving)),
+    ?assertNot(hornbeam_pool_roster:is_vacant(3, Leaving)).
+
+a_pool_is_complete_when_each_slot_is_served(_Config) ->
+    One = ready(pid(1), started(pid(1), 1, serving, slots([1, 2]))),
+    Other = ready(pid(3), started(pid(3), 2, successor, started(pid(2), 2, serving, One))),
+    ?assertNot(hornbeam_pool_roster:is_complete(Other)),
+    Both = ready(pid(2), Other),
+    ?assert(hornbeam_pool_roster:is_complete(Both)),
+    ?assertEqual([h, h], hornbeam_pool_roster:handles(serving, Both)),
+    ?assertEqual(#{pid(1) => <<"worker-1">>, pid(2) => <<"worker-2">>, pid(3) => <<"worker-2">>},
+                 hornbeam_pool_roster:names(Both)),
+    ?assertEqual({ok, pid(2)}, hornbeam_pool_roster:find(<<"worker-2">>, Both)),
+    ?assertEqual({error, no_worker}, hornbeam_pool_roster:find(<<"worker-3">>, Both)).
+
+who_has_not_taken_over_is_known(_Config) ->
+    Both = started(pid(3), 1, successor, started(pid(2), 2, successor, slots([1, 2]))),
+    ?assertEqual({starting, pid(3)}, hornbeam_pool_roster:successor(1, Both)),
+    One = ready(pid(3), Both),
+    ?assertEqual({ready, pid(3)}, hornbeam_pool_roster:successor(1, One)),
+    ?assertEqual(lists:sort([pid(2), pid(3)]),
+                 lists:sort(hornbeam_pool_roster:workers(successor, One))),
+    Left = hornbeam_pool_roster:set_role(pid(3), serving, One),
+    ?assertEqual([pid(2)], hornbeam_pool_roster:workers(successor, Left)),
+    ?assertEqual(none, hornbeam_pool_roster:successor(1, Left)).
+
+a_slot_remembers_how_its_workers_ended(_Config) ->
+    {1, Once} = hornbeam_pool_roster:failed(1, undefined, first, 0, slots([1])),
+    {2, Twice} = hornbeam_pool_roster:failed(1, undefined, second, 0,
+                                             hornbeam_pool_roster:restarted(1, Once)),
+    Slot1 = started(pid(1), 1, serving, hornbeam_pool_roster:note_end(2, unknown, Twice)),
+    ?assertEqual({#{restarts => 1, ended => #{}},
+                  [{pid(1), #{restarts => 1, last_end => second}}]},
+                 hornbeam_pool_roster:describe(Slot1)).
+
+ends_are_counted_by_their_kind_also_when_the_pool_begins_anew(_Config) ->
+    Ends = [{shutdown, hung}, {shutdown, {exited, 1}}, {shutdown, {exited, 2}}, killed],
+    Counted = lists:foldl(fun hornbeam_pool_roster:count_end/2, slots([1]), Ends),
+    Renewed = hornbeam_pool_roster:renewed(Counted),
+    ?assertEqual([], hornbeam_pool_roster:slots(Renewed)),
+    ?assertMatch({#{ended := #{hung := 1, exited := 2, crashed := 1}}, []},
+                 hornbeam_pool_roster:describe(Renewed)).
+
+slots(Slots) ->
+    lists:foldl(fun hornbeam_pool_roster:add_slot/2, hornbeam_pool_roster:new(), Slots).
+
+started(Pid, Slot, Role, Roster) ->
+    Limits = hornbeam_pool_recycling:limits(hornbeam_config:defaults(app), fun(_) -> 0 end),
+    Worker = #{slot => Slot, role => Role, started_at => 0, limits => Limits},
+    hornbeam_pool_roster:add_worker(Pid, Worker, Roster).
+
+%% Any handle will do.
+ready(Pid, Roster) ->
+    {#{ready_at := 7}, Ready} = hornbeam_pool_roster:set_ready(Pid, h, 1, 7, Roster),
+    Ready.
 
 %% Any processes will do.
 pid(N) -> lists:nth(N, erlang:processes()).

@@ -57,7 +57,7 @@ await_ready(Name) ->
 %% @doc The app that the pool runs; error when there is no such pool.
 -spec app(name()) -> {ok, binary()} | error.
 app(Name) ->
-    hornbeam_pool_keeper:app(Name).
+    hornbeam_pool_snapshot:app(Name).
 
 %% @doc The pool has been stopped: who still waits waits in vain, and nothing is known of it.
 -spec erase(name()) -> ok.
@@ -201,7 +201,7 @@ pick(Name) ->
 %% @doc The ready worker with a name, such as `<<"worker-1">>'.
 -spec find(name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
 find(Name, Worker) ->
-    hornbeam_pool_keeper:find(Name, Worker).
+    hornbeam_pool_snapshot:find(Name, Worker).
 
 %% @doc The owners of streams of a kind in the pool.
 -spec owners(hornbeam_stream:kind(), name()) -> [hornbeam_stream:owner()].
@@ -238,7 +238,7 @@ to_dispatcher(Tell, Name) ->
 %% @doc The names of the workers of all pools, by their processes.
 -spec names() -> #{pid() => binary()}.
 names() ->
-    lists:foldl(fun maps:merge/2, #{}, [hornbeam_pool_keeper:names(Name) || Name <- all()]).
+    lists:foldl(fun maps:merge/2, #{}, [hornbeam_pool_snapshot:names(Name) || Name <- all()]).
 
 %% @doc Replace every worker by a fresh one that has imported the app anew.
 %%
@@ -277,7 +277,7 @@ info() ->
     end.
 
 info(Name) ->
-    case {hornbeam_pool_row:find(Name), hornbeam_pool_keeper:info(Name)} of
+    case {hornbeam_pool_row:find(Name), hornbeam_pool_snapshot:describe(Name)} of
         {{ok, Row}, {ok, #{app := App} = Info, Workers}} ->
             {ok, (maps:remove(app, Info))#{apps => #{Name => App},
                                            waiting => hornbeam_pool_row:waiting(Row),

@@ -5,7 +5,7 @@
 %% The successors wait for each other, so that a round whose code does not start changes nothing.
 -module(hornbeam_pool_replacement).
 
--export([new/2, reason/1, next/1, started/2, ready/2, took_over/2, successors/1]).
+-export([new/2, reason/1, next/1, started/2, ready/2, took_over/2]).
 -export_type([replacement/0]).
 
 -record(replacement, {
@@ -50,8 +50,3 @@ ready(Pid, #replacement{starting = Starting, waiting = Waiting} = Replacement) -
 -spec took_over(pid(), replacement()) -> replacement().
 took_over(Pid, #replacement{waiting = Waiting} = Replacement) ->
     Replacement#replacement{waiting = lists:delete(Pid, Waiting)}.
-
-%% @doc All that were started and have not taken over.
--spec successors(replacement()) -> [pid()].
-successors(#replacement{starting = Starting, waiting = Waiting}) ->
-    Starting ++ Waiting.

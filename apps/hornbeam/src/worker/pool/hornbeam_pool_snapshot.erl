@@ -1,8 +1,16 @@
-%% What a pool's process knows about its workers, kept where its crash does not reach: for its
-%% successor, and for those who ask about the pool.
+%% What a pool's keeper knows, kept where its crash does not reach: for its successor, and for those
+%% who ask about the pool.
 -module(hornbeam_pool_snapshot).
 
--export([new_table/0, keep/2, recall/1, erase/1]).
+-export([new_table/0, save/2, load/1, erase/1]).
+-export([app/1, describe/1, names/1, find/2]).
+-export_type([snapshot/0, phase/0]).
+
+-type phase() :: starting | serving | {failed, hornbeam_worker_failure:explained()}.
+
+-type snapshot() :: #{workers_sup := pid(), app := binary(),
+                      python := file:filename() | undefined, phase := phase(),
+                      roster := hornbeam_pool_roster:roster()}.
 
 -define(TABLE, ?MODULE).
 
@@ -13,16 +21,16 @@ new_table() ->
     ok.
 
 %% @doc Keep what is known of a pool in place of what was.
--spec keep(hornbeam_pool:name(), Memory :: term()) -> ok.
-keep(Name, Memory) ->
-    true = ets:insert(?TABLE, {Name, Memory}),
+-spec save(hornbeam_pool:name(), snapshot()) -> ok.
+save(Name, Snapshot) ->
+    true = ets:insert(?TABLE, {Name, Snapshot}),
     ok.
 
 %% @doc What was kept last.
--spec recall(hornbeam_pool:name()) -> {ok, Memory :: term()} | none.
-recall(Name) ->
+-spec load(hornbeam_pool:name()) -> {ok, snapshot()} | none.
+load(Name) ->
     case ets:lookup(?TABLE, Name) of
-        [{_, Memory}] -> {ok, Memory};
+        [{_, Snapshot}] -> {ok, Snapshot};
         [] -> none
     end.
 
@@ -31,3 +39,39 @@ recall(Name) ->
 erase(Name) ->
     true = ets:delete(?TABLE, Name),
     ok.
+
+%% @doc The app that a pool runs.
+-spec app(hornbeam_pool:name()) -> {ok, binary()} | error.
+app(Name) ->
+    case load(Name) of
+        {ok, #{app := App}} -> {ok, App};
+        none -> error
+    end.
+
+%% @doc What is known of a pool, and of its workers, in the order of their slots.
+-spec describe(hornbeam_pool:name()) ->
+    {ok, #{atom() => term()}, [{Worker :: pid(), #{atom() => term()}}]} | error.
+describe(Name) ->
+    case load(Name) of
+        {ok, #{app := App, roster := Roster}} ->
+            {Facts, Workers} = hornbeam_pool_roster:describe(Roster),
+            {ok, Facts#{app => App}, Workers};
+        none ->
+            error
+    end.
+
+%% @doc The names of a pool's workers.
+-spec names(hornbeam_pool:name()) -> #{pid() => binary()}.
+names(Name) ->
+    hornbeam_pool_roster:names(roster(Name)).
+
+%% @doc The serving worker with a name.
+-spec find(hornbeam_pool:name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
+find(Name, Worker) ->
+    hornbeam_pool_roster:find(Worker, roster(Name)).
+
+roster(Name) ->
+    case load(Name) of
+        {ok, #{roster := Roster}} -> Roster;
+        none -> hornbeam_pool_roster:new()
+    end.

@@ -1,0 +1,219 @@
+%% The workers of one pool and the slots that they are in. Pure.
+%%
+%% A pool has N slots; each has a worker that serves. A worker in a slot:
+%%
+%%   serving ───────────────┐ its successor took over, or the slot is no more
+%%      ▲ all are ready     ▼
+%%   successor           leaving ──▶ end
+%%
+%% A slot has a history: how often its worker was started again, and how the last one ended.
+-module(hornbeam_pool_roster).
+
+-export([new/0, renewed/1, slot_count/1, slots/1, add_slot/2, remove_slot/2, vacant/1, is_vacant/2]).
+-export([add_worker/3, set_ready/5, set_role/3, take/2, worker/2, workers/1, workers/2, ready/1]).
+-export([is_complete/1, is_served/2, serving/2, successor/2, handles/2]).
+-export([failed/5, restarted/2, note_end/3, count_end/2]).
+-export([worker_name/1, describe/1, names/1, find/2]).
+-export_type([roster/0, slot/0, role/0, worker/0]).
+
+-type slot() :: pos_integer().
+-type role() :: serving | successor | leaving.
+
+-type worker() :: #{slot := slot(), role := role(), limits := hornbeam_pool_recycling:limits(),
+                    started_at := integer(),
+                    handle => hornbeam_capacity:handle(),
+                    os_pid => hornbeam_os_process:os_pid() | undefined,
+                    ready_at => integer()}.
+%% The last three are known from its being ready on.
+
+-record(history, {
+    %% deaths in a row of workers that did not last
+    failures = 0 :: non_neg_integer(),
+    restarts = 0 :: non_neg_integer(),
+    last_end = none :: term()
+}).
+
+-record(roster, {
+    slots = #{} :: #{slot() => #history{}},
+    workers = #{} :: #{pid() => worker()},
+    %% how many ended how
+    ended = #{} :: #{atom() => pos_integer()}
+}).
+-opaque roster() :: #roster{}.
+
+%% @doc No slots and no workers.
+-spec new() -> roster().
+new() ->
+    #roster{}.
+
+%% @doc The same of a pool that begins anew: only how workers ended is known of those before.
+-spec renewed(roster()) -> roster().
+renewed(#roster{ended = Ended}) ->
+    #roster{ended = Ended}.
+
+%% Slots.
+
+-spec slot_count(roster()) -> non_neg_integer().
+slot_count(#roster{slots = Slots}) ->
+    map_size(Slots).
+
+-spec slots(roster()) -> [slot()].
+slots(#roster{slots = Slots}) ->
+    lists:sort(maps:keys(Slots)).
+
+-spec add_slot(slot(), roster()) -> roster().
+add_slot(Slot, #roster{slots = Slots} = Roster) ->
+    Roster#roster{slots = Slots#{Slot => #history{}}}.
+
+-spec remove_slot(slot(), roster()) -> roster().
+remove_slot(Slot, #roster{slots = Slots} = Roster) ->
+    Roster#roster{slots = maps:remove(Slot, Slots)}.
+
+%% @doc The slots without a worker that serves or will, each with its failures in a row.
+-spec vacant(roster()) -> [{slot(), Failures :: non_neg_integer()}].
+vacant(#roster{slots = Slots} = Roster) ->
+    [{Slot, Failures} || {Slot, #history{failures = Failures}} <- lists:sort(maps:to_list(Slots)),
+                         is_vacant(Slot, Roster)].
+
+-spec is_vacant(slot(), roster()) -> boolean().
+is_vacant(Slot, #roster{slots = Slots, workers = Workers}) ->
+    is_map_key(Slot, Slots) andalso
+        [] =:= [taken || #{slot := S, role := Role} <- maps:values(Workers), S =:= Slot,
+                         Role =/= leaving].
+
+%% Workers.
+
+%% @doc A worker was started.
+-spec add_worker(pid(), worker(), roster()) -> roster().
+add_worker(Pid, Worker, #roster{workers = Workers} = Roster) ->
+    Roster#roster{workers = Workers#{Pid => Worker}}.
+
+%% @doc A worker says that it is ready.
+-spec set_ready(pid(), hornbeam_capacity:handle(), hornbeam_os_process:os_pid() | undefined,
+                Now :: integer(), roster()) -> {worker(), roster()}.
+set_ready(Pid, Handle, OsPid, Now, Roster) ->
+    Worker = (worker(Pid, Roster))#{handle => Handle, os_pid => OsPid, ready_at => Now},
+    {Worker, add_worker(Pid, Worker, Roster)}.
+
+-spec set_role(pid(), role(), roster()) -> roster().
+set_role(Pid, Role, Roster) ->
+    add_worker(Pid, (worker(Pid, Roster))#{role := Role}, Roster).
+
+%% @doc A worker has ended.
+-spec take(pid(), roster()) -> {worker(), roster()}.
+take(Pid, #roster{workers = Workers0} = Roster) ->
+    {Worker, Workers} = maps:take(Pid, Workers0),
+    {Worker, Roster#roster{workers = Workers}}.
+
+-spec worker(pid(), roster()) -> worker().
+worker(Pid, #roster{workers = Workers}) ->
+    maps:get(Pid, Workers).
+
+-spec workers(roster()) -> [pid()].
+workers(#roster{workers = Workers}) ->
+    maps:keys(Workers).
+
+%% @doc The workers in a role.
+-spec workers(role(), roster()) -> [pid()].
+workers(Role, #roster{workers = Workers}) ->
+    [Pid || {Pid, #{role := R}} <- maps:to_list(Workers), R =:= Role].
+
+%% @doc The workers that are ready or have been, in any role.
+-spec ready(roster()) -> [{pid(), worker()}].
+ready(#roster{workers = Workers}) ->
+    [Ready || {_, #{handle := _}} = Ready <- maps:to_list(Workers)].
+
+%% @doc Whether each slot has a worker that serves.
+-spec is_complete(roster()) -> boolean().
+is_complete(Roster) ->
+    length(handles(serving, Roster)) =:= slot_count(Roster).
+
+-spec is_served(slot(), roster()) -> boolean().
+is_served(Slot, Roster) ->
+    [] =/= [serving || {_, #{slot := S, role := serving}} <- ready(Roster), S =:= Slot].
+
+%% @doc The workers that are to serve in a slot, ready or not.
+-spec serving(slot(), roster()) -> [pid()].
+serving(Slot, #roster{workers = Workers}) ->
+    [Pid || {Pid, #{role := serving, slot := S}} <- maps:to_list(Workers), S =:= Slot].
+
+%% @doc Who is to take a slot over, and whether it could now.
+-spec successor(slot(), roster()) -> {ready | starting, pid()} | none.
+successor(Slot, #roster{workers = Workers}) ->
+    case [Found || {_, #{role := successor, slot := S}} = Found <- maps:to_list(Workers),
+                   S =:= Slot] of
+        [] -> none;
+        [{Pid, #{handle := _}}] -> {ready, Pid};
+        [{Pid, _}] -> {starting, Pid}
+    end.
+
+%% @doc The handles of those in a role that are ready.
+-spec handles(role(), roster()) -> [hornbeam_capacity:handle()].
+handles(Role, Roster) ->
+    [Handle || {_, #{handle := Handle, role := R}} <- ready(Roster), R =:= Role].
+
+%% What has become of workers.
+
+%% @doc The worker of a slot has ended: how many in a row have that did not last.
+-spec failed(slot(), ReadyAt :: integer() | undefined, Reason :: term(), Now :: integer(),
+             roster()) -> {Failures :: pos_integer(), roster()}.
+failed(Slot, ReadyAt, Reason, Now, #roster{slots = Slots} = Roster) ->
+    #{Slot := #history{failures = Before} = History} = Slots,
+    Failures = hornbeam_pool_backoff:failures(ReadyAt, Now, Before),
+    Failed = History#history{failures = Failures, last_end = Reason},
+    {Failures, Roster#roster{slots = Slots#{Slot := Failed}}}.
+
+-spec restarted(slot(), roster()) -> roster().
+restarted(Slot, #roster{slots = Slots} = Roster) ->
+    #{Slot := #history{restarts = Restarts} = History} = Slots,
+    Roster#roster{slots = Slots#{Slot := History#history{restarts = Restarts + 1}}}.
+
+%% @doc How the last worker of a slot ended, which may be no more.
+-spec note_end(slot(), Reason :: term(), roster()) -> roster().
+note_end(Slot, Reason, #roster{slots = Slots} = Roster) ->
+    case Slots of
+        #{Slot := History} ->
+            Roster#roster{slots = Slots#{Slot := History#history{last_end = Reason}}};
+        #{} ->
+            Roster
+    end.
+
+%% @doc One more that ended, or is about to, for a reason.
+-spec count_end(Reason :: term(), roster()) -> roster().
+count_end(Reason, #roster{ended = Ended} = Roster) ->
+    Kind = kind(Reason),
+    Roster#roster{ended = Ended#{Kind => maps:get(Kind, Ended, 0) + 1}}.
+
+kind({shutdown, Reason}) when is_tuple(Reason) -> element(1, Reason);
+kind({shutdown, Reason}) when is_atom(Reason) -> Reason;
+kind(_Reason) -> crashed.
+
+%% For who asks about the pool.
+
+-spec worker_name(slot()) -> binary().
+worker_name(Slot) ->
+    <<"worker-", (integer_to_binary(Slot))/binary>>.
+
+%% @doc What is known of all, and of each worker with its slot, in the slots' order.
+-spec describe(roster()) -> {#{atom() => term()}, [{Worker :: pid(), #{atom() => term()}}]}.
+describe(#roster{slots = Slots, workers = Workers, ended = Ended}) ->
+    Restarts = lists:sum([N || #history{restarts = N} <- maps:values(Slots)]),
+    Sorted = lists:sort([{Slot, Pid} || {Pid, #{slot := Slot}} <- maps:to_list(Workers)]),
+    {#{ended => Ended, restarts => Restarts},
+     [{Pid, history(maps:get(Slot, Slots, #history{}))} || {Slot, Pid} <- Sorted]}.
+
+history(#history{restarts = Restarts, last_end = LastEnd}) ->
+    #{restarts => Restarts, last_end => LastEnd}.
+
+-spec names(roster()) -> #{pid() => binary()}.
+names(#roster{workers = Workers}) ->
+    maps:map(fun(_, #{slot := Slot}) -> worker_name(Slot) end, Workers).
+
+%% @doc The serving worker with a name.
+-spec find(Name :: binary(), roster()) -> {ok, pid()} | {error, no_worker}.
+find(Name, Roster) ->
+    case [Pid || {Pid, #{slot := Slot, role := serving}} <- ready(Roster),
+                 worker_name(Slot) =:= Name] of
+        [Pid] -> {ok, Pid};
+        [] -> {error, no_worker}
+    end.
