@@ -63,7 +63,7 @@ context(#worker{handle = Handle, writer = Writer, events = Events}, More) ->
 
 writer(Written) ->
     receive
-        {Kind, Ops} when Kind =:= write; Kind =:= reply ->
+        {Kind, Ops} when Kind =:= write; Kind =:= message; Kind =:= reply ->
             writer([decoded(iolist_to_binary(Ops)) | Written]);
         {written, From, Ref} ->
             From ! {Ref, lists:reverse(Written)},

@@ -1,5 +1,4 @@
-%% Whether a worker's loop turns, what is counted of its messages, and what its process tells when
-%% it can tell nothing by itself.
+%% Whether a worker's loop turns, and what its process tells when it can tell nothing by itself.
 -module(hornbeam_worker_heartbeat_SUITE).
 
 -include_lib("stdlib/include/assert.hrl").
@@ -10,8 +9,7 @@ all() ->
     [one_heartbeat_is_on_its_way_at_a_time, a_worker_hangs_at_its_limit_and_not_before,
      an_answer_starts_the_count_anew, an_answer_tells_how_long_it_took,
      an_answer_to_nothing_is_an_error, without_a_limit_nothing_hangs,
-     a_short_limit_has_its_heartbeats_in_time, messages_are_counted_and_nothing_else,
-     the_memory_of_a_process_is_known, the_handler_that_has_the_loop_is_found].
+     a_short_limit_has_its_heartbeats_in_time, the_memory_of_a_process_is_known, the_handler_that_has_the_loop_is_found].
 
 one_heartbeat_is_on_its_way_at_a_time(_Config) ->
     {send, 1, Sent} = hornbeam_worker_heartbeat:beat(0, hornbeam_worker_heartbeat:new(30000)),
@@ -61,17 +59,6 @@ without_a_limit_nothing_hangs(_Config) ->
 a_short_limit_has_its_heartbeats_in_time(_Config) ->
     ?assertEqual(25, hornbeam_worker_heartbeat:interval(hornbeam_worker_heartbeat:new(100))),
     ?assertEqual(1, hornbeam_worker_heartbeat:interval(hornbeam_worker_heartbeat:new(1))).
-
-messages_are_counted_and_nothing_else(_Config) ->
-    Text = hornbeam_wire:receive_text(1, <<"a">>),
-    Bytes = hornbeam_wire:receive_bytes(70000, [<<16#93, 5>>, <<"b">>]),
-    Accepted = hornbeam_wire:accepted(1),
-    Credit = hornbeam_wire:credit(1, 2, 3),
-    Counts = [{1, [Text]}, {1, [Bytes]}, {0, [Accepted]}, {0, [Credit]}, {0, []},
-              {3, [[[[Accepted] | Text] | Credit] | [Text, Bytes]]},
-              {2, [[[Credit] | Accepted], Text | Bytes]}],
-    [?assertEqual({Count, Ops}, {hornbeam_worker_writer:messages(Ops), Ops})
-     || {Count, Ops} <- Counts].
 
 the_memory_of_a_process_is_known(_Config) ->
     OsPid = list_to_integer(os:getpid()),

@@ -11,7 +11,8 @@
 
 all() ->
     [little_keeps_its_order, who_says_little_passes_who_says_much, streams_keep_their_order,
-     replies_and_moved_sockets_pass, what_passes_is_counted].
+     replies_and_moved_sockets_pass, what_passes_is_counted,
+     messages_are_counted_and_nothing_else].
 
 init_per_testcase(_Test, Config) ->
     Port = open_port({spawn_executable, os:find_executable("cat")}, [binary, stream]),
@@ -59,11 +60,28 @@ replies_and_moved_sockets_pass(Config) ->
 
 what_passes_is_counted(Config) ->
     Opening = iolist_to_binary(hornbeam_wire:open_http(9, scope(), <<>>, false)),
-    write([Opening, text(1, 3), [text(2, 3), hornbeam_wire:accepted(2)]], Config),
-    Last = [text(1, 65536) || _ <- lists:seq(1, 40)],
-    write(Last, Config),
+    Writer = proplists:get_value(writer, Config),
+    write([Opening], Config),
+    [hornbeam_worker_writer:message(Writer, text(Stream, 3)) || Stream <- [1, 2]],
+    hornbeam_worker_writer:write(Writer, hornbeam_wire:accepted(2)),
+    true = erlang:suspend_process(Writer),
+    [hornbeam_worker_writer:message(Writer, text(1, 65536)) || _ <- lists:seq(1, 40)],
+    true = erlang:resume_process(Writer),
     _ = heard(44, Config),
     hornbeam_eventually:holds(fun() -> messages(Config) =:= 42 end).
+
+messages_are_counted_and_nothing_else(Config) ->
+    Writer = proplists:get_value(writer, Config),
+    Accepted = hornbeam_wire:accepted(1),
+    Credit = hornbeam_wire:credit(1, 2, 3),
+    hornbeam_worker_writer:message(Writer, hornbeam_wire:receive_text(1, <<"a">>)),
+    Bytes = hornbeam_wire:receive_bytes(70000, [<<16#93, ?TEXT>>, <<"b">>]),
+    hornbeam_worker_writer:message(Writer, Bytes),
+    hornbeam_worker_writer:write(Writer, [[Accepted, Credit] | Accepted]),
+    hornbeam_worker_writer:write(Writer, hornbeam_wire:event(<<"topic">>, <<16#93, ?TEXT>>)),
+    hornbeam_worker_writer:reply(Writer, hornbeam_wire:reply(1, 7, 0, <<16#93, ?TEXT, 1, 2>>)),
+    _ = heard(7, Config),
+    hornbeam_eventually:holds(fun() -> messages(Config) =:= 2 end).
 
 messages(Config) ->
     [Writer, Counts] = [proplists:get_value(Key, Config) || Key <- [writer, counts]],

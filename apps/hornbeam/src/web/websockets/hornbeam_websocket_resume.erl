@@ -32,9 +32,9 @@ received(Kind, Data, #session{resume = Resume, phase = Phase} = Session) ->
     Session#session{resume = hornbeam_resume_state:received(Kind, Data, Resume)}.
 
 write(text, Data, #session{stream = Stream, number = Number}) ->
-    hornbeam_stream:write(Stream, hornbeam_wire:receive_text(Number, Data));
+    hornbeam_stream:write_message(Stream, hornbeam_wire:receive_text(Number, Data));
 write(binary, Data, #session{stream = Stream, number = Number}) ->
-    hornbeam_stream:write(Stream, hornbeam_wire:receive_bytes(Number, Data)).
+    hornbeam_stream:write_message(Stream, hornbeam_wire:receive_bytes(Number, Data)).
 
 %% @doc The app has taken so many of its messages.
 -spec acknowledge(non_neg_integer(), #session{}) -> #session{}.

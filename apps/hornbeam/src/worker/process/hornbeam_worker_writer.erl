@@ -9,7 +9,7 @@
 
 -include("../../wire/hornbeam_wire.hrl").
 
--export([start_link/3, write/2, reply/2, messages/1]).
+-export([start_link/3, write/2, message/2, reply/2]).
 -export([init/3]).
 
 -record(writer, {
@@ -39,6 +39,12 @@ write(Writer, Messages) ->
     Writer ! {write, Messages},
     ok.
 
+%% @doc The same for one message of a WebSocket's client, which is counted.
+-spec message(pid(), iodata()) -> ok.
+message(Writer, Message) ->
+    Writer ! {message, Message},
+    ok.
+
 %% @doc The same for the reply to an op.
 -spec reply(pid(), iodata()) -> ok.
 reply(Writer, Reply) ->
@@ -54,28 +60,30 @@ loop(#writer{waiting = Waiting} = Writer) ->
     case hornbeam_fair_queue:is_empty(Waiting) of
         true ->
             receive
-                {write, Messages} -> taken(drain([Messages], 0, ?BATCH), Writer);
-                {reply, Reply} -> taken(drain([Reply], 1, ?BATCH), Writer)
+                {write, Messages} -> write_all(drain([Messages], 0, 0, ?BATCH), Writer);
+                {message, Message} -> write_all(drain([Message], 1, 0, ?BATCH), Writer);
+                {reply, Reply} -> write_all(drain([Reply], 0, 1, ?BATCH), Writer)
             end;
         false ->
-            taken(drain([], 0, ?BATCH), Writer)
+            write_all(drain([], 0, 0, ?BATCH), Writer)
     end.
 
-drain(Messages, Replies, 0) ->
-    {Messages, Replies};
-drain(Messages, Replies, Left) ->
+%% What waits, the newest first, how many messages of clients and how many replies are in it.
+drain(Messages, OfClients, Replies, 0) ->
+    {Messages, OfClients, Replies};
+drain(Messages, OfClients, Replies, Left) ->
     receive
-        {write, More} -> drain([More | Messages], Replies, Left - 1);
-        {reply, Reply} -> drain([Reply | Messages], Replies + 1, Left - 1)
+        {write, More} -> drain([More | Messages], OfClients, Replies, Left - 1);
+        {message, Message} -> drain([Message | Messages], OfClients + 1, Replies, Left - 1);
+        {reply, Reply} -> drain([Reply | Messages], OfClients, Replies + 1, Left - 1)
     after 0 ->
-        {Messages, Replies}
+        {Messages, OfClients, Replies}
     end.
 
-taken({Newest, Replies}, #writer{counts = Counts, ops = Ops} = Writer0) ->
-    Messages = lists:reverse(Newest),
-    Writer = write_some(Messages, Writer0),
+write_all({Newest, OfClients, Replies}, #writer{counts = Counts, ops = Ops} = Writer0) ->
+    Writer = write_some(lists:reverse(Newest), Writer0),
     _ = [hornbeam_worker_pending_ops:answered(Replies, Ops) || Replies > 0],
-    hornbeam_capacity:received(lists:sum([messages(Op) || Op <- Messages]), Counts),
+    hornbeam_capacity:received(OfClients, Counts),
     loop(Writer).
 
 write_some(Messages, #writer{port = Port, waiting = Waiting0} = Writer) ->
@@ -113,14 +121,3 @@ sort({Code, _Stream}, Op, {First, Waiting}) when Code =:= ?REPLY; Code =:= ?REOP
     {[Op | First], Waiting};
 sort({_Code, Stream}, Op, {First, Waiting}) ->
     {First, hornbeam_fair_queue:put(Stream, Op, Waiting)}.
-
-%% @doc How many of these ops are messages of WebSockets' clients. An op is a list that begins
-%% with its head, several are a list of those; what is inside an op is not looked at.
--spec messages(iodata()) -> non_neg_integer().
-messages([<<2#1001:4, 3:4, Code, _/binary>> | _])
-        when Code =:= ?RECEIVE_TEXT; Code =:= ?RECEIVE_BYTES ->
-    1;
-messages([Op | Ops]) when is_list(Op) ->
-    messages(Op) + messages(Ops);
-messages(_) ->
-    0.

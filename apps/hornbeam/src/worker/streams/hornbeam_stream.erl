@@ -7,7 +7,7 @@
 
 -export([open/3, open/4, open_tagged/4, reopen/2, move/1, flush/1]).
 -export([hand_over/2, bind/1, take_over/2, closed/1, abandon/1, violated/3]).
--export([write/2, number/1, worker_of/1, monitor/1]).
+-export([write/2, write_message/2, number/1, worker_of/1, monitor/1]).
 -export([window/0, is_within_window/1, is_due/2, credit/3, credit_received/1]).
 -export([send/2, process/1]).
 -export_type([stream/0, kind/0, owner/0]).
@@ -156,6 +156,11 @@ credit_received(#stream{account = Account}) ->
 -spec write(stream(), iodata()) -> ok.
 write(#stream{writer = Writer}, Op) ->
     hornbeam_worker_writer:write(Writer, Op).
+
+%% @doc The same for a message of the WebSocket's client.
+-spec write_message(stream(), iodata()) -> ok.
+write_message(#stream{writer = Writer}, Op) ->
+    hornbeam_worker_writer:message(Writer, Op).
 
 %% @doc The stream's number, which its ops carry.
 -spec number(stream()) -> pos_integer().
