@@ -47,7 +47,7 @@
     %% wrote has been read
     exit = running :: running | {status, non_neg_integer()},
     eof = false :: boolean(),
-    output :: hornbeam_worker_reader:output(),
+    reader :: hornbeam_worker_reader:reader(),
     router :: hornbeam_worker_router:router(),
     log :: hornbeam_worker_log:budget(),
     started :: integer(),
@@ -133,7 +133,7 @@ new(Port, #{pool := Pool, api := Api, options := Options} = Start) ->
                                           options => Options}),
     #data{start = Start, port = Port, os_pid = OsPid,
           reaper = hornbeam_worker_port:start_reaper(OsPid),
-          output = hornbeam_worker_reader:new(Port), router = Router,
+          reader = hornbeam_worker_reader:new(Port), router = Router,
           log = hornbeam_worker_log:new(now_ms()),
           heartbeat = hornbeam_worker_heartbeat:new(maps:get(worker_hang_timeout, Options)),
           started = erlang:monotonic_time(second)}.
@@ -205,7 +205,7 @@ in_any_state(info, {'EXIT', _Writer, Reason}, _State, Data) ->
 in_any_state(info, {adopt, Pool}, State, Data) ->
     {keep_state, adopted(Pool, State, Data)};
 in_any_state(info, Message, _State, #data{router = Router0} = Data) ->
-    {ok, Router} = hornbeam_worker_router:heard(Message, Router0),
+    {ok, Router} = hornbeam_worker_router:handle_info(Message, Router0),
     {keep_state, Data#data{router = Router}};
 in_any_state({timeout, beat}, beat, _State, Data) ->
     beat(Data);
@@ -256,13 +256,12 @@ terminate(_Reason, _State, #data{router = Router, os_pid = OsPid}) ->
 
 %% What Python says.
 
-received(Chunk, State, #data{output = Output0, router = Router} = Data) ->
-    case hornbeam_worker_reader:read(Chunk, Output0) of
-        {ok, Packets, Credit, Output} ->
+received(Chunk, State, #data{reader = Reader0, router = Router} = Data) ->
+    case hornbeam_worker_reader:read(Chunk, Reader0) of
+        {ok, Packets, Credit, Reader} ->
             _ = [write(hornbeam_wire:credit(0, Credit, 0), Data) || Credit > 0],
-            IsApart = fun(Packet) -> hornbeam_worker_router:is_apart(Packet, Router) end,
-            Sorted = hornbeam_worker_reader:urgent_first(Packets, IsApart),
-            routed(Sorted, State, Data#data{output = Output});
+            Sorted = hornbeam_worker_router:urgent_first(Packets, Router),
+            routed(Sorted, State, Data#data{reader = Reader});
         {error, Reason} ->
             violation(Reason, Chunk, Data)
     end.

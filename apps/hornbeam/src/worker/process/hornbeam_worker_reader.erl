@@ -1,15 +1,13 @@
 %% The bytes that a Python process writes: cut into packets, counted, paid for.
 %%
 %% Knows the window that a worker may fill without credit, and how much waits in the mailbox of the
-%% process that owns the port; must not know what a packet says, but whether it is an op.
+%% process that owns the port; must not know what a packet says.
 -module(hornbeam_worker_reader).
 
--include("../../wire/hornbeam_wire.hrl").
+-export([new/1, window/0, read/2]).
+-export_type([reader/0]).
 
--export([new/1, window/0, read/2, urgent_first/2]).
--export_type([output/0]).
-
--record(output, {
+-record(reader, {
     port :: port(),
     buffer :: hornbeam_packet:buffer(),
     %% bytes that Python has written and has not been given back as credit
@@ -18,7 +16,7 @@
     read = 0 :: non_neg_integer(),
     unmeasured = 0 :: non_neg_integer()
 }).
--opaque output() :: #output{}.
+-opaque reader() :: #reader{}.
 
 %% Bytes that Python may write before it is given more credit.
 -define(WINDOW, 8388608).
@@ -31,66 +29,42 @@
 -define(LEAST_READ, 1024).
 
 %% @doc Nothing read yet of a port that the calling process owns.
--spec new(port()) -> output().
+-spec new(port()) -> reader().
 new(Port) ->
-    #output{port = Port, buffer = hornbeam_packet:new_buffer()}.
+    #reader{port = Port, buffer = hornbeam_packet:new_buffer()}.
 
 %% @doc How many bytes Python may write before it is given credit.
 -spec window() -> pos_integer().
 window() -> ?WINDOW.
 
 %% @doc The packets that are whole now, and how much credit is due (bytes, 0 for none).
--spec read(Chunk :: binary(), output()) ->
-    {ok, [Packet :: binary()], Credit :: non_neg_integer(), output()} | {error, Reason :: term()}.
-read(Chunk, Output0) ->
-    case measured(byte_size(Chunk), Output0) of
-        {ok, Output} -> cut(Chunk, Output);
+-spec read(Chunk :: binary(), reader()) ->
+    {ok, [hornbeam_packet:packet()], Credit :: non_neg_integer(), reader()}
+    | {error, Reason :: term()}.
+read(Chunk, Reader0) ->
+    case measured(byte_size(Chunk), Reader0) of
+        {ok, Reader} -> cut(Chunk, Reader);
         {error, _} = Error -> Error
     end.
 
 %% What Python writes comes into the mailbox whether it has credit or not; the port knows how
 %% much has come.
-measured(Size, #output{read = Read, unmeasured = Unmeasured} = Output)
+measured(Size, #reader{read = Read, unmeasured = Unmeasured} = Reader)
         when Unmeasured + Size < ?MEASURE ->
-    {ok, Output#output{read = Read + Size, unmeasured = Unmeasured + max(Size, ?LEAST_READ)}};
-measured(Size, #output{port = Port, read = Read} = Output) ->
+    {ok, Reader#reader{read = Read + Size, unmeasured = Unmeasured + max(Size, ?LEAST_READ)}};
+measured(Size, #reader{port = Port, read = Read} = Reader) ->
     case hornbeam_worker_port:read(Port) - Read of
         Backlog when Backlog > ?BACKLOG -> {error, {overspent, worker_window}};
-        _ -> {ok, Output#output{read = Read + Size, unmeasured = 0}}
+        _ -> {ok, Reader#reader{read = Read + Size, unmeasured = 0}}
     end.
 
-cut(Chunk, #output{buffer = Buffer0} = Output) ->
+cut(Chunk, #reader{buffer = Buffer0} = Reader) ->
     case hornbeam_packet:cut(Chunk, Buffer0) of
-        {ok, Packets, Buffer} -> paid(Packets, byte_size(Chunk), Output#output{buffer = Buffer});
+        {ok, Packets, Buffer} -> paid(Packets, byte_size(Chunk), Reader#reader{buffer = Buffer});
         {error, _} = Error -> Error
     end.
 
-paid(Packets, Size, #output{unpaid = Unpaid} = Output) when Unpaid + Size < ?WINDOW div 2 ->
-    {ok, Packets, 0, Output#output{unpaid = Unpaid + Size}};
-paid(Packets, Size, #output{unpaid = Unpaid} = Output) ->
-    {ok, Packets, Unpaid + Size, Output#output{unpaid = 0}}.
-
-%% @doc Put an op on which all of the worker's loop waits in front of what is no op. It comes last:
-%% Python has written what was to be said before it. If it has nothing to do with that, which
-%% `IsApart' tells, it need not wait until that is routed. Other ops it does not pass.
--spec urgent_first([Packet :: binary()], IsApart :: fun((binary()) -> boolean())) -> [binary()].
-urgent_first([_, _ | _] = Packets, IsApart) ->
-    Last = lists:last(Packets),
-    case is_op(Last) andalso IsApart(Last) of
-        true -> passing(Last, lists:droplast(Packets));
-        false -> Packets
-    end;
-urgent_first(Packets, _IsApart) ->
-    Packets.
-
-passing(Op, Before) ->
-    case lists:any(fun is_op/1, Before) of
-        true -> Before ++ [Op];
-        false -> [Op | Before]
-    end.
-
-is_op(Packet) ->
-    case hornbeam_packet:head(Packet) of
-        {?OP, _} -> true;
-        _ -> false
-    end.
+paid(Packets, Size, #reader{unpaid = Unpaid} = Reader) when Unpaid + Size < ?WINDOW div 2 ->
+    {ok, Packets, 0, Reader#reader{unpaid = Unpaid + Size}};
+paid(Packets, Size, #reader{unpaid = Unpaid} = Reader) ->
+    {ok, Packets, Unpaid + Size, Reader#reader{unpaid = 0}}.

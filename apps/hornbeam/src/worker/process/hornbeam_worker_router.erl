@@ -10,7 +10,7 @@
 -include("../../wire/hornbeam_wire.hrl").
 
 -export([new/1, handle/1, write/2, adopted/2, tell_of_end/1, owners/2]).
--export([route/2, is_apart/2, heard/2]).
+-export([urgent_first/2, route/2, handle_info/2]).
 -export([retire/2, tell_of_retirement/2, leave_sockets/1, is_drained/1]).
 -export_type([router/0, sockets/0]).
 
@@ -33,6 +33,10 @@
 -opaque router() :: #router{}.
 
 -type sockets() :: [{pos_integer(), hornbeam_stream:owner()}].
+
+-type item() ::
+    hornbeam_packet:packet() | {Op :: hornbeam_packet:message(), hornbeam_packet:packet()}.
+%% What is to be routed; an op may have been decoded already.
 
 %% How many WebSockets are told at a time that the worker retires.
 -define(BATCH, 100).
@@ -80,20 +84,50 @@ owners(Kind, #router{streams = Streams}) ->
 
 %% What Python says.
 
+%% @doc Put an op on which all of the worker's loop waits in front of what is no op. It comes last:
+%% Python has written what was to be said before it. If it has nothing to do with that, it need not
+%% wait until that is routed. Other ops it does not pass.
+-spec urgent_first([hornbeam_packet:packet()], router()) -> [item()].
+urgent_first([_, _ | _] = Packets, #router{api = Api}) ->
+    Last = lists:last(Packets),
+    case is_op(Last) andalso hornbeam_packet:decode(Last) of
+        {ok, {op, _, _, Number, _} = Op} ->
+            IsApart = Api:is_apart_from_messages(Number),
+            put_op({Op, Last}, IsApart, lists:droplast(Packets));
+        _ ->
+            Packets
+    end;
+urgent_first(Packets, _Router) ->
+    Packets.
+
+put_op(Op, IsApart, Before) ->
+    case IsApart andalso not lists:any(fun is_op/1, Before) of
+        true -> [Op | Before];
+        false -> Before ++ [Op]
+    end.
+
+is_op(Packet) ->
+    case hornbeam_packet:head(Packet) of
+        {?OP, _} -> true;
+        _ -> false
+    end.
+
 %% @doc Send packets to where they belong, one after the other, up to one in which Python speaks of
 %% itself: that is given back with those behind it.
--spec route([Packet :: binary()], router()) ->
+-spec route([item()], router()) ->
     {ok, router()}
-    | {itself, hornbeam_packet:message(), Packet :: binary(), Behind :: [binary()], router()}
-    | {error, Reason :: term(), Packet :: binary()}.
+    | {itself, hornbeam_packet:message(), hornbeam_packet:packet(), Behind :: [item()], router()}
+    | {error, Reason :: term(), hornbeam_packet:packet()}.
 route([], #router{streams = Streams} = Router) ->
     {ok, all_lost(hornbeam_worker_streams:settle(Streams), Router)};
-route([Packet | Packets], Router) ->
-    case route(hornbeam_packet:head(Packet), Packet, Router) of
-        {ok, Routed} -> route(Packets, Routed);
-        {itself, Message, Routed} -> {itself, Message, Packet, Packets, Routed};
-        {error, Reason} -> {error, Reason, Packet}
-    end.
+route([{Op, Packet} | Items], Router) ->
+    then(answer_known({ok, Op}, Router), Packet, Items);
+route([Packet | Items], Router) ->
+    then(route(hornbeam_packet:head(Packet), Packet, Router), Packet, Items).
+
+then({ok, Router}, _Packet, Items) -> route(Items, Router);
+then({itself, Message, Router}, Packet, Items) -> {itself, Message, Packet, Items, Router};
+then({error, Reason}, Packet, _Items) -> {error, Reason, Packet}.
 
 route({Code, Number}, Packet, #router{streams = Streams0} = Router)
         when Number > 0, Code >= ?RESPONSE_START, Code =< ?CLOSE;
@@ -113,11 +147,8 @@ route({?ENDED, Number}, Packet, #router{streams = Streams0} = Router) when Numbe
         {ok, Streams} -> {ok, freed(Router#router{streams = Streams})};
         {error, Reason} -> {error, {Reason, Number}}
     end;
-route({?OP, Number}, Packet, #router{streams = Streams} = Router) ->
-    case hornbeam_worker_streams:is_known(Number, Streams) of
-        true -> decoded(fun answer/2, hornbeam_packet:decode(Packet), Router);
-        false -> {error, {no_such_stream, Number}}
-    end;
+route({?OP, _Number}, Packet, Router) ->
+    answer_known(hornbeam_packet:decode(Packet), Router);
 route({_Code, 0}, Packet, Router) ->
     decoded(fun of_no_stream/2, hornbeam_packet:decode(Packet), Router);
 route(_, _Packet, _Router) ->
@@ -164,13 +195,13 @@ cast_ended(_Done, Router) ->
 with_calls({ok, Calls}, _Ref, Router) -> {ok, Router#router{calls = Calls}};
 with_calls({error, Reason}, Ref, _Router) -> {error, {Reason, Ref}}.
 
-%% @doc Whether a packet is an op that has nothing to do with what Python has said before it.
--spec is_apart(Packet :: binary(), router()) -> boolean().
-is_apart(Packet, #router{api = Api}) ->
-    case hornbeam_packet:decode(Packet) of
-        {ok, {op, _, _, Op, _}} -> Api:is_apart_from_messages(Op);
-        {error, _} -> false
-    end.
+answer_known({ok, {op, Number, _, _, _} = Op}, #router{streams = Streams} = Router) ->
+    case hornbeam_worker_streams:is_known(Number, Streams) of
+        true -> answer(Op, Router);
+        false -> {error, {no_such_stream, Number}}
+    end;
+answer_known({error, Reason}, _Router) ->
+    {error, Reason}.
 
 answer({op, _, _, _, _} = Op, #router{ops = Ops} = Router) ->
     case hornbeam_worker_pending_ops:enter(Ops) of
@@ -211,52 +242,53 @@ client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
 
 %% @doc Take a message of the worker's mailbox; `unknown' when it is not about a place, a stream or
 %% a call.
--spec heard(hornbeam_worker_protocol:to_worker() | term(), router()) -> {ok, router()} | unknown.
-heard({place, Place, Holder}, #router{places = Places} = Router) ->
+-spec handle_info(hornbeam_worker_protocol:to_worker() | term(), router()) ->
+    {ok, router()} | unknown.
+handle_info({place, Place, Holder}, #router{places = Places} = Router) ->
     {ok, Router#router{places = hornbeam_worker_places:given(Place, Holder, Places)}};
-heard({open, Place, Kind, Number, Owner, Client, Account, Op}, Router) ->
+handle_info({open, Place, Kind, Number, Owner, Client, Account, Op}, Router) ->
     {ok, opened(Kind, Number, Owner, Client, Account, Op, placed(Place, Router))};
-heard({claimed, Place}, Router) ->
+handle_info({claimed, Place}, Router) ->
     {ok, placed(Place, Router)};
-heard(room, #router{handle = Handle, dispatcher = Dispatcher} = Router) ->
+handle_info(room, #router{handle = Handle, dispatcher = Dispatcher} = Router) ->
     hornbeam_capacity:tell_of_room(Handle, Dispatcher),
     {ok, Router};
 %% What came free before was told to nobody, or to one who is dead.
-heard({tell_of_room, Dispatcher}, Router) ->
+handle_info({tell_of_room, Dispatcher}, Router) ->
     hornbeam_worker_protocol:room(Dispatcher, self()),
     {ok, Router#router{dispatcher = Dispatcher}};
-heard({give_back, Place}, Router) ->
+handle_info({give_back, Place}, Router) ->
     {ok, given_back(Place, Router)};
-heard({{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, Router) ->
+handle_info({{'DOWN', {place, Place}}, _Ref, process, _Pid, _Reason}, Router) ->
     {ok, given_back(Place, Router)};
-heard({call, Call, Caller, Called}, Router) ->
+handle_info({call, Call, Caller, Called}, Router) ->
     {ok, called(Call, Caller, Called, Router)};
-heard(watch_calls, #router{calls = Calls} = Router) ->
+handle_info(watch_calls, #router{calls = Calls} = Router) ->
     {ok, Router#router{calls = hornbeam_worker_calls:watch(Calls)}};
-heard({more, Call, Items}, Router) ->
+handle_info({more, Call, Items}, Router) ->
     {ok, more(Call, Items, Router)};
-heard({cancel, Call}, Router) ->
+handle_info({cancel, Call}, Router) ->
     {ok, cancelled(Call, Router)};
-heard({{'DOWN', {call, Call}}, _Ref, process, _Pid, _Reason}, Router) ->
+handle_info({{'DOWN', {call, Call}}, _Ref, process, _Pid, _Reason}, Router) ->
     {ok, cancelled(Call, Router)};
-heard({{'DOWN', Number}, Ref, process, _Pid, _Reason}, #router{streams = Streams} = Router) ->
+handle_info({{'DOWN', Number}, Ref, process, _Pid, _Reason}, #router{streams = Streams} = Router) ->
     {ok, lost(Number, hornbeam_worker_streams:owner_down(Number, Ref, Streams), Router)};
-heard({hand_over, Number, Owner, From}, #router{streams = Streams} = Router) ->
+handle_info({hand_over, Number, Owner, From}, #router{streams = Streams} = Router) ->
     hornbeam_worker_protocol:handed_over(From, Number),
     Moving = hornbeam_worker_streams:hand_over(Number, Owner, From, Streams),
     {ok, Router#router{streams = Moving}};
-heard({bind, Number, Owner}, Router) ->
+handle_info({bind, Number, Owner}, Router) ->
     {ok, bound(Number, Owner, Router)};
-heard({take_over, Number, Owner}, #router{streams = Streams} = Router) ->
+handle_info({take_over, Number, Owner}, #router{streams = Streams} = Router) ->
     Taken = hornbeam_worker_streams:take_over(Number, Owner, Streams),
     {ok, all_lost(hornbeam_worker_streams:settle(Taken), Router)};
-heard({abandoned, Number}, #router{streams = Streams} = Router) ->
+handle_info({abandoned, Number}, #router{streams = Streams} = Router) ->
     {ok, lost(Number, hornbeam_worker_streams:abandoned(Number, Streams), Router)};
-heard({process_down, Pid}, #router{streams = Streams} = Router) ->
+handle_info({process_down, Pid}, #router{streams = Streams} = Router) ->
     {ok, all_lost(hornbeam_worker_streams:process_down(Pid, Streams), Router)};
-heard({closed, Number}, #router{streams = Streams} = Router) ->
+handle_info({closed, Number}, #router{streams = Streams} = Router) ->
     {ok, Router#router{streams = hornbeam_worker_streams:closed(Number, Streams)}};
-heard(_Other, _Router) ->
+handle_info(_Other, _Router) ->
     unknown.
 
 placed(undefined, #router{handle = Handle} = Router) ->
