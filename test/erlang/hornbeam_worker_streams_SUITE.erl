@@ -62,7 +62,7 @@ the_death_of_who_was_told_of_the_accept_is_told(_Config) ->
     Owner ! die,
     receive {'DOWN', Monitor, process, Owner, _} -> ok after 5000 -> error(lives) end,
     Ref = receive {{'DOWN', 1}, R, process, Owner, _} -> R after 5000 -> error(no_down) end,
-    {gone, websocket, Gone} = hornbeam_worker_streams:owner_down(1, Ref, Accepted),
+    {disconnect, websocket, Gone} = hornbeam_worker_streams:owner_down(1, Ref, Accepted),
     ?assertMatch({ok, _}, ended(Gone)).
 
 a_multicast_reaches_each_owner_in_its_order(_Config) ->
@@ -128,8 +128,8 @@ the_death_of_an_owner_is_told_once(_Config) ->
     {Owner, _} = spawn_monitor(fun() -> ok end),
     Streams0 = hornbeam_worker_streams:open(http, 1, Owner, hornbeam_worker_streams:new()),
     Ref = receive {{'DOWN', 1}, R, process, Owner, _} -> R after 5000 -> error(no_down) end,
-    {gone, http, Streams1} = hornbeam_worker_streams:owner_down(1, Ref, Streams0),
-    ?assertMatch({known, _}, hornbeam_worker_streams:owner_down(1, Ref, Streams1)),
+    {disconnect, http, Streams1} = hornbeam_worker_streams:owner_down(1, Ref, Streams0),
+    ?assertMatch({ok, _}, hornbeam_worker_streams:owner_down(1, Ref, Streams1)),
     ?assertMatch({ok, _}, ended(Streams1)).
 
 after_its_end_a_stream_says_nothing(_Config) ->
@@ -245,25 +245,25 @@ a_tagged_owner_is_told_of_an_app_that_ends_too_early(_Config) ->
 what_a_tagged_owner_was_said_waits_until_it_takes_over(_Config) ->
     Moving = hornbeam_worker_streams:hand_over(1, tagged(), self(), opened(http)),
     Said = said([credit, whole, credit], Moving),
-    ?assertEqual({[], Said}, hornbeam_worker_streams:settle(Said)),
+    ?assertEqual({[], Said}, hornbeam_worker_streams:close_complete(Said)),
     ?assertEqual([], received_by_tagged()),
     Taken = hornbeam_worker_streams:take_over(1, tagged(), Said),
     ?assertEqual([credit, response_start], received_by_tagged()),
-    ?assertMatch({[{1, http}], _}, hornbeam_worker_streams:settle(Taken)).
+    ?assertMatch({[{1, http}], _}, hornbeam_worker_streams:close_complete(Taken)).
 
 an_app_that_goes_on_after_its_response_is_told_of_the_end(_Config) ->
     Said = said([start, last_part], opened_by_tagged()),
-    {[{1, http}], Settled} = hornbeam_worker_streams:settle(Said),
+    {[{1, http}], Settled} = hornbeam_worker_streams:close_complete(Said),
     ?assertEqual([], hornbeam_worker_streams:owners(http, Settled)),
-    ?assertEqual({[], Settled}, hornbeam_worker_streams:settle(Settled)),
+    ?assertEqual({[], Settled}, hornbeam_worker_streams:close_complete(Settled)),
     {ok, Ended} = ended(Said),
-    ?assertMatch({[], _}, hornbeam_worker_streams:settle(Ended)),
-    {[], Begun} = hornbeam_worker_streams:settle(said([start], opened_by_tagged())),
+    ?assertMatch({[], _}, hornbeam_worker_streams:close_complete(Ended)),
+    {[], Begun} = hornbeam_worker_streams:close_complete(said([start], opened_by_tagged())),
     ?assertEqual([tagged()], hornbeam_worker_streams:owners(http, Begun)).
 
 the_app_is_told_once_that_a_tagged_owner_has_no_use_for_a_stream(_Config) ->
-    {gone, http, Gone} = hornbeam_worker_streams:abandoned(1, opened_by_tagged()),
-    ?assertMatch({known, _}, hornbeam_worker_streams:abandoned(1, Gone)),
+    {disconnect, http, Gone} = hornbeam_worker_streams:abandon(1, opened_by_tagged()),
+    ?assertMatch({ok, _}, hornbeam_worker_streams:abandon(1, Gone)),
     _ = said([start], Gone),
     ?assertEqual([], received_by_tagged()).
 
@@ -311,7 +311,7 @@ a_client_is_made_when_it_is_asked_for(_Config) ->
     Monitor = erlang:monitor(process, Client),
     Responding = said([start], Made),
     ?assert(is_process_alive(Client)),
-    {_, Settled} = hornbeam_worker_streams:settle(said([last_part], Responding)),
+    {_, Settled} = hornbeam_worker_streams:close_complete(said([last_part], Responding)),
     receive {'DOWN', Monitor, process, _, normal} -> ok end,
     ?assertEqual(gone, hornbeam_worker_streams:client(1, Settled)),
     ?assertEqual(Settled, hornbeam_worker_streams:with_client(1, Settled)).
@@ -342,7 +342,7 @@ the_app_hears_of_a_process_that_died_without_a_word(_Config) ->
     Said = said([start], opened_by({Pid, a_tag}, 1, hornbeam_worker_streams:new())),
     ?assertEqual({[], Said}, hornbeam_worker_streams:process_down(Pid, Said)),
     Ref = receive {{'DOWN', 1}, Down, process, Pid, noproc} -> Down end,
-    ?assertMatch({gone, http, _}, hornbeam_worker_streams:owner_down(1, Ref, Said)).
+    ?assertMatch({disconnect, http, _}, hornbeam_worker_streams:owner_down(1, Ref, Said)).
 
 tagged() -> {self(), a_tag}.
 

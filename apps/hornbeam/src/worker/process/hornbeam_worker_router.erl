@@ -119,7 +119,7 @@ is_op(Packet) ->
     | {itself, hornbeam_packet:message(), hornbeam_packet:packet(), Behind :: [item()], router()}
     | {error, Reason :: term(), hornbeam_packet:packet()}.
 route([], #router{streams = Streams} = Router) ->
-    {ok, all_lost(hornbeam_worker_streams:settle(Streams), Router)};
+    {ok, disconnect_all(hornbeam_worker_streams:close_complete(Streams), Router)};
 route([{Op, Packet} | Items], Router) ->
     then(answer_known({ok, Op}, Router), Packet, Items);
 route([Packet | Items], Router) ->
@@ -144,7 +144,7 @@ route({?MOVED, Number}, Packet, #router{streams = Streams0} = Router) when Numbe
     end;
 route({?ENDED, Number}, Packet, #router{streams = Streams0} = Router) when Number > 0 ->
     case hornbeam_worker_streams:ended(Number, Packet, Streams0) of
-        {ok, Streams} -> {ok, freed(Router#router{streams = Streams})};
+        {ok, Streams} -> {ok, release(Router#router{streams = Streams})};
         {error, Reason} -> {error, {Reason, Number}}
     end;
 route({?OP, _Number}, Packet, Router) ->
@@ -272,7 +272,7 @@ handle_info({cancel, Call}, Router) ->
 handle_info({{'DOWN', {call, Call}}, _Ref, process, _Pid, _Reason}, Router) ->
     {ok, cancelled(Call, Router)};
 handle_info({{'DOWN', Number}, Ref, process, _Pid, _Reason}, #router{streams = Streams} = Router) ->
-    {ok, lost(Number, hornbeam_worker_streams:owner_down(Number, Ref, Streams), Router)};
+    {ok, disconnect(Number, hornbeam_worker_streams:owner_down(Number, Ref, Streams), Router)};
 handle_info({hand_over, Number, Owner, From}, #router{streams = Streams} = Router) ->
     hornbeam_worker_protocol:handed_over(From, Number),
     Moving = hornbeam_worker_streams:hand_over(Number, Owner, From, Streams),
@@ -281,11 +281,11 @@ handle_info({bind, Number, Owner}, Router) ->
     {ok, bound(Number, Owner, Router)};
 handle_info({take_over, Number, Owner}, #router{streams = Streams} = Router) ->
     Taken = hornbeam_worker_streams:take_over(Number, Owner, Streams),
-    {ok, all_lost(hornbeam_worker_streams:settle(Taken), Router)};
+    {ok, disconnect_all(hornbeam_worker_streams:close_complete(Taken), Router)};
 handle_info({abandoned, Number}, #router{streams = Streams} = Router) ->
-    {ok, lost(Number, hornbeam_worker_streams:abandoned(Number, Streams), Router)};
+    {ok, disconnect(Number, hornbeam_worker_streams:abandon(Number, Streams), Router)};
 handle_info({process_down, Pid}, #router{streams = Streams} = Router) ->
-    {ok, all_lost(hornbeam_worker_streams:process_down(Pid, Streams), Router)};
+    {ok, disconnect_all(hornbeam_worker_streams:process_down(Pid, Streams), Router)};
 handle_info({closed, Number}, #router{streams = Streams} = Router) ->
     {ok, Router#router{streams = hornbeam_worker_streams:closed(Number, Streams)}};
 handle_info(_Other, _Router) ->
@@ -301,11 +301,11 @@ placed(Place, #router{places = Places} = Router) ->
 
 given_back(Place, #router{places = Places0} = Router) ->
     case hornbeam_worker_places:back(Place, Places0) of
-        {ok, Places} -> freed(Router#router{places = Places});
+        {ok, Places} -> release(Router#router{places = Places});
         unknown -> Router
     end.
 
-freed(#router{handle = Handle, dispatcher = Dispatcher} = Router) ->
+release(#router{handle = Handle, dispatcher = Dispatcher} = Router) ->
     hornbeam_capacity:ended(Handle, Dispatcher),
     Router.
 
@@ -318,18 +318,18 @@ bound(Number, Owner, #router{streams = Streams0, retirement = Reason} = Router) 
     _ = [hornbeam_worker_protocol:retiring(Owner, Number, Reason) || Reason =/= undefined],
     Router#router{streams = hornbeam_worker_streams:bind(Number, Owner, Streams0)}.
 
-lost(Number, {gone, Kind, Streams}, Router) ->
-    all_lost({[{Number, Kind}], Streams}, Router);
-lost(_Number, {known, Streams}, Router) ->
+disconnect(Number, {disconnect, Kind, Streams}, Router) ->
+    disconnect_all({[{Number, Kind}], Streams}, Router);
+disconnect(_Number, {ok, Streams}, Router) ->
     Router#router{streams = Streams}.
 
-all_lost({Gone, Streams}, Router) ->
-    _ = [write(hornbeam_wire:disconnect(Number, broken(Kind), <<>>), Router)
+disconnect_all({Gone, Streams}, Router) ->
+    _ = [write(hornbeam_wire:disconnect(Number, close_code(Kind), <<>>), Router)
          || {Number, Kind} <- Gone],
     Router#router{streams = Streams}.
 
-broken(http) -> undefined;
-broken(websocket) -> 1006.
+close_code(http) -> undefined;
+close_code(websocket) -> 1006.
 
 called(Call, Caller, {Mode, Target, Function, Args, Kwargs}, #router{calls = Calls0} = Router) ->
     {Ref, Calls} = hornbeam_worker_calls:open(Call, Caller, Calls0),

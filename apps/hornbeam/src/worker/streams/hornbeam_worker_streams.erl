@@ -2,36 +2,30 @@
 %%
 %%          hand_over, accept        bind
 %%   {open, P} ────────▶ {moving, P} ────▶ {open, P}
-%%       │ owner gone          │ owner gone      (what Python says waits while it is moving)
-%%       └──────▶ gone ◀───────┘
+%%       │ owner down          │ owner down      (what Python says waits while it is moving)
+%%       └─────▶ closed ◀──────┘
 %%
 %% An app need not wait until its accept is through. So what follows an accept waits at once, for
 %% the owner that binds the WebSocket: the same, or one that it is handed over to.
 %%
-%% What the app may say next:
-%%
-%%   http       asked ──response_start──▶ responding ──the last part──▶ said
-%%   websocket  asked ──accept──▶ accepted ──close──▶ said
-%%                └──close──▶ said      ├ or a response, as above, in place of accept;
-%%                                      ├ flushed, once it is accepted, after which it is flushed
-%%                                      └ moved, at any time, after which all is said
-%%
-%% A stream that Python has given away (moved/3) is gone for this worker. An entry is removed when
-%% the app has ended the stream, after which it says nothing. Whatever
-%% else it says is an error, also to a stream whose owner is gone: Python follows its own order
-%% and spends its own credit, whatever it does not know yet. It monitors and sends; it knows
-%% neither the port nor what a packet says.
+%% A stream that Python has given away (moved/3) is closed for this worker. An entry is removed when
+%% the app has ended the stream, after which it says nothing. What it may say until then, and in
+%% which order, is hornbeam_stream_phase's, and what it may spend hornbeam_stream_credit's: all else
+%% is an error, also to a stream whose owner is down, since Python follows its own order and spends
+%% its own credit, whatever it does not know yet. It monitors and sends; it knows neither the port
+%% nor what a packet says.
 %%
 %% An owner that shares a process has entered itself (hornbeam_stream_owners), and is looked for
-%% there when the app says something: most streams of that kind are over then, and cost no
-%% monitor. A response that is all said is the last that it gets: then it is gone (settle/1).
+%% there when the app says something: most streams of that kind are complete then, and cost no
+%% monitor. A complete response is the last that it gets: then its stream is closed
+%% (close_complete/1).
 -module(hornbeam_worker_streams).
 
 -include("../../wire/hornbeam_wire.hrl").
 
 -export([new/0, new/1, tagged_owners/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
--export([owner_down/3, process_down/2, abandoned/2, closed/2]).
--export([deliver/4, multicast/4, moved/3, ended/3, settle/1]).
+-export([owner_down/3, process_down/2, abandon/2, closed/2]).
+-export([deliver/4, multicast/4, moved/3, ended/3, close_complete/1]).
 -export([owners/2, sockets/1, give_away/1, close_sockets/1]).
 -export([client/2, with_client/2, is_known/2]).
 -export_type([streams/0, client/0, fault/0]).
@@ -39,22 +33,20 @@
 -type owner() :: {open, hornbeam_stream:owner(), reference() | unwatched}
                | {moving, hornbeam_stream:owner(), reference(), Waiting :: [message()],
                   Ended :: boolean()}
-               | gone.
+               | closed.
 -record(entry, {
     kind :: hornbeam_stream:kind(),
     client :: pid() | undefined,
     %% the client's process was made here
     stands_in = false :: boolean(),
     accepted = false :: boolean(),
-    phase = asked :: phase(),
+    phase = asked :: hornbeam_stream_phase:phase(),
     account :: hornbeam_stream_credit:account(),
     owner :: owner()
 }).
 
 -type message() :: hornbeam_worker_protocol:to_owner().
 %% With a packet of the wire or a frame of a WebSocket.
-
--type phase() :: asked | responding | accepted | flushed | said.
 
 -type fault() :: no_such_stream | stream_is_over | out_of_order | overspent.
 %% Why the app may not say what it said.
@@ -66,8 +58,8 @@
 -record(streams, {
     entries = #{} :: #{pos_integer() => #entry{}},
     highest = 0 :: non_neg_integer(),
-    %% streams of tagged owners to which all was said since it was settled
-    served = [] :: [pos_integer()],
+    %% streams of tagged owners that are complete since the last close_complete/1
+    completed = [] :: [pos_integer()],
     tagged_owners :: hornbeam_stream_owners:table()
 }).
 -opaque streams() :: #streams{}.
@@ -112,12 +104,12 @@ watch(Number, Owner) ->
 hand_over(Number, Owner, From, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {open, _, _}} = Entry ->
-            forget(Number, Entry, Streams),
+            unregister(Number, Entry, Streams),
             enter_tagged(Number, Owner, Entry, Streams),
             Moving = {moving, Owner, watch(Number, giver(Owner, From)), [], false},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
         #entry{owner = {moving, _, _, Waiting, Ended}} = Entry ->
-            forget(Number, Entry, Streams),
+            unregister(Number, Entry, Streams),
             Moving = {moving, Owner, watch(Number, giver(Owner, From)), Waiting, Ended},
             put_entry(Number, Entry#entry{owner = Moving}, Streams);
         _ ->
@@ -159,59 +151,59 @@ moved_to(Owner, Accepted, Number, Streams) ->
     end.
 
 bound(false, Number, Entry, Streams) ->
-    put_entry(Number, Entry, served_if_said(Number, Entry, Streams));
+    put_entry(Number, Entry, leave_if_complete(Number, Entry, Streams));
 bound(true, Number, Entry, Streams) ->
     remove(Number, Entry, Streams).
 
-%% @doc A monitor says that an owner is dead. `{gone, Kind, _}' when the app is to be told.
+%% @doc A monitor says that an owner is dead. `{disconnect, Kind, _}' when the app is to be told.
 -spec owner_down(pos_integer(), reference(), streams()) ->
-    {gone, hornbeam_stream:kind(), streams()} | {known, streams()}.
+    {disconnect, hornbeam_stream:kind(), streams()} | {ok, streams()}.
 owner_down(Number, Ref, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = Owner} = Entry when Owner =/= gone, element(3, Owner) =:= Ref ->
-            lost(Number, Entry, Streams);
+        #entry{owner = Owner} = Entry when Owner =/= closed, element(3, Owner) =:= Ref ->
+            owner_lost(Number, Entry, Streams);
         _ ->
-            {known, Streams}
+            {ok, Streams}
     end.
 
 %% @doc The same, of an owner that says so itself.
--spec abandoned(pos_integer(), streams()) ->
-    {gone, hornbeam_stream:kind(), streams()} | {known, streams()}.
-abandoned(Number, Streams) ->
+-spec abandon(pos_integer(), streams()) ->
+    {disconnect, hornbeam_stream:kind(), streams()} | {ok, streams()}.
+abandon(Number, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = Owner} = Entry when Owner =/= gone -> lost(Number, Entry, Streams);
-        _ -> {known, Streams}
+        #entry{owner = Owner} = Entry when Owner =/= closed -> owner_lost(Number, Entry, Streams);
+        _ -> {ok, Streams}
     end.
 
 %% @doc A process has died without a word; the streams of its tagged owners that nothing was said on
-%% yet are told as by {@link settle/1}. Others have monitors.
+%% yet are told as by {@link close_complete/1}. Others have monitors.
 -spec process_down(pid(), streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
 process_down(Pid, #streams{tagged_owners = Tagged, entries = Entries} = Streams) ->
-    lost_all([Number || Number <- hornbeam_stream_owners:of_process(Pid, Tagged),
+    abandon_all([Number || Number <- hornbeam_stream_owners:of_process(Pid, Tagged),
                         not is_map_key(Number, Entries)], Streams).
 
-lost(Number, #entry{owner = {moving, _, _, _, true}} = Entry, Streams) ->
-    {known, remove(Number, Entry, Streams)};
-lost(Number, #entry{kind = Kind} = Entry, Streams) ->
-    {gone, Kind, gone(Number, Entry, Streams)}.
+owner_lost(Number, #entry{owner = {moving, _, _, _, true}} = Entry, Streams) ->
+    {ok, remove(Number, Entry, Streams)};
+owner_lost(Number, #entry{kind = Kind} = Entry, Streams) ->
+    {disconnect, Kind, close(Number, Entry, Streams)}.
 
 %% @doc The owner has told the app itself that it is gone.
 -spec closed(pos_integer(), streams()) -> streams().
 closed(Number, Streams) ->
     case entry(Number, Streams) of
-        #entry{} = Entry -> gone(Number, Entry, Streams);
+        #entry{} = Entry -> close(Number, Entry, Streams);
         none -> Streams
     end.
 
-gone(Number, Entry, Streams) ->
-    forget(Number, Entry, Streams),
-    put_entry(Number, dismiss(Entry#entry{owner = gone}), Streams).
+close(Number, Entry, Streams) ->
+    unregister(Number, Entry, Streams),
+    put_entry(Number, dismiss_stand_in(Entry#entry{owner = closed}), Streams).
 
-%% @doc Send a packet to the owner of its stream; dropped when the owner is gone.
+%% @doc Send a packet to the owner of its stream; dropped when the owner has closed it or is down.
 -spec deliver(pos_integer(), Code :: byte(), Packet :: binary(), streams()) ->
     {ok, streams()} | {error, fault()}.
 deliver(Number, Code, Packet, Streams) ->
-    say(hornbeam_worker_protocol:packet(Number, Packet), Code, Streams).
+    route(hornbeam_worker_protocol:packet(Number, Packet), Code, Streams).
 
 %% @doc Send one frame of a WebSocket to the owners of several streams, on which it is the same as a
 %% message with `Code'. Those before one that is at fault get it.
@@ -220,78 +212,60 @@ deliver(Number, Code, Packet, Streams) ->
 multicast([], _Code, _Frame, Streams) ->
     {ok, Streams};
 multicast([Number | Numbers], Code, Frame, Streams) ->
-    case say(hornbeam_worker_protocol:multicast(Number, Frame), Code, Streams) of
+    case route(hornbeam_worker_protocol:multicast(Number, Frame), Code, Streams) of
         {ok, Said} -> multicast(Numbers, Code, Frame, Said);
         {error, Fault} -> {error, {Fault, Number}}
     end.
 
-say({_, Number, _} = Message, Code, Streams) ->
+route({_, Number, _} = Message, Code, Streams) ->
     case entry(Number, Streams) of
-        none -> over(Number, Streams);
+        none -> not_open(Number, Streams);
         #entry{owner = {moving, _, _, _, true}} -> {error, stream_is_over};
-        Entry -> say(Message, Code, Entry, Streams)
+        Entry -> route(Message, Code, Entry, Streams)
     end.
 
-say({_, _, Bytes} = Message, Code, #entry{kind = Kind, phase = Phase} = Entry, Streams) ->
-    case next(Kind, Phase, Code, Bytes) of
+route({_, _, Bytes} = Message, Code, #entry{kind = Kind, phase = Phase} = Entry, Streams) ->
+    case hornbeam_stream_phase:next(Kind, Phase, Code, Bytes) of
         out_of_order -> {error, out_of_order};
-        Next -> paid(hornbeam_stream_credit:pay(Code, Bytes, Entry#entry.account), Message,
-                     in_phase(Next, Entry), Entry, Streams)
+        Next -> transmit(hornbeam_stream_credit:pay(Code, Bytes, Entry#entry.account), Message,
+                         in_phase(Next, Entry), Entry, Streams)
     end.
-
-next(_Kind, Phase, ?CREDIT, _Bytes) -> Phase;
-next(websocket, _Phase, ?MOVED, _Bytes) -> said;
-next(websocket, accepted, ?SEND_TEXT, _Bytes) -> accepted;
-next(websocket, accepted, ?SEND_BYTES, _Bytes) -> accepted;
-next(websocket, accepted, ?FLUSHED, _Bytes) -> flushed;
-next(websocket, flushed, ?SEND_TEXT, _Bytes) -> flushed;
-next(websocket, flushed, ?SEND_BYTES, _Bytes) -> flushed;
-next(websocket, accepted, ?CLOSE, _Bytes) -> said;
-next(websocket, flushed, ?CLOSE, _Bytes) -> said;
-next(websocket, asked, ?CLOSE, _Bytes) -> said;
-next(websocket, asked, ?ACCEPT, _Bytes) -> accepted;
-next(_Kind, asked, ?RESPONSE_START, Packet) -> responded(hornbeam_packet:is_last_part(Packet));
-next(_Kind, responding, ?RESPONSE_BODY, Packet) -> responded(hornbeam_packet:is_last_part(Packet));
-next(_Kind, _Phase, _Code, _Bytes) -> out_of_order.
-
-responded(true) -> said;
-responded(false) -> responding.
 
 in_phase(Phase, #entry{phase = Phase} = Entry) -> Entry;
 in_phase(Phase, Entry) -> Entry#entry{phase = Phase}.
 
-paid(overspent, _Message, _Entry, _Before, _Streams) ->
+transmit(overspent, _Message, _Entry, _Before, _Streams) ->
     {error, overspent};
-paid(ok, {_, Number, _} = Message, Entry, Before, Streams) ->
-    Said = held_if_accepted(said_to_owner(Message, Entry, Before), Before),
-    {ok, put_changed(Number, Said, Before, served_if_said(Number, Said, Before, Streams))}.
+transmit(ok, {_, Number, _} = Message, Entry, Before, Streams) ->
+    Said = hold_after_accept(send_or_keep(Message, Entry, Before), Before),
+    {ok, put_changed(Number, Said, Before, leave_if_complete(Number, Said, Before, Streams))}.
 
-served_if_said(_Number, _Entry, #entry{phase = said}, Streams) -> Streams;
-served_if_said(Number, Entry, _Before, Streams) -> served_if_said(Number, Entry, Streams).
+leave_if_complete(_Number, _Entry, #entry{phase = complete}, Streams) -> Streams;
+leave_if_complete(Number, Entry, _Before, Streams) -> leave_if_complete(Number, Entry, Streams).
 
-served_if_said(Number, #entry{phase = said, owner = {open, {_, _}, _}}, Streams) ->
-    #streams{tagged_owners = Tagged, served = Served} = Streams,
+leave_if_complete(Number, #entry{phase = complete, owner = {open, {_, _}, _}}, Streams) ->
+    #streams{tagged_owners = Tagged, completed = Completed} = Streams,
     hornbeam_stream_owners:leave(Number, Tagged),
-    Streams#streams{served = [Number | Served]};
-served_if_said(_Number, _Entry, Streams) ->
+    Streams#streams{completed = [Number | Completed]};
+leave_if_complete(_Number, _Entry, Streams) ->
     Streams.
 
 %% A message goes to the owner or waits for the next one.
-said_to_owner(_Message, #entry{owner = gone} = Entry, _Before) ->
+send_or_keep(_Message, #entry{owner = closed} = Entry, _Before) ->
     Entry;
-said_to_owner(_Message, #entry{owner = Owner} = Entry, #entry{phase = said})
+send_or_keep(_Message, #entry{owner = Owner} = Entry, #entry{phase = complete})
         when is_tuple(element(2, Owner)) ->
     Entry;
-said_to_owner(Message, #entry{owner = {open, Owner, _}} = Entry, _Before) ->
+send_or_keep(Message, #entry{owner = {open, Owner, _}} = Entry, _Before) ->
     hornbeam_stream:send(Owner, Message),
     Entry;
-said_to_owner(Message, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _Before) ->
+send_or_keep(Message, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, _Before) ->
     Entry#entry{owner = {moving, Owner, Ref, [Message | Waiting], false}}.
 
-held_if_accepted(#entry{phase = accepted, owner = {open, Owner, Ref}} = Entry,
-                 #entry{phase = asked}) ->
+hold_after_accept(#entry{phase = accepted, owner = {open, Owner, Ref}} = Entry,
+                  #entry{phase = asked}) ->
     Entry#entry{owner = {moving, Owner, Ref, [], false}};
-held_if_accepted(Entry, _Before) ->
+hold_after_accept(Entry, _Before) ->
     Entry.
 
 %% Most messages change nothing.
@@ -311,37 +285,37 @@ moved(Number, Packet, Streams0) ->
 ended(Number, Packet, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = {moving, _, _, _, true}} ->
-            over(Number, Streams);
+            not_open(Number, Streams);
         #entry{} = Entry ->
             Message = hornbeam_worker_protocol:packet(Number, Packet),
-            Said = said_to_owner(Message, Entry, Entry),
-            {ok, over(Number, Said, Streams)};
+            Said = send_or_keep(Message, Entry, Entry),
+            {ok, app_ended(Number, Said, Streams)};
         none ->
-            over(Number, Streams)
+            not_open(Number, Streams)
     end.
 
-over(Number, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, Streams) ->
+app_ended(Number, #entry{owner = {moving, Owner, Ref, Waiting, false}} = Entry, Streams) ->
     put_entry(Number, Entry#entry{owner = {moving, Owner, Ref, Waiting, true}}, Streams);
-over(Number, Entry, Streams) ->
+app_ended(Number, Entry, Streams) ->
     remove(Number, Entry, Streams).
 
 %% @doc What has been said is routed: the streams whose owners have got a whole response, and that
-%% the app has not ended, are told as by {@link abandoned/2}.
--spec settle(streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
-settle(#streams{served = []} = Streams) ->
+%% the app has not ended, are told as by {@link abandon/2}.
+-spec close_complete(streams()) -> {[{pos_integer(), hornbeam_stream:kind()}], streams()}.
+close_complete(#streams{completed = []} = Streams) ->
     {[], Streams};
-settle(#streams{served = Served} = Streams) ->
-    lost_all(Served, Streams#streams{served = []}).
+close_complete(#streams{completed = Completed} = Streams) ->
+    abandon_all(Completed, Streams#streams{completed = []}).
 
-lost_all(Numbers, Streams) ->
+abandon_all(Numbers, Streams) ->
     lists:foldl(fun(Number, {Gone, Before}) ->
-        case abandoned(Number, Before) of
-            {gone, Kind, After} -> {[{Number, Kind} | Gone], After};
-            {known, After} -> {Gone, After}
+        case abandon(Number, Before) of
+            {disconnect, Kind, After} -> {[{Number, Kind} | Gone], After};
+            {ok, After} -> {Gone, After}
         end
     end, {[], Streams}, Numbers).
 
-over(Number, Streams) ->
+not_open(Number, Streams) ->
     case is_known(Number, Streams) of
         true -> {error, stream_is_over};
         false -> {error, no_such_stream}
@@ -357,7 +331,7 @@ is_known(Number, #streams{highest = Highest, tagged_owners = Tagged}) ->
 -spec owners(hornbeam_stream:kind(), streams()) -> [hornbeam_stream:owner()].
 owners(Kind, #streams{entries = Entries, tagged_owners = Tagged}) ->
     [element(2, Owner) || #entry{kind = K, owner = Owner} <- maps:values(Entries), K =:= Kind,
-                          Owner =/= gone]
+                          Owner =/= closed]
         ++ [Owner || {Number, Owner} <- hornbeam_stream_owners:of_kind(Kind, Tagged),
                      not is_map_key(Number, Entries)].
 
@@ -391,7 +365,7 @@ in_its_name(Packet, Number, Owner) ->
 -spec client(pos_integer(), streams()) -> client().
 client(Number, Streams) ->
     case entry(Number, Streams) of
-        #entry{owner = gone} -> gone;
+        #entry{owner = closed} -> gone;
         #entry{kind = Kind, client = Client, accepted = true} -> {open, Kind, Client};
         #entry{kind = Kind, client = Client} -> {asked, Kind, Client};
         none -> gone
@@ -401,7 +375,7 @@ client(Number, Streams) ->
 -spec with_client(non_neg_integer(), streams()) -> streams().
 with_client(Number, Streams) ->
     case entry(Number, Streams) of
-        #entry{client = undefined, owner = Owner} = Entry when Owner =/= gone ->
+        #entry{client = undefined, owner = Owner} = Entry when Owner =/= closed ->
             Worker = self(),
             Client = spawn(fun() -> stand_in(erlang:monitor(process, Worker)) end),
             put_entry(Number, Entry#entry{client = Client, stands_in = true}, Streams);
@@ -415,18 +389,18 @@ stand_in(Worker) ->
         {'DOWN', Worker, process, _, _} -> ok
     end.
 
-dismiss(#entry{stands_in = true, client = Client} = Entry) ->
+dismiss_stand_in(#entry{stands_in = true, client = Client} = Entry) ->
     Client ! dismissed,
     Entry#entry{stands_in = false};
-dismiss(Entry) ->
+dismiss_stand_in(Entry) ->
     Entry.
 
 %% A tagged owner to which all is said has been struck out.
-forget(_Number, #entry{owner = gone}, _Streams) ->
+unregister(_Number, #entry{owner = closed}, _Streams) ->
     ok;
-forget(_Number, #entry{owner = {open, _, Ref}, phase = said}, _Streams) ->
+unregister(_Number, #entry{owner = {open, _, Ref}, phase = complete}, _Streams) ->
     unwatch(Ref);
-forget(Number, #entry{owner = Owner}, #streams{tagged_owners = Tagged}) ->
+unregister(Number, #entry{owner = Owner}, #streams{tagged_owners = Tagged}) ->
     unwatch(element(3, Owner)),
     _ = [hornbeam_stream_owners:leave(Number, Tagged) || is_tuple(element(2, Owner))],
     ok.
@@ -451,7 +425,7 @@ entered(none) ->
 %% A tagged owner is watched from the first time on that its stream is kept here; after all was said
 %% it need not be.
 put_entry(Number, #entry{owner = {open, Owner, unwatched}, phase = Phase} = Entry, Streams)
-        when Phase =/= said ->
+        when Phase =/= complete ->
     put_entry(Number, Entry#entry{owner = {open, Owner, watch(Number, Owner)}}, Streams);
 put_entry(Number, Entry, #streams{entries = Entries} = Streams) ->
     seen(Number, Streams#streams{entries = Entries#{Number => Entry}}).
@@ -462,6 +436,6 @@ seen(_Number, Streams) ->
     Streams.
 
 remove(Number, Entry, #streams{entries = Entries} = Streams) ->
-    forget(Number, Entry, Streams),
-    _ = dismiss(Entry),
+    unregister(Number, Entry, Streams),
+    _ = dismiss_stand_in(Entry),
     seen(Number, Streams#streams{entries = maps:remove(Number, Entries)}).
