@@ -55,7 +55,7 @@ open(Call, Caller, Calls) ->
 timed(#calls{is_timed = true} = Calls) ->
     Calls;
 timed(Calls) ->
-    _ = erlang:send_after(?MOMENT, self(), watch_calls),
+    hornbeam_worker_protocol:watch_calls(?MOMENT),
     Calls#calls{is_timed = true}.
 
 wait(For, #calls{last = Last, waiting = Waiting} = Calls) ->
@@ -73,7 +73,7 @@ watched(#calls{watched = Watched, waiting = Waiting, numbers = Numbers} = Calls)
     Number = Watched + 1,
     case Waiting of
         #{Number := #waiting{call = Call, caller = Caller} = For} ->
-            Monitor = erlang:monitor(process, Caller, [{tag, {'DOWN', {call, Call}}}]),
+            Monitor = hornbeam_worker_protocol:monitor(Caller, {call, Call}),
             watched(Calls#calls{watched = Number, numbers = Numbers#{Call => Number},
                                 waiting = Waiting#{Number := For#waiting{monitor = Monitor}}});
         #{} ->

@@ -13,7 +13,7 @@
 -export([hold/3, claim/2, give_back/2, look_for_room/1, tell_of_room/2]).
 -export([open/7, hand_over/3, bind/2, take_over/3, abandon/2, closed/2, violated/3]).
 -export([call/4, more/3, cancel/2]).
--export([adopt/2, process_down/2]).
+-export([adopt/2, process_down/2, monitor/2, watch_calls/1]).
 -export([ready/3, failed/2, adopted/4, room/2]).
 -export([packet/2, multicast/2, retiring/3, handed_over/2, down/2, answer/2]).
 -export_type([place/0, called/0, to_worker/0, to_owner/0]).
@@ -36,7 +36,11 @@
     | {violated, Reason :: term(), Packet :: binary()}
     | {call, hornbeam_call:call() | none, pid() | none, called()}
     | {more, hornbeam_call:call(), pos_integer()} | {cancel, hornbeam_call:call()}
-    | {adopt, Pool :: pid()} | {process_down, pid()}.
+    | {adopt, Pool :: pid()} | {process_down, pid()}
+    | {{'DOWN', watched()}, reference(), process, pid(), Reason :: term()} | watch_calls.
+
+-type watched() :: {place, reference()} | {call, hornbeam_call:call()} | Stream :: pos_integer().
+%% What is lost with a process that the worker monitors.
 
 -type to_owner() ::
     {stream, pos_integer(), Packet :: binary()}
@@ -140,6 +144,17 @@ adopt(Worker, Pool) ->
 -spec process_down(Worker :: pid(), pid()) -> ok.
 process_down(Worker, Pid) ->
     send(Worker, {process_down, Pid}).
+
+%% @doc The calling worker is to be told of the death of a process with which something is lost.
+-spec monitor(pid(), watched()) -> reference().
+monitor(Pid, Watched) ->
+    erlang:monitor(process, Pid, [{tag, {'DOWN', Watched}}]).
+
+%% @doc The calling worker is to look in so many milliseconds at the calls that are not over.
+-spec watch_calls(pos_integer()) -> ok.
+watch_calls(Pause) ->
+    _ = erlang:send_after(Pause, self(), watch_calls),
+    ok.
 
 %% From the worker to its pool's processes.
 

@@ -20,7 +20,7 @@ new() ->
 given(Place, Owner, Places) ->
     case Places of
         #{Place := used} -> maps:remove(Place, Places);
-        #{} -> Places#{Place => erlang:monitor(process, Owner, [{tag, {'DOWN', {place, Place}}}])}
+        #{} -> Places#{Place => hornbeam_worker_protocol:monitor(Owner, {place, Place})}
     end.
 
 %% @doc A stream was opened on a place. The news of the place may come later, from another

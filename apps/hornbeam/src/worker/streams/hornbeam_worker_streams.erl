@@ -95,7 +95,7 @@ open(Kind, Number, Owner, Client, Account, Streams) ->
     put_entry(Number, Entry, Streams).
 
 watch(Number, Owner) ->
-    erlang:monitor(process, hornbeam_stream:process(Owner), [{tag, {'DOWN', Number}}]).
+    hornbeam_worker_protocol:monitor(hornbeam_stream:process(Owner), Number).
 
 %% @doc Move an open stream to another owner; packets wait until it binds or takes over. Until then
 %% the stream of a tagged owner is lost with the process that gives it, which lives until it is
