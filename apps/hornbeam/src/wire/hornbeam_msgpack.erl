@@ -73,8 +73,15 @@ decode(Binary) ->
 %% @doc Tells whether the first term of a binary has at most 4 194 304 elements in its containers,
 %% by their heads alone.
 -spec is_small(binary()) -> boolean().
-is_small(Binary) when byte_size(Binary) =< ?MAX_ELEMENTS -> true;
-is_small(Binary) -> count(Binary, 1, ?MAX_ELEMENTS + 1).
+is_small(Binary) when byte_size(Binary) =< ?MAX_ELEMENTS ->
+    true;
+is_small(Binary) ->
+    try
+        count(Binary, 1, ?MAX_ELEMENTS + 1)
+    catch
+        %% What is cut off or is no msgpack is the decoder's to tell.
+        error:{bad_packed, _} -> true
+    end.
 
 %% @doc Decodes a binary that holds exactly one term.
 -spec decode_all(binary()) -> {ok, term()} | {error, reason()}.
@@ -291,56 +298,21 @@ value(16#de, <<N:16, Rest/binary>>, Depth) -> pairs(N, Rest, Depth);
 value(16#df, <<N:32, Rest/binary>>, Depth) -> pairs(N, Rest, Depth);
 value(_, _, _) -> throw(truncated).
 
-%% Walks over the heads: `Due' values are still to come, `Left' may. What is cut off or is no
-%% msgpack is the decoder's to tell; a tuple is looked into as what it is, an array.
--spec count(binary(), Due :: non_neg_integer(), Left :: non_neg_integer()) -> boolean().
-count(_, 0, _) -> true;
-count(_, Due, Left) when Due > Left -> false;
-count(<<2#1000:4, N:4, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + 2 * N, Left - 1);
-count(<<2#1001:4, N:4, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + N, Left - 1);
-count(<<2#101:3, N:5, Rest/binary>>, Due, Left) -> skip(N, Rest, Due, Left);
-count(<<Tag, Rest/binary>>, Due, Left) -> count(Tag, Rest, Due, Left);
-count(<<>>, _, _) -> true.
-
--spec count(byte(), binary(), non_neg_integer(), non_neg_integer()) -> boolean().
-count(16#dc, <<N:16, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + N, Left - 1);
-count(16#dd, <<N:32, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + N, Left - 1);
-count(16#de, <<N:16, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + 2 * N, Left - 1);
-count(16#df, <<N:32, Rest/binary>>, Due, Left) -> count(Rest, Due - 1 + 2 * N, Left - 1);
-count(Tag, <<N, Rest/binary>>, Due, Left) when Tag =:= 16#c4; Tag =:= 16#d9 ->
-    skip(N, Rest, Due, Left);
-count(Tag, <<N:16, Rest/binary>>, Due, Left) when Tag =:= 16#c5; Tag =:= 16#da ->
-    skip(N, Rest, Due, Left);
-count(Tag, <<N:32, Rest/binary>>, Due, Left) when Tag =:= 16#c6; Tag =:= 16#db ->
-    skip(N, Rest, Due, Left);
-count(16#c7, <<N, Type, Rest/binary>>, Due, Left) -> count_ext(N, Type, Rest, Due, Left);
-count(16#c8, <<N:16, Type, Rest/binary>>, Due, Left) -> count_ext(N, Type, Rest, Due, Left);
-count(16#c9, <<N:32, Type, Rest/binary>>, Due, Left) -> count_ext(N, Type, Rest, Due, Left);
-count(Tag, <<Type, Rest/binary>>, Due, Left) when Tag >= 16#d4, Tag =< 16#d8 ->
-    count_ext(1 bsl (Tag - 16#d4), Type, Rest, Due, Left);
-count(Tag, Rest, Due, Left) -> skip(scalar_size(Tag), Rest, Due, Left).
-
--spec count_ext(non_neg_integer(), byte(), binary(), non_neg_integer(), non_neg_integer()) ->
-    boolean().
-count_ext(_, ?TUPLE, Rest, Due, Left) -> count(Rest, Due, Left - 1);
-%% A byte of a fun can be an element of a list that it has taken along.
-count_ext(N, ?TERM, <<131, 112, _/binary>>, _, Left) when N > Left -> false;
-count_ext(N, ?TERM, <<131, 112, _/binary>> = Rest, Due, Left) -> skip(N, Rest, Due, Left - N);
-count_ext(N, _, Rest, Due, Left) -> skip(N, Rest, Due, Left).
-
--spec skip(non_neg_integer(), binary(), non_neg_integer(), non_neg_integer()) -> boolean().
-skip(N, Binary, Due, Left) ->
-    case Binary of
-        <<_:N/binary, Rest/binary>> -> count(Rest, Due - 1, Left - 1);
-        _ -> true
+%% Walks over the heads: `Due' values are still to come, `Left' may. A tuple is looked into as what
+%% it is, an array.
+-spec count(binary(), Due :: non_neg_integer(), Left :: integer()) -> boolean().
+count(_, 0, _) ->
+    true;
+count(_, Due, Left) when Due > Left ->
+    false;
+count(Binary, Due, Left) ->
+    case hornbeam_msgpack_head:head(Binary) of
+        {scalar, Elements, _} when Elements > Left -> false;
+        {scalar, Elements, Rest} -> count(Rest, Due - 1, Left - 1 - Elements);
+        {array, N, Inside} -> count(Inside, Due - 1 + N, Left - 1);
+        {map, N, Inside} -> count(Inside, Due - 1 + 2 * N, Left - 1);
+        {tuple, _, Inside} -> count(Inside, Due, Left - 1)
     end.
-
--spec scalar_size(byte()) -> 0 | 1 | 2 | 4 | 8.
-scalar_size(Tag) when Tag =:= 16#cc; Tag =:= 16#d0 -> 1;
-scalar_size(Tag) when Tag =:= 16#cd; Tag =:= 16#d1 -> 2;
-scalar_size(Tag) when Tag =:= 16#ce; Tag =:= 16#d2; Tag =:= 16#ca -> 4;
-scalar_size(Tag) when Tag =:= 16#cf; Tag =:= 16#d3; Tag =:= 16#cb -> 8;
-scalar_size(_) -> 0.
 
 -spec take(non_neg_integer(), binary()) -> {binary(), binary()}.
 take(N, Binary) ->

@@ -74,7 +74,8 @@ bad(Binary) ->
     error({bad_packed, binary:part(Binary, 0, min(byte_size(Binary), 64))}).
 
 %% @doc Read what a value is, how many elements, pairs or bytes it has, and what follows: that is
-%% inside of a container and after a scalar, which is not looked into.
+%% inside of a container and after a scalar, which is not looked into. A scalar has no elements, but
+%% for a fun: a byte of one can be an element of a list that it has taken along.
 -spec head(binary()) -> {array | map | tuple | scalar, non_neg_integer(), Rest :: binary()}.
 head(<<Tag, Rest/binary>>) when Tag < 16#80; Tag >= 16#e0 -> {scalar, 0, Rest};
 head(<<2#101:3, N:5, _:N/binary, Rest/binary>>) -> {scalar, 0, Rest};
@@ -105,8 +106,11 @@ head(Packed) -> bad(Packed).
 
 extension_head(?TUPLE, N, Rest) ->
     {tuple, N, Rest};
-extension_head(_Type, N, Packed) ->
+extension_head(Type, N, Packed) ->
     case Packed of
-        <<_:N/binary, Rest/binary>> -> {scalar, 0, Rest};
+        <<Data:N/binary, Rest/binary>> -> {scalar, elements(Type, Data), Rest};
         _ -> bad(Packed)
     end.
+
+elements(?TERM, <<131, 112, _/binary>> = Fun) -> byte_size(Fun);
+elements(_Type, _Data) -> 0.
