@@ -206,27 +206,27 @@ all_are_told_when_the_pool_stops(_Config) ->
 
 a_place_is_given_back_once(_Config) ->
     Place = make_ref(),
-    Given = hornbeam_worker_places:given(Place, self(), hornbeam_worker_places:new()),
-    {ok, Free} = hornbeam_worker_places:back(Place, Given),
-    ?assertEqual(unknown, hornbeam_worker_places:back(Place, Free)),
-    Used = hornbeam_worker_places:used(Place, Given),
-    ?assertEqual(unknown, hornbeam_worker_places:back(Place, Used)).
+    Given = hornbeam_worker_places:hold(Place, self(), hornbeam_worker_places:new()),
+    {ok, Free} = hornbeam_worker_places:release(Place, Given),
+    ?assertEqual(unknown, hornbeam_worker_places:release(Place, Free)),
+    Used = hornbeam_worker_places:use(Place, Given),
+    ?assertEqual(unknown, hornbeam_worker_places:release(Place, Used)).
 
 the_death_of_a_holder_is_known(_Config) ->
     Place = make_ref(),
     Holder = spawn(fun() -> receive _ -> ok end end),
-    Given = hornbeam_worker_places:given(Place, Holder, hornbeam_worker_places:new()),
+    Given = hornbeam_worker_places:hold(Place, Holder, hornbeam_worker_places:new()),
     hornbeam_eventually:dead(Holder),
     receive
         {{'DOWN', {place, Place}}, _, process, Holder, killed} -> ok
     end,
-    ?assertMatch({ok, _}, hornbeam_worker_places:back(Place, Given)).
+    ?assertMatch({ok, _}, hornbeam_worker_places:release(Place, Given)).
 
 a_stream_may_be_opened_before_the_news_of_its_place(_Config) ->
     Place = make_ref(),
     New = hornbeam_worker_places:new(),
-    Used = hornbeam_worker_places:used(Place, New),
-    ?assertEqual(New, hornbeam_worker_places:given(Place, self(), Used)).
+    Used = hornbeam_worker_places:use(Place, New),
+    ?assertEqual(New, hornbeam_worker_places:hold(Place, self(), Used)).
 
 %% Handles of workers that nobody plays: their mailboxes are ours to ignore.
 

@@ -160,7 +160,7 @@ ready(Type, Event, Data) ->
 -spec retiring(gen_statem:event_type(), term(), #data{}) ->
     gen_statem:event_handler_result(atom()).
 retiring({timeout, tell}, Sockets, #data{router = Router}) ->
-    Rest = hornbeam_worker_router:tell_of_retirement(Sockets, Router),
+    Rest = hornbeam_worker_router:notify_retirement(Sockets, Router),
     {keep_state_and_data, [{{timeout, tell}, ?BATCH_PAUSE, Rest} || Rest =/= []]};
 retiring({timeout, drain}, over, #data{router = Router} = Data) ->
     Left = Data#data{router = hornbeam_worker_router:leave_sockets(Router)},
@@ -197,7 +197,7 @@ in_any_state(info, {Port, {exit_status, Status}}, State, #data{port = Port} = Da
 in_any_state(info, {Port, eof}, State, #data{port = Port} = Data) ->
     ended(State, Data#data{eof = true});
 in_any_state(info, {'EXIT', Port, _Reason}, State, #data{port = Port} = Data) ->
-    gone(State, Data);
+    exited(State, Data);
 in_any_state(info, {'EXIT', Reaper, _Reason}, _State, #data{reaper = Reaper} = Data) ->
     {keep_state, Data#data{reaper = none}};
 in_any_state(info, {'EXIT', _Writer, Reason}, _State, Data) ->
@@ -213,9 +213,9 @@ in_any_state({timeout, late}, late, _State, #data{heartbeat = Heartbeat} = Data)
     hornbeam_capacity:slow(handle(Data), hornbeam_worker_heartbeat:is_late(Heartbeat)),
     keep_state_and_data;
 in_any_state({timeout, stacks}, Hang, _State, Data) ->
-    looked(hornbeam_worker_hang:look(Hang), Data);
+    after_look(hornbeam_worker_hang:look(Hang), Data);
 in_any_state({timeout, ending}, over, State, Data) ->
-    gone(State, Data);
+    exited(State, Data);
 in_any_state(cast, {stop, Timeout}, _State, Data) ->
     {next_state, draining, Data, stopping(Data#data{stop_timeout = Timeout})};
 in_any_state(cast, {retire, _, _, Timeout}, starting, Data) ->
@@ -250,7 +250,7 @@ about(#data{about = About}) -> About.
 %% @private
 -spec terminate(term(), atom(), #data{}) -> ok.
 terminate(_Reason, _State, #data{router = Router, os_pid = OsPid}) ->
-    hornbeam_worker_router:tell_of_end(Router),
+    hornbeam_worker_router:notify_down(Router),
     _ = [hornbeam_os_process:kill(OsPid) || OsPid =/= undefined],
     ok.
 
@@ -271,15 +271,15 @@ routed(Packets, State, #data{router = Router0} = Data) ->
         {ok, Router} ->
             {next_state, State, Data#data{router = Router}};
         {itself, Message, Packet, Behind, Router} ->
-            told(about_itself(State, Message, Data#data{router = Router}), Packet, Behind, State);
+            go_on(about_itself(State, Message, Data#data{router = Router}), Packet, Behind, State);
         {error, Reason, Packet} ->
             violation(Reason, Packet, Data)
     end.
 
-told({ok, Data}, _Packet, Behind, State) -> routed(Behind, State, Data);
-told({ready, Data}, _Packet, Behind, _State) -> became_ready(Behind, Data);
-told({failed, Reason, Data}, _Packet, _Behind, _State) -> failed(Reason, Data);
-told({error, Reason, Data}, Packet, _Behind, _State) -> violation(Reason, Packet, Data).
+go_on({ok, Data}, _Packet, Behind, State) -> routed(Behind, State, Data);
+go_on({ready, Data}, _Packet, Behind, _State) -> became_ready(Behind, Data);
+go_on({failed, Reason, Data}, _Packet, _Behind, _State) -> failed(Reason, Data);
+go_on({error, Reason, Data}, Packet, _Behind, _State) -> violation(Reason, Packet, Data).
 
 became_ready(Behind, #data{start = #{pool := Pool}, os_pid = OsPid} = Data) ->
     hornbeam_worker_protocol:ready(Pool, handle(Data), OsPid),
@@ -375,12 +375,12 @@ hung(Silent, #data{os_pid = OsPid, dump = Dump} = Data) ->
 look_later(Hang) ->
     {{timeout, stacks}, hornbeam_worker_hang:pause(), Hang}.
 
-looked({again, Hang}, #data{os_pid = OsPid}) when OsPid =/= undefined ->
+after_look({again, Hang}, #data{os_pid = OsPid}) when OsPid =/= undefined ->
     {keep_state_and_data, [look_later(Hang)]};
-looked({again, Hang}, Data) ->
+after_look({again, Hang}, Data) ->
     {Silent, Stacks} = hornbeam_worker_hang:found(Hang),
     hung(Silent, Stacks, Data);
-looked({ok, Silent, Stacks}, Data) ->
+after_look({ok, Silent, Stacks}, Data) ->
     hung(Silent, Stacks, Data).
 
 hung(Silent, Stacks, #data{os_pid = OsPid} = Data) ->
@@ -392,15 +392,15 @@ hung(Silent, Stacks, #data{os_pid = OsPid} = Data) ->
 %% Ends.
 
 ended(State, #data{exit = {status, _}, eof = true} = Data) ->
-    gone(State, Data);
+    exited(State, Data);
 ended(_State, Data) ->
     {keep_state, Data, [{{timeout, ending}, ?END_SLACK, over}]}.
 
-gone(starting, Data) ->
+exited(starting, Data) ->
     failed({exited, exit_status(Data)}, Data);
-gone(draining, #data{exit = {status, 0}} = Data) ->
+exited(draining, #data{exit = {status, 0}} = Data) ->
     {stop, {shutdown, stopped}, Data};
-gone(_State, Data) ->
+exited(_State, Data) ->
     {stop, {shutdown, {exited, exit_status(Data)}}, Data}.
 
 exit_status(#data{exit = {status, Status}}) -> Status;

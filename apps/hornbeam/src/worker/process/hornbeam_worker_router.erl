@@ -9,9 +9,9 @@
 
 -include("../../wire/hornbeam_wire.hrl").
 
--export([new/1, handle/1, write/2, adopted/2, tell_of_end/1, owners/2]).
+-export([new/1, handle/1, write/2, adopted/2, notify_down/1, owners/2]).
 -export([urgent_first/2, route/2, handle_info/2]).
--export([retire/2, tell_of_retirement/2, leave_sockets/1, is_drained/1]).
+-export([retire/2, notify_retirement/2, leave_sockets/1, is_drained/1]).
 -export_type([router/0, sockets/0]).
 
 -record(router, {
@@ -73,8 +73,8 @@ adopted(Pool, #router{streams = Streams}) ->
     hornbeam_stream_owners:bequeath(Pool, hornbeam_worker_streams:tagged_owners(Streams)).
 
 %% @doc Tell those who cannot monitor the worker that it ends.
--spec tell_of_end(router()) -> ok.
-tell_of_end(#router{streams = Streams}) ->
+-spec notify_down(router()) -> ok.
+notify_down(#router{streams = Streams}) ->
     hornbeam_stream_owners:notify_down(hornbeam_worker_streams:tagged_owners(Streams)).
 
 %% @doc The owners of streams of a kind now.
@@ -245,13 +245,13 @@ client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
 -spec handle_info(hornbeam_worker_protocol:to_worker() | term(), router()) ->
     {ok, router()} | unknown.
 handle_info({place, Place, Holder}, #router{places = Places} = Router) ->
-    {ok, Router#router{places = hornbeam_worker_places:given(Place, Holder, Places)}};
+    {ok, Router#router{places = hornbeam_worker_places:hold(Place, Holder, Places)}};
 handle_info({open, Place, Kind, Number, Owner, Client, Account, Op}, Router) ->
     {ok, opened(Kind, Number, Owner, Client, Account, Op, placed(Place, Router))};
 handle_info({claimed, Place}, Router) ->
     {ok, placed(Place, Router)};
 handle_info(room, #router{handle = Handle, dispatcher = Dispatcher} = Router) ->
-    hornbeam_capacity:tell_of_room(Handle, Dispatcher),
+    hornbeam_capacity:notify_room(Handle, Dispatcher),
     {ok, Router};
 %% What came free before was told to nobody, or to one who is dead.
 handle_info({tell_of_room, Dispatcher}, Router) ->
@@ -297,10 +297,10 @@ placed(undefined, #router{handle = Handle} = Router) ->
 placed(reserved, Router) ->
     Router;
 placed(Place, #router{places = Places} = Router) ->
-    Router#router{places = hornbeam_worker_places:used(Place, Places)}.
+    Router#router{places = hornbeam_worker_places:use(Place, Places)}.
 
 given_back(Place, #router{places = Places0} = Router) ->
-    case hornbeam_worker_places:back(Place, Places0) of
+    case hornbeam_worker_places:release(Place, Places0) of
         {ok, Places} -> release(Router#router{places = Places});
         unknown -> Router
     end.
@@ -364,8 +364,8 @@ retire(Reason, #router{streams = Streams, handle = Handle} = Router) ->
 
 %% @doc Tell some of the WebSockets, so that not all clients move at the same moment; the others are
 %% given back.
--spec tell_of_retirement(sockets(), router()) -> sockets().
-tell_of_retirement(Sockets, #router{retirement = Reason}) ->
+-spec notify_retirement(sockets(), router()) -> sockets().
+notify_retirement(Sockets, #router{retirement = Reason}) ->
     {Batch, Rest} = lists:split(min(?BATCH, length(Sockets)), Sockets),
     lists:foreach(fun({Number, Owner}) ->
         hornbeam_worker_protocol:retiring(Owner, Number, Reason)

@@ -5,7 +5,7 @@
 %% state, and nothing of what is said on a stream.
 -module(hornbeam_capacity).
 
--export([new_counts/0, new/1, worker/1, load/1, started/1, ended/2, tell_of_room/2]).
+-export([new_counts/0, new/1, worker/1, load/1, started/1, ended/2, notify_room/2]).
 -export([hold/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
@@ -83,13 +83,13 @@ started(#handle{counts = Counts}) ->
 -spec ended(handle(), Dispatcher :: pid() | none) -> ok.
 ended(#handle{counts = Counts} = Handle, Dispatcher) ->
     atomics:sub(Counts, ?OPEN, 1),
-    tell_of_room(Handle, Dispatcher).
+    notify_room(Handle, Dispatcher).
 
 %% @doc The same where the place has been counted as free already.
--spec tell_of_room(handle(), Dispatcher :: pid() | none) -> ok.
-tell_of_room(_Handle, none) ->
+-spec notify_room(handle(), Dispatcher :: pid() | none) -> ok.
+notify_room(_Handle, none) ->
     ok;
-tell_of_room(#handle{worker = Worker, counts = Counts}, Dispatcher) ->
+notify_room(#handle{worker = Worker, counts = Counts}, Dispatcher) ->
     case is_wanted(Counts) andalso atomics:exchange(Counts, ?WANTED, 0) of
         1 ->
             hornbeam_worker_protocol:room(Dispatcher, Worker);

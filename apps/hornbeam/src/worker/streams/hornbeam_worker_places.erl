@@ -4,7 +4,7 @@
 %% dies; so no place is lost. It monitors; it counts nothing.
 -module(hornbeam_worker_places).
 
--export([new/0, given/3, used/2, back/2]).
+-export([new/0, hold/3, use/2, release/2]).
 -export_type([places/0]).
 
 -opaque places() :: #{reference() => Monitor :: reference() | used}.
@@ -16,8 +16,8 @@ new() ->
 
 %% @doc Somebody was given a place. His death will come as
 %% `{{'DOWN', {place, Place}}, Ref, process, Pid, Reason}'.
--spec given(Place :: reference(), Owner :: pid(), places()) -> places().
-given(Place, Owner, Places) ->
+-spec hold(Place :: reference(), Owner :: pid(), places()) -> places().
+hold(Place, Owner, Places) ->
     case Places of
         #{Place := used} -> maps:remove(Place, Places);
         #{} -> Places#{Place => hornbeam_worker_protocol:monitor(Owner, {place, Place})}
@@ -25,20 +25,17 @@ given(Place, Owner, Places) ->
 
 %% @doc A stream was opened on a place. The news of the place may come later, from another
 %% process.
--spec used(Place :: reference(), places()) -> places().
-used(Place, Places) ->
-    case take(Place, Places) of
+-spec use(Place :: reference(), places()) -> places().
+use(Place, Places) ->
+    case release(Place, Places) of
         {ok, Left} -> Left;
         unknown -> Places#{Place => used}
     end.
 
 %% @doc A place is free again: its holder does not want it, or is dead. `unknown' when it was
 %% used, or never given.
--spec back(Place :: reference(), places()) -> {ok, places()} | unknown.
-back(Place, Places) ->
-    take(Place, Places).
-
-take(Place, Places) ->
+-spec release(Place :: reference(), places()) -> {ok, places()} | unknown.
+release(Place, Places) ->
     case Places of
         #{Place := Monitor} when is_reference(Monitor) ->
             true = erlang:demonitor(Monitor, [flush]),
