@@ -35,8 +35,8 @@ init(Parent, Ref, {Handler, Roles}) ->
         <<"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n",
           "sec-websocket-accept: ">>, cow_ws:encode_key(Key), <<"\r\n\r\n">>]),
     Socket = {ranch_tcp, Raw},
-    hornbeam_websocket:start(#{
-        parent => Parent, socket => Socket, reads => hornbeam_read_buffer:new(Socket),
+    hornbeam_websocket:start(Parent, #{
+        socket => Socket, reads => hornbeam_read_buffer:new(Socket),
         first => First, listening => false, extensions => #{}, max_frame_size => 16777216,
         max_frame_rate => infinity, idle_timeout => infinity
     }, Handler, maps:get(Path, Roles)).

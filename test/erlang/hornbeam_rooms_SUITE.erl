@@ -113,8 +113,7 @@ documented() ->
                                   {get_addr, 1}, {remove_connection, 1}]],
         %% The manuals of ranch_tcp, ranch_ssl and ranch_transport, whose callbacks these are.
         [{ranch_tcp, Function, Arity}
-         || {Function, Arity} <- [{setopts, 2}, {handshake, 3}, {cleanup, 1},
-                                  {disallowed_listen_options, 0}]],
+         || {Function, Arity} <- [{handshake, 3}, {cleanup, 1}, {disallowed_listen_options, 0}]],
         [{ranch_ssl, handshake, 3}],
         %% Cowlib has no manual: what it exports, with a specification and the same arguments in
         %% all versions from 2.9 on.

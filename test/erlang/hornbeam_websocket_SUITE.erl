@@ -74,12 +74,12 @@ the_handler_hears_of_the_end_once(_Config) ->
 %% The key is the one of RFC 6455, 1.3.
 a_handshake_is_answered_by_what_its_key_says(_Config) ->
     Key = <<"dGhlIHNhbXBsZSBub25jZQ==">>,
-    Mount = #{options => #{websocket_compress => true}},
     Own = [{<<"x-own">>, <<"1">>}, {<<"set-cookie">>, <<"a">>}, {<<"set-cookie">>, <<"b">>}],
     Switch = fun(Offers) ->
         Fields = [{<<"sec-websocket-key">>, Key}
                   | [{<<"sec-websocket-extensions">>, Offer} || Offer <- Offers]],
-        {Extensions, Said} = hornbeam_websocket:switch(Own, hornbeam_requests:new(Fields), Mount),
+        {#{extensions := Extensions}, Said} =
+            hornbeam_websocket:switch(Own, hornbeam_requests:new(Fields), mount()),
         {map_size(Extensions) > 0, Said}
     end,
     Head = [{<<"upgrade">>, <<"websocket">>}, {<<"connection">>, <<"Upgrade">>},
@@ -114,14 +114,16 @@ connected(Asked) ->
 start(Socket, Asked, Test) ->
     Offers = [{<<"sec-websocket-extensions">>, Offer} || {offer, Offer} <- maps:to_list(Asked)],
     Request = hornbeam_requests:new([{<<"sec-websocket-key">>, <<>>} | Offers]),
-    {Extensions, _} = hornbeam_websocket:switch([], Request,
-                                                #{options => #{websocket_compress => true}}),
-    hornbeam_websocket:start(#{parent => Test, socket => Socket,
-                               reads => hornbeam_read_buffer:new(Socket),
-                               first => maps:get(first, Asked, <<>>), listening => false,
-                               extensions => Extensions, max_frame_size => 65536,
-                               max_frame_rate => infinity, idle_timeout => infinity},
+    {Agreed, _} = hornbeam_websocket:switch([], Request, mount()),
+    hornbeam_websocket:start(Test, Agreed#{socket => Socket,
+                                           reads => hornbeam_read_buffer:new(Socket),
+                                           first => maps:get(first, Asked, <<>>),
+                                           listening => false},
                              ?MODULE, Test).
+
+mount() ->
+    #{options => #{websocket_compress => true, websocket_max_frame_size => 65536,
+                   websocket_max_frame_rate => infinity, websocket_timeout => infinity}}.
 
 recv(Socket, Size) ->
     {ok, Bytes} = gen_tcp:recv(Socket, Size, 5000),

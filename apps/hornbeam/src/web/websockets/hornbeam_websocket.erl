@@ -11,12 +11,11 @@
 
 -include("../requests/hornbeam_request.hrl").
 
--export([switch/3, start/3]).
+-export([switch/3, start/4]).
 -export([loop/1, system_continue/3, system_terminate/4, system_code_change/4]).
 -export_type([start/0]).
 
 -type start() :: #{
-    parent := pid(),
     socket := hornbeam_socket:socket(),
     reads := hornbeam_read_buffer:buffer(),
     %% what has come behind the handshake, and whether more may come as messages
@@ -27,6 +26,8 @@
     max_frame_rate := hornbeam_websocket_decoder:rate(),
     idle_timeout := timeout()
 }.
+-type agreed() :: #{atom() => term()}.
+%% Of these, what the handshake has agreed on and the options say.
 
 -type result() :: {[term()], State :: term()} | {[term()], State :: term(), hibernate}.
 %% Commands as hornbeam_websocket_session has them.
@@ -60,14 +61,21 @@
 -define(SLOW, 65536).
 -define(LOOK_AGAIN, 100).
 
-%% @doc The fields of the 101, with those of the app, and the extensions that are agreed on.
+%% A process that waits for messages keeps no more than this for them (words).
+-define(QUIET_HEAP, 233).
+
+%% @doc The fields of the 101, with those of the app, and what the WebSocket begins with.
 -spec switch(hornbeam_headers:fields(), hornbeam_request:request(), hornbeam_mounts:mount()) ->
-    {cow_ws:extensions(), hornbeam_headers:fields()}.
-switch(Fields, Request, #{options := #{websocket_compress := Compress}}) ->
+    {agreed(), hornbeam_headers:fields()}.
+switch(Fields, Request, #{options := Options}) ->
+    #{websocket_compress := Compress, websocket_max_frame_size := Max,
+      websocket_max_frame_rate := Rate, websocket_timeout := Timeout} = Options,
     {Extensions, Agreed} = negotiate(offers(Compress, Request)),
     Key = hornbeam_request:field(<<"sec-websocket-key">>, Request),
-    {Extensions, [{<<"upgrade">>, <<"websocket">>}, {<<"connection">>, <<"Upgrade">>},
-                  {<<"sec-websocket-accept">>, cow_ws:encode_key(Key)}] ++ Agreed ++ Fields}.
+    {#{extensions => Extensions, max_frame_size => Max, max_frame_rate => Rate,
+       idle_timeout => Timeout},
+     [{<<"upgrade">>, <<"websocket">>}, {<<"connection">>, <<"Upgrade">>},
+      {<<"sec-websocket-accept">>, cow_ws:encode_key(Key)}] ++ Agreed ++ Fields}.
 
 %% An offer that cannot be read is declined.
 offers(false, _Request) ->
@@ -92,10 +100,11 @@ negotiate([Offer | Offers]) ->
     end.
 
 %% @doc Go on as a WebSocket; the client has the 101.
--spec start(start(), Handler :: module(), State :: term()) -> no_return().
-start(#{parent := Parent, socket := {Transport, Raw}, first := First, reads := Reads,
-        listening := Listening, extensions := Extensions, max_frame_size := Max,
-        max_frame_rate := Rate, idle_timeout := Timeout}, Handler, State) ->
+-spec start(Parent :: pid(), start(), Handler :: module(), State :: term()) -> no_return().
+start(Parent, #{socket := {Transport, Raw}, first := First, reads := Reads,
+                listening := Listening, extensions := Extensions, max_frame_size := Max,
+                max_frame_rate := Rate, idle_timeout := Timeout}, Handler, State) ->
+    _ = process_flag(min_heap_size, ?QUIET_HEAP),
     Decoder = hornbeam_websocket_decoder:new(Max, Rate, Extensions),
     Connection = #connection{parent = Parent, transport = Transport, socket = Raw,
                              handler = Handler, state = State, extensions = Extensions,
@@ -126,12 +135,8 @@ loop(#connection{socket = Socket, parent = Parent} = Connection) ->
             terminate(Reason, Connection);
         {system, From, Request} ->
             sys:handle_system_msg(Request, From, Parent, ?MODULE, [], Connection);
-        %% Ranch shows it as a supervisor, which it is where Cowboy goes on.
-        {'$gen_call', From, which_children} ->
-            gen_server:reply(From, []),
-            loop(Connection);
-        {'$gen_call', From, count_children} ->
-            gen_server:reply(From, [{specs, 0}, {active, 0}, {supervisors, 0}, {workers, 0}]),
+        {'$gen_call', From, Asked} when Asked =:= which_children; Asked =:= count_children ->
+            hornbeam_transport:answer_supervisor(Asked, From),
             loop(Connection);
         {'EXIT', _Other, _Reason} ->
             loop(Connection);
