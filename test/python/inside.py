@@ -94,10 +94,10 @@ class Inside:
         self._log(logs)
         self.pipes = pipes.Pipes(logs)
         self.pipes.open_window(self.config.worker_window)
-        carrier = WorkerCarrier(self.pipes, self.config)
-        bridge.install(carrier)
+        self.carrier = WorkerCarrier(self.pipes, self.config)
+        bridge.install(self.carrier)
         asyncio.set_event_loop(loop)
-        self.server = Server(app, self.pipes, loop, self.config, carrier)
+        self.server = Server(app, self.pipes, loop, self.config, self.carrier)
         self._watch_threads()
         self.pipes.start(loop, self.server)
 
@@ -177,6 +177,7 @@ class Inside:
 
     def close(self) -> None:
         self.pipes.stop()
+        self.carrier.stop()
         self._end_threads()
         bridge.uninstall()
         asyncio.set_event_loop(None)

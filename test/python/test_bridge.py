@@ -563,8 +563,8 @@ SETTLED = """
     async def app(scope, receive, send):
         assert scope["type"] == "http"
         if scope["path"] == "/left":
-            pipes = bridge.connected().call.__self__
-            left = [pipes._taking, pipes._waiting, pipes._blocking]
+            carrier = bridge.connected()
+            left = [carrier._taking, carrier._waiting, carrier._blocking]
             await send({{"type": "http.response.start", "status": 200}})
             await send({{"type": "http.response.body", "body": repr(left).encode()}})
             return

@@ -149,7 +149,8 @@ def test_who_iterates_and_is_cancelled_takes_no_message_with_it(at_home):
 
     async def main():
         with testing.Beam() as beam, beam.connection():
-            beam.topics.home = home() if at_home else None
+            if at_home:
+                beam.topics.serve(asyncio.get_running_loop())
             await aio.subscribe("t")
             reader = asyncio.create_task(first())
             await asyncio.sleep(0)
@@ -233,7 +234,8 @@ def test_coroutine_is_woken_from_another_thread(at_home):
 def test_end_of_the_connection_wakes_all_who_wait(at_home):
     async def main():
         topics = Topics(10, 10, CONNECTIONS)
-        topics.home = home() if at_home else None
+        if at_home:
+            topics.serve(asyncio.get_running_loop())
         topics.subscribe(1, "t")
         mailbox = topics.mailbox(1)
         in_thread = asyncio.create_task(asyncio.to_thread(mailbox.receive, DEADLINE))

@@ -324,12 +324,11 @@ def test_block_takes_nothing_over_of_what_the_app_has_subscribed_to_again():
 
 @pytest.mark.parametrize("before", [True, False])
 def test_block_that_begins_when_the_client_has_left_ends_at_once(before):
-    topics = Topics(10, 1000, CONNECTIONS)
+    opened = None if before else lambda number, mailbox: mailbox.close()
+    topics = Topics(10, 1000, CONNECTIONS, opened)
     if before:
         topics.subscribe(1, "other")
         topics.leave(1)
-    else:
-        topics.opened = lambda number, mailbox: mailbox.close()
     scope = topics.open_scope(1, "news")
     with pytest.raises(ConnectionEnded):
         scope.receive(0)

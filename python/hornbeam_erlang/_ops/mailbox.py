@@ -344,15 +344,26 @@ def _answer(future: asyncio.Future[Any]) -> None:
 class Topics:
     """Who subscribes to what in this process: the process itself, and those `connections`."""
 
-    def __init__(self, max_messages: int, max_bytes: int, connections: Container[int]) -> None:
+    def __init__(
+        self,
+        max_messages: int,
+        max_bytes: int,
+        connections: Container[int],
+        opened: Callable[[int, Mailbox], None] | None = None,
+    ) -> None:
         self._bounds = (max_messages, max_bytes)
         self._connections = connections
         # Read without the lock; `list` of such a dict is one step of the interpreter.
         self._topics: dict[str, dict[Mailbox, None]] = {}
         self._mailboxes: dict[int, Mailbox] = {}
         self._lock = threading.Lock()
-        self.opened: Callable[[int, Mailbox], None] = lambda number, mailbox: None
-        self.home: Home | None = None
+        # Told of each mailbox that a connection has got.
+        self._opened = opened
+        self._home: Home | None = None
+
+    def serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take note that nearly all who wait from now on do so in this thread and that loop."""
+        self._home = Home(get_ident(), loop)
 
     def find(self, number: int) -> Mailbox | None:
         """Return the mailbox of a connection, if it has one."""
@@ -369,12 +380,13 @@ class Topics:
     def _found_or_opened(self, number: int) -> Mailbox:
         if (mailbox := self._mailboxes.get(number)) is not None:
             return mailbox
-        mailbox = self._mailboxes[number] = Mailbox(*self._bounds, self.home)
+        mailbox = self._mailboxes[number] = Mailbox(*self._bounds, self._home)
         # Only now: a connection that ends meanwhile forgets it, or is seen here to have ended.
         if number != WORKER and number not in self._connections:
             del self._mailboxes[number]
             raise ConnectionEnded("the connection for which this code runs is over")
-        self.opened(number, mailbox)
+        if self._opened is not None:
+            self._opened(number, mailbox)
         return mailbox
 
     def way(self, number: int, topic: str) -> Way | None:
@@ -413,7 +425,7 @@ class Topics:
 
     def open_scope(self, number: int, topic: str) -> Mailbox:
         """Return a new queue of a connection's, to which the messages of a topic come."""
-        scope = Mailbox(*self._bounds, self.home)
+        scope = Mailbox(*self._bounds, self._home)
         with self._lock:
             mailbox = self._found_or_opened(number)
             if topic in mailbox.inherited:
@@ -469,7 +481,7 @@ class Topics:
         """Put a message into the mailboxes of all who subscribe; return how many they are."""
         subscribers = list(self._topics.get(topic, ()))
         message = Published(topic, packed)
-        at_home = self.home is not None and self.home.thread == get_ident()
+        at_home = self._home is not None and self._home.thread == get_ident()
         for mailbox in subscribers:
             mailbox.put(message, at_home)
         return len(subscribers)

@@ -80,6 +80,7 @@ class Worker:
             return process.FAILED
         finally:
             self._pipes.stop()
+            carrier.stop()
             carrier.topics.leave(0)  # wakes the threads that wait for a message
         loop.close()
         self._pipes.send(packets.encode_stopped())

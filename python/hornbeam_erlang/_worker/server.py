@@ -6,7 +6,6 @@ table.
 """
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from hornbeam_erlang._asgi.scope import App
 from hornbeam_erlang._asgi.stream import Shared, Stream
 from hornbeam_erlang._asgi.websocket import WebSocket, websocket_scope
 from hornbeam_erlang._ops import identity
-from hornbeam_erlang._ops.mailbox import Home, Mailbox
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._wire.text import quote_line
@@ -69,9 +67,9 @@ class Server:
         )
         self._root_path = config.root_path
         self._streams = carrier.streams
+        self._ended_early = carrier.ended
         self._topics = carrier.topics
-        self._topics.opened = self._open_mailbox
-        self._topics.home = Home(threading.get_ident(), loop)
+        self._topics.serve(loop)
         carrier.handlers.keep_context()
         self._calls = Calls(loop, pipes.write, carrier.handlers)
         self._state: dict[str, Any] | None = None
@@ -84,7 +82,7 @@ class Server:
             packets.MOVE: self._move,
             packets.FLUSH: self._flush,
             packets.ACCEPTED: self._accepted,
-            packets.REPLY: pipes.reply,
+            packets.REPLY: carrier.reply,
             packets.STOP: self._stop,
             packets.EVENT: carrier.take_event,
             packets.CALL: self._calls.call,
@@ -167,10 +165,6 @@ class Server:
             if stream.task is not None
         ]
 
-    def _open_mailbox(self, number: int, mailbox: Mailbox) -> None:
-        if (stream := self._streams.get(number)) is not None:
-            stream.open_mailbox(mailbox)
-
     # The life of a stream
 
     def _open_http(self, message: Packet) -> None:
@@ -220,13 +214,13 @@ class Server:
 
     def _is_gone(self, stream: Any) -> bool:
         """Tell whether the handler may know that its client has gone, from an op too."""
-        return stream.disconnected or stream.number in self._pipes.ended
+        return stream.disconnected or stream.number in self._ended_early
 
     def _ended(self, stream: Any, failure: Failure | None) -> None:
         number = stream.number
         stream.task = None  # or the two would hold each other until a garbage collection
         del self._streams[number]
-        self._pipes.ended.discard(number)
+        self._ended_early.discard(number)
         self._topics.forget(number)
         if failure is None:
             self._write(packets.encode_ended(number, None, "", ""))
@@ -242,7 +236,7 @@ class Server:
         return failure
 
     def _undone(self, scope: dict[str, Any], stream: Any, undone: str) -> Failure | None:
-        if stream.number in self._pipes.ended:
+        if stream.number in self._ended_early:
             return None
         _log.error(f"{_name(scope)}: {undone}")
         return Failure("RuntimeError", undone, "")
