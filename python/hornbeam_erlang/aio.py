@@ -19,8 +19,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from hornbeam_erlang import hooks, pubsub
-from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._ops.mailbox import Mailbox, Message, Published, Topics, too_late
+from hornbeam_erlang._ops.perform import follow_async, perform_async
 from hornbeam_erlang._ops.requests import ABSENT
 from hornbeam_erlang._wire.values import Key, Value, checked_seconds
 from hornbeam_erlang.exceptions import ConnectionEnded, NotConnected
@@ -79,59 +81,59 @@ async def state_get(key: Key) -> Value | None: ...
 async def state_get(key: Key, default: T) -> Value | T: ...
 async def state_get(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default` if it is absent."""
-    return await bridge.perform_async(requests.state_get(key, default))
+    return await perform_async(requests.state_get(key, default))
 
 
 async def state_set(
     key: Key, value: Value, ttl: float | None = None, *, scope: Scope | None = None
 ) -> None:
     """Set a key, whatever it was, for `ttl` seconds or for good."""
-    await bridge.perform_async(requests.state_set(key, value, ttl, scope))
+    await perform_async(requests.state_set(key, value, ttl, scope))
 
 
 async def state_delete(key: Key) -> bool:
     """Delete a key; return whether it was there."""
-    return await bridge.perform_async(requests.state_delete(key))
+    return await perform_async(requests.state_delete(key))
 
 
 async def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
     """Add to a number and return the sum; an absent key counts as 0."""
-    return await bridge.perform_async(requests.state_incr(key, delta, scope))
+    return await perform_async(requests.state_incr(key, delta, scope))
 
 
 async def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
     """Subtract from a number and return the rest."""
-    return await bridge.perform_async(requests.state_decr(key, delta, scope))
+    return await perform_async(requests.state_decr(key, delta, scope))
 
 
 async def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
     """Return those of the keys that are there, with their values."""
-    return await bridge.perform_async(requests.state_get_multi(keys))
+    return await perform_async(requests.state_get_multi(keys))
 
 
 async def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> None:
     """Set several keys in one step, for `ttl` seconds or for good."""
-    await bridge.perform_async(requests.state_set_multi(mapping, ttl))
+    await perform_async(requests.state_set_multi(mapping, ttl))
 
 
 async def state_keys(prefix: Prefix | None = None) -> list[Any]:
     """Return all keys, or those with a prefix, in the order of the table."""
-    return await bridge.perform_async(requests.state_keys(prefix))
+    return await perform_async(requests.state_keys(prefix))
 
 
 async def state_items(prefix: Prefix | None = None) -> list[tuple[Any, Value]]:
     """Return the keys with a prefix together with their values."""
-    return await bridge.perform_async(requests.state_items(prefix))
+    return await perform_async(requests.state_items(prefix))
 
 
 async def state_add(key: Key, value: Value, ttl: float | None = None) -> bool:
     """Set a key only if it is absent; return whether it was."""
-    return await bridge.perform_async(requests.state_add(key, value, ttl))
+    return await perform_async(requests.state_add(key, value, ttl))
 
 
 async def state_cas(key: Key, old: Value, new: Value) -> bool:
     """Put `new` in the place of `old`; return whether the value was exactly `old`."""
-    return await bridge.perform_async(requests.state_cas(key, old, new))
+    return await perform_async(requests.state_cas(key, old, new))
 
 
 @overload
@@ -140,7 +142,7 @@ async def state_take(key: Key) -> Value | None: ...
 async def state_take(key: Key, default: T) -> Value | T: ...
 async def state_take(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default`, and delete it."""
-    return await bridge.perform_async(requests.state_take(key, default))
+    return await perform_async(requests.state_take(key, default))
 
 
 get = state_get
@@ -163,19 +165,19 @@ class ConnectionState:
     async def get(self, key: Key, default: T) -> Value | T: ...
     async def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of a key, or `default` if it is absent."""
-        return await bridge.perform_async(requests.connection_get(key, default))
+        return await perform_async(requests.connection_get(key, default))
 
     async def set(self, key: Key, value: Value) -> None:
         """Set a key, whatever it was."""
-        await bridge.perform_async(requests.connection_set(key, value))
+        await perform_async(requests.connection_set(key, value))
 
     async def delete(self, key: Key) -> bool:
         """Delete a key; return whether it was there."""
-        return await bridge.perform_async(requests.connection_delete(key))
+        return await perform_async(requests.connection_delete(key))
 
     async def items(self) -> list[tuple[Any, Value]]:
         """Return all keys with their values, in the order of the table."""
-        return await bridge.perform_async(requests.connection_items())
+        return await perform_async(requests.connection_items())
 
     @overload
     async def pop(self, key: Key) -> Value: ...
@@ -186,19 +188,19 @@ class ConnectionState:
 
         When it is cancelled, the key may be there or not.
         """
-        return await bridge.follow_async(requests.connection_pop(key, default))
+        return await follow_async(requests.connection_pop(key, default))
 
     async def setdefault(self, key: Key, default: Value = None) -> Value:
         """Return the value of a key, which is set to `default` first if it is absent."""
-        return await bridge.follow_async(requests.connection_setdefault(key, default))
+        return await follow_async(requests.connection_setdefault(key, default))
 
     async def update(self, other: Any = (), /, **values: Any) -> None:
         """Set the keys of a mapping, or of pairs, and those that are named."""
-        await bridge.follow_async(requests.connection_update(dict(other, **values)))
+        await follow_async(requests.connection_update(dict(other, **values)))
 
     async def clear(self) -> None:
         """Delete all keys."""
-        await bridge.follow_async(requests.connection_clear())
+        await follow_async(requests.connection_clear())
 
 
 def connection_state() -> ConnectionState:
@@ -224,20 +226,20 @@ async def subscribe(topic: str, forward: bool = False, overflow: Overflow | None
 
     If it is cancelled, all is as before; it ends once Erlang has said so.
     """
-    carrier = bridge.connected()
+    carrier = connected()
     plan = requests.subscribe(carrier.topics, carrier.caller(), topic, forward, overflow)
-    await bridge.follow_async(plan)
+    await follow_async(plan)
 
 
 async def unsubscribe(topic: str) -> None:
     """End the connection's subscription to a topic, if it has one; also if it is cancelled."""
-    carrier = bridge.connected()
-    await bridge.follow_async(requests.unsubscribe(carrier.topics, carrier.caller(), topic))
+    carrier = connected()
+    await follow_async(requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 
 
 async def publish(topic: str, message: Value) -> int:
     """Publish a message; return to how many subscribers it was handed."""
-    return await bridge.perform_async(requests.publish(topic, message))
+    return await perform_async(requests.publish(topic, message))
 
 
 async def check_pubsub() -> Value:
@@ -258,7 +260,7 @@ async def receive_pubsub(timeout: float | None = None) -> Message:
     >>> asyncio.run(example())
     Message(topic='news', value='extra!')
     """
-    carrier = bridge.connected()
+    carrier = connected()
     return await _receive(carrier.topics.mailbox(carrier.caller()), timeout)
 
 
@@ -287,7 +289,7 @@ def messages() -> AsyncGenerator[Message, None]:
     >>> asyncio.run(example())
     Message(topic='news', value='extra!')
     """
-    carrier = bridge.connected()
+    carrier = connected()
     return _read(carrier.topics.mailbox(carrier.caller()))
 
 
@@ -354,10 +356,10 @@ class Subscription:
     async def __aenter__(self) -> Self:
         if self._queue is not None:
             raise RuntimeError("a subscription is for one block: call aio.subscribed again")
-        carrier = bridge.connected()
+        carrier = connected()
         self._topics, self._number = carrier.topics, carrier.caller()
         plan = requests.open_scope(self._topics, self._number, self.topic)
-        self._queue = await bridge.follow_async(plan)
+        self._queue = await follow_async(plan)
         return self
 
     async def __aexit__(
@@ -370,8 +372,8 @@ class Subscription:
         # With the connection all its subscriptions have ended, also for the node. It is another one
         # that calls where a generator is finalized: that one's subscriptions are not ours to end.
         with contextlib.suppress(ConnectionEnded, NotConnected):
-            if bridge.connected().caller() == self._number:
-                await bridge.follow_async(requests.leave(self._topics, self._number, self.topic))
+            if connected().caller() == self._number:
+                await follow_async(requests.leave(self._topics, self._number, self.topic))
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return _read(self._open())
@@ -398,8 +400,8 @@ class Subscription:
 
 async def pubsub_dropped() -> int:
     """Return how many messages were dropped because the connection was too slow."""
-    carrier = bridge.connected()
-    return await bridge.perform_async(requests.pubsub_dropped(carrier.topics, carrier.caller()))
+    carrier = connected()
+    return await perform_async(requests.pubsub_dropped(carrier.topics, carrier.caller()))
 
 
 # Remote calls and registered functions
@@ -410,32 +412,32 @@ async def rpc_call(
 ) -> Value:
     """Call an Erlang function and return its result."""
     request = requests.rpc_call(node, module, function, args, timeout)
-    return await bridge.perform_async(request)
+    return await perform_async(request)
 
 
 async def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> None:
     """Call an Erlang function and wait neither for its result nor for its failure."""
-    await bridge.perform_async(requests.rpc_cast(node, module, function, args))
+    await perform_async(requests.rpc_cast(node, module, function, args))
 
 
 async def nodes() -> list[str]:
     """Return the names of the other nodes that are connected."""
-    return await bridge.perform_async(requests.nodes())
+    return await perform_async(requests.nodes())
 
 
 async def node() -> str:
     """Return the name of this node."""
-    return await bridge.perform_async(requests.node())
+    return await perform_async(requests.node())
 
 
 async def call(name: str, *args: Value, timeout: float | None = 5.0) -> Value:
     """Call a registered function and return its result."""
-    return await bridge.perform_async(requests.call(name, args, timeout))
+    return await perform_async(requests.call(name, args, timeout))
 
 
 async def cast(name: str, *args: Value) -> None:
     """Call a registered function and wait neither for its result nor for its failure."""
-    await bridge.perform_async(requests.cast(name, args))
+    await perform_async(requests.cast(name, args))
 
 
 # Hooks
@@ -443,25 +445,25 @@ async def cast(name: str, *args: Value) -> None:
 
 async def register_hook(name: str, handler: Any) -> None:
     """Serve a hook in this worker; an earlier handler of the name is replaced."""
-    await bridge.follow_async(hooks.registration(name, handler))
+    await follow_async(hooks.registration(name, handler))
 
 
 async def unregister_hook(name: str) -> None:
     """Serve a hook no more in this worker; others that serve it go on."""
-    await bridge.follow_async(hooks.deregistration(name))
+    await follow_async(hooks.deregistration(name))
 
 
 async def execute(
     name: str, action: str, /, *args: Value, timeout: float | None = 5.0, **kwargs: Value
 ) -> Value:
     """Execute an action of a hook, wherever it lives, and return its result."""
-    return await bridge.perform_async(requests.execute(name, action, args, kwargs, timeout))
+    return await perform_async(requests.execute(name, action, args, kwargs, timeout))
 
 
 async def execute_async(name: str, action: str, /, *args: Value, **kwargs: Value) -> Execution:
     """Start an execution without waiting for it; await what this returns for its result."""
     request = requests.execute_async(name, action, args, kwargs)
-    return Execution(await bridge.perform_async(request))
+    return Execution(await perform_async(request))
 
 
 stream = stream_async

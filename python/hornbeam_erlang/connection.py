@@ -9,7 +9,8 @@ the connection, whoever ends that.
 from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from typing import Any, TypeVar, overload
 
-from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.perform import follow, perform
 from hornbeam_erlang._ops.requests import ABSENT
 from hornbeam_erlang._wire.values import Key, Value
 
@@ -36,17 +37,17 @@ class ConnectionState(MutableMapping[Any, Value]):
     __slots__ = ()
 
     def __getitem__(self, key: Key) -> Value:
-        return bridge.perform(requests.connection_item(key))
+        return perform(requests.connection_item(key))
 
     def __setitem__(self, key: Key, value: Value) -> None:
-        bridge.perform(requests.connection_set(key, value))
+        perform(requests.connection_set(key, value))
 
     def __delitem__(self, key: Key) -> None:
-        if not bridge.perform(requests.connection_delete(key)):
+        if not perform(requests.connection_delete(key)):
             raise KeyError(key)
 
     def __contains__(self, key: Any) -> bool:
-        return bridge.perform(requests.connection_has(key))
+        return perform(requests.connection_has(key))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._now())
@@ -60,7 +61,7 @@ class ConnectionState(MutableMapping[Any, Value]):
     def get(self, key: Key, default: T) -> Value | T: ...
     def get(self, key: Key, default: Any = None) -> Any:
         """Return the value of a key, or `default` if it is absent."""
-        return bridge.perform(requests.connection_get(key, default))
+        return perform(requests.connection_get(key, default))
 
     def keys(self) -> KeysView[Any]:
         """Return the keys of this moment, in the order of the table."""
@@ -80,22 +81,22 @@ class ConnectionState(MutableMapping[Any, Value]):
     def pop(self, key: Key, default: T) -> Value | T: ...
     def pop(self, key: Key, default: Any = ABSENT) -> Any:
         """Delete a key and return its value, or `default`; without that, raise `KeyError`."""
-        return bridge.follow(requests.connection_pop(key, default))
+        return follow(requests.connection_pop(key, default))
 
     def setdefault(self, key: Key, default: Value = None) -> Value:
         """Return the value of a key, which is set to `default` first if it is absent."""
-        return bridge.follow(requests.connection_setdefault(key, default))
+        return follow(requests.connection_setdefault(key, default))
 
     def update(self, other: Any = (), /, **values: Any) -> None:
         """Set the keys of a mapping, or of pairs, and those that are named."""
-        bridge.follow(requests.connection_update(dict(other, **values)))
+        follow(requests.connection_update(dict(other, **values)))
 
     def clear(self) -> None:
         """Delete all keys."""
-        bridge.follow(requests.connection_clear())
+        follow(requests.connection_clear())
 
     def _now(self) -> dict[Any, Any]:
-        pairs = bridge.perform(requests.connection_items())
+        pairs = perform(requests.connection_items())
         return dict(pairs)
 
 

@@ -1,6 +1,7 @@
 """Calls to the Erlang functions that the node offers by `hornbeam:register_function`."""
 
-from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.perform import perform
 from hornbeam_erlang._wire.values import Value
 
 __all__ = ["call", "cast"]
@@ -16,7 +17,7 @@ def call(name: str, *args: Value, timeout: float | None = 5.0) -> Value:
     >>> call("add", 1, 2)
     3
     """
-    return bridge.perform(requests.call(name, args, timeout))
+    return perform(requests.call(name, args, timeout))
 
 
 def cast(name: str, *args: Value) -> None:
@@ -24,4 +25,4 @@ def cast(name: str, *args: Value) -> None:
 
     >>> cast("add", 1, 2)
     """
-    return bridge.perform(requests.cast(name, args))
+    return perform(requests.cast(name, args))

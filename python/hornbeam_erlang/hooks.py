@@ -12,8 +12,10 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextvars import Context
 from typing import Any
 
-from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._ops.handlers import Handlers, Missing, is_async, remote_error
+from hornbeam_erlang._ops.perform import follow, perform, perform_async
 from hornbeam_erlang._wire.values import Value, checked_text, checked_timeout, pack, unpack
 from hornbeam_erlang.exceptions import NotFound, RemoteError
 
@@ -38,7 +40,7 @@ def register_hook(name: str, handler: Any) -> None:
     >>> execute("greeter", "greet", "Ada", punctuation="?")
     'Hello Ada?'
     """
-    bridge.follow(registration(name, handler))
+    follow(registration(name, handler))
 
 
 def unregister_hook(name: str) -> None:
@@ -51,14 +53,14 @@ def unregister_hook(name: str) -> None:
         ...
     hornbeam_erlang.exceptions.NotFound: no handler is registered for this hook
     """
-    bridge.follow(deregistration(name))
+    follow(deregistration(name))
 
 
-def registration(name: str, handler: Any) -> bridge.Plan[None]:
+def registration(name: str, handler: Any) -> requests.Plan[None]:
     """Put the handler in place before anyone can ask for it."""
     if handler is None or not (callable(handler) or _has_actions(handler)):
         raise TypeError(f"handler: {type(handler).__name__} is no function and has no methods")
-    handlers = bridge.connected().handlers
+    handlers = connected().handlers
     request = requests.register_hook(name)
     before = handlers.entry(name)
     ours = handlers.put(name, handler)
@@ -77,8 +79,8 @@ def _has_actions(handler: Any) -> bool:
     return any(callable(getattr(handler, name, None)) for name in dir(handler) if name[0] != "_")
 
 
-def deregistration(name: str) -> bridge.Plan[None]:
-    handlers = bridge.connected().handlers
+def deregistration(name: str) -> requests.Plan[None]:
+    handlers = connected().handlers
     there = handlers.entry(name)
     try:
         yield requests.unregister_hook(name)
@@ -91,7 +93,7 @@ def deregistration(name: str) -> bridge.Plan[None]:
     yield from _agree(handlers, name, told=False)
 
 
-def _agree(handlers: Handlers, name: str, *, told: bool) -> bridge.Plan[None]:
+def _agree(handlers: Handlers, name: str, *, told: bool) -> requests.Plan[None]:
     """Tell Erlang until it was told whether the hook is served now.
 
     Several tasks may change a hook at once, and their ops need not be heard in their order.
@@ -120,7 +122,7 @@ def execute(
     request = requests.execute(name, action, args, kwargs, timeout)
     if _is_ours_to_run(name):
         return _run_here(name, action, *request.args[2:4])
-    return bridge.perform(request)
+    return perform(request)
 
 
 class Execution:
@@ -158,7 +160,7 @@ class Execution:
         request = requests.await_result(self.id, timeout)
         if self._end is None:
             try:
-                self._end = bridge.perform(request), None
+                self._end = perform(request), None
             except RemoteError as error:
                 self._end = None, error
             except NotFound:  # a coroutine may have been given it meanwhile
@@ -182,7 +184,7 @@ class Execution:
 
     async def _ask(self) -> None:
         try:
-            self._end = await bridge.perform_async(requests.await_result(self.id, None)), None
+            self._end = await perform_async(requests.await_result(self.id, None)), None
         except RemoteError as error:
             self._end = None, error
 
@@ -202,7 +204,7 @@ def execute_async(name: str, action: str, /, *args: Value, **kwargs: Value) -> E
     >>> execute_async("calc", "add", 1, 2, 3).result()
     6
     """
-    return Execution(bridge.perform(requests.execute_async(name, action, args, kwargs)))
+    return Execution(perform(requests.execute_async(name, action, args, kwargs)))
 
 
 def stream(
@@ -221,15 +223,15 @@ def stream(
     if _is_ours_to_run(name):
         yield from _iterate_here(name, action, *request.args[2:4])
         return
-    id = bridge.perform(request)
+    id = perform(request)
     over = False
     try:
-        while items := bridge.perform(requests.next_items(id, limit)):
+        while items := perform(requests.next_items(id, limit)):
             yield from items
         over = True
     finally:
         if not over:
-            bridge.perform(requests.close(id))
+            perform(requests.close(id))
 
 
 async def stream_async(
@@ -245,16 +247,16 @@ async def stream_async(
     [0, 1, 2]
     """
     request, limit = requests.stream(name, action, args, kwargs), checked_timeout(timeout)
-    id = await bridge.perform_async(request)
+    id = await perform_async(request)
     over = False
     try:
-        while items := await bridge.perform_async(requests.next_items(id, limit)):
+        while items := await perform_async(requests.next_items(id, limit)):
             for item in items:
                 yield item
         over = True
     finally:
         if not over:
-            await bridge.perform_async(requests.close(id))
+            await perform_async(requests.close(id))
 
 
 # A hook of this worker that is called where nothing else could run it: waiting for the answer
@@ -262,18 +264,18 @@ async def stream_async(
 
 
 def _is_ours_to_run(name: str) -> bool:
-    carrier = bridge.connected()
+    carrier = connected()
     return name in carrier.handlers and carrier.is_alone()
 
 
 def _run_here(name: str, action: str, args: bytes, kwargs: bytes) -> Any:
-    context = bridge.connected().handlers.new_context()
+    context = connected().handlers.new_context()
     result = _call_here(context, name, action, args, kwargs)
     return unpack(_told(pack, result, "result"))
 
 
 def _iterate_here(name: str, action: str, args: bytes, kwargs: bytes) -> Iterator[Any]:
-    context = bridge.connected().handlers.new_context()
+    context = connected().handlers.new_context()
     items = _call_here(context, name, action, args, kwargs)
     iterator = _told(iter, items)
     try:
@@ -291,7 +293,7 @@ _END = object()
 
 
 def _call_here(context: Context, name: str, action: str, args: bytes, kwargs: bytes) -> Any:
-    function = bridge.connected().handlers.action(name, action)
+    function = connected().handlers.action(name, action)
     if is_async(function):
         _refuse(name)
     result = _told(context.run, function, *unpack(args), **unpack(kwargs))

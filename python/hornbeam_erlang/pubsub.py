@@ -15,8 +15,10 @@ code, with a queue of its own.
 
 from typing import Literal, TypeAlias
 
-from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._ops.mailbox import Message
+from hornbeam_erlang._ops.perform import follow, perform
 from hornbeam_erlang._wire.values import Value, checked_seconds
 
 __all__ = [
@@ -53,9 +55,9 @@ def subscribe(topic: str, forward: bool = False, overflow: Overflow | None = Non
     >>> check_pubsub()
     'extra!'
     """
-    carrier = bridge.connected()
+    carrier = connected()
     plan = requests.subscribe(carrier.topics, carrier.caller(), topic, forward, overflow)
-    bridge.follow(plan)
+    follow(plan)
 
 
 def unsubscribe(topic: str) -> None:
@@ -66,8 +68,8 @@ def unsubscribe(topic: str) -> None:
     >>> publish("news", "unheard")
     0
     """
-    carrier = bridge.connected()
-    bridge.follow(requests.unsubscribe(carrier.topics, carrier.caller(), topic))
+    carrier = connected()
+    follow(requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 
 
 def publish(topic: str, message: Value) -> int:
@@ -82,7 +84,7 @@ def publish(topic: str, message: Value) -> int:
         ...
     TypeError: message['readers'][0]: set has no form in Erlang
     """
-    return bridge.perform(requests.publish(topic, message))
+    return perform(requests.publish(topic, message))
 
 
 def check_pubsub() -> Value:
@@ -94,7 +96,7 @@ def check_pubsub() -> Value:
     >>> check_pubsub() is None
     True
     """
-    carrier = bridge.connected()
+    carrier = connected()
     mailbox = carrier.topics.find(carrier.caller())
     message = None if mailbox is None else mailbox.take()
     return None if message is None else message.value
@@ -117,7 +119,7 @@ def receive_pubsub(timeout: float | None = None) -> Message:
     >>> topic, value = receive_pubsub()
     """
     seconds = checked_seconds(timeout)
-    carrier = bridge.connected()
+    carrier = connected()
     mailbox = carrier.topics.mailbox(carrier.caller())
     if carrier.is_alone() and not len(mailbox):
         raise RuntimeError(
@@ -133,5 +135,5 @@ def pubsub_dropped() -> int:
     >>> pubsub_dropped()
     0
     """
-    carrier = bridge.connected()
-    return bridge.perform(requests.pubsub_dropped(carrier.topics, carrier.caller()))
+    carrier = connected()
+    return perform(requests.pubsub_dropped(carrier.topics, carrier.caller()))

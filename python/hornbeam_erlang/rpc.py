@@ -6,7 +6,8 @@ anything else raises `PermissionDenied`.
 
 from collections.abc import Sequence
 
-from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.perform import perform
 from hornbeam_erlang._wire.values import Value
 
 __all__ = ["node", "nodes", "rpc_call", "rpc_cast"]
@@ -24,7 +25,7 @@ def rpc_call(
     >>> rpc_call(node(), "lists", "reverse", [[1, 2, 3]])
     [3, 2, 1]
     """
-    return bridge.perform(requests.rpc_call(node, module, function, args, timeout))
+    return perform(requests.rpc_call(node, module, function, args, timeout))
 
 
 def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> None:
@@ -32,7 +33,7 @@ def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> No
 
     >>> rpc_cast(node(), "lists", "reverse", [[1, 2, 3]])
     """
-    return bridge.perform(requests.rpc_cast(node, module, function, args))
+    return perform(requests.rpc_cast(node, module, function, args))
 
 
 def nodes() -> list[str]:
@@ -41,7 +42,7 @@ def nodes() -> list[str]:
     >>> nodes()
     []
     """
-    return bridge.perform(requests.nodes())
+    return perform(requests.nodes())
 
 
 def node() -> str:
@@ -50,4 +51,4 @@ def node() -> str:
     >>> node()
     'nonode@nohost'
     """
-    return bridge.perform(requests.node())
+    return perform(requests.node())

@@ -10,7 +10,8 @@ the same names in `aio` let the loop go on.
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
-from hornbeam_erlang._ops import bridge, requests
+from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops.perform import perform
 from hornbeam_erlang._wire.values import Key, Value
 
 __all__ = [
@@ -51,7 +52,7 @@ def state_get(key: Key, default: Any = None) -> Any:
     >>> state_get("nobody", "default")
     'default'
     """
-    return bridge.perform(requests.state_get(key, default))
+    return perform(requests.state_get(key, default))
 
 
 def state_set(
@@ -67,7 +68,7 @@ def state_set(
     >>> state_get(("session", 42))
     {'user': 'ada'}
     """
-    return bridge.perform(requests.state_set(key, value, ttl, scope))
+    return perform(requests.state_set(key, value, ttl, scope))
 
 
 def state_delete(key: Key) -> bool:
@@ -77,7 +78,7 @@ def state_delete(key: Key) -> bool:
     >>> state_delete("old"), state_delete("old")
     (True, False)
     """
-    return bridge.perform(requests.state_delete(key))
+    return perform(requests.state_delete(key))
 
 
 def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
@@ -92,7 +93,7 @@ def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any
     >>> state_incr("hits"), state_incr("hits", 2), state_incr("hits", 0.5)
     (1, 3, 3.5)
     """
-    return bridge.perform(requests.state_incr(key, delta, scope))
+    return perform(requests.state_incr(key, delta, scope))
 
 
 def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
@@ -101,7 +102,7 @@ def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any
     >>> state_decr("seats", 3)
     -3
     """
-    return bridge.perform(requests.state_decr(key, delta, scope))
+    return perform(requests.state_decr(key, delta, scope))
 
 
 def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
@@ -111,7 +112,7 @@ def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
     >>> state_get_multi(["a", "b", "c"])
     {'a': 1, 'b': None}
     """
-    return bridge.perform(requests.state_get_multi(keys))
+    return perform(requests.state_get_multi(keys))
 
 
 def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> None:
@@ -121,7 +122,7 @@ def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> N
     >>> state_get(("point", "y"))
     2
     """
-    return bridge.perform(requests.state_set_multi(mapping, ttl))
+    return perform(requests.state_set_multi(mapping, ttl))
 
 
 def state_keys(prefix: Prefix | None = None) -> list[Any]:
@@ -134,7 +135,7 @@ def state_keys(prefix: Prefix | None = None) -> list[Any]:
     >>> state_keys(("user",))
     [('user', 1), ('user', 2)]
     """
-    return bridge.perform(requests.state_keys(prefix))
+    return perform(requests.state_keys(prefix))
 
 
 def state_items(prefix: Prefix | None = None) -> list[tuple[Any, Value]]:
@@ -144,7 +145,7 @@ def state_items(prefix: Prefix | None = None) -> list[tuple[Any, Value]]:
     >>> state_items("room:")
     [('room:1', 'kitchen'), ('room:2', 'hall')]
     """
-    return bridge.perform(requests.state_items(prefix))
+    return perform(requests.state_items(prefix))
 
 
 def state_add(key: Key, value: Value, ttl: float | None = None) -> bool:
@@ -153,7 +154,7 @@ def state_add(key: Key, value: Value, ttl: float | None = None) -> bool:
     >>> state_add("leader", "worker 1", ttl=10), state_add("leader", "worker 2", ttl=10)
     (True, False)
     """
-    return bridge.perform(requests.state_add(key, value, ttl))
+    return perform(requests.state_add(key, value, ttl))
 
 
 def state_cas(key: Key, old: Value, new: Value) -> bool:
@@ -166,7 +167,7 @@ def state_cas(key: Key, old: Value, new: Value) -> bool:
     >>> state_cas("turn", "white", "black"), state_cas("turn", "white", "black")
     (True, False)
     """
-    return bridge.perform(requests.state_cas(key, old, new))
+    return perform(requests.state_cas(key, old, new))
 
 
 @overload
@@ -184,7 +185,7 @@ def state_take(key: Key, default: Any = None) -> Any:
     >>> state_take("ticket"), state_take("ticket")
     (7, None)
     """
-    return bridge.perform(requests.state_take(key, default))
+    return perform(requests.state_take(key, default))
 
 
 # Not in `__all__`, or a star would bring a `set` in front of the built-in one.

@@ -27,7 +27,8 @@ from typing import Any, Self, TypeVar
 
 from hornbeam_erlang._local.memory import Memory
 from hornbeam_erlang._local.quota import Limits
-from hornbeam_erlang._ops import bridge, identity
+from hornbeam_erlang._ops import identity
+from hornbeam_erlang._ops.carrier import Carrier, install, installed, uninstall
 from hornbeam_erlang._ops.handlers import Action, Handlers, Missing, remote_error, task_in
 from hornbeam_erlang._ops.mailbox import Topics
 from hornbeam_erlang._wire import ops
@@ -86,15 +87,15 @@ allows no more
         self._ids = map(str, itertools.count(1))
         self._results: dict[str, Callable[[], Any]] = {}
         self._streams: dict[str, _Items] = {}
-        self._before: tuple[bridge.Carrier | None, int | None] = (None, None)
+        self._before: tuple[Carrier | None, int | None] = (None, None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        self._before = bridge.installed(), identity.current.get()
+        self._before = installed(), identity.current.get()
         identity.current.set(identity.WORKER)
         self.handlers.keep_context()
-        bridge.install(self)
+        install(self)
         return self
 
     def __exit__(
@@ -109,9 +110,9 @@ allows no more
         carrier, number = self._before
         identity.current.set(number)
         if carrier is None:
-            bridge.uninstall()
+            uninstall()
         else:
-            bridge.install(carrier)
+            install(carrier)
 
     # What a test prepares
 

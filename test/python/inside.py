@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from beam import CONFIG, DEADLINE
-from hornbeam_erlang._ops import bridge
+from hornbeam_erlang._ops.carrier import install, uninstall
 from hornbeam_erlang._worker import pipes
 from hornbeam_erlang._worker.carrier import WorkerCarrier
 from hornbeam_erlang._worker.config import Config
@@ -95,7 +95,7 @@ class Inside:
         self.pipes = pipes.Pipes(logs)
         self.pipes.open_window(self.config.worker_window)
         self.carrier = WorkerCarrier(self.pipes, self.config)
-        bridge.install(self.carrier)
+        install(self.carrier)
         asyncio.set_event_loop(loop)
         self.server = Server(app, self.pipes, loop, self.config, self.carrier)
         self._watch_threads()
@@ -179,7 +179,7 @@ class Inside:
         self.pipes.stop()
         self.carrier.stop()
         self._end_threads()
-        bridge.uninstall()
+        uninstall()
         asyncio.set_event_loop(None)
         self.loop.close()
         self.patches.undo()

@@ -87,7 +87,9 @@ LOWER = {
     "_ops.identity": {"exceptions"},
     "_ops.handlers": {"exceptions", "_ops.identity"},
     "_ops.mailbox": {"exceptions", "_ops.identity", "_wire.values"},
-    "_ops.bridge": {"exceptions", "_ops.handlers", "_ops.mailbox"},
+    "_ops.carrier": {"exceptions", "_ops.handlers", "_ops.mailbox"},
+    "_ops.requests": {"_ops.mailbox", "_wire.ops", "_wire.values"},
+    "_ops.perform": {"_ops.carrier", "_ops.requests"},
     "_local.quota": set(),
     "_local.memory": {
         *("terms", "_wire.ops", "_wire.values", "_ops.handlers", "_local.quota"),
@@ -105,13 +107,13 @@ PLAIN = WORDS | {"_watch", "__init__"}
 
 
 @pytest.mark.parametrize("module", [m for m in in_room("") if m not in PLAIN])
-def test_public_modules_reach_erlang_by_the_bridge(module):
-    assert "_ops.bridge" in ours(MODULES[module])
+def test_public_modules_reach_erlang_by_the_carrier(module):
+    assert ours(MODULES[module]) & {"_ops.carrier", "_ops.perform"}
 
 
 @pytest.mark.parametrize("module", in_room("_worker"))
-def test_only_the_start_of_the_worker_installs_the_bridge(module):
-    assert ("_ops.bridge" in ours(MODULES[module])) is (module == "_worker.__main__")
+def test_only_the_start_of_the_worker_installs_the_carrier(module):
+    assert ("_ops.carrier" in ours(MODULES[module])) is (module == "_worker.__main__")
 
 
 PURE = [*in_room("_wire"), "_asgi.headers", "_asgi.scope", "_local.quota", "_worker.config"]

@@ -11,7 +11,7 @@ from hornbeam_erlang._wire.values import pack, unpack
 FUNCTIONS = """
     import asyncio, functools, threading, time
     from hornbeam_erlang import state_get, aio
-    from hornbeam_erlang._ops import bridge
+    from hornbeam_erlang._ops.carrier import connected
 
     def add(a, b=10):
         return a + b
@@ -40,7 +40,7 @@ FUNCTIONS = """
         return threading.current_thread() is threading.main_thread()
 
     def stream():
-        return bridge.connected().caller()
+        return connected().caller()
 
     def block():
         print("blocks")
@@ -388,13 +388,13 @@ def test_closing_a_stream_early_closes_the_hooks_generator(run):
 def test_hook_whose_registration_fails_is_not_served(start):
     beam = start("""
         from hornbeam_erlang import register_hook
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         register_hook("kept", len)
         for name in ("kept", "new"):
             try:
                 register_hook(name, print)
             except ConnectionError:
-                print(name, bridge.connected().handlers.get(name))
+                print(name, connected().handlers.get(name))
         async def app(scope, receive, send): ...
     """)
     beam.send("reply", 0, beam.expect("op")[2], 0, None)
@@ -488,13 +488,13 @@ CONTEXTS = """
     import asyncio
     from contextvars import ContextVar
     from hornbeam_erlang import aio, execute, register_hook, state_get, stream
-    from hornbeam_erlang._ops import bridge
+    from hornbeam_erlang._ops.carrier import connected
 
     seen = ContextVar("seen", default="nothing")
     seen.set("at the import")
 
     def caller():
-        return bridge.connected().caller()
+        return connected().caller()
 
     class Hook:
         def plain(self, value):

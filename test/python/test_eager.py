@@ -147,10 +147,10 @@ def test_tasks_of_a_handler_belong_to_its_stream(serve):
     beam = serve(
         AT_IMPORT
         + """
-    from hornbeam_erlang._ops import bridge
+    from hornbeam_erlang._ops.carrier import connected
     async def app(scope, receive, send):
         assert scope["type"] == "http"
-        task = asyncio.create_task(bridge.call_async(7, []))
+        task = asyncio.create_task(connected().call_async(7, []))
         await task
         await send({"type": "http.response.start", "status": 204})
         await send({"type": "http.response.body"})

@@ -20,7 +20,7 @@ from hornbeam_erlang import (
     subscribe,
     testing,
 )
-from hornbeam_erlang._ops import bridge
+from hornbeam_erlang._ops.carrier import connected
 
 HERE = str(Path(__file__).parent)
 
@@ -116,7 +116,7 @@ class Hook:
     """Handlers that tell what they find, and leave something behind."""
 
     def plain(self, value: str) -> Any:
-        found = SEEN.get(), bridge.connected().caller()
+        found = SEEN.get(), connected().caller()
         SEEN.set(value)
         return found
 

@@ -698,7 +698,7 @@ def test_subscription_whose_answer_is_late_is_taken_back(run):
 ENDING = """
     import asyncio, gc, weakref
     from hornbeam_erlang import ConnectionEnded, aio, check_pubsub, subscribe
-    from hornbeam_erlang._ops import bridge
+    from hornbeam_erlang._ops.carrier import connected
     from hornbeam_erlang._asgi.websocket import WebSocket
 
     class Stream(WebSocket):
@@ -729,7 +729,7 @@ ENDING = """
             await receive()
         elif scope["type"] == "http":
             await asyncio.gather(*late)
-            topics = bridge.connected().topics
+            topics = connected().topics
             body = repr((
                 sum(ref() is not None for ref in gone), len(topics._mailboxes), len(topics._topics)
             ))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hornbeam_erlang import Execution, HornbeamError, OpTimeout, aio, testing
-from test_bridge import NAMES
+from test_carrier import NAMES
 
 # Those that ask the node nothing.
 AT_ONCE = {"check_pubsub", "receive_pubsub"}

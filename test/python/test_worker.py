@@ -394,7 +394,7 @@ def test_worker_writes_no_more_than_its_window_until_the_beam_gives_credit(run):
     beam = run(
         """
         import asyncio
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         async def app(scope, receive, send):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.accept"})
@@ -402,7 +402,7 @@ def test_worker_writes_no_more_than_its_window_until_the_beam_gives_credit(run):
                     await send({"type": "websocket.send", "bytes": b"x" * 1000})
                     await asyncio.sleep(0)
             elif scope["type"] == "http":
-                bridge.call(7, [])
+                connected().call(7, [])
                 await asyncio.Event().wait()
         """,
         automatic_credit=False,

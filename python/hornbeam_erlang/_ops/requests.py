@@ -5,11 +5,10 @@ The blocking functions and those of `aio` are made of the same requests. Pure: p
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from hornbeam_erlang._ops.bridge import Plan, Request
 from hornbeam_erlang._ops.mailbox import Mailbox, Topics, Way
 from hornbeam_erlang._wire import ops
 from hornbeam_erlang._wire.values import (
@@ -23,6 +22,23 @@ from hornbeam_erlang._wire.values import (
     shown,
     unpack,
 )
+
+T = TypeVar("T")
+
+
+class Request(NamedTuple, Generic[T]):
+    """An op with its arguments as they travel, and how to read its result.
+
+    `timeout` is what the op itself may take, in milliseconds.
+    """
+
+    op: int
+    args: list[Any]
+    read: Callable[[Any], T]
+    timeout: int | None = None
+
+
+Plan = Generator[Request[Any], Any, T]
 
 # What leaves open whether Erlang has done what it was asked for.
 UNSURE = (TimeoutError, asyncio.CancelledError)

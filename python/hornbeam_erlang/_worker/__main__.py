@@ -24,7 +24,8 @@ from typing import Any, NoReturn
 
 import hornbeam_erlang
 from hornbeam_erlang._asgi.scope import App
-from hornbeam_erlang._ops import bridge, identity
+from hornbeam_erlang._ops import identity
+from hornbeam_erlang._ops.carrier import install, uninstall
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._worker import stacks
 from hornbeam_erlang._worker.carrier import WorkerCarrier
@@ -66,7 +67,7 @@ class Worker:
         # What runs here and in the lifespan calls for the worker, whoever calls from elsewhere not.
         identity.current.set(identity.WORKER)
         carrier = WorkerCarrier(self._pipes, config)
-        bridge.install(carrier)
+        install(carrier)
         atexit.register(self._last_words)
         loop = self._new_loop(config)
         app = self._load(config)
@@ -189,7 +190,7 @@ class Worker:
         atexit.unregister(self._last_words)
         self._logs.divert(2)
         self._capture.restore()
-        bridge.uninstall()
+        uninstall()
 
 
 async def _cancel_tasks(seconds: float) -> None:

@@ -19,7 +19,7 @@ from hornbeam_erlang import (
     OpValueError,
     aio,
 )
-from hornbeam_erlang._ops import bridge
+from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._wire import ops
 from op_cases import SHORT
 
@@ -65,7 +65,7 @@ NAMES = {
 # An app that calls op 7 in the handler and answers with what came back.
 CALLING = """
     import asyncio, threading
-    from hornbeam_erlang._ops import bridge
+    from hornbeam_erlang._ops.carrier import connected
 
     async def app(scope, receive, send):
         if scope["type"] != "http":
@@ -78,21 +78,21 @@ CALLING = """
         await send({{"type": "http.response.body", "body": repr(value).encode()}})
 
     async def in_another_loop():
-        return await bridge.call_async(7, ["a", 1])
+        return await connected().call_async(7, ["a", 1])
 
     async def in_a_plain_thread():
         found = []
-        thread = threading.Thread(target=lambda: found.append(bridge.call(7, ["a", 1])))
+        thread = threading.Thread(target=lambda: found.append(connected().call(7, ["a", 1])))
         thread.start()
         while thread.is_alive():
             await asyncio.sleep(0.001)
         return found[0]
 """
 CALLS = {
-    "handler": ("bridge.call(7, ['a', 1])", 5),
-    "coroutine": ("await bridge.call_async(7, ['a', 1])", 5),
-    "task": ("await asyncio.create_task(bridge.call_async(7, ['a', 1]))", 5),
-    "to_thread": ("await asyncio.to_thread(bridge.call, 7, ['a', 1])", 5),
+    "handler": ("connected().call(7, ['a', 1])", 5),
+    "coroutine": ("await connected().call_async(7, ['a', 1])", 5),
+    "task": ("await asyncio.create_task(connected().call_async(7, ['a', 1]))", 5),
+    "to_thread": ("await asyncio.to_thread(connected().call, 7, ['a', 1])", 5),
     "thread": ("await in_a_plain_thread()", 0),
     "another loop": ("await asyncio.to_thread(asyncio.run, in_another_loop())", 5),
 }
@@ -141,9 +141,9 @@ def test_outside_of_a_worker_no_handle_can_be_awaited(handle):
         asyncio.run(main())
 
 
-def test_outside_of_a_worker_the_bridge_is_not_connected():
+def test_outside_of_a_worker_there_is_no_carrier():
     with pytest.raises(NotConnected):
-        bridge.call(1, [])
+        connected().call(1, [])
 
 
 @pytest.mark.parametrize("place", CALLS)
@@ -212,9 +212,9 @@ def test_exception_is_also_what_python_calls_such_a_failure(kind, base):
 def test_op_may_be_called_while_the_app_is_imported(start):
     beam = start("""
         import threading
-        from hornbeam_erlang._ops import bridge
-        print("main got", bridge.call(7, []))
-        thread = threading.Thread(target=lambda: print("thread got", bridge.call(8, [])))
+        from hornbeam_erlang._ops.carrier import connected
+        print("main got", connected().call(7, []))
+        thread = threading.Thread(target=lambda: print("thread got", connected().call(8, [])))
         thread.start()
         thread.join()
         async def app(scope, receive, send): ...
@@ -230,7 +230,7 @@ def test_op_may_be_called_while_the_app_is_imported(start):
 
 def test_messages_that_come_during_an_op_keep_their_order(run):
     beam = run("""
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         async def app(scope, receive, send):
             if scope["type"] != "websocket":
                 raise NotImplementedError
@@ -238,7 +238,7 @@ def test_messages_that_come_during_an_op_keep_their_order(run):
             await receive()
             while (event := await receive())["type"] == "websocket.receive":
                 if event["text"] == "call":
-                    event["text"] = bridge.call(7, [])
+                    event["text"] = connected().call(7, [])
                 await send({"type": "websocket.send", "text": event["text"]})
     """)
     beam.accept(1)
@@ -257,12 +257,12 @@ def test_messages_that_come_during_an_op_keep_their_order(run):
 
 def test_what_was_sent_before_an_op_is_written_before_it(run):
     beam = run("""
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         async def app(scope, receive, send):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.accept"})
                 await send({"type": "websocket.send", "text": "before"})
-                bridge.call(7, [])
+                connected().call(7, [])
                 await send({"type": "websocket.send", "text": "after"})
     """)
     beam.accept(1)
@@ -274,13 +274,13 @@ def test_what_was_sent_before_an_op_is_written_before_it(run):
 def test_op_passes_when_the_worker_has_no_credit(run):
     beam = run(
         """
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         async def app(scope, receive, send):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.accept"})
                 for _ in range(100):
                     await send({"type": "websocket.send", "bytes": b"x" * 10_000})
-                print(bridge.call(7, []))
+                print(connected().call(7, []))
         """,
         automatic_credit=False,
         worker_window=70_000,
@@ -305,7 +305,7 @@ def test_what_waits_for_credit_is_written_when_that_comes_with_a_reply(run, loop
     beam = run(
         """
         import asyncio
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         async def app(scope, receive, send):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.accept"})
@@ -313,7 +313,7 @@ def test_what_waits_for_credit_is_written_when_that_comes_with_a_reply(run, loop
                     await send({"type": "websocket.send", "bytes": b"x" * 10_000})
                 for _ in range(5):  # turns of the loop, which write what they may
                     await asyncio.sleep(0)
-                bridge.call(7, [])
+                connected().call(7, [])
                 await asyncio.Event().wait()
         """,
         automatic_credit=False,
@@ -334,10 +334,10 @@ def test_what_waits_for_credit_is_written_when_that_comes_with_a_reply(run, loop
 def test_ops_of_many_threads_get_their_own_answers(run):
     beam = run("""
         import asyncio
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         async def app(scope, receive, send):
             if scope["type"] == "http":
-                calls = (asyncio.to_thread(bridge.call, n, []) for n in range(20))
+                calls = (asyncio.to_thread(connected().call, n, []) for n in range(20))
                 assert await asyncio.gather(*calls) == list(range(20))
                 await send({"type": "http.response.start", "status": 204})
                 await send({"type": "http.response.body"})
@@ -357,12 +357,12 @@ def test_ops_of_many_threads_get_their_own_answers(run):
 def test_op_of_a_task_that_outlives_its_stream_names_no_stream(run):
     beam = run("""
         import asyncio
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         tasks = []
         async def later():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            print("got", await bridge.call_async(7, []))
+            print("got", await connected().call_async(7, []))
         async def app(scope, receive, send):
             if scope["type"] == "http":
                 await send({"type": "http.response.start", "status": 204})
@@ -390,11 +390,11 @@ def test_rubbish_during_an_op_ends_the_worker(run):
 def test_failure_elsewhere_is_a_remote_error_with_all_that_is_known(run):
     beam = run("""
         from hornbeam_erlang import RemoteError
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         async def app(scope, receive, send):
             if scope["type"] == "http":
                 try:
-                    bridge.call(7, [])
+                    connected().call(7, [])
                 except RemoteError as error:
                     print(error.class_, error.reason, error.stacktrace, sep="|")
                     raise
@@ -559,11 +559,11 @@ def test_what_was_taken_by_who_is_cancelled_with_the_answer_is_put_back(run):
 SETTLED = """
     import asyncio, time
     from hornbeam_erlang import aio, state_get, state_take
-    from hornbeam_erlang._ops import bridge
+    from hornbeam_erlang._ops.carrier import connected
     async def app(scope, receive, send):
         assert scope["type"] == "http"
         if scope["path"] == "/left":
-            carrier = bridge.connected()
+            carrier = connected()
             left = [carrier._taking, carrier._waiting, carrier._blocking]
             await send({{"type": "http.response.start", "status": 200}})
             await send({{"type": "http.response.body", "body": repr(left).encode()}})
@@ -768,7 +768,7 @@ def test_contexts_of_handlers_do_not_leak_into_each_other(run):
     """A stream that opens while an op blocks the loop starts from a clean context."""
     beam = run("""
         import contextvars
-        from hornbeam_erlang._ops import bridge
+        from hornbeam_erlang._ops.carrier import connected
         mine = contextvars.ContextVar("mine", default="nobody's")
         async def app(scope, receive, send):
             if scope["type"] != "http":
@@ -776,7 +776,7 @@ def test_contexts_of_handlers_do_not_leak_into_each_other(run):
             found = mine.get()
             if scope["path"] == "/first":
                 mine.set("the first one's")
-                bridge.call(7, [])
+                connected().call(7, [])
             await send({"type": "http.response.start", "status": 200})
             await send({"type": "http.response.body", "body": found.encode()})
     """)

@@ -1,0 +1,65 @@
+"""Who carries ops to Erlang: the worker, or the stand-in of `hornbeam_erlang.testing`.
+
+Knows only that something may have installed itself. Must not import the worker, so that the
+package can be imported anywhere.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from hornbeam_erlang._ops.handlers import Handlers
+from hornbeam_erlang._ops.mailbox import Topics
+from hornbeam_erlang.exceptions import NotConnected
+
+
+class Carrier(Protocol):
+    """Carry ops to Erlang, and keep what this process has of its own."""
+
+    topics: Topics
+    handlers: Handlers
+
+    def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
+        """Call an op and block; `timeout` is in seconds, None is the carrier's own."""
+
+    async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
+        """Call an op and wait for it."""
+
+    def caller(self) -> int:
+        """Return the number of the connection for which the running code calls; 0 is the worker.
+
+        Raises `NotConnected` for code that belongs to none, and `ConnectionEnded` for code whose
+        connection is over.
+        """
+
+    def is_alone(self) -> bool:
+        """Tell whether nothing else can run in this process while the running code blocks."""
+
+
+_carrier: Carrier | None = None
+
+
+def install(carrier: Carrier) -> None:
+    """Let ops travel by `carrier` from now on."""
+    global _carrier  # noqa: PLW0603 - one process is one worker
+    _carrier = carrier
+
+
+def installed() -> Carrier | None:
+    """Return the carrier, if there is one."""
+    return _carrier
+
+
+def uninstall() -> None:
+    """Let every further op raise `NotConnected`."""
+    global _carrier  # noqa: PLW0603
+    _carrier = None
+
+
+def connected() -> Carrier:
+    """Return the carrier; raises `NotConnected` outside of a worker."""
+    if _carrier is None:
+        raise NotConnected(
+            "this is not a Hornbeam worker: Erlang can be called only by an app that "
+            "hornbeam:start has started, or inside of hornbeam_erlang.testing.Beam"
+        )
+    return _carrier
