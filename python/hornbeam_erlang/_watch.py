@@ -45,12 +45,12 @@ class Leash:
     """What watchfiles asks, again and again while it watches, whether it is to stop."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._is_notified = False
 
     def is_set(self) -> bool:
         """Say whether the node is gone; the first question means that the watch stands."""
-        if not self._told:
-            self._told = True
+        if not self._is_notified:
+            self._is_notified = True
             tell("watching")
         readable, _, _ = select.select([0], [], [], 0)
         return bool(readable) and os.read(0, 1024) == b""

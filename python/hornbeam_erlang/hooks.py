@@ -70,9 +70,9 @@ def registration(name: str, handler: Any) -> requests.Plan[None]:
         handlers.replace(name, ours, before)
         if isinstance(error, requests.UNSURE):
             with contextlib.suppress(Exception):
-                yield from _agree(handlers, name, told=True)
+                yield from _agree(handlers, name, known=True)
         raise
-    yield from _agree(handlers, name, told=True)
+    yield from _agree(handlers, name, known=True)
 
 
 def _has_actions(handler: Any) -> bool:
@@ -87,20 +87,20 @@ def deregistration(name: str) -> requests.Plan[None]:
     except requests.UNSURE:
         handlers.replace(name, there, None)
         with contextlib.suppress(Exception):
-            yield from _agree(handlers, name, told=False)
+            yield from _agree(handlers, name, known=False)
         raise
     handlers.replace(name, there, None)
-    yield from _agree(handlers, name, told=False)
+    yield from _agree(handlers, name, known=False)
 
 
-def _agree(handlers: Handlers, name: str, *, told: bool) -> requests.Plan[None]:
+def _agree(handlers: Handlers, name: str, *, known: bool) -> requests.Plan[None]:
     """Tell Erlang until it was told whether the hook is served now.
 
     Several tasks may change a hook at once, and their ops need not be heard in their order.
     """
-    while (is_served := name in handlers) != told:
+    while (is_served := name in handlers) != known:
         yield (requests.register_hook if is_served else requests.unregister_hook)(name)
-        told = is_served
+        known = is_served
 
 
 def execute(
@@ -224,13 +224,13 @@ def stream(
         yield from _iterate_here(name, action, *request.args[2:4])
         return
     id = perform(request)
-    over = False
+    ended = False
     try:
         while items := perform(requests.next_items(id, limit)):
             yield from items
-        over = True
+        ended = True
     finally:
-        if not over:
+        if not ended:
             perform(requests.close(id))
 
 
@@ -248,14 +248,14 @@ async def stream_async(
     """
     request, limit = requests.stream(name, action, args, kwargs), checked_timeout(timeout)
     id = await perform_async(request)
-    over = False
+    ended = False
     try:
         while items := await perform_async(requests.next_items(id, limit)):
             for item in items:
                 yield item
-        over = True
+        ended = True
     finally:
-        if not over:
+        if not ended:
             await perform_async(requests.close(id))
 
 
@@ -271,19 +271,19 @@ def _is_ours_to_run(name: str) -> bool:
 def _run_here(name: str, action: str, args: bytes, kwargs: bytes) -> Any:
     context = connected().handlers.new_context()
     result = _call_here(context, name, action, args, kwargs)
-    return unpack(_told(pack, result, "result"))
+    return unpack(_as_remote(pack, result, "result"))
 
 
 def _iterate_here(name: str, action: str, args: bytes, kwargs: bytes) -> Iterator[Any]:
     context = connected().handlers.new_context()
     items = _call_here(context, name, action, args, kwargs)
-    iterator = _told(iter, items)
+    iterator = _as_remote(iter, items)
     try:
         while True:
-            item = _told(context.run, next, iterator, _END)
+            item = _as_remote(context.run, next, iterator, _END)
             if item is _END:
                 return
-            yield unpack(_told(pack, item, "item"))
+            yield unpack(_as_remote(pack, item, "item"))
     finally:
         if inspect.isgenerator(iterator):
             context.run(iterator.close)
@@ -296,7 +296,7 @@ def _call_here(context: Context, name: str, action: str, args: bytes, kwargs: by
     function = connected().handlers.action(name, action)
     if is_async(function):
         _refuse(name)
-    result = _told(context.run, function, *unpack(args), **unpack(kwargs))
+    result = _as_remote(context.run, function, *unpack(args), **unpack(kwargs))
     if inspect.iscoroutine(result):
         result.close()
     if inspect.isawaitable(result) or hasattr(result, "__aiter__"):
@@ -311,7 +311,7 @@ def _refuse(name: str) -> None:
     )
 
 
-def _told(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _as_remote(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call the app's code; its failure is told as that of a hook elsewhere."""
     try:
         return function(*args, **kwargs)

@@ -262,7 +262,7 @@ allows no more
     async def _execute(self, name: str, action: str, args: bytes, kwargs: bytes) -> bytes:
         function = self._action(name, action)
         context = self.handlers.new_context()
-        with _told():
+        with _as_remote():
             result = context.run(function, *unpack(args), **unpack(kwargs))
             if hasattr(result, "__await__"):
                 result = await _awaited(result, context)
@@ -287,7 +287,7 @@ allows no more
     async def _next(self, id: str) -> list[bytes]:
         items = self._stream(id)
         try:
-            with _told():
+            with _as_remote():
                 packed = await items.next()
         except BaseException:
             self._streams.pop(id, None)
@@ -336,7 +336,7 @@ def _raiser(error: Exception) -> Callable[[], Any]:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _as_remote() -> Iterator[None]:
     """Tell a failure of the app's code as that of a hook elsewhere."""
     try:
         yield

@@ -114,7 +114,7 @@ class Inside:
 
         self.patches.setattr(pipes, "FROM_BEAM", from_beam)
         self.patches.setattr(pipes, "TO_BEAM", to_beam)
-        self.patches.setattr(pipes, "beam_gone", leave)
+        self.patches.setattr(pipes, "exit_without_beam", leave)
         self.patches.setattr(pipes, "LAST_WORDS", 0.0)
         self.patches.setattr(os, "_exit", leave)
 

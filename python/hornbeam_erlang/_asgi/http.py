@@ -33,14 +33,14 @@ def http_scope(scope: StreamScope, root_path: str) -> dict[str, Any]:
 class Http(Stream):
     """One request and its response: the `receive` and `send` of its app."""
 
-    __slots__ = ("_gone_at", "_more", "_response", "_window")
+    __slots__ = ("_disconnected_at", "_more", "_response", "_window")
 
     def __init__(self, number: int, shared: Shared, method: str, body: bytes, more: bool) -> None:
         allowance = Allowance(shared.window[0], sys.maxsize) if more else _WHOLE
         super().__init__(number, shared, allowance)
         self._window = shared.window[0]
         self._more = more
-        self._gone_at = 0.0
+        self._disconnected_at = 0.0
         self._response = Response(shared.limits, to_head=method == "HEAD")
         if body or not more:
             self._events.append((body, FREE))
@@ -53,7 +53,7 @@ class Http(Stream):
         self._wake_readers()
 
     def disconnect(self, code: int | None, reason: bytes) -> None:
-        self._gone_at = self._loop.time()
+        self._disconnected_at = self._loop.time()
         super().disconnect(code, reason)
 
     # For the app
@@ -109,7 +109,7 @@ class Http(Stream):
         """
         if self.task in (None, asyncio.current_task()):
             return False
-        return self._loop.time() < self._gone_at + PATIENCE
+        return self._loop.time() < self._disconnected_at + PATIENCE
 
     def end(self) -> str | None:
         undone = None

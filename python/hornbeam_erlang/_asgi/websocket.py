@@ -8,8 +8,8 @@ Knows ASGI's WebSocket events; must not know file descriptors or other streams. 
       close                        │ last body     close
         └──────────────────────────┴─────────────────┴────► CLOSED
 
-From each of them but CLOSED to GONE: by `disconnect`, by `move` (another worker has the client
-from then on), or by text that is not UTF-8.
+From each of them but CLOSED to DISCONNECTED: by `disconnect`, by `move` (another worker has the
+client from then on), or by text that is not UTF-8.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class SocketState(Enum):
     OPEN = auto()
     DENYING = auto()
     CLOSED = auto()
-    GONE = auto()
+    DISCONNECTED = auto()
 
 
 _OPEN = SocketState.OPEN  # `send` looks it up for each message
@@ -151,7 +151,7 @@ class WebSocket(Stream):
     def disconnect(self, code: int | None, reason: bytes) -> None:
         self._note_disconnect(1005 if code is None else code, reason.decode(errors="replace"))
         if self._state is not SocketState.CLOSED:
-            self._change(SocketState.GONE)
+            self._change(SocketState.DISCONNECTED)
         super().disconnect(code, reason)
 
     def move(self) -> None:
@@ -209,12 +209,12 @@ class WebSocket(Stream):
                 event, size = self._next_event()
             if event is not _FLUSH:
                 break
-            self._say_flushed()
+            self._write_flushed()
         if size != FREE and self.allowance.consume(size) and self._state is _OPEN:
             self._give_credit()
         return event
 
-    def _say_flushed(self) -> None:
+    def _write_flushed(self) -> None:
         if self._state is SocketState.OPEN:
             self.write(packets.encode_flushed(self.number))
 
@@ -325,7 +325,7 @@ class WebSocket(Stream):
         raise RuntimeError(f"{event['type']} while the WebSocket is {self._state.name.lower()}")
 
     def check_alive(self) -> None:
-        if self._state is SocketState.GONE:
+        if self._state is SocketState.DISCONNECTED:
             raise ClientDisconnected("the client has disconnected")
         if self._state is SocketState.CLOSED:
             raise OSError("the app has closed this WebSocket")
@@ -347,7 +347,7 @@ class WebSocket(Stream):
                 undone = "the app returned before the end of its response"
         self._note_disconnect(1000, "")
         self._wake_readers()
-        if self._state is not SocketState.GONE:
+        if self._state is not SocketState.DISCONNECTED:
             self._change(SocketState.CLOSED)
         return undone
 

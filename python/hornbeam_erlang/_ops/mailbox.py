@@ -158,7 +158,7 @@ class Mailbox:
             if self.closed:
                 return
             waiters = self._keep(message, self._messages.append)
-        self._tell(waiters)
+        self._notify(waiters)
 
     def _keep(self, message: Published, add: Callable[[Published], None]) -> list[Waiter]:
         """Let a message wait to be read; return who has to be told."""
@@ -176,7 +176,7 @@ class Mailbox:
             waiters.append(reader)
         return waiters
 
-    def _tell(self, waiters: list[Waiter]) -> None:
+    def _notify(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
             _wake(waiter)
         if (bell := self.bell) is not None:
@@ -311,7 +311,7 @@ class Mailbox:
         elif (message := reader.result()) is not None:
             with self._lock:
                 waiters = self._keep(message, self._messages.appendleft)
-            self._tell(waiters)
+            self._notify(waiters)
 
     def _forget(self, waiter: Waiter) -> None:
         with self._lock, contextlib.suppress(ValueError):  # who was woken is not there any more

@@ -223,10 +223,10 @@ def subscribe(
 
     if before is not None and before.forward and not way.forward:
         topics.unsubscribe(number, topic)
-        yield from _tell(topics, number, topic, before, partial(give_up, None))
+        yield from _update_erlang(topics, number, topic, before, partial(give_up, None))
     there = topics.wanted(number, topic)
     topics.subscribe(number, topic, way)
-    yield from _tell(topics, number, topic, there, partial(give_up, way))
+    yield from _update_erlang(topics, number, topic, there, partial(give_up, way))
 
 
 def _overflow(overflow: str | None, forward: bool) -> str | None:
@@ -247,7 +247,7 @@ def unsubscribe(topics: Topics, number: int, topic: str) -> Plan[None]:
 def leave(topics: Topics, number: int, topic: str) -> Plan[None]:
     """Let Erlang know that a connection has left a topic, if no part of it has stayed."""
     if topics.wanted(number, topic) is None:
-        yield from _tell(topics, number, topic, None, lambda: None)
+        yield from _update_erlang(topics, number, topic, None, lambda: None)
 
 
 def open_scope(topics: Topics, number: int, topic: str) -> Plan[Mailbox]:
@@ -258,11 +258,11 @@ def open_scope(topics: Topics, number: int, topic: str) -> Plan[Mailbox]:
         raise ValueError(f"topic: {topic!r} is forwarded to the client, and comes one way")
     scope = topics.open_scope(number, topic)
     give_up = partial(topics.close_scope, number, topic, scope)
-    yield from _tell(topics, number, topic, there, give_up)
+    yield from _update_erlang(topics, number, topic, there, give_up)
     return scope
 
 
-def _tell(
+def _update_erlang(
     topics: Topics, number: int, topic: str, there: Way | None, give_up: Callable[[], object]
 ) -> Plan[None]:
     """Let Erlang know how a topic comes to a connection, where it has been noted already.
@@ -277,21 +277,21 @@ def _tell(
         give_up()
         if isinstance(error, Exception | asyncio.CancelledError):
             with contextlib.suppress(Exception):
-                told = way if isinstance(error, UNSURE) else there
-                yield from _agree(topics, number, topic, told)
+                known = way if isinstance(error, UNSURE) else there
+                yield from _agree(topics, number, topic, known)
         raise
     yield from _agree(topics, number, topic, way)
 
 
-def _agree(topics: Topics, number: int, topic: str, told: Way | None) -> Plan[None]:
+def _agree(topics: Topics, number: int, topic: str, known: Way | None) -> Plan[None]:
     """Tell Erlang until it was told what is noted now.
 
     Ops that run apart have no order there: what was told last need not be what was heard last. So
     whoever has told something looks again at what has become of it meanwhile.
     """
-    while (way := topics.wanted(number, topic)) != told:
+    while (way := topics.wanted(number, topic)) != known:
         yield _in_erlang(topic, way)
-        told = way
+        known = way
 
 
 def _in_erlang(topic: str, way: Way | None) -> Request[None]:

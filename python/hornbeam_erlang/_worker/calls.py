@@ -47,7 +47,7 @@ _END = object()
 class Running:
     """One call that is not over: its task, and how many items are wanted of it."""
 
-    __slots__ = ("bell", "cancelled", "context", "over", "room", "task")
+    __slots__ = ("bell", "cancelled", "context", "ended", "room", "task")
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -56,7 +56,7 @@ class Running:
         self.room = 0
         self.bell: asyncio.Future[None] | None = None
         # Set when the call ends, for whoever waits for a call that has no task.
-        self.over: asyncio.Future[None] | None = None
+        self.ended: asyncio.Future[None] | None = None
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -69,15 +69,15 @@ class Running:
 
     def end(self) -> None:
         self.task = None
-        _ring(self.over)
+        _ring(self.ended)
 
     def ending(self) -> asyncio.Future[None]:
         """Return what is done once the call is over."""
         if self.task is not None:
             return self.task
-        if self.over is None:
-            self.over = asyncio.get_running_loop().create_future()
-        return self.over
+        if self.ended is None:
+            self.ended = asyncio.get_running_loop().create_future()
+        return self.ended
 
     async def wait_for_room(self) -> None:
         while self.room <= 0:

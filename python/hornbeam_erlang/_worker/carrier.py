@@ -265,7 +265,7 @@ class WorkerCarrier:
         else:
             # Who takes the waiter from there answers for it: here, or where it is given up.
             waiter = self._waiting.pop(ref, None)
-            is_heard = waiter is not None and _tell(waiter, message)
+            is_heard = waiter is not None and _resolve(waiter, message)
         if ref in self._taking:
             args = self._taking.pop(ref)
             if not is_heard:
@@ -294,7 +294,7 @@ class WorkerCarrier:
                 self._pipes.schedule_flush()
 
 
-def _tell(waiter: Waiter, message: Packet) -> bool:
+def _resolve(waiter: Waiter, message: Packet) -> bool:
     """Give a waiter its reply; return False if it waits no more: it may not know that yet."""
     if waiter.done():
         return False

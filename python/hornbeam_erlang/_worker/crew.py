@@ -40,7 +40,7 @@ class Crew:
         self._threads = 0
         self._leaving = threading.Lock()
         self._results: deque[tuple[Done, Any]] = deque()
-        self._told = False
+        self._is_notified = False
 
     def submit(self, work: Work, done: Done) -> None:
         """Run `work` in a thread, then `done` with its result in the loop; called in the loop.
@@ -76,8 +76,8 @@ class Crew:
             work, done = piece
             self._results.append((done, work()))
             del piece, work, done  # what they hold is not to live until the next one
-            if not self._told:
-                self._told = True
+            if not self._is_notified:
+                self._is_notified = True
                 with suppress(RuntimeError):  # the loop has been closed
                     self._loop.call_soon_threadsafe(self._deliver, context=self._context)
 
@@ -96,7 +96,8 @@ class Crew:
     # In the loop
 
     def _deliver(self) -> None:
-        self._told = False  # before the results are taken: who adds one from now on tells again
+        # Before the results are taken: who adds one from now on notifies again.
+        self._is_notified = False
         while self._results:
             done, result = self._results.popleft()
             done(result)

@@ -28,17 +28,17 @@ class Failure(NamedTuple):
 def describe(error: BaseException) -> Failure:
     """Describe an exception that came out of the app."""
     return Failure(
-        clip_name(_told(_class, error)),
-        clip(_told(_message, error)),
+        clip_name(_safely(_class, error)),
+        clip(_safely(_message, error)),
         clip(
-            _told(_traceback, error)
-            or _told(_frames, error)
-            or f"{_told(_class, error)}: {_told(_message, error)}"
+            _safely(_traceback, error)
+            or _safely(_frames, error)
+            or f"{_safely(_class, error)}: {_safely(_message, error)}"
         ),
     )
 
 
-def _told(part: Callable[[BaseException], str], error: BaseException) -> str:
+def _safely(part: Callable[[BaseException], str], error: BaseException) -> str:
     """Return a part of the description; empty if the exception's own code breaks it."""
     try:
         return part(error)

@@ -62,7 +62,7 @@ class Lifespan:
             return
         failure = await self._ask("lifespan.shutdown")
         if failure:
-            _log.error(f"shutdown failed: {_told(failure)}")
+            _log.error(f"shutdown failed: {_described(failure)}")
         await asyncio.wait([self._task])
 
     def _ask(self, kind: str) -> asyncio.Future[Failure | None]:
@@ -100,7 +100,7 @@ class Lifespan:
 
     def _raised(self, failure: Failure) -> None:
         if not self._answered(failure) and self.supported:
-            _log.error(f"the lifespan of the app failed: {_told(failure)}")
+            _log.error(f"the lifespan of the app failed: {_described(failure)}")
 
     def _returned(self) -> None:
         early = Failure("RuntimeError", "the app returned before lifespan.startup.complete", "")
@@ -117,5 +117,5 @@ class Lifespan:
             raise RuntimeError(f"{kind} was not asked for")
 
 
-def _told(failure: Failure) -> str:
+def _described(failure: Failure) -> str:
     return f"{failure.class_}: {quote_line(failure.message)}\n{failure.traceback}"

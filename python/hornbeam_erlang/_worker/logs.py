@@ -39,7 +39,7 @@ class LogQueue:
         self.notify: Callable[[], None] = lambda: None
         self._lines: deque[Line] = deque()
         self._waiting = 0
-        self._lost = 0
+        self._dropped = 0
         # Reentrant, because a signal handler or a finalizer may log inside of `put`.
         self._lock = threading.RLock()
         self._fd: int | None = None
@@ -56,7 +56,7 @@ class LogQueue:
         line = (min(max(level, 0), MAX_LEVEL), clip_name(logger), clip(text))
         with self._lock:
             if self._waiting > MAX_WAITING:
-                self._lost += 1
+                self._dropped += 1
                 return
             self._lines.append(line)
             self._waiting += len(line[2])
@@ -71,9 +71,11 @@ class LogQueue:
                 lines.append(line)
                 size -= len(line[2])
                 self._waiting -= len(line[2])
-            if self._lost and not self._lines:
-                lines.append((logging.WARNING, "hornbeam.logs", f"{self._lost} log lines dropped"))
-                self._lost = 0
+            if self._dropped and not self._lines:
+                lines.append(
+                    (logging.WARNING, "hornbeam.logs", f"{self._dropped} log lines dropped")
+                )
+                self._dropped = 0
         return lines
 
     def __bool__(self) -> bool:
@@ -88,7 +90,7 @@ class LogHandler(logging.Handler):
         self._queue = queue
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == getattr(_told, "logger", None):
+        if record.name == getattr(_written, "logger", None):
             return
         try:
             self._queue.put(record.levelno, record.name, self.format(record))
@@ -97,7 +99,7 @@ class LogHandler(logging.Handler):
 
 
 # The logger of which the node has been told already what is being logged, by threads.
-_told = threading.local()
+_written = threading.local()
 
 
 @contextlib.contextmanager
@@ -106,14 +108,14 @@ def _beside(logger: str) -> Iterator[None]:
 
     An app may disable loggers, take handlers away, and put filters and handlers there that raise.
     """
-    before = getattr(_told, "logger", None)
-    _told.logger = logger
+    before = getattr(_written, "logger", None)
+    _written.logger = logger
     try:
         yield
     except BaseException:  # nothing of it is ours: the node knows
         return
     finally:
-        _told.logger = before
+        _written.logger = before
 
 
 class Log:

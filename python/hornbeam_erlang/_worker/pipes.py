@@ -23,7 +23,7 @@ from hornbeam_erlang._wire.endpoint import CHUNK, Endpoint
 from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.logs import Log, LogQueue
-from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, beam_gone
+from hornbeam_erlang._worker.process import FROM_BEAM, PROTOCOL_ERROR, TO_BEAM, exit_without_beam
 
 READ_SIZE = 1 << 20
 
@@ -182,9 +182,9 @@ class Pipes:
         except BlockingIOError:
             return ()
         except OSError:  # the app has closed our end
-            beam_gone()
+            exit_without_beam()
         if size == 0:
-            beam_gone()
+            exit_without_beam()
         try:
             return self._endpoint.receive(self._view[:size])
         except Exception as error:  # longer than any message may be
@@ -322,7 +322,7 @@ def _write(data: bytes | memoryview) -> int:
     except BlockingIOError:
         return 0
     except OSError:  # the BEAM has closed its end, or the app ours
-        beam_gone()
+        exit_without_beam()
 
 
 def _drain(messages: deque[Packet]) -> Iterator[Packet]:

@@ -21,7 +21,7 @@ CHECK_INTERVAL = 1000  # ms
 
 STOPPED = 0
 FAILED = 1
-BEAM_GONE = 1
+WITHOUT_BEAM = 1
 USAGE = 64
 PROTOCOL_ERROR = 70
 
@@ -106,7 +106,7 @@ def _watch() -> None:
         poll.register(FROM_BEAM, 0)  # a hang-up is always reported
         if poll.poll(CHECK_INTERVAL):
             break
-    beam_gone()
+    exit_without_beam()
 
 
 def _pipes() -> tuple[tuple[int, int], ...]:
@@ -122,6 +122,6 @@ def _pipes() -> tuple[tuple[int, int], ...]:
     return tuple((stat.st_dev, stat.st_ino) for stat in stats)
 
 
-def beam_gone() -> NoReturn:
+def exit_without_beam() -> NoReturn:
     """Exit at once: there is nobody left to serve or to tell."""
-    os._exit(BEAM_GONE)
+    os._exit(WITHOUT_BEAM)

@@ -202,17 +202,17 @@ class Server:
             await self._app(scope, stream.receive, stream.send)
         except BaseException as error:  # also SystemExit: it is one handler's, not the worker's
             failure = _UNKNOWN
-            gone = self._is_gone(stream)
+            disconnected = self._is_disconnected(stream)
             stream.end()
-            failure = self._failed(scope, error, gone)
+            failure = self._failed(scope, error, disconnected)
         else:
-            gone = stream.disconnected
-            if (undone := stream.end()) is not None and not gone:
+            disconnected = stream.disconnected
+            if (undone := stream.end()) is not None and not disconnected:
                 failure = self._undone(scope, stream, undone)
         finally:
             self._ended(stream, failure)
 
-    def _is_gone(self, stream: Any) -> bool:
+    def _is_disconnected(self, stream: Any) -> bool:
         """Tell whether the handler may know that its client has gone, from an op too."""
         return stream.disconnected or stream.number in self._ended_early
 
@@ -227,8 +227,10 @@ class Server:
         else:
             self._write(packets.encode_ended(number, *failure))
 
-    def _failed(self, scope: dict[str, Any], error: BaseException, gone: bool) -> Failure | None:
-        if gone and _is_disconnect(error):
+    def _failed(
+        self, scope: dict[str, Any], error: BaseException, disconnected: bool
+    ) -> Failure | None:
+        if disconnected and _is_disconnect(error):
             return None
         failure = describe(error)
         if not (isinstance(error, asyncio.CancelledError) and self.stopping.done()):
