@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from hornbeam_erlang._wire.packets import Headers
 
@@ -30,7 +31,8 @@ _REFUSED = {
 }
 
 
-class Limits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Limits:
     """How much the head of a response may have: bytes in all, and headers."""
 
     head: int

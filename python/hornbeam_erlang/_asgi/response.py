@@ -118,7 +118,9 @@ class Response:
         state = self.state
         if state is not STARTED and state is not SENDING and state is not DROPPING:
             self._refuse(event)
-        body = check_bytes("body", event.get("body", b""))
+        body = event.get("body", b"")
+        if type(body) is not bytes:
+            body = check_bytes("body", body)
         more = bool(event.get("more_body", False))
         if self._head[0] in BODILESS:
             return self._drop(more, stream)

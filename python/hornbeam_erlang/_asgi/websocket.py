@@ -287,7 +287,7 @@ class WebSocket(Stream):
         subprotocol = check_subprotocol(event.get("subprotocol"), self._offered)
         headers = check_accept_headers(event.get("headers") or (), self._limits)
         self._state = SocketState.ACCEPTING
-        self._accepted = self._create_future()
+        self._accepted = self._loop.create_future()
         self.write(packets.encode_accept(self.number, subprotocol, headers))
         # Once accepted, what came since is told by `receive`, also that the client has gone.
         try:
