@@ -1,6 +1,6 @@
 """python -m hornbeam_erlang._watch: tell the node that files of the app have changed.
 
-    python -m hornbeam_erlang._watch [--include PATTERN]... FOLDER...
+    python -m hornbeam_erlang._watch [--include PATTERN]... [--exclude PATTERN]... FOLDER...
 
 Knows the library watchfiles; must not know what becomes of the news. Standard output carries one
 line for each: `watching` once changes are seen, `changed FILE, …`, and `failed SENTENCE` before an
@@ -22,6 +22,9 @@ INSTALL = "the option reload needs a Python library: pip install 'hornbeam-erlan
 # The longest line, in characters: the names of the files are for a person.
 MAX_LINE = 500
 
+# After so many milliseconds of changes they are told even if more come.
+LONGEST_BURST = 1600
+
 try:
     from watchfiles import Change, DefaultFilter, watch
 except ImportError:
@@ -32,13 +35,19 @@ except ImportError:
 class Wanted(DefaultFilter):
     """Python's files and what else is asked for, outside of caches and environments."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, includes: Sequence[str], excludes: Sequence[str]) -> None:
         super().__init__()
-        self._patterns = ("*.py", *patterns)
+        self._includes = ("*.py", *includes)
+        self._excludes = excludes
 
     def __call__(self, change: Change, path: str) -> bool:
-        wanted = any(Path(path).match(pattern) for pattern in self._patterns)
-        return wanted and super().__call__(change, path)
+        return self._is_wanted(Path(path)) and super().__call__(change, path)
+
+    def _is_wanted(self, path: Path) -> bool:
+        """A folder that is excluded takes along what is in it."""
+        return any(map(path.match, self._includes)) and not any(
+            place.match(pattern) for pattern in self._excludes for place in (path, *path.parents)
+        )
 
 
 class Leash:
@@ -76,9 +85,13 @@ def forget_bytecode(paths: Iterable[str]) -> None:
             Path(importlib.util.cache_from_source(path)).unlink(missing_ok=True)
 
 
-def follow(folders: Sequence[str], patterns: Sequence[str]) -> None:
-    """Tell of changes until the node is gone."""
-    for changes in watch(*folders, watch_filter=Wanted(patterns), stop_event=Leash()):
+def follow(folders: Sequence[str], wanted: Wanted, delay: int) -> None:
+    """Tell of changes until the node is gone; `delay` is how long files have to be quiet (ms)."""
+    longest = max(LONGEST_BURST, delay)
+    changing = watch(
+        *folders, watch_filter=wanted, stop_event=Leash(), step=delay, debounce=longest
+    )
+    for changes in changing:
         paths = sorted(path for _, path in changes)
         forget_bytecode(paths)
         tell("changed " + ", ".join(paths))
@@ -95,10 +108,13 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     parser = argparse.ArgumentParser()
     parser.add_argument("--include", action="append", default=[])
+    parser.add_argument("--exclude", action="append", default=[])
+    parser.add_argument("--delay", type=int, default=50)
     parser.add_argument("folders", nargs="+")
     arguments = parser.parse_args()
+    wanted = Wanted(arguments.include, arguments.exclude)
     try:
-        follow(arguments.folders, arguments.include)
+        follow(arguments.folders, wanted, arguments.delay)
     except OSError as error:
         fail(f"the files cannot be watched: {error}")
 

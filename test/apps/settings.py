@@ -44,3 +44,7 @@ class Callable:
 
 
 as_object = Callable()
+
+
+def make():
+    return application

@@ -189,3 +189,15 @@ def test_started_by_hand_it_tells_of_changes_until_its_input_ends(tmp_path):
         assert watch.stdout.readline() == f"changed {tmp_path / 'größe.py'}\n"
         watch.stdin.close()
         assert watch.wait(DEADLINE) == 0
+
+
+def test_files_and_folders_that_are_excluded_do_not_count(serve, app):
+    aside = app.file.parent / "aside"
+    aside.mkdir()
+    server = served(serve, app, reload_excludes=["*_test.py", "aside"], reload_delay=100)
+    (app.file.parent / "edited_test.py").write_text("new = True")
+    (aside / "module.py").write_text("new = True")
+    app.save("two")
+    eventually(lambda: httpx.get(server.http).text == "two")
+    assert "_test.py" not in server.node.log
+    assert "module.py" not in server.node.log

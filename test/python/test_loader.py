@@ -40,6 +40,41 @@ def test_callable_of_three_arguments_is_an_app(module, name):
 
 
 @pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("lodaed:app", "No module named 'lodaed'; did you mean 'loaded'?"),
+        ("loaded:ap", "has no attribute 'ap'; did you mean 'app'?"),
+        ("loaded:nested.iner", "has no attribute 'nested.iner'; did you mean 'inner'?"),
+    ],
+)
+def test_what_may_have_been_meant_is_named(module, target, meant):
+    with pytest.raises((ImportError, AttributeError)) as raised:
+        load(target)
+    assert str(raised.value).endswith(meant)
+
+
+def test_module_that_the_app_lacks_is_no_mistake_in_its_name(module, tmp_path):
+    (tmp_path / "lacking.py").write_text("import lodaed\n")
+    with pytest.raises(ModuleNotFoundError) as raised:
+        load("lacking:app")
+    assert str(raised.value) == "No module named 'lodaed'"
+
+
+def test_factory_is_called_and_what_it_returns_is_the_app(module):
+    made = load("loaded:factory()")
+    assert made is sys.modules["loaded"].app
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [("loaded:value", "no factory but a int"), ("loaded:one", "argument")],
+)
+def test_what_is_no_factory_is_refused(module, target, part):
+    with pytest.raises(TypeError, match=part):
+        load(f"{target}()")
+
+
+@pytest.mark.parametrize(
     ("target", "error", "part"),
     [
         ("loaded:absent", AttributeError, "absent"),

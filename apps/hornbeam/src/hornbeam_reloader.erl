@@ -54,11 +54,17 @@ init(#{startup_timeout := Timeout} = Options) ->
 
 refused(Sentence) -> {stop, {shutdown, {reload, Sentence}}}.
 
-watch(#{reload_includes := Patterns} = Options) ->
+watch(Options) ->
     {ok, Python} = hornbeam_config:python(Options),
-    Includes = lists:append([["--include", Pattern] || Pattern <- Patterns]),
-    {ok, Port} = hornbeam_worker_port:watch(Python, Includes ++ ["--" | folders(Options)], Options),
+    {ok, Port} = hornbeam_worker_port:watch(Python, arguments(Options), Options),
     Port.
+
+arguments(#{reload_includes := Includes, reload_excludes := Excludes,
+            reload_delay := Delay} = Options) ->
+    lists:append([["--delay", integer_to_list(Delay)],
+                  [Word || Pattern <- Includes, Word <- ["--include", Pattern]],
+                  [Word || Pattern <- Excludes, Word <- ["--exclude", Pattern]],
+                  ["--" | folders(Options)]]).
 
 folders(#{reload_dirs := [], chdir := Dir, pythonpath := Path}) -> [Dir | Path];
 folders(#{reload_dirs := Folders}) -> Folders.

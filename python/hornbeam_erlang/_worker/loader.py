@@ -3,8 +3,10 @@
 import importlib
 import inspect
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,26 +26,64 @@ def prepare_path(pythonpath: Sequence[str]) -> None:
 
 
 def load(target: str) -> App:
-    """Import an app.
+    """Import an app, or what returns it when it is called: "module:attribute()".
 
     Raises what the import raises, `ImportError` for a target that is not "module:attribute",
     `AttributeError` for a missing attribute, `TypeError` for what is no ASGI 3 app.
     """
-    module_name, colon, attribute = target.partition(":")
+    name = target.removesuffix("()")
+    module_name, colon, attribute = name.partition(":")
     if not (colon and module_name and attribute):
         raise ImportError(f'the app is named "module:attribute", not "{target}"')
-    app = _attribute(importlib.import_module(module_name), attribute)
+    app = _attribute(_module(module_name), attribute)
+    if name != target:
+        app = _made(name, app)
     _check(target, app)
     return cast(App, app)
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:  # the app's own mistake, which its traceback shows
+            raise
+        meant = did_you_mean(error.name, [module.name for module in pkgutil.iter_modules(_own())])
+        raise ModuleNotFoundError(f"{error}{meant}", name=error.name) from None
+
+
+def _own() -> list[str]:
+    """Return the folders of `sys.path` that are neither Python's nor where pip installs."""
+    python = str(Path(os.__file__).parent)
+    return [
+        folder
+        for folder in sys.path
+        if folder != python
+        and not folder.startswith(f"{python}{os.sep}")
+        and Path(folder).name not in ("site-packages", "dist-packages")
+    ]
+
+
+def _made(target: str, factory: Any) -> Any:
+    if not callable(factory):
+        raise TypeError(f"{target} is no factory but a {type(factory).__name__}")
+    return factory()
 
 
 def _attribute(module: Any, path: str) -> Any:
     found = module
     for name in path.split("."):
         if not hasattr(found, name):
-            raise AttributeError(f"module {module.__name__!r} has no attribute {path!r}")
+            meant = did_you_mean(name, [known for known in dir(found) if known[0] != "_"])
+            raise AttributeError(f"module {module.__name__!r} has no attribute {path!r}{meant}")
         found = getattr(found, name)
     return found
+
+
+def did_you_mean(given: str, known: Sequence[str]) -> str:
+    """Return the end of a sentence that names what was meant; empty if nothing is like it."""
+    near = get_close_matches(given, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _check(target: str, app: Any) -> None:
@@ -56,7 +96,7 @@ def _check(target: str, app: Any) -> None:
     if _takes(app, 2):
         raise TypeError(f"{target} takes two arguments, as WSGI apps do: it is no ASGI app")
     if _takes(app, 0):
-        raise TypeError(f"{target} takes no arguments, as factories do: name the app it returns")
+        raise TypeError(f"{target} takes no arguments, as factories do: set the option factory")
     raise TypeError(f"{target} cannot be called with scope, receive and send")
 
 

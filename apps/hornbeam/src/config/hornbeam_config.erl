@@ -20,6 +20,7 @@
 %% The door: where it is, who may come in, and how much of anything.
 -type server_options() :: #{
     bind := bind(),
+    backlog := pos_integer(),
     http_engine := hornbeam | cowboy,
     allowed_hosts := any | [hornbeam_origin:host_pattern()],
     forwarded_allow_ips := any | [hornbeam_option:peer()],
@@ -53,6 +54,7 @@
 %% What is served: its code, its processes, and what its clients may do there.
 -type app_options() :: #{
     app := binary(),
+    factory := boolean(),
     worker_class := asgi,
     workers := pos_integer(),
     worker_connections := limit(),
@@ -74,6 +76,8 @@
     reload := boolean(),
     reload_dirs := [binary()],
     reload_includes := [binary()],
+    reload_excludes := [binary()],
+    reload_delay := milliseconds(),
     loop := auto | uvloop | asyncio,
     lifespan := auto | on | off,
     root_path := binary(),
@@ -211,6 +215,7 @@ found(Path) -> {ok, filename:absname(Path)}.
 table(server) ->
     #{bind => {"127.0.0.1:8000", fun hornbeam_option:bind/1,
                "\"ip:port\", \"[ipv6]:port\", \"localhost:port\" or \"unix:path\""},
+      backlog => {2048, positive, "a positive integer"},
       http_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
                            "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "
                            "infinity"},
@@ -255,6 +260,7 @@ table(server) ->
 table(app) ->
     #{app => {undefined, fun hornbeam_option:app/1,
               "\"module:attribute\", such as \"chat:application\""},
+      factory => {false, {one_of, [true, false]}, "true or false"},
       worker_class => {asgi, {one_of, [asgi]}, "asgi (wsgi is not supported yet)"},
       workers => {erlang:system_info(schedulers_online), positive, "a positive integer"},
       worker_connections => {infinity, timeout, "a positive integer or infinity"},
@@ -280,6 +286,9 @@ table(app) ->
       reload_dirs => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
       reload_includes => {[], fun hornbeam_option:texts/1,
                           "a list of names of files, such as \"*.html\""},
+      reload_excludes => {[], fun hornbeam_option:texts/1,
+                          "a list of names of files and folders, such as \"*_test.py\""},
+      reload_delay => {50, positive, "milliseconds"},
       loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},
       lifespan => {auto, {one_of, [auto, on, off]}, "auto, on or off"},
       root_path => {"", fun hornbeam_option:root_path/1,

@@ -164,8 +164,12 @@ venv_python(Venv) ->
 -spec directory(term()) -> checked().
 directory(Value) ->
     with_text(Value, fun(Text) ->
-        ok_if(filelib:is_dir(Text), unicode:characters_to_binary(filename:absname(Text)))
+        ok_if(filelib:is_dir(Text), unicode:characters_to_binary(absolute(Text)))
     end).
+
+%% As a person would write it.
+absolute(Path) ->
+    filename:join([Part || Part <- filename:split(filename:absname(Path)), Part =/= <<".">>]).
 
 %% @doc One folder or a list of them.
 -spec directories(term()) -> checked().

@@ -95,12 +95,12 @@ posix({{shutdown, {failed_to_start_child, _, {listen_error, _, Reason}}}, _Child
 posix(Reason) -> Reason.
 
 %% Ranch would let those wait who are over the limit; hornbeam_transport tells them.
-transport(#{bind := Bind, header_timeout := Timeout}, Buffer) ->
+transport(#{bind := Bind, backlog := Backlog, header_timeout := Timeout}, Buffer) ->
     #{max_connections => infinity,
       handshake_timeout => Timeout,
       shutdown => ?LAST_ANSWER,
       socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, Buffer},
-                                      {backlog, 1024}, {high_watermark, ?HIGH_WATERMARK},
+                                      {backlog, Backlog}, {high_watermark, ?HIGH_WATERMARK},
                                       {send_timeout, 30000}, {send_timeout_close, true}]}.
 
 tcp_transport(Options) ->

@@ -9,13 +9,13 @@
 %% @doc The answer to `hello': what the process has to know of its options.
 -spec config(Name :: binary(), hornbeam_config:app_options()) -> #{atom() => term()}.
 config(Name, Options) ->
-    #{app := App, worker_class := Interface, pythonpath := Path, root_path := RootPath,
+    #{worker_class := Interface, pythonpath := Path, root_path := RootPath,
       lifespan := Lifespan, loop := Loop, websocket_max_frame_size := MaxMessage,
       op_timeout := OpTimeout, worker_hang_timeout := HangTimeout,
       pubsub_queue_messages := QueueMessages,
       pubsub_queue_bytes := QueueBytes, limit_response_head := ResponseHead,
       limit_response_fields := ResponseFields, websocket_resume := Resume} = Options,
-    #{app => App, interface => atom_to_binary(Interface), pythonpath => Path,
+    #{app => named(Options), interface => atom_to_binary(Interface), pythonpath => Path,
       root_path => RootPath, lifespan => Lifespan, loop => Loop,
       worker => Name, stream_window => hornbeam_stream:window(),
       worker_window => hornbeam_worker_reader:window(), max_message => MaxMessage,
@@ -23,6 +23,9 @@ config(Name, Options) ->
       pubsub_queue_messages => QueueMessages,
       pubsub_queue_bytes => QueueBytes, limit_response_head => ResponseHead,
       limit_response_fields => ResponseFields, resume => Resume}.
+
+named(#{app := App, factory := false}) -> App;
+named(#{app := App, factory := true}) -> <<App/binary, "()">>.
 
 finite(infinity) -> undefined;
 finite(Timeout) -> Timeout.
