@@ -377,6 +377,20 @@ def test_a_failing_app_is_refused_with_pythons_words(refused, app, stage, name, 
     assert words in error.sentence
 
 
+def test_a_start_that_fails_is_in_the_log_as_a_paragraph(refused, shared):
+    refused("setings:application", chdir=APPS)
+    shared.node.wait_log(
+        r"\[error\] hornbeam does not start: ModuleNotFoundError: No module named 'setings'; "
+        rf"did you mean 'settings'\?,? +importing +setings:application,? +folder +{APPS},? +"
+        rf"interpreter +{PYTHON}\n"
+    )
+
+
+def test_a_factory_makes_the_app(serve):
+    server = serve("settings:make", factory=True)
+    assert httpx.get(server.http).status_code == 200
+
+
 def test_an_import_error_carries_the_traceback_down_to_its_line(refused):
     _, told = refused("broken_import:application").reason
     assert "Traceback" in told["traceback"]

@@ -54,9 +54,16 @@ start(App) ->
     ok | {error, start_error()}.
 start(App, Options) ->
     case application:ensure_all_started(hornbeam) of
-        {ok, _} -> hornbeam_sup:start_server(App, Options);
+        {ok, _} -> logged(hornbeam_sup:start_server(App, Options), App, Options);
         {error, Reason} -> {error, {application, Reason}}
     end.
+
+%% A shell cuts values off.
+logged(ok, _App, _Options) ->
+    ok;
+logged({error, Reason} = Error, App, Options) ->
+    hornbeam_start_error:log(Reason, #{app => App, options => hornbeam_sup:given(Options)}),
+    Error.
 
 %% @doc Stop serving: close the door and the sockets (1001), drain the workers, end them.
 %%

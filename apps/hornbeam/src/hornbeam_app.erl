@@ -40,14 +40,18 @@ make_tables() ->
 serve(Sup, App) ->
     case hornbeam_sup:start_server(App, #{}) of
         ok -> {ok, Sup};
-        {error, Reason} -> give_up(code:get_mode(), Reason)
+        {error, Reason} -> give_up(code:get_mode(), App, Reason)
     end.
 
--spec give_up(embedded | interactive, hornbeam:start_error()) -> {error, hornbeam:start_error()}.
-give_up(embedded, Reason) ->
-    io:format(standard_error, "hornbeam does not start: ~ts~n", [hornbeam:format_error(Reason)]),
+-spec give_up(embedded | interactive, App :: term(), hornbeam:start_error()) ->
+    {error, hornbeam:start_error()}.
+give_up(embedded, App, Reason) ->
+    Told = #{app => App, options => hornbeam_sup:given(#{})},
+    io:put_chars(standard_error, ["hornbeam does not start: ",
+                                  hornbeam_start_error:paragraph(Reason, Told), "\n"]),
     halt(?DID_NOT_START);
-give_up(interactive, Reason) ->
+give_up(interactive, App, Reason) ->
+    hornbeam_start_error:log(Reason, #{app => App, options => hornbeam_sup:given(#{})}),
     ok = hornbeam_signals:uninstall(),
     {error, Reason}.
 

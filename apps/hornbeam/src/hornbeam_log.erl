@@ -7,9 +7,10 @@
 %% takes for printable: marks of direction and ends of lines that are no line feed.
 -module(hornbeam_log).
 
--export([install/0, uninstall/0, quoted/2]).
+-export([install/0, uninstall/0, quoted/2, without_repetition/2]).
 
 -define(FILTER, hornbeam).
+-define(REPETITION, hornbeam_repetition).
 
 %% Whose processes those of our connections may be to OTP.
 -define(APPLICATIONS, [hornbeam, ranch, cowboy]).
@@ -17,6 +18,7 @@
 %% @doc Show our events, and quote what is in them, from now on.
 -spec install() -> ok.
 install() ->
+    _ = logger:add_primary_filter(?REPETITION, {fun ?MODULE:without_repetition/2, none}),
     _ = logger:add_primary_filter(?FILTER, {fun ?MODULE:quoted/2, none}),
     %% OTP's default handler shows no domain but its own; apps' output is in [hornbeam, python].
     _ = logger:add_handler_filter(default, ?FILTER,
@@ -28,7 +30,34 @@ install() ->
 uninstall() ->
     _ = logger:remove_handler_filter(default, ?FILTER),
     _ = logger:remove_primary_filter(?FILTER),
+    _ = logger:remove_primary_filter(?REPETITION),
     ok.
+
+%% What the error of a start says OTP and Ranch report too: an address that cannot be listened on.
+%% @private
+-spec without_repetition(logger:log_event(), none) -> logger:filter_return().
+without_repetition(#{msg := {"Failed to start Ranch listener" ++ _, [hornbeam | _]}}, none) ->
+    stop;
+without_repetition(#{msg := {report, #{label := Label, report := Report}}}, none) ->
+    stop_if(is_of_listen(why(Label, Report)));
+without_repetition(_Event, none) ->
+    ignore.
+
+stop_if(true) -> stop;
+stop_if(false) -> ignore.
+
+is_of_listen({listen_error, hornbeam, _}) -> true;
+is_of_listen(_Reason) -> false.
+
+why({supervisor, start_error}, Report) ->
+    proplists:get_value(reason, Report);
+why({proc_lib, crash}, [Crash | _]) ->
+    case proplists:get_value(error_info, Crash) of
+        {_Class, Reason, _Stack} -> Reason;
+        undefined -> undefined
+    end;
+why(_Label, _Report) ->
+    undefined.
 
 %% @private
 -spec quoted(logger:log_event(), none) -> logger:filter_return().

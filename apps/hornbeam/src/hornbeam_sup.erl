@@ -13,7 +13,7 @@
 -module(hornbeam_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_server/2, stop_server/0]).
+-export([start_link/0, start_server/2, given/1, stop_server/0]).
 -export([init/1]).
 
 %% Where the app is served.
@@ -38,12 +38,16 @@ start_server_alone(App, Options) ->
         none -> check_and_start(App, Options)
     end.
 
-check_and_start(App, Options) when is_map(Options) ->
-    Env = maps:from_list(application:get_all_env(hornbeam)),
-    Given = maps:merge(maps:without([app, included_applications], Env), Options),
-    start_checked(hornbeam_config:check(App, Given));
 check_and_start(App, Options) ->
-    start_checked(hornbeam_config:check(App, Options)).
+    start_checked(hornbeam_config:check(App, given(Options))).
+
+%% @doc Options with those of the application's environment, as they were given.
+-spec given(Options :: term()) -> term().
+given(Options) when is_map(Options) ->
+    Env = maps:from_list(application:get_all_env(hornbeam)),
+    maps:merge(maps:without([app, included_applications], Env), Options);
+given(Options) ->
+    Options.
 
 start_checked({error, _} = Error) ->
     Error;

@@ -1,0 +1,71 @@
+%% Why a server does not start, as a paragraph for whoever has to mend that.
+%%
+%% The first line says what is wrong, in the app's own words where those are; the next ones which
+%% app was looked for, where and by which interpreter. It asks only where the interpreter is.
+-module(hornbeam_start_error).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([paragraph/2, log/2]).
+
+-type told() :: #{app := term(), options := map(), origins => #{atom() => binary()}}.
+%% What was asked for, and where each option was said.
+
+%% @doc The paragraph, with the traceback behind it where there is one. No line end at its end.
+-spec paragraph(hornbeam:start_error(), told()) -> unicode:chardata().
+paragraph({python, Failure}, Told) ->
+    #{stage := Stage, class := Class, message := Message, traceback := Traceback} = Failure,
+    lists:join("\n", [
+        raised(Class, Message),
+        row(at(Stage), maps:get(app, Told)) | place(Told) ++ traceback(Traceback)
+    ]);
+paragraph({worker, Sentence}, Told) ->
+    lists:join("\n", [Sentence, row("app", maps:get(app, Told)) | place(Told)]);
+paragraph({listen, Reason}, #{options := Options} = Told) when is_atom(Reason) ->
+    Bind = maps:get(bind, Options, maps:get(bind, hornbeam_config:defaults(server))),
+    ["cannot listen: ", inet:format_error(Reason), ": ", Bind, said(bind, Told), advice(Reason)];
+paragraph({bad_option, Key, Value}, #{origins := Origins}) when is_map_key(Key, Origins) ->
+    io_lib:format("~ts has the value ~0tp; expected ~ts",
+                  [maps:get(Key, Origins), shown(Value), hornbeam_config:expected(Key)]);
+paragraph(Reason, _Told) ->
+    hornbeam:format_error(Reason).
+
+%% @doc Log the paragraph: who started may see but a part of the error.
+-spec log(hornbeam:start_error(), told()) -> ok.
+log(Reason, Told) ->
+    ?LOG_ERROR("hornbeam does not start: ~ts", [paragraph(Reason, Told)],
+               #{domain => [hornbeam]}).
+
+raised(<<>>, Message) -> hornbeam_quoted:line(Message);
+raised(Class, <<>>) -> hornbeam_quoted:line(Class);
+raised(Class, Message) -> hornbeam_quoted:line([Class, ": ", Message]).
+
+at(<<"import">>) -> "importing";
+at(<<"lifespan">>) -> "starting";
+at(_Stage) -> "app".
+
+place(#{app := App, options := Options}) ->
+    {ok, #{app := #{chdir := Folder} = Checked}} = hornbeam_config:check(App, Options),
+    [row("folder", Folder), row("interpreter", interpreter(hornbeam_config:python(Checked)))].
+
+interpreter({ok, Python}) -> Python;
+interpreter({error, no_python}) -> "none".
+
+row(Name, Text) -> ["    ", string:pad(Name, 13), Text].
+
+%% Without a frame of the app it is its last line, which stands first already.
+traceback(<<"Traceback", _/binary>> = Text) -> ["", ["    ", hornbeam_quoted:lines(Text)]];
+traceback(_Text) -> [].
+
+said(Key, #{origins := Origins}) when is_map_key(Key, Origins) ->
+    [" (", maps:get(Key, Origins), ")"];
+said(_Key, _Told) ->
+    "".
+
+advice(eaddrinuse) -> "; another process listens there: end it, or choose another address";
+advice(eacces) -> "; ports below 1024 need a right of their own: choose another, or give that";
+advice(eaddrnotavail) -> "; it is not an address of this machine";
+advice(_Reason) -> "".
+
+shown(Value) when is_binary(Value) -> unicode:characters_to_list(Value);
+shown(Value) -> Value.
