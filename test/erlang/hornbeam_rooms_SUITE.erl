@@ -12,7 +12,8 @@ all() ->
      what_is_called_of_a_transport_is_one_of_its_callbacks,
      only_one_module_opens_a_port, every_module_stands_in_a_room].
 
-%% The root may call everybody, and nobody the root.
+%% The root may call everybody, and nobody the root but the command's node.
+may_call("command") -> ["command" | may_call("root")];
 may_call("root") -> ["root", "web", "worker", "api", "wire", "config", "telemetry"];
 may_call("web") -> ["web", "worker", "wire", "config", "telemetry"];
 may_call("worker") -> ["worker", "wire", "config", "telemetry"];
@@ -160,7 +161,7 @@ only_one_module_opens_a_port(_Config) ->
 
 every_module_stands_in_a_room(_Config) ->
     Rooms = lists:usort(maps:values(rooms())),
-    ?assertEqual(["api", "config", "root", "telemetry", "web", "wire", "worker"], Rooms).
+    ?assertEqual(["api", "command", "config", "root", "telemetry", "web", "wire", "worker"], Rooms).
 
 rooms() ->
     maps:map(fun(_Module, [Room | _]) -> Room end, folders()).

@@ -21,6 +21,7 @@ ROOMS = {
     "_asgi": {"_wire", "_ops"},
     "_local": {"_wire", "_ops"},
     "_worker": {"_wire", "_ops", "_asgi"},
+    "_command": {"_wire"},
     "": {"_wire", "_ops"},
 }
 
@@ -74,8 +75,14 @@ def test_folders_are_the_rooms():
 @pytest.mark.parametrize("module", MODULES)
 def test_others_than_the_standard_library_are_needed_where_the_wire_is_packed(module):
     found = {name.partition(".")[0] for name in imports(MODULES[module])}
-    allowed = {"_wire.packets": {"msgpack"}, "_wire.values": {"msgpack"}, "_watch": {"watchfiles"}}
-    assert found & {"msgpack", "uvloop", "watchfiles"} == allowed.get(module, set())
+    allowed = {
+        "_wire.packets": {"msgpack"},
+        "_wire.values": {"msgpack"},
+        "_watch": {"watchfiles"},
+        "_command.command": {"click", "dotenv"},
+    }
+    others = {"msgpack", "uvloop", "watchfiles", "click", "dotenv"}
+    assert found & others == allowed.get(module, set())
 
 
 # Within a room: what it is made of, from below.
@@ -103,7 +110,7 @@ def test_lower_modules_import_only_those_below(module):
     assert ours(MODULES[module]) - ROOMS.keys() <= LOWER[module]
 
 
-PLAIN = WORDS | {"_watch", "__init__"}
+PLAIN = WORDS | {"_watch", "__init__", "__main__"}
 
 
 @pytest.mark.parametrize("module", [m for m in in_room("") if m not in PLAIN])
@@ -116,7 +123,11 @@ def test_only_the_start_of_the_worker_installs_the_carrier(module):
     assert ("_ops.carrier" in ours(MODULES[module])) is (module == "_worker.__main__")
 
 
-PURE = [*in_room("_wire"), "_asgi.headers", "_asgi.scope", "_local.quota", "_worker.config"]
+PURE = [
+    *in_room("_wire"),
+    *("_asgi.headers", "_asgi.scope", "_local.quota", "_worker.config"),
+    *("_command.values", "_command.options", "_command.refused", "_command.settings"),
+]
 
 
 @pytest.mark.parametrize("module", PURE)

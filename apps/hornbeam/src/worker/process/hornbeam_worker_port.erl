@@ -7,7 +7,7 @@
 %% is that it starts in turn, unless that leaves it on purpose. A reaper ends the group.
 -module(hornbeam_worker_port).
 
--export([open/2, start_reaper/1, watch/3, os_pid/1, read/1, write/2, try_write/2]).
+-export([open/2, start_reaper/1, watch/3, inherited/1, os_pid/1, read/1, write/2, try_write/2]).
 
 %% Queue sizes at which the port suspends and resumes whoever writes to it.
 -define(BUSY_LIMITS, {262144, 1048576}).
@@ -61,6 +61,11 @@ start_reaper(OsPid) ->
     {ok, port()} | {error, term()}.
 watch(Python, Arguments, Options) ->
     run(Python, ["hornbeam_erlang._watch" | Arguments], Options, [{line, ?LONGEST_LINE}]).
+
+%% @doc Read a descriptor that the node was started with: its owner gets `{Port, eof}' at the end.
+-spec inherited(non_neg_integer()) -> port().
+inherited(Descriptor) ->
+    open_port({fd, Descriptor, Descriptor}, [in, eof, binary]).
 
 run(Python, Arguments, #{chdir := Dir, env := Env}, How) ->
     Variables = [{to_list(Name), to_list(Value)}

@@ -1,0 +1,41 @@
+%% What the command shows once it listens: where, what, by which interpreter, and how to stop it.
+-module(hornbeam_banner).
+
+-export([lines/3, link/2]).
+
+%% @doc The lines, of an app and its checked options.
+-spec lines(App :: binary(), hornbeam_config:checked(), Address :: term()) -> unicode:chardata().
+lines(App, #{server := Server, app := Options}, Address) ->
+    #{workers := Workers, chdir := Folder} = Options,
+    lists:join("\n", [
+        row("Hornbeam", [version(), ", listening on ", link(Address, Server)]),
+        row("app", [App, " in ", Folder]),
+        row("python", [interpreter(Options), ", ", counted(Workers, "worker")]),
+        row("Ctrl-C", "stops")
+    ]).
+
+row(Name, Text) -> ["  ", string:pad(Name, 10), Text].
+
+version() ->
+    {ok, Version} = application:get_key(hornbeam, vsn),
+    Version.
+
+interpreter(Options) ->
+    {ok, Python} = hornbeam_config:python(Options),
+    Python.
+
+counted(1, What) -> ["1 ", What];
+counted(Number, What) -> [integer_to_list(Number), " ", What, "s"].
+
+%% @doc An address as a terminal makes a link of it.
+-spec link(Address :: term(), hornbeam_config:server_options()) -> unicode:chardata().
+link({local, Path}, _Server) ->
+    ["unix:", Path];
+link({Ip, Port}, #{certfile := CertFile}) ->
+    [scheme(CertFile), "://", host(Ip), ":", integer_to_list(Port)].
+
+scheme(undefined) -> "http";
+scheme(_CertFile) -> "https".
+
+host(Ip) when tuple_size(Ip) =:= 8 -> ["[", inet:ntoa(Ip), "]"];
+host(Ip) -> inet:ntoa(Ip).

@@ -1,0 +1,155 @@
+%% The node behind the command `hornbeam': it takes its order, serves, and ends when it is told to.
+%%
+%%   order read ──▶ checked ──▶ started ──banner──▶ serving ──SIGTERM, parent gone──▶ stopped, 0
+%%        └────────────┴───────────┴── one paragraph on standard error, and the end with status 3
+%%
+%% What was said to the command (python/hornbeam_erlang/_command) comes as one msgpack value in a
+%% file that the node inherits. Values are checked here as any options are, by hornbeam_config. The
+%% node's input is a pipe from the command's process: its end is that of who could stop us.
+-module(hornbeam_command).
+
+-export([start/0]).
+
+-type order() :: #{app := binary(), options := #{atom() => term()},
+                   origins := #{atom() => binary()}, only_check := boolean()}.
+
+%% The node's exit status.
+-define(DID_NOT_START, 3).
+
+-define(INPUT, 0).
+
+%% @doc Do what the node was ordered to; called by `erl -s', which boots on meanwhile: a signal has
+%% to be heard while the app starts.
+-spec start() -> ok.
+start() ->
+    _ = spawn(fun run/0),
+    ok.
+
+run() ->
+    Input = hornbeam_worker_port:inherited(?INPUT),
+    {_, Server} = spawn_monitor(fun obey/0),
+    receive
+        {Input, eof} -> init:stop();
+        {'DOWN', Server, process, _, _Reason} -> init:stop(1)
+    end.
+
+%% Ends with the server.
+obey() ->
+    Told = read(),
+    #{<<"log_level">> := Level, <<"colors">> := Colors} = Told,
+    ok = hornbeam_terminal:install(#{level => Level, colors => Colors}),
+    case order(Told) of
+        {ok, #{only_check := true} = Order} -> check(Order);
+        {ok, Order} -> serve(Order);
+        {error, Reason} -> refuse(Reason, #{app => maps:get(<<"app">>, Told), options => #{},
+                                            origins => #{}})
+    end.
+
+%% Its words exist as atoms once the tables of options are loaded.
+read() ->
+    ok = application:load(hornbeam),
+    {module, _} = code:ensure_loaded(hornbeam_config),
+    {ok, [[Descriptor]]} = init:get_argument(hornbeam_order),
+    File = "/dev/fd/" ++ Descriptor,
+    {ok, Bytes} = file:read_file(File),
+    %% There may be secrets in it, and the descriptor stays open.
+    ok = file:write_file(File, <<>>),
+    {ok, Told, <<>>} = hornbeam_msgpack:decode(Bytes),
+    Told.
+
+-spec order(#{binary() => term()}) -> {ok, order()} | {error, hornbeam_config:error()}.
+order(#{<<"app">> := App, <<"options">> := Options, <<"origins">> := Origins,
+        <<"only_check">> := OnlyCheck}) ->
+    Keys = keys(),
+    case maps:keys(Options) -- maps:keys(Keys) of
+        [] ->
+            {ok, #{app => App, only_check => OnlyCheck,
+                   options => maps:map(fun erlang_term/2, renamed(Options, Keys)),
+                   origins => renamed(Origins, Keys)}};
+        [Unknown | _] ->
+            {error, {bad_option, Unknown, maps:get(Unknown, Options)}}
+    end.
+
+keys() ->
+    Defaults = maps:merge(hornbeam_config:defaults(server), hornbeam_config:defaults(app)),
+    maps:from_list([{atom_to_binary(Key), Key} || Key <- maps:keys(Defaults)]).
+
+renamed(Map, Keys) ->
+    maps:from_list([{maps:get(Name, Keys), Value} || {Name, Value} <- maps:to_list(Map)]).
+
+%% Functions are named in words there.
+erlang_term(on_connect, Text) -> function_name(Text);
+erlang_term(rpc_allow, Texts) -> lists:map(fun function_name/1, Texts);
+erlang_term(_Key, Value) -> Value.
+
+function_name(Text) ->
+    Word = "([^:/ ]+)",
+    case re:run(Text, ["^", Word, "(?::", Word, "(?:/([0-9]{1,3}))?)?$"],
+                [dollar_endonly, {capture, all_but_first, binary}]) of
+        {match, Name} -> function_named(Name, Text);
+        nomatch -> Text
+    end.
+
+%% The atoms that there are once the module is loaded are all that can be meant. What is none stays
+%% a text, which the check refuses.
+function_named([Module | Rest], Text) ->
+    load(Module),
+    try
+        list_to_name([binary_to_existing_atom(Module) | Rest])
+    catch
+        error:badarg -> Text
+    end.
+
+load(Module) ->
+    try code:ensure_loaded(binary_to_existing_atom(Module)) of
+        _ -> ok
+    catch
+        error:badarg -> load_file(code:where_is_file(binary_to_list(Module) ++ ".beam"))
+    end.
+
+load_file(non_existing) ->
+    ok;
+load_file(File) ->
+    _ = code:load_abs(filename:rootname(File)),
+    ok.
+
+list_to_name([Module]) -> Module;
+list_to_name([Module, Function]) -> {Module, binary_to_existing_atom(Function)};
+list_to_name([Module, Function, Arity]) ->
+    {Module, binary_to_existing_atom(Function), binary_to_integer(Arity)}.
+
+check(#{app := App, options := Options} = Order) ->
+    case hornbeam_config:check(App, Options) of
+        {ok, _} ->
+            hornbeam_terminal:say(["The configuration of ", App, " is good."]),
+            halt(0);
+        {error, Reason} ->
+            refuse(Reason, Order)
+    end.
+
+serve(#{app := App, options := Options} = Order) ->
+    {ok, _} = application:ensure_all_started(hornbeam),
+    Root = monitor(process, hornbeam_sup),
+    case hornbeam_sup:start_server(App, Options) of
+        ok -> hornbeam_terminal:say(banner(App, Options));
+        {error, Reason} -> refuse_unless(is_stopping(), Reason, Order)
+    end,
+    receive {'DOWN', Root, process, _, Why} -> exit(Why) end.
+
+%% A start that a signal has ended has not failed.
+is_stopping() ->
+    element(1, init:get_status()) =:= stopping.
+
+refuse_unless(true, _Reason, _Order) -> ok;
+refuse_unless(false, Reason, Order) -> refuse(Reason, Order).
+
+banner(App, Options) ->
+    {ok, Checked} = hornbeam_config:check(App, Options),
+    #{address := Address} = hornbeam:info(),
+    hornbeam_banner:lines(App, Checked, Address).
+
+-spec refuse(hornbeam:start_error(), map()) -> no_return().
+refuse(Reason, Order) ->
+    hornbeam_terminal:say(["hornbeam does not start: ",
+                           hornbeam_start_error:paragraph(Reason, Order)]),
+    halt(?DID_NOT_START).

@@ -1,0 +1,95 @@
+"""The process that the user sees: it starts the node, passes signals on to it, and ends as it does.
+
+    started ──SIGINT, SIGTERM──▶ stopping ──another one──▶ killed
+       └──────────────┴─ the node has ended ─┴──▶ its status
+
+Erlang cannot hear SIGINT, so the node ignores it. What ends this process without a word closes the
+pipe that is the node's input, and that is a stop too. As the first process of a container it is the
+parent of whoever has lost his own. Knows no option.
+"""
+
+import os
+import signal
+from collections.abc import Mapping
+from types import FrameType
+
+STOP = frozenset({signal.SIGINT, signal.SIGTERM})
+HEARD = STOP | {signal.SIGHUP, signal.SIGCHLD}
+TERMINAL = "/dev/tty"
+
+
+def run(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run a node until its end; return the exit status."""
+    # They wait until they are asked for, so none is lost. A handler, because the first process
+    # of a container does not get signals that it does nothing about.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    for number in HEARD:
+        signal.signal(number, _heard)
+    leash, hand = os.pipe()
+    node = os.posix_spawn(
+        command[0],
+        command,
+        environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, leash, 0)],
+        setsigmask=(),
+        setsigdef=[*HEARD, signal.SIGPIPE],
+    )
+    os.close(leash)
+    try:
+        return _follow(node, has_terminal(), ignores_hangup)
+    finally:
+        os.close(hand)
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    raise AssertionError("signals are waited for, and blocked otherwise")
+
+
+def _follow(node: int, had_terminal: bool, ignores_hangup: bool) -> int:
+    is_stopping = False
+    while True:
+        number = signal.sigwait(HEARD)
+        if number == signal.SIGCHLD:
+            ended = reap(node)
+            if ended is not None:
+                return exit_status(ended, is_stopping)
+        elif number == signal.SIGHUP and had_terminal and not has_terminal():
+            # The terminal was closed, and with it whoever could say more.
+            if not ignores_hangup:
+                is_stopping = True
+                os.kill(node, signal.SIGTERM)
+        elif number == signal.SIGHUP:
+            os.kill(node, signal.SIGHUP)
+        else:
+            os.kill(node, signal.SIGKILL if is_stopping else signal.SIGTERM)
+            is_stopping = True
+
+
+def reap(node: int) -> int | None:
+    """Bury all children that have ended; return the node's status if it is among them."""
+    found = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if pid == 0:
+            return found
+        if pid == node:
+            found = os.waitstatus_to_exitcode(status)
+
+
+def exit_status(ended: int, is_stopping: bool) -> int:
+    """Return what a shell would make of the node's end; one that had not begun stops well too."""
+    if is_stopping and ended == -signal.SIGTERM:
+        return 0
+    return ended if ended >= 0 else 128 - ended
+
+
+def has_terminal() -> bool:
+    try:
+        os.close(os.open(TERMINAL, os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,439 @@
+"""The command: what it starts, what it shows, how it ends, and whom it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from clients import RawWebSocket
+from commands import WORDS, Running, closing, stat
+from harness import APPS, DEADLINE, PYTHON, eventually
+
+APP = "naming:application"
+
+HERE = ("--port", "0", "--lifespan", "off")
+
+
+@pytest.fixture
+def run(tmp_path) -> Iterator[Callable[..., Running]]:
+    """Start the command; it and all that came from it is gone after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words, folder: Path = tmp_path, **how) -> Running:
+            folder.mkdir(exist_ok=True)
+            return stack.enter_context(closing(Running(folder, *words, **how)))
+
+        yield start
+
+
+class Address:
+    """What a client of the harness's kind needs of a server."""
+
+    def __init__(self, url: str) -> None:
+        self.host, self.port = url.removeprefix("http://").rsplit(":", 1)
+
+    def connect(self, timeout: float = DEADLINE) -> socket.socket:
+        return socket.create_connection((self.host, int(self.port)), timeout)
+
+
+# What it serves
+
+
+def test_it_serves_the_app_of_the_folder_by_its_own_interpreter(run, tmp_path):
+    told = run(APP, *HERE).get().json()
+    assert told["folder"] == str(tmp_path)
+    assert told["python"] == str(PYTHON)
+
+
+def test_the_banner_says_where_what_and_how_to_stop_it(run, tmp_path):
+    running = run(APP, *HERE, "--workers", "2")
+    address = running.address()
+    banner = (
+        f"  Hornbeam  0.1.0, listening on {address}\n"
+        f"  app       {APP} in {tmp_path}\n"
+        f"  python    {PYTHON}, 2 workers\n"
+        "  Ctrl-C    stops\n"
+    )
+    eventually(lambda: running.shown.endswith(banner))
+    assert address.startswith("http://127.0.0.1:")
+
+
+def test_an_address_of_ipv6_is_a_link_too(run):
+    running = run(APP, "--bind", "[::1]:0")
+    assert running.address().startswith("http://[::1]:")
+    assert running.get().status_code == 200
+
+
+def test_a_unix_socket_is_shown_as_a_path(run, tmp_path):
+    running = run(APP, "--uds", tmp_path / "socket", "--lifespan", "off")
+    assert running.address() == f"unix:{tmp_path}/socket"
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(tmp_path / "socket"))) as client:
+        assert client.get("http://localhost/").status_code == 200
+
+
+def test_what_is_said_reaches_the_app(run, tmp_path):
+    (tmp_path / "variables").write_text("SAID_A=of the file\nSAID_B=of the file\n")
+    (tmp_path / "hornbeam.toml").write_text('root-path = "/of/the/file"\n')
+    running = run(
+        "naming:make", *HERE, "--factory", "--env-file", "variables", "--env", "SAID_C=größe",
+        "--app-dir", "/", "--root-path", "/api",
+        variables={"SAID_B": "of the environment", "HORNBEAM_ROOT_PATH": "/of/a/variable"},
+    )  # fmt: skip
+    told = running.get().json()
+    assert told["variables"] == {
+        "SAID_A": "of the file", "SAID_B": "of the environment", "SAID_C": "größe",
+    }  # fmt: skip
+    assert told["path"][0] == "/"
+    assert told["root_path"] == "/api"
+
+
+def test_one_worker_serves_unless_more_are_asked_for(run):
+    running = run(APP, *HERE)
+    assert len({running.get().json()["pid"] for _ in range(20)}) == 1
+
+
+def test_two_of_them_on_one_host_do_not_know_each_other(run, tmp_path):
+    first = run(APP, *HERE, folder=tmp_path / "first")
+    second = run(APP, *HERE, folder=tmp_path / "second")
+    assert first.get().status_code == second.get().status_code == 200
+    for running in (first, second):
+        assert not [comm for comm in running.pids().values() if comm == "epmd"]
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "POSIX"])
+def test_texts_are_utf8_in_any_folder_and_locale(run, tmp_path, locale):
+    folder = tmp_path / "eine größere Mappe"
+    folder.mkdir()
+    (folder / "größe.py").write_text(
+        "from naming import application\nprint('größe: ✓')\n", encoding="utf-8"
+    )
+    running = run("größe:application", *HERE, folder=folder, variables={"LC_ALL": locale})
+    assert running.get().json()["folder"] == str(folder)
+    assert "größe: ✓" in running.shown
+    assert f"größe:application in {folder}\n" in running.shown
+
+
+def test_secrets_are_seen_by_nobody_else(run, tmp_path):
+    running = run(APP, *HERE, "--env", "SAID_SECRET=in-the-app",
+                  variables={"HORNBEAM_KEYFILE_PASSWORD": ""})  # fmt: skip
+    assert running.get().json()["variables"]["SAID_SECRET"] == "in-the-app"
+    node = running.named("beam")
+    assert b"in-the-app" not in Path(f"/proc/{node}/cmdline").read_bytes()
+    assert b"in-the-app" not in Path(f"/proc/{node}/environ").read_bytes()
+    (order,) = [fd for fd in Path(f"/proc/{node}/fd").iterdir() if "order" in str(fd.readlink())]
+    assert order.read_bytes() == b""
+
+
+def test_a_configuration_can_be_checked_without_serving(run):
+    running = run(APP, "--check-config")
+    assert running.status() == 0
+    assert running.shown == f"The configuration of {APP} is good.\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--rpc-allow", "lists:seq/2,maps"], ["--on-connect", "maps:size"]],
+    ids=lambda words: words[0],
+)
+def test_functions_of_erlang_have_names(run, words):
+    assert run(APP, "--check-config", *words).status() == 0
+
+
+# What does not start
+
+
+def broken(folder: Path) -> None:
+    (folder / "shop.py").write_text("def app(scope, receive, send): ...\n")
+    (folder / "broken.py").write_text("def deep():\n    return 1 / 0\n\n\ndeep()\n")
+
+
+PLACE = """\
+    folder       FOLDER
+    interpreter  PYTHON
+"""
+
+FAILURES = {
+    "a module's name": (
+        ["shpo:app"],
+        "hornbeam does not start: ModuleNotFoundError: No module named 'shpo'; "
+        "did you mean 'shop'?\n"
+        "    importing    shpo:app\n" + PLACE,
+    ),
+    "a name in it": (
+        ["shop:apps"],
+        "hornbeam does not start: AttributeError: module 'shop' has no attribute 'apps'; "
+        "did you mean 'app'?\n"
+        "    importing    shop:apps\n" + PLACE,
+    ),
+    "its code": (
+        ["broken:app"],
+        "hornbeam does not start: ZeroDivisionError: division by zero\n"
+        "    importing    broken:app\n" + PLACE + "\n"
+        "    Traceback (most recent call last):\n"
+        '      File "FOLDER/broken.py", line 5, in <module>\n'
+        "        deep()\n"
+        '      File "FOLDER/broken.py", line 2, in deep\n'
+        "        return 1 / 0\n"
+        "               ~~^~~\n"
+        "    ZeroDivisionError: division by zero\n",
+    ),
+    "its lifespan": (
+        ["lifespans:fails", "--lifespan", "on"],
+        "hornbeam does not start: lifespan.startup.failed: the database is away\n"
+        "    starting     lifespans:fails\n" + PLACE,
+    ),
+    "a value": (
+        [APP, "--root-path", "api"],
+        'hornbeam does not start: --root-path has the value "api"; expected a path such as '
+        '"/api", with a slash in front and none at its end\n',
+    ),
+    "a function": (
+        [APP, "--rpc-allow", "not a function"],
+        'hornbeam does not start: --rpc-allow has the value [<<"not a function">>]; expected '
+        "a list of {Module, Function, Arity} or Module\n",
+    ),
+    "an interpreter": (
+        [APP, "--python", "no-such-python"],
+        'hornbeam does not start: --python has the value "no-such-python"; expected the path '
+        "of an executable Python interpreter\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_does_not_start_says_why_in_one_paragraph(run, tmp_path, name):
+    words, paragraph = FAILURES[name]
+    broken(tmp_path)
+    running = run(*words)
+    assert running.status() == 3
+    assert running.shown == paragraph.replace("FOLDER", str(tmp_path)).replace(
+        "PYTHON", str(PYTHON)
+    )
+    eventually(running.gone)
+
+
+def test_an_address_in_use_is_named(run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        running = run(APP, "--lifespan", "off", variables={"PORT": str(port)})
+        assert running.status() == 3
+    assert running.shown == (
+        f"hornbeam does not start: cannot listen: address already in use: 127.0.0.1:{port} (PORT); "
+        "another process listens there: end it, or choose another address\n"
+    )
+
+
+def test_a_path_without_an_erlang_says_how_to_get_one(run, tmp_path):
+    running = run(APP, variables={"PATH": str(tmp_path)})
+    assert running.status() == 3
+    assert "apt install erlang" in running.shown
+
+
+# How it ends
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_in_order(run, number):
+    running = run("endings:application", "--port", "0")
+    ws = RawWebSocket(Address(running.address()), "/echo")
+    ws.read_message()
+    running.signal(number)
+    assert ws.read_close() == (1001, "the server stops")
+    ws.socket.close()
+    assert running.status() == 0
+    closed, shutdown = running.notes.read_text().splitlines()
+    assert closed == "disconnect 1001"
+    assert shutdown.startswith("shutdown ")
+    assert running.gone()
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,) * 2, (signal.SIGTERM, signal.SIGINT)])
+def test_a_second_signal_stops_it_at_once(run, numbers):
+    first, second = numbers
+    running = run("naming:hanging", "--port", "0", "--shutdown-timeout", "1h")
+    running.address()
+    running.signal(first)
+    eventually(running.notes.exists)
+    running.signal(second)
+    assert running.status() == 137
+    eventually(running.gone)
+
+
+def test_a_signal_while_the_app_starts_stops_it(run, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(3600)\n"
+    )
+    running = run("slow:application")
+    eventually((tmp_path / "begun").exists)
+    running.signal(signal.SIGINT)
+    assert running.status() == 0
+    eventually(running.gone)
+
+
+def test_a_signal_before_the_node_is_there_stops_it(run):
+    running = run(APP, "--port", "0")
+    eventually(lambda: b"hornbeam_order" in b"".join(map(words_of, running.pids())))
+    running.signal(signal.SIGTERM)
+    assert running.status() == 0
+    eventually(running.gone)
+
+
+def words_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def test_at_sighup_it_serves_the_new_code(run, tmp_path):
+    app = tmp_path / "changing.py"
+    source = (
+        "from gallery import respond\n"
+        "async def application(scope, receive, send):\n"
+        "    await respond(send, b'{}')\n"
+    )
+    app.write_text(source.format("old"))
+    running = run("changing:application", *HERE)
+    assert running.get().text == "old"
+    app.write_text(source.format("new one"))
+    running.signal(signal.SIGHUP)
+    eventually(lambda: running.get().text == "new one")
+
+
+def test_when_its_process_is_killed_the_node_stops_in_order(run):
+    running = run("endings:application", "--port", "0")
+    running.address()
+    running.process.kill()
+    running.process.wait()
+    eventually(running.gone)
+    assert running.notes.read_text().startswith("shutdown ")
+
+
+@pytest.mark.parametrize("name", ["beam", "erl_child_setup"])
+def test_when_the_node_is_killed_nobody_is_left(run, name):
+    running = run(APP, *HERE, "--workers", "2")
+    running.get()
+    os.kill(running.named(name), signal.SIGKILL)
+    assert running.status() != 0
+    eventually(running.gone)
+
+
+def test_when_a_worker_is_killed_it_serves_on_and_buries_the_dead(run):
+    running = run(APP, *HERE)
+    pid = running.get().json()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert running.get().json()["pid"] != pid
+    assert running.zombies() == []
+
+
+@pytest.fixture
+def namespace():
+    """Say how a program becomes the first process of a system of its own."""
+    words = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child",
+             "--mount-proc"]  # fmt: skip
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], check=False).returncode:
+        pytest.skip("no namespaces for processes here")
+    return words
+
+
+def test_as_the_first_process_it_buries_strangers_and_stops_in_order(run, tmp_path, namespace):
+    """A grandchild whose parent ends becomes the first process's child, and then ends itself."""
+    (tmp_path / "leaving.py").write_text(
+        "import os, subprocess, sys\n"
+        "from gallery import respond\n"
+        "CHILD = 'import os, sys; os.fork() and os._exit(0); os.setsid(); print(os.getpid(), "
+        "flush=True); os.close(1); sys.stdin.read()'\n"
+        "async def application(scope, receive, send):\n"
+        "    child = subprocess.Popen([sys.executable, '-c', CHILD], stdin=subprocess.PIPE,\n"
+        "                             stdout=subprocess.PIPE, start_new_session=True)\n"
+        "    grandchild = child.stdout.read().decode().strip()\n"
+        "    child.wait()\n"
+        "    parent = open(f'/proc/{grandchild}/stat').read().rpartition(')')[2].split()[1]\n"
+        "    child.stdin.close()\n"
+        "    while os.path.exists(f'/proc/{grandchild}'): pass\n"
+        "    await respond(send, parent.encode())\n"
+    )
+    running = run("leaving:application", *HERE, before=namespace)
+    assert running.get().text == "1"
+    inside = [pid for pid, name in running.pids().items() if name.startswith("python")]
+    (first,) = [pid for pid in inside if stat(pid)[1] == running.process.pid]
+    os.kill(first, signal.SIGTERM)
+    assert running.status() == 0
+    eventually(running.gone)
+
+
+# In a terminal
+
+
+class Terminal:
+    """The command in a terminal of its own, where Ctrl-C goes to all in the foreground."""
+
+    def __init__(self, *words: object) -> None:
+        self.shown = b""
+        self.pid, self.screen = pty.fork()
+        if self.pid == 0:
+            os.environ |= {"PYTHONPATH": str(APPS), "TERM": "xterm"}
+            os.execv(PYTHON, [*map(str, WORDS), *map(str, words)])
+
+    def shows(self, wanted: bytes) -> None:
+        while wanted not in self.shown:
+            readable, _, _ = select.select([self.screen], [], [], DEADLINE)
+            assert readable, self.shown
+            self.shown += os.read(self.screen, 4096)
+
+    def status(self) -> int:
+        def ended() -> tuple[int, int] | None:
+            with contextlib.suppress(OSError):
+                while select.select([self.screen], [], [], 0)[0]:
+                    self.shown += os.read(self.screen, 4096)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            return (pid, status) if pid else None
+
+        _, status = eventually(ended, 60)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        if self.pid:
+            os.killpg(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def terminal(tmp_path, monkeypatch) -> Iterator[Callable[..., Terminal]]:
+    monkeypatch.setenv("TRACE", str(tmp_path / "notes"))
+    with contextlib.ExitStack() as stack:
+        yield lambda *words: stack.enter_context(contextlib.closing(Terminal(*words)))
+
+
+def test_ctrl_c_stops_it_in_order(terminal, tmp_path):
+    running = terminal("endings:application", "--port", "0")
+    running.shows(b"stops")
+    os.write(running.screen, b"\x03")
+    assert running.status() == 0
+    assert (tmp_path / "notes").read_text().startswith("shutdown ")
+
+
+def test_a_terminal_that_is_closed_stops_it(terminal, tmp_path):
+    running = terminal("endings:application", "--port", "0")
+    running.shows(b"stops")
+    os.close(running.screen)
+    eventually(lambda: os.waitpid(running.pid, os.WNOHANG)[0])
+    running.pid = 0
+    assert (tmp_path / "notes").read_text().startswith("shutdown ")
+
+
+@pytest.mark.parametrize(("words", "colors"), [((), True), (("--no-use-colors",), False)])
+def test_levels_have_colors_in_a_terminal(terminal, words, colors):
+    running = terminal("lifespans:without", "--port", "0", *words)
+    running.shows(b"stops")
+    assert (b"\x1b[32mINFO\x1b[0m:" in running.shown) is colors
