@@ -15,7 +15,7 @@ all() ->
      the_options_of_tls_need_each_other, a_password_is_printed_by_no_log,
      limits_of_http2_are_bounded,
      with_reload_sockets_go_on_unless_it_is_said,
-     the_interpreter_is_found_in_the_documented_order].
+     the_interpreter_is_found_in_the_documented_order, an_interpreter_may_have_any_name].
 
 the_guide_lists_every_option_with_its_default(_Config) ->
     [begin
@@ -195,6 +195,15 @@ python_and_venv_exclude_each_other(Config) ->
     Venv = venv(Config, "both"),
     ?assertEqual({error, {bad_option, venv, list_to_binary(Venv)}},
                  check(#{python => "python3", venv => Venv})).
+
+an_interpreter_may_have_any_name(Config) ->
+    Folder = <<(list_to_binary(proplists:get_value(priv_dir, Config)))/binary, "größe 1"/utf8>>,
+    ok = file:make_dir(Folder),
+    Python = <<Folder/binary, "/python">>,
+    ok = file:make_symlink(os:find_executable("python3"), Python),
+    {ok, #{app := Options}} = hornbeam_config:check("app:application", #{python => Python}),
+    {ok, Found} = hornbeam_config:python(Options),
+    ?assertEqual({ok, element(2, file:read_file_info(Python))}, file:read_file_info(Found)).
 
 the_options_of_tls_need_each_other(Config) ->
     File = filename:join(proplists:get_value(priv_dir, Config), "some.pem"),

@@ -197,7 +197,7 @@ expected(Key) ->
 %% the node's or the release's, else `python3' on the path.
 -spec python(app_options()) -> {ok, file:filename()} | {error, no_python}.
 python(#{python := Python}) when Python =/= undefined ->
-    found(os:find_executable(binary_to_list(Python)));
+    found(hornbeam_option:program(Python));
 python(#{venv := Venv}) when Venv =/= undefined ->
     {ok, hornbeam_option:venv_python(Venv)};
 python(#{chdir := Dir}) ->

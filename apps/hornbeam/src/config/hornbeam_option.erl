@@ -4,9 +4,9 @@
 %% by name: which value is checked how stands in the table of hornbeam_config.
 -module(hornbeam_option).
 
--export([check/2, app/1, bind/1, executable/1, venv/1, venv_python/1, directory/1, directories/1,
-         environment/1, functions/1, root_path/1, texts/1, file/1, secret/1, tls_versions/1,
-         ciphers/1, origins/1, hosts/1, peers/1, callback/1]).
+-export([check/2, app/1, bind/1, executable/1, program/1, venv/1, venv_python/1, directory/1,
+         directories/1, environment/1, functions/1, root_path/1, texts/1, file/1, secret/1,
+         tls_versions/1, ciphers/1, origins/1, hosts/1, peers/1, callback/1]).
 -export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0]).
 
 -type check() ::
@@ -145,9 +145,12 @@ address(_, _) -> error.
 -spec executable(term()) -> checked().
 executable(undefined) -> {ok, undefined};
 executable(Value) ->
-    with_text(Value, fun(Text) ->
-        ok_if(os:find_executable(binary_to_list(Text)) =/= false, Text)
-    end).
+    with_text(Value, fun(Text) -> ok_if(program(Text) =/= false, Text) end).
+
+%% @doc Where a program is; false where there is none. A name is the bytes that it has on the disk.
+-spec program(binary()) -> file:filename() | false.
+program(Name) ->
+    os:find_executable(unicode:characters_to_list(Name, file:native_name_encoding())).
 
 %% @doc The folder of a virtual environment.
 -spec venv(term()) -> checked().
