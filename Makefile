@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build run test fuzz ct pytest e2e lint types dialyzer xref bench soak autobahn docs clean
+.PHONY: help deps test-deps build run wheel test fuzz ct pytest e2e lint types dialyzer xref bench soak autobahn docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -19,8 +19,11 @@ build: deps ## compile the Erlang application
 run: build ## serve the example chat at http://127.0.0.1:8000; Ctrl-C ends it
 	@tools/run.sh config/chat.config
 
+wheel: build ## put the wheels of the Python package, which carry the server, into dist/
+	@.venv/bin/python tools/wheel.py dist
+
 test: test-deps ## check and test everything, and say how many tests passed
-	@tools/test.sh lint types xref dialyzer docs ct pytest e2e
+	@tools/test.sh lint types xref dialyzer docs ct pytest e2e wheel
 
 SECONDS ?= 60
 SEED ?=
@@ -62,5 +65,5 @@ docs: deps ## make the Erlang reference in doc/
 	@tools/docs.sh
 
 clean: ## remove what was built; downloaded libraries stay
-	@rm -rf _build _plt doc logs rebar3.crashdump erl_crash.dump
+	@rm -rf _build _plt dist doc logs rebar3.crashdump erl_crash.dump
 	@find . \( -path ./.venv -o -path ./_debian \) -prune -o -name __pycache__ -prune -exec rm -rf {} +

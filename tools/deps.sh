@@ -97,14 +97,15 @@ quietly() {
 
 erlang_libraries() {
     # The list itself is the mark of a finished job: a longer list is a new job.
-    if [ "$(cat _deps/.libraries 2>/dev/null)" = "${carried_libraries[*]}" ]; then return; fi
+    local list="${carried_libraries[*]} LICENSE"
+    if [ "$(cat _deps/.libraries 2>/dev/null)" = "$list" ]; then return; fi
     say "fetching Erlang libraries"
     rm -rf _deps
     if ! timeout 120 rebar3 get-deps >/dev/null 2>&1 </dev/null; then
         unpack_debian_libraries
     fi
     mkdir -p _deps
-    echo "${carried_libraries[*]}" >_deps/.libraries
+    echo "$list" >_deps/.libraries
 }
 
 unpack_debian_libraries() {
@@ -125,6 +126,10 @@ unpack_debian_libraries() {
                 *) if [ -d "$found" ]; then cp -R "$found" _deps/lib/; fi ;;
             esac
         done
+    done
+    # One licence for the three, which hex has in each.
+    for found in _deps/lib/{cowboy,cowlib,ranch}-*; do
+        cp "$work"/x/usr/lib/rabbitmq/lib/*/LICENSE-ISC-cowboy "$found/LICENSE"
     done
     rm -rf "$work"
     compgen -G '_deps/lib/cowboy-*/ebin/cowboy.app' >/dev/null ||

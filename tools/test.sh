@@ -23,6 +23,7 @@ run_pytest() { run_python test/python; }
 run_e2e() {
     rebar3 compile && run_python test/e2e -n 3 --dist loadfile
 }
+run_wheel() { rebar3 compile && run_python test/wheel; }
 run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE,hornbeam_hostile_SUITE; }
 run_fuzz_worker() { run_python test/python/test_fuzz.py test/python/test_worker_model.py; }
 run_fuzz_node() {
@@ -48,6 +49,7 @@ cases_pytest() {
     ok=$(word passed) bad=$(($(word failed) + $(word errors?))) left=$(word skipped)
 }
 cases_e2e() { cases_pytest "$1"; }
+cases_wheel() { cases_pytest "$1"; }
 cases_fuzz_beam() { cases_ct "$1"; }
 cases_fuzz_worker() { cases_pytest "$1"; }
 cases_fuzz_node() { cases_pytest "$1"; }
