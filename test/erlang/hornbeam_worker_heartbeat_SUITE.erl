@@ -9,7 +9,8 @@ all() ->
     [one_heartbeat_is_on_its_way_at_a_time, a_worker_hangs_at_its_limit_and_not_before,
      an_answer_starts_the_count_anew, an_answer_tells_how_long_it_took,
      an_answer_to_nothing_is_an_error, without_a_limit_nothing_hangs,
-     a_short_limit_has_its_heartbeats_in_time, the_memory_of_a_process_is_known, the_handler_that_has_the_loop_is_found].
+     a_short_limit_has_its_heartbeats_in_time, the_memory_of_a_process_is_known,
+     the_handler_that_has_the_loop_is_found].
 
 one_heartbeat_is_on_its_way_at_a_time(_Config) ->
     {send, 1, Sent} = hornbeam_worker_heartbeat:beat(0, hornbeam_worker_heartbeat:new(30000)),

@@ -9,7 +9,8 @@
 %% A slot has a history: how often its worker was started again, and how the last one ended.
 -module(hornbeam_pool_roster).
 
--export([new/0, renewed/1, slot_count/1, slots/1, add_slot/2, remove_slot/2, vacant/1, is_vacant/2]).
+-export([new/0, renewed/1]).
+-export([slot_count/1, slots/1, add_slot/2, remove_slot/2, vacant/1, is_vacant/2]).
 -export([add_worker/3, set_ready/5, set_role/3, take/2, worker/2, workers/1, workers/2, ready/1]).
 -export([is_complete/1, is_served/2, serving/2, successor/2, handles/2]).
 -export([failed/5, restarted/2, note_end/3, count_end/2]).
