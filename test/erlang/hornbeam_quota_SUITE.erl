@@ -12,6 +12,7 @@ all() ->
      erlang_code_is_told_too, several_keys_are_set_all_or_none,
      what_is_counted_is_what_is_there, a_killed_writer_of_several_keys_holds_nobody_up,
      who_reads_several_keys_sees_all_or_none_of_them, a_large_int_is_counted_as_it_grows,
+     a_counter_that_outgrew_its_room_is_counted_anew, many_short_texts_in_a_key_are_counted,
      a_connection_has_its_own_limit, what_is_bound_to_a_connection_counts_as_its_own,
      owners_that_die_while_they_write_give_all_back, an_undo_is_never_refused,
      a_connection_has_a_number_of_topics, subscriptions_are_bytes_too,
@@ -255,6 +256,24 @@ a_large_int_is_counted_as_it_grows(_Config) ->
     ?assertEqual({error, {limit, state_max_bytes}}, hornbeam_state_table:incr(1, 1 bsl 100000)),
     {ok, _, _} = hornbeam_state_table:incr(1, -(1 bsl 80000)),
     ?assertEqual(Small, kind(state)).
+
+%% Two that may be counted in place make one that may not.
+a_counter_that_outgrew_its_room_is_counted_anew(_Config) ->
+    Most = (1 bsl 1000) - 1,
+    {ok, _} = set(1, Most),
+    Counted = kind(state),
+    [begin
+         {ok, Sum, _} = hornbeam_state_table:incr(1, Most),
+         ?assert(hornbeam_state_table:cas(1, Sum, Most)),
+         ?assertEqual(Counted, kind(state))
+     end || _ <- [1, 2]].
+
+many_short_texts_in_a_key_are_counted(_Config) ->
+    Before = ets:info(hornbeam_state, memory),
+    {ok, _} = set(list_to_tuple(lists:duplicate(65000, <<>>)), 1),
+    {Bytes, 1} = kind(state),
+    Taken = (ets:info(hornbeam_state, memory) - Before) * erlang:system_info(wordsize),
+    ?assertMatch({Counted, Real} when Counted > Real * 0.9, {Bytes, Taken}).
 
 %%% Connections
 

@@ -78,10 +78,18 @@ def key_bytes(key: Any) -> int:
         case str():
             return len(key.encode())
         case bytes():
-            return 32 + len(key)
+            return 32 + _in_words(len(key))
         case tuple():
-            return 16 + sum(8 + key_bytes(part) for part in key)
+            return 16 + sum(8 + _part_bytes(part) for part in key)
     return 0 if abs(key) < 1 << 59 else key.bit_length() // 8 + 5
+
+
+def _part_bytes(part: Any) -> int:
+    return _in_words(len(part.encode())) if isinstance(part, str) else key_bytes(part)
+
+
+def _in_words(size: int) -> int:
+    return 16 + (size + 7 & -8)
 
 
 def value_bytes(packed: bytes, value: Any) -> int:

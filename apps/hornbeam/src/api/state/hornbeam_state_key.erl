@@ -38,4 +38,8 @@ bytes(_Bytes) -> 0.
 element_bytes(0, _Key, Bytes) ->
     Bytes;
 element_bytes(N, Key, Bytes) ->
-    element_bytes(N - 1, Key, Bytes + 8 + bytes(element(N, Key))).
+    element_bytes(N - 1, Key, Bytes + 8 + element_bytes(element(N, Key))).
+
+%% A text within a key has a head of its own and is filled up to whole words.
+element_bytes(Text) when is_binary(Text) -> 16 + (byte_size(Text) + 7) band -8;
+element_bytes(Other) -> bytes(Other).

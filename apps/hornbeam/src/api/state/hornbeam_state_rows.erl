@@ -69,20 +69,23 @@ new_tables() ->
 -spec new(key(), hornbeam_value:value(), ttl()) -> row().
 new(Key, Value, Ttl) ->
     Expires = expires(Ttl),
-    Bytes = ?ROW + hornbeam_value:bytes(Value) + key_bytes(Key, Expires),
-    {Key, hornbeam_value:copy(Value), Expires, erlang:unique_integer(), 0, Bytes}.
+    {Key, hornbeam_value:copy(Value), Expires, erlang:unique_integer(), 0,
+     size(Key, Value, Expires)}.
 
 expires(infinity) -> infinity;
 expires(Ttl) -> now_ms() + Ttl.
 
+size(Key, Value, Expires) ->
+    ?ROW + hornbeam_value:bytes(Value) + key_bytes(Key, Expires).
+
 key_bytes(Key, infinity) -> hornbeam_state_key:bytes(Key);
 key_bytes(Key, _Expires) -> 2 * hornbeam_state_key:bytes(Key) + ?ENTRY.
 
-%% @doc A row with its value changed in place.
+%% @doc A row with its value changed in place. Its bytes are counted anew: a counter may have
+%% outgrown its room since.
 -spec changed(row(), hornbeam_value:value()) -> row().
-changed({Key, Old, Expires, Generation, Changes, Bytes}, New) ->
-    {Key, New, Expires, Generation, Changes + 1,
-     Bytes + hornbeam_value:bytes(New) - hornbeam_value:bytes(Old)}.
+changed({Key, _, Expires, Generation, Changes, _}, New) ->
+    {Key, New, Expires, Generation, Changes + 1, size(Key, New, Expires)}.
 
 -spec key(row()) -> key().
 key({Key, _, _, _, _, _}) -> Key.
