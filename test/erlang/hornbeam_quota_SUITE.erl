@@ -20,7 +20,8 @@ all() ->
      results_and_items_that_nobody_takes_are_bytes_too,
      what_is_refused_is_counted_nowhere, arguments_of_ops_that_wait_are_bytes_too,
      processes_that_crash_count_anew,
-     an_answer_that_is_too_long_is_an_error_before_it_is_gathered, everything_is_told].
+     an_answer_that_is_too_long_is_an_error_before_it_is_gathered,
+     one_int_that_is_asked_for_many_times_is_as_long_as_many, everything_is_told].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(hornbeam),
@@ -544,6 +545,12 @@ heap_of(Fun) ->
         exit({heap, Words * erlang:system_info(wordsize)})
     end),
     receive {'DOWN', Ref, process, Pid, {heap, Bytes}} -> Bytes end.
+
+one_int_that_is_asked_for_many_times_is_as_long_as_many(_Config) ->
+    {ok, _} = set(1, 1 bsl 130000),
+    ?assertMatch({ok, [_, absent, _]}, hornbeam_state_ops:get_multi([[1, 2, 1]], #{})),
+    Many = lists:duplicate(20000, 1),
+    ?assertEqual({error, too_many}, hornbeam_state_ops:get_multi([Many], #{})).
 
 everything_is_told(_Config) ->
     limits(#{state_max_rows => infinity, worker_max_hooks => 3}),

@@ -117,7 +117,8 @@ failure({limit, Limit}) ->
     error(limit_exceeded, io_lib:format("the option ~ts of this node, which is ~b, allows no more",
                                         [Limit, hornbeam_quota:limit(Limit)]));
 failure(too_many) ->
-    error(value_error, "more was found than can travel at once; ask for a longer prefix");
+    error(value_error,
+          "more was found than can travel at once; ask for a longer prefix or fewer keys");
 failure(too_long) ->
     error(limit_exceeded, "the values are too long to be compared in another order of their dicts");
 failure(not_a_list) ->

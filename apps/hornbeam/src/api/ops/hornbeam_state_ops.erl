@@ -49,9 +49,26 @@ incr([Key, Delta, false], _Context) ->
 incr([Key, Delta, true], Context) ->
     scoped(Context, fun(Owner) -> hornbeam_scoped_state:incr(Owner, Key, Delta) end).
 
+%% One value may be asked for many times, and then be made as many times. What is a little too long
+%% is told by its length.
 -spec get_multi([term()], context()) -> result([{ok, hornbeam_value:value()} | absent]).
 get_multi([Keys], _Context) ->
-    {ok, [hornbeam_state_table:get(Key) || Key <- Keys]}.
+    gathered(Keys, 2 * ?MOST, []).
+
+gathered([], _Left, Values) ->
+    {ok, lists:reverse(Values)};
+gathered([Key | Keys], Left, Values) ->
+    Value = hornbeam_state_table:get(Key),
+    case Left - made_bytes(Value) of
+        Less when Less >= 0 -> gathered(Keys, Less, [Value | Values]);
+        _ -> {error, too_many}
+    end.
+
+%% About; what Python has given is there already, however often it is in the answer.
+made_bytes(absent) -> 0;
+made_bytes({ok, {packed, _}}) -> 0;
+made_bytes({ok, {term, Term}}) -> erlang:external_size(Term);
+made_bytes({ok, Number}) -> erlang:external_size(Number).
 
 -spec set_multi([term()], context()) -> done().
 set_multi([Pairs, Ttl], _Context) ->
