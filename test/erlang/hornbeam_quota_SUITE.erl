@@ -21,7 +21,8 @@ all() ->
      what_is_refused_is_counted_nowhere, arguments_of_ops_that_wait_are_bytes_too,
      processes_that_crash_count_anew,
      an_answer_that_is_too_long_is_an_error_before_it_is_gathered,
-     one_int_that_is_asked_for_many_times_is_as_long_as_many, everything_is_told].
+     one_int_that_is_asked_for_many_times_is_as_long_as_many,
+     a_tuple_is_kept_without_being_read, everything_is_told].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(hornbeam),
@@ -551,6 +552,15 @@ one_int_that_is_asked_for_many_times_is_as_long_as_many(_Config) ->
     ?assertMatch({ok, [_, absent, _]}, hornbeam_state_ops:get_multi([[1, 2, 1]], #{})),
     Many = lists:duplicate(20000, 1),
     ?assertEqual({error, too_many}, hornbeam_state_ops:get_multi([Many], #{})).
+
+%% It would take 16 bytes a nil.
+a_tuple_is_kept_without_being_read(_Config) ->
+    Tuple = <<16#c9, 1000005:32, 2, 16#dd, 1000000:32, (binary:copy(<<16#c0>>, 1000000))/binary>>,
+    Most = 100000,
+    {Pid, Ref} = spawn_opt(fun() ->
+        {packed, Tuple} = hornbeam_value:from_packed(Tuple)
+    end, [monitor, {max_heap_size, #{size => Most, error_logger => false}}]),
+    ?assertEqual(normal, receive {'DOWN', Ref, process, Pid, Reason} -> Reason end).
 
 everything_is_told(_Config) ->
     limits(#{state_max_rows => infinity, worker_max_hooks => 3}),

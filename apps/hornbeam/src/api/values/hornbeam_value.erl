@@ -22,14 +22,19 @@
 
 %% @doc A value of Python. A bool is no number.
 -spec from_packed(binary()) -> value().
-from_packed(<<Tag, _/binary>> = Packed)
-        when Tag < 16#80; Tag >= 16#e0; Tag >= 16#ca, Tag =< 16#d8; Tag >= 16#c7, Tag =< 16#c9 ->
-    case hornbeam_msgpack:decode_all(Packed) of
+from_packed(Packed) ->
+    case is_number_packed(Packed) andalso hornbeam_msgpack:decode_all(Packed) of
         {ok, Number} when is_number(Number) -> Number;
         _ -> {packed, Packed}
-    end;
-from_packed(Packed) ->
-    {packed, Packed}.
+    end.
+
+%% By its head: what is none is not read, since that may cost much.
+is_number_packed(<<Tag, _/binary>>) when Tag < 16#80; Tag >= 16#e0 -> true;
+is_number_packed(<<Tag, _/binary>>) when Tag >= 16#ca, Tag =< 16#d3 -> true;
+is_number_packed(<<Tag, Type, _/binary>>) when Tag >= 16#d4, Tag =< 16#d8 -> Type =:= ?INTEGER;
+is_number_packed(<<16#c7, _Size:8, Type, _/binary>>) -> Type =:= ?INTEGER;
+is_number_packed(<<16#c8, _Size:16, Type, _/binary>>) -> Type =:= ?INTEGER;
+is_number_packed(_Packed) -> false.
 
 %% @doc A value of Erlang: any term.
 -spec from_term(term()) -> value().
