@@ -22,7 +22,8 @@ all() ->
      processes_that_crash_count_anew,
      an_answer_that_is_too_long_is_an_error_before_it_is_gathered,
      one_int_that_is_asked_for_many_times_is_as_long_as_many,
-     a_tuple_is_kept_without_being_read, everything_is_told].
+     a_tuple_is_kept_without_being_read, a_failure_is_told_in_a_bounded_text,
+     everything_is_told].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(hornbeam),
@@ -561,6 +562,18 @@ a_tuple_is_kept_without_being_read(_Config) ->
         {packed, Tuple} = hornbeam_value:from_packed(Tuple)
     end, [monitor, {max_heap_size, #{size => Most, error_logger => false}}]),
     ?assertEqual(normal, receive {'DOWN', Ref, process, Pid, Reason} -> Reason end).
+
+%% What it was called with is in the stack; each of its bytes would be some words as text.
+a_failure_is_told_in_a_bounded_text(_Config) ->
+    Bytes = binary:copy(<<255>>, 1000000),
+    Fails = fun(Reason) ->
+        {error, {erlang, <<"error">>, Text, Stack}} =
+            hornbeam_deadline:run(fun() -> error(Reason, [Bytes]) end, 60000),
+        byte_size(Text) + byte_size(Stack)
+    end,
+    [?assertMatch(Size when Size < 300000, Fails(Reason))
+     || Reason <- [function_clause, {badmatch, Bytes}, lists:seq(1, 300000),
+                   maps:from_keys(lists:seq(1, 100000), Bytes)]].
 
 everything_is_told(_Config) ->
     limits(#{state_max_rows => infinity, worker_max_hooks => 3}),

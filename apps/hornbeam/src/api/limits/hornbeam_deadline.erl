@@ -7,6 +7,9 @@
 -type failure() :: timeout | {erlang, Class :: binary(), Reason :: binary(), Stack :: binary()}.
 %% How it ended instead: the class (error, exit, throw), and the rest as text for people.
 
+%% Characters of a text, about. A reason or a stack may hold all that a function was called with.
+-define(LONGEST, 65536).
+
 %% @doc The result of `Fun', or how it failed within `Timeout' milliseconds. Past its time it is
 %% killed.
 -spec run(fun(() -> Result), timeout()) -> {ok, Result} | {error, failure()}.
@@ -50,4 +53,4 @@ failure(Class, Reason, Stack) ->
     {erlang, atom_to_binary(Class), text("~0tp", Reason), text("~tp", Stack)}.
 
 text(Format, Term) ->
-    unicode:characters_to_binary(io_lib:format(Format, [Term])).
+    unicode:characters_to_binary(io_lib:format(Format, [Term], [{chars_limit, ?LONGEST}])).
