@@ -15,6 +15,7 @@
     process_identifiers_and_funs_come_back/1,
     an_unencodable_term_is_named_by_its_path/1,
     nesting_ends_at_512/1,
+    a_tuple_that_is_no_array_is_not_read/1,
     integers_end_at_16_kib/1,
     numbers_that_are_not_finite_are_refused/1,
     duplicate_keys_are_refused/1,
@@ -143,6 +144,13 @@ nesting_ends_at_512(_) ->
     ?assertMatch({ok, _}, hornbeam_msgpack:decode_all(deep(512, <<16#81, 1>>))),
     ?assertEqual(bad(too_deep), hornbeam_msgpack:decode_all(deep(513, <<16#81, 1>>))),
     ?assertEqual(bad(too_deep), hornbeam_msgpack:decode_all(deep(1000000, <<16#91>>))).
+
+a_tuple_that_is_no_array_is_not_read(_Config) ->
+    Tuples = << <<16#c9, (6 * N + 1):32, 2>> || N <- lists:seq(300000, 0, -1) >>,
+    {Pid, Ref} = spawn_opt(fun() ->
+        {error, {bad_msgpack, {bad_ext, 2}}} = hornbeam_msgpack:decode(<<Tuples/binary, 16#90>>)
+    end, [monitor, {max_heap_size, #{size => 100000, error_logger => false}}]),
+    ?assertEqual(normal, receive {'DOWN', Ref, process, Pid, Reason} -> Reason end).
 
 deep(N, Header) ->
     <<(binary:copy(Header, N))/binary, 1>>.

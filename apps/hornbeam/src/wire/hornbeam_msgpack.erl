@@ -379,12 +379,17 @@ existing_atom(Name) ->
         error:_ -> throw({unknown_atom, binary:copy(Name)})
     end.
 
+%% What is in it is looked at before it is read: a tuple right within a tuple, and so on, would be
+%% as deep as it likes.
 -spec tuple(binary(), non_neg_integer()) -> tuple().
-tuple(Array, Depth) ->
+tuple(<<Tag, _/binary>> = Array, Depth)
+        when Tag band 16#f0 =:= 16#90; Tag =:= 16#dc; Tag =:= 16#dd ->
     case value(Array, Depth) of
         {Elements, <<>>} when length(Elements) =< ?MAX_TUPLE -> list_to_tuple(Elements);
         _ -> bad({bad_ext, ?TUPLE})
-    end.
+    end;
+tuple(_NoArray, _Depth) ->
+    bad({bad_ext, ?TUPLE}).
 
 -spec term(binary()) -> hornbeam_external:opaque().
 term(External) ->
