@@ -85,6 +85,8 @@ static void ask(struct client *c)
     c->began = now_ns();
     connection_begin(&c->in.to, opt.host, opt.port, 1 + c->number / SOURCE_PORTS);
     connection_wait(&c->in.to, 1);
+    if (!connection_is_ready(&c->in.to))
+        fail("socket %d: no handshake of TLS", c->number);
     websocket_ask(&c->in.to, opt.host, opt.port, "/");
 }
 
@@ -169,7 +171,8 @@ static void read_options(int count, char **words)
 {
     static const struct option names[] = {{"host", 1, 0, 'h'},     {"port", 1, 0, 'p'},
                                           {"sockets", 1, 0, 's'},  {"messages", 1, 0, 'm'},
-                                          {"size", 1, 0, 'z'},     {0, 0, 0, 0}};
+                                          {"size", 1, 0, 'z'},     {"tls", 1, 0, 'T'},
+                                          {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -177,8 +180,9 @@ static void read_options(int count, char **words)
         case 's': opt.sockets = atoi(optarg); break;
         case 'm': opt.messages = atoi(optarg); break;
         case 'z': opt.size = (size_t)atol(optarg); break;
+        case 'T': connection_trust(optarg); break;
         default: fail("usage: idle --port P [--host H] [--sockets N] [--messages N] "
-                      "[--size BYTES]");
+                      "[--size BYTES] [--tls CERTIFICATE]");
         }
     if (opt.sockets < 1 || opt.messages < 0 || opt.port < 1)
         fail("needs a port and a socket at least");
