@@ -25,7 +25,7 @@ started='
         {error, Reason} ->
             Failed(io_lib:format("~0tp", [Reason]))
     end.'
-erl -noshell +Bi +sbwt none +sbwtdcpu none +sbwtdio none \
+erl -noshell +Bi +sbwt none +sbwtdcpu none +sbwtdio none +MHas ageffcaoff +MHlmbcs 256 \
     -config config/sys.config -config "$1" -eval "$started" &
 node=$!
 trap 'kill -TERM "$node" 2>/dev/null' INT TERM HUP

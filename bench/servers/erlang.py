@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from servers.process import BENCH, PROJECT, ServerError
 
 # Idle schedulers sleep instead of spinning: they share the cores with Python and the load.
+# Heaps are in small carriers, the oldest first, as in config/vm.args.
 FLAGS = ["+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
+FLAGS += ["+MHas", "ageffcaoff", "+MHlmbcs", "256"]
 
 _VERSIONS = """
     File = filename:join([code:root_dir(), "releases", erlang:system_info(otp_release),
