@@ -21,9 +21,10 @@ from typing import Any, Self, TypeVar, overload
 from hornbeam_erlang import hooks, pubsub
 from hornbeam_erlang._ops import requests
 from hornbeam_erlang._ops.carrier import connected
-from hornbeam_erlang._ops.mailbox import Mailbox, Message, Published, Topics, too_late
+from hornbeam_erlang._ops.mailbox import Mailbox, Message, Published, too_late
 from hornbeam_erlang._ops.perform import follow_async, perform_async
 from hornbeam_erlang._ops.requests import ABSENT
+from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire.values import Key, Value, checked_seconds
 from hornbeam_erlang.exceptions import ConnectionEnded, NotConnected
 from hornbeam_erlang.hooks import Execution, stream_async
@@ -358,7 +359,7 @@ class Subscription:
             raise RuntimeError("a subscription is for one block: call aio.subscribed again")
         carrier = connected()
         self._topics, self._number = carrier.topics, carrier.caller()
-        plan = requests.open_scope(self._topics, self._number, self.topic)
+        plan = requests.open_queue(self._topics, self._number, self.topic)
         self._queue = await follow_async(plan)
         return self
 
@@ -368,7 +369,7 @@ class Subscription:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._topics.close_scope(self._number, self.topic, self._open())
+        self._topics.close_queue(self._number, self.topic, self._open())
         # With the connection all its subscriptions have ended, also for the node. It is another one
         # that calls where a generator is finalized: that one's subscriptions are not ours to end.
         with contextlib.suppress(ConnectionEnded, NotConnected):

@@ -30,7 +30,7 @@ from hornbeam_erlang._local.quota import Limits
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._ops.carrier import Carrier, install, installed, uninstall
 from hornbeam_erlang._ops.handlers import Action, Handlers, Missing, remote_error, task_in
-from hornbeam_erlang._ops.mailbox import Topics
+from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire import ops
 from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang.exceptions import NotFound, OpNotImplemented, OpTimeout

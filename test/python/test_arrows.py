@@ -93,9 +93,10 @@ LOWER = {
     "_wire.text": set(),
     "_ops.identity": {"exceptions"},
     "_ops.handlers": {"exceptions", "_ops.identity"},
-    "_ops.mailbox": {"exceptions", "_ops.identity", "_wire.values"},
-    "_ops.carrier": {"exceptions", "_ops.handlers", "_ops.mailbox"},
-    "_ops.requests": {"_ops.mailbox", "_wire.ops", "_wire.values"},
+    "_ops.mailbox": {"exceptions", "_wire.values"},
+    "_ops.topics": {"exceptions", "_ops.identity", "_ops.mailbox"},
+    "_ops.carrier": {"exceptions", "_ops.handlers", "_ops.topics"},
+    "_ops.requests": {"_ops.mailbox", "_ops.topics", "_wire.ops", "_wire.values"},
     "_ops.perform": {"_ops.carrier", "_ops.requests"},
     "_local.quota": set(),
     "_local.memory": {

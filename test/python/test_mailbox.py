@@ -8,7 +8,8 @@ from collections import deque
 import pytest
 from hornbeam_erlang import aio, publish, testing
 from hornbeam_erlang._ops import requests
-from hornbeam_erlang._ops.mailbox import Home, Mailbox, Published, Topics, Way
+from hornbeam_erlang._ops.mailbox import Home, Mailbox, Published, Way
+from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire.values import pack
 from hornbeam_erlang.exceptions import ConnectionEnded, OpTimeout
 from hypothesis import given

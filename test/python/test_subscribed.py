@@ -16,7 +16,8 @@ from hornbeam_erlang import (
     testing,
 )
 from hornbeam_erlang._ops import requests
-from hornbeam_erlang._ops.mailbox import QUEUED, Topics, Way
+from hornbeam_erlang._ops.mailbox import QUEUED, Way
+from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire import ops
 from hornbeam_erlang._wire.values import pack
 from test_pubsub import wait_until_subscribed
@@ -210,7 +211,7 @@ def test_who_begins_while_another_part_of_the_connection_ends_stays_subscribed()
     topics = Topics(10, 1000, CONNECTIONS)
     plan = requests.leave(topics, 1, "news")
     assert next(plan).op == ops.PUBSUB_UNSUBSCRIBE
-    topics.open_scope(1, "news")
+    topics.open_queue(1, "news")
     assert plan.send(None)[:2] == (ops.PUBSUB_SUBSCRIBE, ["news", False, None])
     with pytest.raises(StopIteration):
         plan.send(None)
@@ -230,7 +231,7 @@ def test_who_unsubscribes_while_another_task_subscribes_is_unsubscribed():
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), LimitExceeded()])
 def test_subscription_that_fails_beside_a_block_ends_nothing_of_that(error):
     topics = Topics(10, 1000, CONNECTIONS)
-    topics.open_scope(1, "news")
+    topics.open_queue(1, "news")
     plan = requests.subscribe(topics, 1, "news", False, None)
     assert next(plan).op == ops.PUBSUB_SUBSCRIBE
     with pytest.raises(type(error)):
@@ -242,7 +243,7 @@ def test_subscription_that_fails_beside_a_block_ends_nothing_of_that(error):
 def test_block_that_fails_to_begin_beside_a_subscription_ends_nothing_of_that(error):
     topics = Topics(10, 1000, CONNECTIONS)
     topics.subscribe(1, "news")
-    plan = requests.open_scope(topics, 1, "news")
+    plan = requests.open_queue(topics, 1, "news")
     assert next(plan).op == ops.PUBSUB_SUBSCRIBE
     with pytest.raises(type(error)):
         plan.throw(error)
@@ -252,7 +253,7 @@ def test_block_that_fails_to_begin_beside_a_subscription_ends_nothing_of_that(er
 @pytest.mark.parametrize(("error", "asks"), [(asyncio.CancelledError(), 1), (LimitExceeded(), 0)])
 def test_block_that_fails_to_begin_is_taken_back_if_the_node_may_have_heard_of_it(error, asks):
     topics = Topics(10, 1000, CONNECTIONS)
-    plan = requests.open_scope(topics, 1, "news")
+    plan = requests.open_queue(topics, 1, "news")
     next(plan)
     asked = []
     with pytest.raises(type(error)):
@@ -280,7 +281,7 @@ def test_plan_that_is_dropped_asks_for_nothing_more():
     topics = Topics(10, 1000, CONNECTIONS)
     for plan in (
         requests.subscribe(topics, 1, "news", False, None),
-        requests.open_scope(topics, 1, "news"),
+        requests.open_queue(topics, 1, "news"),
     ):
         next(plan)
         plan.close()
@@ -303,12 +304,12 @@ def test_block_takes_over_what_came_for_its_topic_to_the_connection_that_goes_on
     topics.inherit(1, ["news", "other"])
     for topic, value in (("news", 1), ("other", 2), ("news", 3)):
         topics.deliver(topic, pack(value))
-    scope = topics.open_scope(1, "news")
+    scope = topics.open_queue(1, "news")
     assert [scope.receive(0).value for _ in range(2)] == [1, 3]
     assert topics.mailbox(1).ways.keys() == {"other"}
     assert topics.mailbox(1).receive(0).value == 2
     assert topics.deliver("news", pack(4)) == 1
-    topics.close_scope(1, "news", scope)
+    topics.close_queue(1, "news", scope)
     assert topics.wanted(1, "news") is None
 
 
@@ -317,7 +318,7 @@ def test_block_takes_nothing_over_of_what_the_app_has_subscribed_to_again():
     topics.inherit(1, ["news"])
     topics.subscribe(1, "news")
     topics.deliver("news", pack(1))
-    topics.open_scope(1, "news")
+    topics.open_queue(1, "news")
     assert topics.mailbox(1).receive(0).value == 1
     assert topics.deliver("news", pack(2)) == 2
 
@@ -329,20 +330,20 @@ def test_block_that_begins_when_the_client_has_left_ends_at_once(before):
     if before:
         topics.subscribe(1, "other")
         topics.leave(1)
-    scope = topics.open_scope(1, "news")
+    scope = topics.open_queue(1, "news")
     with pytest.raises(ConnectionEnded):
         scope.receive(0)
 
 
 def test_no_queue_of_a_block_outlives_its_connection():
     topics = Topics(1000, 1 << 20, CONNECTIONS)
-    scope = topics.open_scope(1, "news")
+    scope = topics.open_queue(1, "news")
     topics.forget(1)
     assert topics._topics == {}
     assert topics._mailboxes == {}
     with pytest.raises(ConnectionEnded):
         scope.receive(0)
-    topics.close_scope(1, "news", scope)
+    topics.close_queue(1, "news", scope)
 
 
 # In a worker

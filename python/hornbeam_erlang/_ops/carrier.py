@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from hornbeam_erlang._ops.handlers import Handlers
-from hornbeam_erlang._ops.mailbox import Topics
+from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang.exceptions import NotConnected
 
 

@@ -1,8 +1,7 @@
 """Published messages on their way to those in this process who subscribed.
 
-Knows topics, bounded queues and those who wait at them, in threads and in coroutines. Must not
-know where messages come from, nor what a connection is but a number; 0 is the process itself.
-Safe from any thread.
+Knows bounded queues and those who wait at them, in threads and in coroutines. Must not know where
+messages come from, nor what a connection is. Safe from any thread.
 """
 
 import asyncio
@@ -10,12 +9,11 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
-from hornbeam_erlang._ops.identity import WORKER
 from hornbeam_erlang._wire.values import Value, unpack
 from hornbeam_erlang.exceptions import ConnectionEnded, OpTimeout
 
@@ -115,8 +113,8 @@ class Mailbox:
         "closed",
         "dropped",
         "inherited",
+        "queues",
         "rung",
-        "scopes",
         "ways",
     )
 
@@ -137,7 +135,7 @@ class Mailbox:
         # Those of the worker before this one, of which the app has not said here who reads them.
         self.inherited: frozenset[str] = frozenset()
         # Queues that a connection has beside this one, each for one topic and for a while.
-        self.scopes: tuple[Mailbox, ...] = ()
+        self.queues: tuple[Mailbox, ...] = ()
         # Called for each message, for a reader who does not wait here but for something else.
         self.bell: Callable[[], None] | None = None
         # Whether that reader has been told and has not come yet.
@@ -339,170 +337,3 @@ def _wake(waiter: Waiter) -> None:
 def _answer(future: asyncio.Future[Any]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-class Topics:
-    """Who subscribes to what in this process: the process itself, and those `connections`."""
-
-    def __init__(
-        self,
-        max_messages: int,
-        max_bytes: int,
-        connections: Container[int],
-        opened: Callable[[int, Mailbox], None] | None = None,
-    ) -> None:
-        self._bounds = (max_messages, max_bytes)
-        self._connections = connections
-        # Read without the lock; `list` of such a dict is one step of the interpreter.
-        self._topics: dict[str, dict[Mailbox, None]] = {}
-        self._mailboxes: dict[int, Mailbox] = {}
-        self._lock = threading.Lock()
-        # Told of each mailbox that a connection has got.
-        self._opened = opened
-        self._home: Home | None = None
-
-    def serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take note that nearly all who wait from now on do so in this thread and that loop."""
-        self._home = Home(get_ident(), loop)
-
-    def find(self, number: int) -> Mailbox | None:
-        """Return the mailbox of a connection, if it has one."""
-        return self._mailboxes.get(number)
-
-    def mailbox(self, number: int) -> Mailbox:
-        """Return the mailbox of a connection, which may be a new one.
-
-        Raises `ConnectionEnded` for one that is over: nobody would forget its mailbox.
-        """
-        with self._lock:
-            return self._found_or_opened(number)
-
-    def _found_or_opened(self, number: int) -> Mailbox:
-        if (mailbox := self._mailboxes.get(number)) is not None:
-            return mailbox
-        mailbox = self._mailboxes[number] = Mailbox(*self._bounds, self._home)
-        # Only now: a connection that ends meanwhile forgets it, or is seen here to have ended.
-        if number != WORKER and number not in self._connections:
-            del self._mailboxes[number]
-            raise ConnectionEnded("the connection for which this code runs is over")
-        if self._opened is not None:
-            self._opened(number, mailbox)
-        return mailbox
-
-    def way(self, number: int, topic: str) -> Way | None:
-        """Return how a connection has subscribed to a topic, if it has."""
-        mailbox = self._mailboxes.get(number)
-        return None if mailbox is None else mailbox.ways.get(topic)
-
-    def wanted(self, number: int, topic: str) -> Way | None:
-        """Return how the messages of a topic are to come to a connection, in whichever queue."""
-        return self.way(number, topic) or (QUEUED if self.has_scope(number, topic) else None)
-
-    def subscribe(self, number: int, topic: str, way: Way = QUEUED) -> None:
-        """Note how the messages of a topic come to a connection from now on."""
-        with self._lock:
-            self._note(self._found_or_opened(number), topic, way)
-
-    def unsubscribe(self, number: int, topic: str) -> None:
-        """Note that they come no more, if they did."""
-        with self._lock:
-            if (mailbox := self._mailboxes.get(number)) is not None:
-                self._note(mailbox, topic, None)
-
-    def put_back(self, number: int, topic: str, noted: Way | None, before: Way | None) -> None:
-        """Note how it was before, unless others than who gives its change up have changed it."""
-        with self._lock:
-            mailbox = self._mailboxes.get(number)
-            if mailbox is not None and mailbox.ways.get(topic) is noted:
-                self._note(mailbox, topic, before)
-
-    def inherit(self, number: int, topics: Iterable[str]) -> None:
-        """Note to what a connection has subscribed in another worker."""
-        for topic in topics:
-            self.subscribe(number, topic)
-        if (mailbox := self._mailboxes.get(number)) is not None:
-            mailbox.inherited = frozenset(topics)
-
-    def open_scope(self, number: int, topic: str) -> Mailbox:
-        """Return a new queue of a connection's, to which the messages of a topic come."""
-        scope = Mailbox(*self._bounds, self._home)
-        with self._lock:
-            mailbox = self._found_or_opened(number)
-            if topic in mailbox.inherited:
-                self._note(mailbox, topic, None)
-                for message in mailbox.withdraw(topic):
-                    scope.put(message)
-            mailbox.scopes += (scope,)
-            self._note(scope, topic, QUEUED)
-            if mailbox.closed:
-                scope.close()
-        return scope
-
-    def close_scope(self, number: int, topic: str, scope: Mailbox) -> None:
-        """End such a queue; what it has lost is the connection's loss."""
-        with self._lock:
-            self._note(scope, topic, None)
-            if (mailbox := self._mailboxes.get(number)) is not None:
-                mailbox.scopes = tuple(each for each in mailbox.scopes if each is not scope)
-                mailbox.dropped += scope.dropped
-            scope.close()
-
-    def has_scope(self, number: int, topic: str) -> bool:
-        """Tell whether a connection has such a queue for a topic."""
-        mailbox = self._mailboxes.get(number)
-        return mailbox is not None and any(topic in scope.ways for scope in mailbox.scopes)
-
-    def dropped(self, number: int) -> int:
-        """Return how many messages a connection has lost here."""
-        mailbox = self._mailboxes.get(number)
-        if mailbox is None:
-            return 0
-        return mailbox.dropped + sum(scope.dropped for scope in mailbox.scopes)
-
-    def _note(self, queue: Mailbox, topic: str, way: Way | None) -> None:
-        queue.inherited -= {topic}
-        if way is None:
-            queue.ways.pop(topic, None)
-        else:
-            queue.ways[topic] = way
-        if way is None or way.forward:
-            self._remove(topic, queue)
-        else:
-            self._topics.setdefault(topic, {})[queue] = None
-
-    def _remove(self, topic: str, mailbox: Mailbox) -> None:
-        subscribers = self._topics.get(topic)
-        if subscribers is not None:
-            subscribers.pop(mailbox, None)
-            if not subscribers:
-                del self._topics[topic]
-
-    def deliver(self, topic: str, packed: bytes) -> int:
-        """Put a message into the mailboxes of all who subscribe; return how many they are."""
-        subscribers = list(self._topics.get(topic, ()))
-        message = Published(topic, packed)
-        at_home = self._home is not None and self._home.thread == get_ident()
-        for mailbox in subscribers:
-            mailbox.put(message, at_home)
-        return len(subscribers)
-
-    def leave(self, number: int) -> None:
-        """End all subscriptions of a connection; what it has not read yet it still may."""
-        with self._lock:
-            if (mailbox := self._mailboxes.get(number)) is not None:
-                self._end_all(mailbox)
-
-    def _end_all(self, mailbox: Mailbox) -> None:
-        for queue in (mailbox, *mailbox.scopes):
-            for topic in queue.ways:
-                self._remove(topic, queue)
-            queue.ways.clear()
-            queue.close()
-
-    def forget(self, number: int) -> None:
-        """Forget a connection that has ended, which is none of `connections` any more."""
-        if number not in self._mailboxes:  # nearly all that end have none
-            return
-        with self._lock:
-            if (mailbox := self._mailboxes.pop(number, None)) is not None:
-                self._end_all(mailbox)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from hornbeam_erlang._ops.mailbox import Mailbox, Topics, Way
+from hornbeam_erlang._ops.mailbox import Mailbox, Way
+from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire import ops
 from hornbeam_erlang._wire.values import (
     Key,
@@ -214,7 +215,7 @@ def subscribe(
     """
     topic = checked_text(topic, "topic")
     way = Way(bool(forward), _overflow(overflow, forward))
-    if way.forward and topics.has_scope(number, topic):
+    if way.forward and topics.has_queue(number, topic):
         raise ValueError(f"forward: {topic!r} is read by `aio.subscribed`, and comes one way")
     before = topics.way(number, topic)
 
@@ -250,16 +251,16 @@ def leave(topics: Topics, number: int, topic: str) -> Plan[None]:
         yield from _update_erlang(topics, number, topic, None, lambda: None)
 
 
-def open_scope(topics: Topics, number: int, topic: str) -> Plan[Mailbox]:
+def open_queue(topics: Topics, number: int, topic: str) -> Plan[Mailbox]:
     """Subscribe a part of a connection, with a queue of its own."""
     topic = checked_text(topic, "topic")
     there = topics.wanted(number, topic)
     if there is not None and there.forward:
         raise ValueError(f"topic: {topic!r} is forwarded to the client, and comes one way")
-    scope = topics.open_scope(number, topic)
-    give_up = partial(topics.close_scope, number, topic, scope)
+    queue = topics.open_queue(number, topic)
+    give_up = partial(topics.close_queue, number, topic, queue)
     yield from _update_erlang(topics, number, topic, there, give_up)
-    return scope
+    return queue
 
 
 def _update_erlang(

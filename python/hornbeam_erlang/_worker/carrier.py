@@ -19,7 +19,8 @@ from typing import Any, cast
 
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._ops.handlers import Handlers
-from hornbeam_erlang._ops.mailbox import Mailbox, Topics
+from hornbeam_erlang._ops.mailbox import Mailbox
+from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire import ops, packets
 from hornbeam_erlang._wire.credit import Allowance
 from hornbeam_erlang._wire.packets import Packet
