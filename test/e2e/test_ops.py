@@ -287,7 +287,7 @@ def refusals(console, number, inputs):
         accepted = []
         for args in inputs:
             try:
-                accepted.append((args, hornbeam_erlang._bridge.call(number, args)))
+                accepted.append((args, hornbeam_erlang._ops.carrier.connected().call(number, args)))
             except (TypeError, ValueError):
                 pass
         accepted
@@ -299,4 +299,4 @@ def refusals(console, number, inputs):
 
 def test_an_op_that_does_not_exist_is_not_implemented(console):
     with pytest.raises(hornbeam_erlang.OpNotImplemented):
-        console("hornbeam_erlang._bridge.call(99, [])")
+        console("hornbeam_erlang._ops.carrier.connected().call(99, [])")
