@@ -1,7 +1,7 @@
 %% A client's TCP connection, with TLS or without: what has come, what has not left, how it ends.
 -module(hornbeam_socket).
 
--export([unsent/1, linger/1, reset/1, abandon/1]).
+-export([unsent/1, backlog/1, linger/1, reset/1, abandon/1]).
 -export_type([socket/0]).
 
 -type socket() :: {Transport :: module(), Socket :: term()}.
@@ -14,6 +14,9 @@
 -define(LINGER, 1000).
 -define(LONGEST, 5000).
 
+%% A client that leaves more than this (bytes) in the socket is slow.
+-define(SLOW, 65536).
+
 %% @doc Bytes that were given to the socket and that the client's side has not taken.
 %%
 %% ssl's process that encrypts keeps none: a send returns when its bytes are in the TCP socket.
@@ -22,6 +25,14 @@ unsent({Transport, Socket}) ->
     case Transport:getstat(Socket, [send_pend]) of
         {ok, [{send_pend, Bytes}]} -> Bytes;
         {error, _} -> 0
+    end.
+
+%% @doc What a slow client leaves unsent (bytes); 0 of one that is not slow.
+-spec backlog(socket()) -> non_neg_integer().
+backlog(Socket) ->
+    case unsent(Socket) of
+        Unsent when Unsent > ?SLOW -> Unsent;
+        _ -> 0
     end.
 
 %% @doc After our last word: take what the client still sends, until it closes, or is silent, or

@@ -26,9 +26,6 @@
 %% So much is gathered for one write (parts).
 -define(MOST_QUEUED, 16).
 
-%% A client that leaves more than this (bytes) in the socket is slow.
--define(SLOW, 65536).
-
 %% @doc Nothing is to be written yet.
 -spec new(hornbeam_socket:socket()) -> writer().
 new(Socket) ->
@@ -93,10 +90,10 @@ finish_part(Body, #writer{response = Response} = Writer) ->
 %% @doc Whether the client has taken what was written, or leaves much of it in the socket.
 -spec check_unsent(Now :: integer(), writer()) -> {taken | slow, writer()}.
 check_unsent(Now, #writer{socket = Socket, slow = Slow} = Writer) ->
-    case hornbeam_socket:unsent(Socket) of
-        Unsent when Unsent > ?SLOW -> {slow, Writer#writer{slow = slow(Unsent, Now, Slow)}};
-        _ when Slow =:= none -> {taken, Writer};
-        _ -> {taken, Writer#writer{slow = none}}
+    case hornbeam_socket:backlog(Socket) of
+        0 when Slow =:= none -> {taken, Writer};
+        0 -> {taken, Writer#writer{slow = none}};
+        Unsent -> {slow, Writer#writer{slow = slow(Unsent, Now, Slow)}}
     end.
 
 slow(Unsent, _Now, {Unsent, Since}) -> {Unsent, Since};

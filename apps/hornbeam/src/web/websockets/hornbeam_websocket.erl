@@ -56,9 +56,7 @@
     timer = none :: {reference(), Due :: integer()} | none
 }).
 
-%% A client that leaves more than this (bytes) in the socket is slow, until a look after a while
-%% (ms) finds less.
--define(SLOW, 65536).
+%% A client is slow until a look after a while (ms) finds that it is not.
 -define(LOOK_AGAIN, 100).
 
 %% A process that waits for messages keeps no more than this for them (words).
@@ -226,7 +224,7 @@ pong_later(Payload, Connection) ->
     Connection#connection{ping = {owed, Payload}}.
 
 is_slow(#connection{transport = Transport, socket = Socket}) ->
-    hornbeam_socket:unsent({Transport, Socket}) > ?SLOW.
+    hornbeam_socket:backlog({Transport, Socket}) > 0.
 
 %% The end of a turn: what was said is written at once.
 -spec turned(#connection{}) -> no_return().

@@ -20,9 +20,7 @@
 %% At least so many pings fit into websocket_timeout, so that a silent client is heard.
 -define(PINGS_IN_TIME, 3).
 
-%% A client that leaves more than this (bytes) in the socket is slow: the app gets no credit
-%% until it has read on, which is looked at again after a while (ms).
--define(SLOW, 65536).
+%% While a client is slow the app gets no credit; it is looked again after a while (ms).
 -define(LOOK_AGAIN, 20).
 
 %% How long the app may take for what came before a wrong frame (ms).
@@ -245,12 +243,12 @@ asking(Commands, #session{ask = Ask} = Session) ->
 %% pinged and closed. It is looked at again.
 -spec sent(sent(), session()) -> result().
 sent(What, #session{tcp = Tcp} = Session) ->
-    case hornbeam_socket:unsent(Tcp) of
-        Unsent when Unsent > ?SLOW ->
-            _ = erlang:send_after(?LOOK_AGAIN, self(), {look_again, What}),
-            {[], Session};
+    case hornbeam_socket:backlog(Tcp) of
+        0 ->
+            left(What, Session);
         _ ->
-            left(What, Session)
+            _ = erlang:send_after(?LOOK_AGAIN, self(), {look_again, What}),
+            {[], Session}
     end.
 
 left(repay, #session{stream = Stream, sent = {Bytes, Messages}} = Session) ->
