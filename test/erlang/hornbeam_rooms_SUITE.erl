@@ -7,7 +7,8 @@
 
 all() ->
     [rooms_call_only_whom_they_may, folders_of_the_api_call_only_downwards,
-     registry_and_peers_of_pubsub_meet_in_one_direction, few_modules_know_cowboy_and_ranch,
+     registry_and_peers_of_pubsub_meet_in_one_direction, folders_of_the_web_call_only_downwards,
+     few_modules_know_cowboy_and_ranch,
      nothing_private_of_cowboy_ranch_and_cowlib_is_called,
      what_is_called_of_a_transport_is_one_of_its_callbacks,
      only_one_module_opens_a_port, every_module_stands_in_a_room].
@@ -45,6 +46,27 @@ below("ops") -> ["state", "pubsub", "calls", "values", "limits"];
 below(Folder) when Folder =:= "state"; Folder =:= "pubsub"; Folder =:= "calls" ->
     ["values", "limits"];
 below(Folder) when Folder =:= "values"; Folder =:= "limits" -> [].
+
+%% No engine is known to what all engines serve, and none to the other but for how a response of
+%% ours looks.
+folders_of_the_web_call_only_downwards(_Config) ->
+    Folders = maps:filtermap(fun in_web/2, folders()),
+    ?assertEqual([], [{Module, Called}
+                      || {Module, Folder} <- maps:to_list(Folders),
+                         Called <- called(Module), is_map_key(Called, Folders),
+                         not lists:member(maps:get(Called, Folders),
+                                          [Folder | below_in_web(Folder)]),
+                         {Folder, Called} =/= {"cowboy", hornbeam_http1_response}]).
+
+in_web(_Module, ["web", Folder]) -> {true, Folder};
+in_web(_Module, _Folder) -> false.
+
+below_in_web("connections") -> ["http1", "cowboy" | below_in_web("http1")];
+below_in_web(Engine) when Engine =:= "http1"; Engine =:= "cowboy" ->
+    ["websockets" | below_in_web("websockets")];
+below_in_web("websockets") -> ["requests", "sockets"];
+below_in_web("requests") -> [];
+below_in_web("sockets") -> [].
 
 %% Who serves subscriptions is told nothing by other nodes, and the fan-out knows neither.
 registry_and_peers_of_pubsub_meet_in_one_direction(_Config) ->

@@ -65,7 +65,7 @@ logged({error, Reason} = Error, App, Options) ->
     hornbeam_start_error:log(Reason, #{app => App, options => hornbeam_sup:given(Options)}),
     Error.
 
-%% @doc Stop serving: close the door and the sockets (1001), drain the workers, end them.
+%% @doc Stop serving: close the listener and the sockets (1001), drain the workers, end them.
 %%
 %% Waits at most about `shutdown_timeout' for each of the two; a second stop does nothing.
 -spec stop() -> ok.

@@ -24,7 +24,7 @@ start_link() ->
     {ok, Pid} = supervisor:start_link({local, ?MODULE}, ?MODULE, []),
     {ok, Pid}.
 
-%% @doc Check the options, start the workers, and then open the door.
+%% @doc Check the options, start the workers, and then listen.
 %%
 %% Options of the application's environment hold where `Options' says nothing. On any error
 %% nothing is left running.
@@ -106,7 +106,7 @@ start_part(Spec) ->
         {error, Reason} -> {error, Reason}
     end.
 
-%% @doc Stop what is served: the door first, then the workers. Bounded by `shutdown_timeout'.
+%% @doc Stop what is served: the listener first, then the workers. Bounded by `shutdown_timeout'.
 -spec stop_server() -> ok.
 stop_server() ->
     global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).

@@ -17,7 +17,7 @@
 -type milliseconds() :: pos_integer().
 -type bytes() :: pos_integer().
 
-%% The door: where it is, who may come in, and how much of anything.
+%% The listener: where it is, who may come in, and how much of anything.
 -type server_options() :: #{
     bind := bind(),
     backlog := pos_integer(),

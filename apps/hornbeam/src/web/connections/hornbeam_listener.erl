@@ -8,7 +8,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/3, info/0, reload_certificate/0, exchange_ended/1]).
+-export([start_link/3, info/0, reload_certificate/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
@@ -57,12 +57,6 @@ reload_certificate() ->
     catch
         exit:_ -> {error, not_serving}
     end.
-
-%% @doc An exchange is over; who waits for that hears it.
--spec exchange_ended(hornbeam_stream:owner()) -> ok.
-exchange_ended(Exchange) ->
-    _ = [Listener ! {over, Exchange} || Listener <- [whereis(?MODULE)], is_pid(Listener)],
-    ok.
 
 %% @private
 -spec init({hornbeam_pool:name(), hornbeam_mounts:mount(), hornbeam_connection_limit:limit()}) ->
@@ -224,7 +218,7 @@ await_all([], _Deadline) ->
 await_all([{Owner, Ref} | Owners], Deadline) ->
     receive
         {'DOWN', Ref, process, _, _} -> ok;
-        {over, Owner} -> ok
+        {exchange_ended, Owner} -> ok
     after max(0, Deadline - now_ms()) ->
         ok
     end,

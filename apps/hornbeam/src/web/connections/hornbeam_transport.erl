@@ -14,7 +14,7 @@
 -module(hornbeam_transport).
 
 -export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1]).
--export([set_identity/2, answer_supervisor/2]).
+-export([set_identity/2]).
 -export([start_link/3, start_link/4]).
 -export([name/0, secure/0, messages/0, listen/1, accept/2, handshake/2, handshake/3]).
 -export([disallowed_listen_options/0, controlling_process/2, peername/1, sockname/1, close/1,
@@ -81,14 +81,6 @@ address(Ref) ->
 -spec set_identity(ranch:ref(), hornbeam_tls:identity() | none) -> ok.
 set_identity(Ref, Identity) ->
     persistent_term:put(?IDENTITY(Ref), Identity).
-
-%% @doc Answer what is asked of the calling process as a supervisor, which Ranch shows it as, and
-%% which it is where Cowboy goes on.
--spec answer_supervisor(which_children | count_children, gen_server:from()) -> ok.
-answer_supervisor(which_children, From) ->
-    gen_server:reply(From, []);
-answer_supervisor(count_children, From) ->
-    gen_server:reply(From, [{specs, 0}, {active, 0}, {supervisors, 0}, {workers, 0}]).
 
 %% The protocol.
 

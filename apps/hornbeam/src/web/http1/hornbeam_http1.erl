@@ -107,7 +107,7 @@ wait(#http1{socket = Socket, parent = Parent, connection = Connection} = Http1) 
         {system, From, Request} ->
             sys:handle_system_msg(Request, From, Parent, ?MODULE, [], Http1);
         {'$gen_call', From, Asked} when Asked =:= which_children; Asked =:= count_children ->
-            hornbeam_transport:answer_supervisor(Asked, From),
+            hornbeam_childless:answer(Asked, From),
             loop(Http1);
         Message ->
             go_on(hornbeam_http1_connection:handle_info(Message, Connection), Http1)

@@ -17,6 +17,9 @@
 
 -opaque wait() :: hornbeam_pool:wait().
 
+%% By its name: nothing here calls who serves connections.
+-define(LISTENER, hornbeam_listener).
+
 %% @doc What is to be known of a pool's app.
 -spec new(hornbeam_pool:name(), hornbeam_config:checked()) -> mount().
 new(Pool, #{server := Server, app := Options}) ->
@@ -75,8 +78,9 @@ begin_shutdown(#{shutdown := Shutdown}) ->
 is_shutting_down(#{shutdown := Shutdown}) ->
     atomics:get(Shutdown, 1) =:= 1.
 
-%% @doc An exchange is over: the listener hears of it once it is shut, and may wait for that.
+%% @doc An exchange has ended: the listener hears of it once it shuts down, and may wait for that.
 -spec exchange_ended(hornbeam_stream:owner(), mount()) -> ok.
 exchange_ended(Exchange, Mount) ->
-    _ = [hornbeam_listener:exchange_ended(Exchange) || is_shutting_down(Mount)],
+    _ = [Listener ! {exchange_ended, Exchange}
+         || is_shutting_down(Mount), Listener <- [whereis(?LISTENER)], is_pid(Listener)],
     ok.

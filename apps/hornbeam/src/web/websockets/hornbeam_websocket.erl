@@ -1,8 +1,8 @@
 %% A WebSocket over HTTP/1.1, from the 101 on, in the process of its connection.
 %%
-%%   start ──▶ loop ⇄ turn ──▶ the end
+%%   start ──▶ loop ⇄ batch ──▶ the end
 %%
-%% A turn handles all frames of one read, or one message of the mailbox, and ends with one write.
+%% A batch is all frames of one read, or one message of the mailbox, and ends with one write.
 %% Frames are taken as the handler wants them: while it has said `{active, false}' they stay
 %% bytes. How the bytes read stands in hornbeam_websocket_decoder; what a message means is the
 %% handler's (hornbeam_websocket_session). A wrong frame is given to it as `{failed, Fault}', after
@@ -45,7 +45,7 @@
     %% whether the client's side ended while frames of it wait
     ended = false :: false | {error, term()},
     hibernate = false :: boolean(),
-    %% what this turn has to say, the last frame first, and whom to tell when it has left
+    %% what this batch has to say, the last frame first, and whom to tell when it has left
     said = [] :: [iodata()],
     tell = [] :: [term()],
     %% the last ping, while a timer runs because the client read too slowly for its answer
@@ -134,7 +134,7 @@ loop(#connection{socket = Socket, parent = Parent} = Connection) ->
         {system, From, Request} ->
             sys:handle_system_msg(Request, From, Parent, ?MODULE, [], Connection);
         {'$gen_call', From, Asked} when Asked =:= which_children; Asked =:= count_children ->
-            hornbeam_transport:answer_supervisor(Asked, From),
+            hornbeam_childless:answer(Asked, From),
             loop(Connection);
         {'EXIT', _Other, _Reason} ->
             loop(Connection);
@@ -175,10 +175,10 @@ ended(Reason, Connection) ->
 
 %% All frames that are there and wanted, one by one.
 taken(#connection{active = false} = Connection) ->
-    turned(Connection);
+    end_batch(Connection);
 taken(#connection{decoder = Decoder, ended = Ended} = Connection) ->
     case hornbeam_websocket_decoder:next(Decoder) of
-        {more, Rest} when Ended =:= false -> turned(Connection#connection{decoder = Rest});
+        {more, Rest} when Ended =:= false -> end_batch(Connection#connection{decoder = Rest});
         {more, _Rest} -> terminate(Ended, Connection);
         {error, Fault} -> failed(Fault, Connection);
         {Frame, Rest} -> handled(Frame, Connection#connection{decoder = Rest})
@@ -226,11 +226,11 @@ pong_later(Payload, Connection) ->
 is_slow(#connection{transport = Transport, socket = Socket}) ->
     hornbeam_socket:backlog({Transport, Socket}) > 0.
 
-%% The end of a turn: what was said is written at once.
--spec turned(#connection{}) -> no_return().
-turned(#connection{said = []} = Connection) ->
+%% The end of a batch: what was said is written at once.
+-spec end_batch(#connection{}) -> no_return().
+end_batch(#connection{said = []} = Connection) ->
     written(Connection);
-turned(#connection{said = Said} = Connection) ->
+end_batch(#connection{said = Said} = Connection) ->
     write(Said, Connection#connection{said = []}).
 
 -spec write([iodata()], #connection{}) -> no_return().
@@ -311,7 +311,7 @@ command({close, _, _} = Close, Connection) ->
 command(Frame, Connection) ->
     say(Frame, Connection).
 
-%% Or its turn to listen would come twice.
+%% Or it would be listened to twice.
 flush_passive(Socket) ->
     receive
         {Tag, Socket} when Tag =:= tcp_passive; Tag =:= ssl_passive -> ok
