@@ -108,7 +108,7 @@ received(Kind, Data, Session) ->
         true ->
             Passed = hornbeam_websocket_resume:received(Kind, Data, Session),
             paused_if_spent(Passed#session{credit = {Bytes - Size, Messages - 1},
-                                          came = more(1, Size, Passed#session.came)},
+                                          received = more(1, Size, Passed#session.received)},
                             Bytes, Messages);
         false ->
             %% Cowboy measures a compressed message before it is inflated.
@@ -129,7 +129,7 @@ paused_if_spent(Session, _BytesBefore, _MessagesBefore) ->
 failed(badrate, #session{mount = #{counters := Counters}} = Session) ->
     hornbeam_counters:add(too_fast, Counters),
     close(1008, <<"too many frames">>, [], Session);
-failed(Fault, #session{phase = open, came = {Messages, _}, stream = Stream} = Session)
+failed(Fault, #session{phase = open, received = {Messages, _}, stream = Stream} = Session)
         when Messages > 0 ->
     hornbeam_stream:flush(Stream),
     _ = erlang:send_after(?LAST_ANSWERS, self(), answers_are_late),
@@ -160,7 +160,7 @@ handle_info({overflow, _Outbox}, #session{mount = #{counters := Counters}} = Ses
 handle_info({fetch, Outbox}, #session{forwarded = none} = Session) ->
     fetched(hornbeam_outbox:fetch(Outbox), Outbox, Session);
 handle_info({fetch, _Outbox}, #session{forwarded = {Outbox, Messages, Bytes, How}} = Session) ->
-    asking([], settle_soon(Outbox, Messages, Bytes, How, Session));
+    asking([], acknowledge_soon(Outbox, Messages, Bytes, How, Session));
 handle_info({look_again, What}, Session) ->
     sent(What, Session);
 handle_info(ping, #session{mount = Mount} = Session) ->
@@ -209,24 +209,24 @@ client_ended(Session) ->
 is_spent(#session{credit = {Bytes, Messages}}) ->
     Bytes =< 0 orelse Messages =< 0.
 
-%% What others sent is settled like what the app said: after it is written, and once so much is that
-%% it is due. While frames wait in the outbox for it, it is due at once.
+%% What others sent is acknowledged like what the app said: after it is written, and once so much is
+%% that it is due. While frames wait in the outbox for it, it is due at once.
 forwarded(Outbox, Frame, #session{forwarded = none} = Session) ->
-    settle_if_due(Outbox, 1, hornbeam_websocket_frame:payload_size(Frame), idle, Session);
+    acknowledge_if_due(Outbox, 1, hornbeam_websocket_frame:payload_size(Frame), idle, Session);
 forwarded(Outbox, Frame, #session{forwarded = {_, Messages, Bytes, How}} = Session) ->
     Size = hornbeam_websocket_frame:payload_size(Frame),
-    settle_if_due(Outbox, Messages + 1, Bytes + Size, How, Session).
+    acknowledge_if_due(Outbox, Messages + 1, Bytes + Size, How, Session).
 
-settle_if_due(Outbox, Messages, Bytes, idle, Session) ->
+acknowledge_if_due(Outbox, Messages, Bytes, idle, Session) ->
     case hornbeam_stream:is_due(Bytes, Messages) of
-        true -> settle_soon(Outbox, Messages, Bytes, idle, Session);
+        true -> acknowledge_soon(Outbox, Messages, Bytes, idle, Session);
         false -> Session#session{forwarded = {Outbox, Messages, Bytes, idle}}
     end;
-settle_if_due(Outbox, Messages, Bytes, How, Session) ->
-    settle_soon(Outbox, Messages, Bytes, How, Session).
+acknowledge_if_due(Outbox, Messages, Bytes, How, Session) ->
+    acknowledge_soon(Outbox, Messages, Bytes, How, Session).
 
-settle_soon(Outbox, Messages, Bytes, How, Session) ->
-    Asking = ask_unless(How =:= soon, settle, Session),
+acknowledge_soon(Outbox, Messages, Bytes, How, Session) ->
+    Asking = ask_unless(How =:= soon, acknowledge, Session),
     Asking#session{forwarded = {Outbox, Messages, Bytes, soon}}.
 
 ask_unless(true, _What, Session) -> Session;
@@ -245,22 +245,23 @@ asking(Commands, #session{ask = Ask} = Session) ->
 sent(What, #session{tcp = Tcp} = Session) ->
     case hornbeam_socket:backlog(Tcp) of
         0 ->
-            left(What, Session);
+            after_sent(What, Session);
         _ ->
             _ = erlang:send_after(?LOOK_AGAIN, self(), {look_again, What}),
             {[], Session}
     end.
 
-left(repay, #session{stream = Stream, sent = {Bytes, Messages}} = Session) ->
+after_sent(give_credit, #session{stream = Stream, sent = {Bytes, Messages}} = Session) ->
     hornbeam_stream:credit(Stream, Bytes, Messages),
     {[], Session#session{sent = {0, 0}}};
-left(settle, #session{forwarded = {Outbox, Messages, Bytes, soon}} = Session) ->
+after_sent(acknowledge, #session{forwarded = {Outbox, Messages, Bytes, soon}} = Session) ->
     Frames = hornbeam_outbox:written(Outbox, Messages, Bytes),
-    fetched(Frames, Outbox, Session#session{forwarded = none, went = all_went(Session)}).
+    fetched(Frames, Outbox, Session#session{forwarded = none, delivered = all_delivered(Session)}).
 
-%% What is not settled is not counted yet.
-all_went(#session{forwarded = none, went = Went}) -> Went;
-all_went(#session{forwarded = {_, Messages, Bytes, _}, went = Went}) -> more(Messages, Bytes, Went).
+%% What is not acknowledged is not counted yet.
+all_delivered(#session{forwarded = none, delivered = Delivered}) -> Delivered;
+all_delivered(#session{forwarded = {_, Messages, Bytes, _}, delivered = Delivered}) ->
+    more(Messages, Bytes, Delivered).
 
 %% The next are fetched when these are written or, if others are in front of them that have not
 %% come yet, when those are.
@@ -270,14 +271,14 @@ fetched([], Outbox, Session) ->
         false -> none
     end,
     {[], Session#session{forwarded = Forwarded}};
-fetched(Frames, Outbox, #session{went = Went} = Session) ->
+fetched(Frames, Outbox, #session{delivered = Delivered} = Session) ->
     Size = lists:sum([hornbeam_websocket_frame:payload_size(Frame) || Frame <- Frames]),
-    Counted = Session#session{went = more(length(Frames), Size, Went)},
-    asking([{finished, Frame} || Frame <- Frames], settle_soon(Outbox, 0, 0, idle, Counted)).
+    Counted = Session#session{delivered = more(length(Frames), Size, Delivered)},
+    asking([{finished, Frame} || Frame <- Frames], acknowledge_soon(Outbox, 0, 0, idle, Counted)).
 
 %% All that the app and others have said by now goes out together.
 drain(Packet, Commands, Left, #session{mount = #{options := Options}} = Session0) ->
-    case said(hornbeam_app_message:read(Packet, Options), Packet, Commands, Session0) of
+    case handle_message(hornbeam_app_message:read(Packet, Options), Packet, Commands, Session0) of
         {closed, Result} -> Result;
         {open, More, Session} -> drain_next(More, Left - 1, Session)
     end.
@@ -302,42 +303,43 @@ multicast(Frame, Commands, Left, Session) ->
     Size = hornbeam_websocket_frame:payload_size(Frame),
     drain_next([{finished, Frame} | Commands], Left - 1, spent(Size, Session)).
 
-said({ok, {send_text, _, Text}}, _Packet, Commands, Session) ->
+handle_message({ok, {send_text, _, Text}}, _Packet, Commands, Session) ->
     {open, [{text, Text} | Commands], spent(byte_size(Text), Session)};
-said({ok, {send_bytes, _, Bytes}}, _Packet, Commands, Session) ->
+handle_message({ok, {send_bytes, _, Bytes}}, _Packet, Commands, Session) ->
     {open, [{binary, Bytes} | Commands], spent(byte_size(Bytes), Session)};
-said({ok, {credit, _, Bytes, Messages}}, Packet, Commands, Session) ->
+handle_message({ok, {credit, _, Bytes, Messages}}, Packet, Commands, Session) ->
     credited(Bytes, Messages, Packet, Commands, Session);
-said({ok, {accept, _, _, _}}, _Packet, Commands, #session{phase = reopening} = Session) ->
+handle_message({ok, {accept, _, _, _}}, _Packet, Commands, #session{phase = reopening} = Session) ->
     {open, Commands, hornbeam_websocket_resume:reopened(Session)};
-said({ok, Refusal}, _Packet, Commands, #session{phase = reopening} = Session)
+handle_message({ok, Refusal}, _Packet, Commands, #session{phase = reopening} = Session)
         when element(1, Refusal) =:= response_start ->
     {closed, close(1008, <<"the app does not go on">>, Commands, Session)};
-said({ok, {moved, _}}, _Packet, Commands, #session{phase = {moving, _}} = Session) ->
+handle_message({ok, {moved, _}}, _Packet, Commands, #session{phase = {moving, _}} = Session) ->
     {open, Commands, hornbeam_websocket_resume:moved(Session)};
-said({ok, {flushed, _}}, _Packet, Commands, #session{phase = failing} = Session) ->
+handle_message({ok, {flushed, _}}, _Packet, Commands, #session{phase = failing} = Session) ->
     {closed, close_failing(Commands, Session)};
-said({ok, {close, _, Code, Reason}}, _Packet, Commands, Session) ->
+handle_message({ok, {close, _, Code, Reason}}, _Packet, Commands, Session) ->
     {closed, close(Code, Reason, Commands, Session)};
-said({ok, {ended, _, _, _, _}}, _Packet, Commands, #session{phase = failing} = Session) ->
+handle_message({ok, {ended, _, _, _, _}}, _Packet, Commands, #session{phase = failing} = Session) ->
     {closed, close_failing(Commands, Session)};
-said({ok, {ended, _, undefined, _, _}}, _Packet, Commands, Session) ->
+handle_message({ok, {ended, _, undefined, _, _}}, _Packet, Commands, Session) ->
     {closed, close(1000, <<>>, Commands, Session)};
-said({ok, {ended, _, _Class, _, _}}, _Packet, Commands, Session) ->
+handle_message({ok, {ended, _, _Class, _, _}}, _Packet, Commands, Session) ->
     {closed, close(1011, <<"internal error">>, Commands, Session)};
-said(Wrong, Packet, Commands, Session) ->
+handle_message(Wrong, Packet, Commands, Session) ->
     violated(hornbeam_app_message:fault(Wrong), Packet, Commands, Session).
 
 violated(Reason, Packet, Commands, #session{stream = Stream} = Session) ->
     hornbeam_stream:violated(Stream, Reason, Packet),
     {closed, close(1011, <<"internal error">>, Commands, Session)}.
 
-%% The account is settled once what was sent has left.
+%% Credit is given once what was sent has left.
 spent(Size, #session{sent = {Bytes, Messages}} = Session) ->
     IsNewlyDue = hornbeam_stream:is_due(Bytes + Size, Messages + 1)
         andalso not hornbeam_stream:is_due(Bytes, Messages),
-    Asking = ask_unless(not IsNewlyDue, repay, Session),
-    Asking#session{sent = {Bytes + Size, Messages + 1}, went = more(1, Size, Session#session.went)}.
+    Asking = ask_unless(not IsNewlyDue, give_credit, Session),
+    Asking#session{sent = {Bytes + Size, Messages + 1},
+                   delivered = more(1, Size, Session#session.delivered)}.
 
 %% The app gives back what it has taken, and that is never more than the window.
 credited(MoreBytes, MoreMessages, Packet, Commands, #session{credit = Credit0} = Session0) ->
@@ -366,8 +368,8 @@ close(Code, Reason, Commands, Session) ->
 
 %% For whoever asks.
 
-description(#session{about = {Path, Peer, Opened}, came = {MessagesIn, BytesIn}} = Session) ->
-    {MessagesOut, BytesOut} = all_went(Session),
+description(#session{about = {Path, Peer, Opened}, received = {MessagesIn, BytesIn}} = Session) ->
+    {MessagesOut, BytesOut} = all_delivered(Session),
     #session{stream = Stream, phase = Phase, tcp = Tcp, credit = {_, Credit}} = Session,
     {message_queue_len, Mailbox} = process_info(self(), message_queue_len),
     {_, Window} = hornbeam_stream:window(),
@@ -400,8 +402,8 @@ tell_app({Code, Text}, #session{stream = Stream, number = Number}) ->
     hornbeam_stream:closed(Stream).
 
 tell_of_close({Code, _Text}, #session{about = {_, _, Opened}} = Session) ->
-    #session{came = {MessagesIn, BytesIn}} = Session,
-    {MessagesOut, BytesOut} = all_went(Session),
+    #session{received = {MessagesIn, BytesIn}} = Session,
+    {MessagesOut, BytesOut} = all_delivered(Session),
     hornbeam_telemetry:execute([hornbeam, websocket, close],
                                #{seconds => erlang:monotonic_time(second) - Opened,
                                  messages_in => MessagesIn, bytes_in => BytesIn,

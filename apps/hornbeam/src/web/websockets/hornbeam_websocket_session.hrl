@@ -2,8 +2,8 @@
 
 -type code() :: 1000..4999.
 
--type sent() :: repay | settle.
-%% The app gets credit for what has left; what others have sent is settled.
+-type sent() :: give_credit | acknowledge.
+%% The app gets credit for what has left; what others have sent is acknowledged.
 
 -type phase() ::
     open
@@ -31,8 +31,8 @@
     %% for whoever asks
     id :: hornbeam_websocket_registry:id() | undefined,
     about :: about(),
-    came = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
-    went = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
+    received = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
+    delivered = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
     %% undefined where a socket ends with its worker
     resume :: hornbeam_resume_state:state() | undefined,
     %% when the wait for an app that goes on is over
@@ -43,9 +43,9 @@
     credit :: {Bytes :: integer(), Messages :: integer()},
     %% what was given to the socket and is not given back as credit
     sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
-    %% what others than the app sent, was given to the socket and is not settled: messages, bytes,
-    %% and whether it is settled when what was said has left, or has to be as soon as there is
-    %% something
+    %% what others than the app sent, was given to the socket and is not acknowledged: messages,
+    %% bytes, and whether it is acknowledged when what was said has left, or has to be as soon as
+    %% there is something
     forwarded = none :: {hornbeam_outbox:outbox(), non_neg_integer(), non_neg_integer(),
                          idle | eager | soon} | none,
     %% what the engine is to be asked to tell, once all that is said now has left
