@@ -220,13 +220,13 @@ class WebSocket(Stream):
 
     def open_mailbox(self, mailbox: Mailbox) -> None:
         # One who waits already may be one who polls: the first message lets it look.
-        mailbox.bell = self._wake_readers
+        mailbox.listen(self._wake_readers)
         super().open_mailbox(mailbox)
 
     def _is_polled(self, mailbox: Mailbox, caller: CodeType) -> bool:
         """Tell whether who waits is to hear of a message, and let the next wake it if it may."""
         polls = _names_check_pubsub(caller)
-        mailbox.bell = self._wake_readers if polls else None
+        mailbox.listen(self._wake_readers if polls else None)
         return polls and mailbox.may_ring
 
     async def send(self, event: Event) -> None:

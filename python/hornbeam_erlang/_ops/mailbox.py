@@ -101,6 +101,7 @@ class Mailbox:
     """
 
     __slots__ = (
+        "_bell",
         "_home",
         "_lock",
         "_max_bytes",
@@ -109,7 +110,6 @@ class Mailbox:
         "_reader",
         "_size",
         "_waiters",
-        "bell",
         "closed",
         "dropped",
         "inherited",
@@ -137,12 +137,16 @@ class Mailbox:
         # Queues that a connection has beside this one, each for one topic and for a while.
         self.queues: tuple[Mailbox, ...] = ()
         # Called for each message, for a reader who does not wait here but for something else.
-        self.bell: Callable[[], None] | None = None
+        self._bell: Callable[[], None] | None = None
         # Whether that reader has been told and has not come yet.
         self.rung = False
 
     def __len__(self) -> int:
         return len(self._messages)
+
+    def listen(self, bell: Callable[[], None] | None) -> None:
+        """Let `bell` be called for each message from now on, or nothing."""
+        self._bell = bell
 
     def put(self, message: Published, at_home: bool = False) -> None:
         """Give a message to who waits; `at_home` tells whether this is the home's thread."""
@@ -177,7 +181,7 @@ class Mailbox:
     def _notify(self, waiters: list[Waiter]) -> None:
         for waiter in waiters:
             _wake(waiter)
-        if (bell := self.bell) is not None:
+        if (bell := self._bell) is not None:
             bell()
 
     def _shorten(self) -> None:
@@ -231,7 +235,7 @@ class Mailbox:
         """Take nothing more; those who wait are woken, and what is there can still be read."""
         with self._lock:
             self.closed = True
-            self.bell = None  # or who set it and this would hold each other
+            self._bell = None  # or who set it and this would hold each other
             waiters = self._all_waiters()
         for waiter in waiters:
             _wake(waiter)

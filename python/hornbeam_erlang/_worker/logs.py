@@ -1,7 +1,7 @@
 """What the app prints, logs and lets escape, as log messages to the BEAM.
 
 Knows the standard library's streams and hooks; must not know pipes: lines go into a bounded
-queue, whose owner is told by `notify` that there are some. Safe from any thread.
+queue, and who listens to it is told that there are some. Safe from any thread.
 """
 
 import asyncio
@@ -36,13 +36,17 @@ class LogQueue:
     """Lines that wait to be sent: level, logger, text."""
 
     def __init__(self) -> None:
-        self.notify: Callable[[], None] = lambda: None
+        self._notify: Callable[[], None] | None = None
         self._lines: deque[Line] = deque()
         self._waiting = 0
         self._dropped = 0
         # Reentrant, because a signal handler or a finalizer may log inside of `put`.
         self._lock = threading.RLock()
         self._fd: int | None = None
+
+    def listen(self, notify: Callable[[], None]) -> None:
+        """Let `notify` be called for each line, in the thread that puts it."""
+        self._notify = notify
 
     def divert(self, fd: int) -> None:
         """Write lines to a descriptor from now on: in a forked child, which has no wire."""
@@ -60,7 +64,8 @@ class LogQueue:
                 return
             self._lines.append(line)
             self._waiting += len(line[2])
-        self.notify()
+        if self._notify is not None:
+            self._notify()
 
     def take(self, size: int) -> list[Line]:
         """Return the next lines, up to about `size` characters."""

@@ -49,7 +49,7 @@ class Pipes:
     def __init__(self, logs: LogQueue) -> None:
         self._endpoint = Endpoint()
         self._logs = logs
-        logs.notify = self._notify
+        logs.listen(self._notify)
         # One buffer for all reads: a new one of this size costs more than the read.
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)
