@@ -22,7 +22,7 @@ LISTENING = re.compile(r"listening on (\S+)")
 class Running:
     """One run of the command in a folder, with a file for each of its outputs."""
 
-    def __init__(self, folder: Path, *words: object, before=(), variables=(), cwd=None) -> None:
+    def __init__(self, folder: Path, *words: object, before=(), variables=(), out=None) -> None:
         self.folder = folder
         self.notes = folder / "notes"
         marker = f"HORNBEAM_E2E={uuid.uuid4().hex}"
@@ -30,15 +30,15 @@ class Running:
         name, value = marker.split("=")
         unwanted = ("PYTHON", "HORNBEAM", "WEB_CONCURRENCY", "PORT", "FORWARDED")
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
-        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        with (folder / "out").open("wb") as file, (folder / "err").open("wb") as err:
             self.process = subprocess.Popen(
                 [*map(str, before), *map(str, WORDS), *map(str, words)],
-                cwd=cwd or folder,
+                cwd=folder,
                 env=inherited
                 | {name: value, "TRACE": str(self.notes), "PYTHONPATH": str(APPS)}
                 | dict(variables),
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=file if out is None else out,
                 stderr=err,
                 start_new_session=True,
             )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from clients import RawWebSocket
+from clients import CLOSE, TEXT, RawWebSocket
 from commands import WORDS, Running, closing, stat
 from harness import APPS, DEADLINE, PYTHON, eventually
 
@@ -437,3 +439,100 @@ def test_levels_have_colors_in_a_terminal(terminal, words, colors):
     running = terminal("lifespans:without", "--port", "0", *words)
     running.shows(b"stops")
     assert (b"\x1b[32mINFO\x1b[0m:" in running.shown) is colors
+
+
+# The access log
+
+
+def test_each_request_and_each_websocket_has_its_line(run):
+    running = run("endings:application", "--port", "0")
+    address = Address(running.address())
+    running.get("/never-heard-of?y=1")
+    ws = RawWebSocket(address, "/echo")
+    pid = ws.read_message()
+    ws.frame(TEXT, b"hello")
+    ws.read_message()
+    ws.frame(CLOSE, struct.pack(">H", 1000))
+    ws.read_close()
+    ws.socket.close()
+    size = len(pid) + 5
+    eventually(lambda: "closed" in running.printed)
+    lines = [line.partition(" - ")[2] for line in running.printed.splitlines()]
+    assert lines == [
+        '"GET /never-heard-of?y=1 HTTP/1.1" 500',
+        '"WebSocket /echo" [accepted]',
+        '"WebSocket /echo" closed 1000 after 0 s, 1 message (5 bytes) in, '
+        f"2 messages ({size} bytes) out",
+    ]
+    assert {line.partition(":")[0] for line in running.printed.splitlines()} == {"127.0.0.1"}
+
+
+def test_a_handshake_that_is_refused_has_the_status(run):
+    running = run("lifespans:without", "--port", "0")
+    with pytest.raises(AssertionError, match="refused with 403"):
+        RawWebSocket(Address(running.address()), "/echo", "Origin: https://elsewhere.example")
+    eventually(lambda: '"WebSocket /echo" 403\n' in running.printed)
+
+
+def test_the_access_log_may_be_json_or_nothing(run, tmp_path):
+    running = run(APP, *HERE, "--access-log-format", "json", folder=tmp_path / "json")
+    running.get("/x", referer="https://elsewhere.example/")
+    line = json.loads(eventually(lambda: running.printed))
+    assert (line["path"], line["status"]) == ("/x", 200)
+    assert line["referer"] == "https://elsewhere.example/"
+    assert 0 < line["seconds"] < DEADLINE
+    silent = run(APP, *HERE, "--no-access-log", folder=tmp_path / "silent")
+    silent.get()
+    silent.signal(signal.SIGTERM)
+    assert silent.status() == 0
+    assert silent.printed == ""
+
+
+def test_a_reader_of_the_logs_that_stands_still_stalls_nobody(tmp_path):
+    """Both outputs are pipes that are full and that nobody reads."""
+    ends = [os.pipe() for _ in range(2)]
+    (out, out_end), (err, err_end) = ends
+    environment = os.environ | {"PYTHONPATH": str(APPS)}
+    port = free_port()
+    with subprocess.Popen(
+        [*WORDS, "chatty:application", "--port", str(port), "--lifespan", "off"],
+        env=environment, stdout=out_end, stderr=err_end, stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        os.close(out_end)
+        os.close(err_end)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                eventually(lambda: answers(client))
+                for _ in range(2000):
+                    assert client.get("/" + "x" * 200).status_code == 200
+            process.terminate()
+            assert process.wait(DEADLINE) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            os.close(out)
+            os.close(err)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_an_output_that_is_closed_ends_nothing(run, tmp_path):
+    reader, writer = os.pipe()
+    running = Running(tmp_path, APP, *HERE, out=writer)
+    with closing(running):
+        os.close(writer)
+        assert running.get().status_code == 200
+        os.close(reader)
+        for _ in range(3):
+            assert running.get().status_code == 200

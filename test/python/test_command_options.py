@@ -26,11 +26,15 @@ def test_every_option_of_the_guide_has_a_flag_and_no_other():
 @pytest.mark.parametrize("name", sorted(DOCUMENTED))
 def test_default_is_the_servers(name):
     default, _ = DOCUMENTED[name]
-    if name == "workers":
-        # One process has all that an app keeps in variables, as its author is used to.
-        assert (default, OPTIONS[name].default) == ("schedulers online", "1")
+    if name in OTHERWISE:
+        assert (default, OPTIONS[name].default) == OTHERWISE[name]
     else:
         assert erlang(name) == default
+
+
+# One process has all that an app keeps in variables, as its author is used to, and a terminal shows
+# what is asked of it.
+OTHERWISE = {"workers": ("schedulers online", "1"), "access_log": ("`false`", "true")}
 
 
 def erlang(name: str) -> str:
@@ -45,7 +49,7 @@ def erlang(name: str) -> str:
         return f"`{quoted[0]}`" if len(quoted) == 1 else f"`[{','.join(quoted)}]`"
     if row.kind is Kind.NAMES:
         return "`[{}]`".format(",".join(f'"{item}"' for item in term))
-    if row.kind in (Kind.TEXT, Kind.PATH):
+    if row.kind in (Kind.TEXT, Kind.PATH) and term not in row.words:
         return f'`"{term}"`'
     return f"`{str(term).lower() if isinstance(term, bool) else term}`"
 
@@ -91,6 +95,7 @@ UVICORN = {
     "--ws-ping-timeout": (["7.5"], {"websocket_timeout": "27500ms"}),
     "--ws-per-message-deflate": (["true"], {"websocket_compress": True}),
     "--lifespan": (["on"], {"lifespan": "on"}),
+    "--access-log": ([], {"access_log": True}),
     "--interface": (["asgi3"], {"worker_class": "asgi"}),
     "--log-level": (["debug"], {}),
     "--use-colors": ([], {}),

@@ -6,6 +6,7 @@
 %%   │   ├── hornbeam_pool_dispatcher  gives places to those who wait for one
 %%   │   └── hornbeam_pool_workers_sup the workers, and who keeps them alive
 %%   ├── hornbeam_reloader         with the option reload
+%%   ├── hornbeam_access_log       with the option access_log
 %%   └── hornbeam_listener         while an app is served; last, so that it opens when the
 %%                                 house is ready and shuts first
 %%
@@ -53,7 +54,7 @@ start_checked({error, _} = Error) ->
     Error;
 start_checked({ok, Checked}) ->
     case start_parts([fun check_tls/1, fun set_limits/1, fun start_pool/1, fun start_reloader/1,
-                      fun start_listener/1], Checked) of
+                      fun start_access_log/1, fun start_listener/1], Checked) of
         ok ->
             ok;
         {error, _} = Error ->
@@ -90,6 +91,12 @@ start_reloader(#{app := App}) ->
     start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [App]},
                  restart => temporary}).
 
+start_access_log(#{server := #{access_log := false}}) ->
+    ok;
+start_access_log(#{server := #{access_log_format := Format}}) ->
+    start_part(#{id => hornbeam_access_log, start => {hornbeam_access_log, start_link, [Format]},
+                 shutdown => 1000}).
+
 start_listener(#{server := #{shutdown_timeout := Timeout, max_connections := Max}} = Checked) ->
     Limit = hornbeam_connection_limit:new(Max),
     #{counters := Counters} = Mount = hornbeam_mounts:new(?PATH, Checked),
@@ -114,7 +121,8 @@ stop_server() ->
 stop_parts() ->
     Pools = pools(),
     lists:foreach(fun stop_part/1,
-                  [hornbeam_reloader, hornbeam_listener, hornbeam_connection_limit | Pools]),
+                  [hornbeam_reloader, hornbeam_listener, hornbeam_access_log,
+                   hornbeam_connection_limit | Pools]),
     lists:foreach(fun({hornbeam_pool_sup, Path}) -> hornbeam_pool:erase(Path) end, Pools).
 
 pools() ->

@@ -25,6 +25,7 @@ from hornbeam_erlang._command.report import report
 from hornbeam_erlang._command.runtime import RuntimeNotFound, find_runtime
 from hornbeam_erlang._command.settings import (
     BY_NAME,
+    DEFAULT,
     Contradiction,
     Rank,
     Said,
@@ -202,7 +203,7 @@ def refusal(flag: str, sentence: str) -> click.Option:
 
 
 WITHOUT_VALUE = frozenset(
-    {"--http2", "--reset-contextvars", "--preload", "--daemon", "--access-log",
+    {"--http2", "--reset-contextvars", "--preload", "--daemon",
      "--server-header", "--date-header"}
 )  # fmt: skip
 
@@ -313,11 +314,14 @@ OTHER_VARIABLES = frozenset(
 )
 
 
+OWN = {"workers": 1, "access_log": True}
+
+
 def with_defaults(settled: Mapping[str, Setting]) -> dict[str, Setting]:
     """Add what this command has other defaults for than the server has."""
-    own = {"workers": Setting(1, "default", Kind.COUNT)}
+    own = {name: Setting(value, DEFAULT, BY_NAME[name].kind) for name, value in OWN.items()}
     if not settled.keys() & {"python", "venv"}:
-        own["python"] = Setting(sys.executable, "default", Kind.PATH)
+        own["python"] = Setting(sys.executable, DEFAULT, Kind.PATH)
     return own | dict(settled)
 
 

@@ -18,6 +18,9 @@
 
 -define(INPUT, 0).
 
+%% How long the last lines wait for their reader (ms).
+-define(LAST_WORDS, 1000).
+
 %% @doc Do what the node was ordered to; called by `erl -s', which boots on meanwhile: a signal has
 %% to be heard while the app starts.
 -spec start() -> ok.
@@ -28,10 +31,40 @@ start() ->
 run() ->
     Input = hornbeam_worker_port:inherited(?INPUT),
     {_, Server} = spawn_monitor(fun obey/0),
+    follow(Input, Server).
+
+follow(Input, Server) ->
     receive
-        {Input, eof} -> init:stop();
-        {'DOWN', Server, process, _, _Reason} -> init:stop(1)
+        {Input, eof} ->
+            init:stop(),
+            follow(Input, Server);
+        {'DOWN', Server, process, _, Reason} ->
+            ended(is_stopping(), Reason)
     end.
+
+-spec ended(IsStopping :: boolean(), term()) -> no_return().
+ended(true, _Reason) ->
+    leave(0);
+ended(false, Reason) ->
+    hornbeam_terminal:say(io_lib:format("hornbeam ends: ~0tp", [Reason])),
+    leave(1).
+
+%% The end of the node, once all is said; whoever reads that may stand still.
+-spec leave(Status :: non_neg_integer()) -> no_return().
+leave(Status) ->
+    await_ports(erlang:monotonic_time(millisecond) + ?LAST_WORDS),
+    halt(Status, [{flush, false}]).
+
+await_ports(Deadline) ->
+    Waiting = [Port || Port <- erlang:ports(), {queue_size, Size} <- [queue(Port)], Size > 0],
+    case Waiting =:= [] orelse erlang:monotonic_time(millisecond) >= Deadline of
+        true ->
+            ok;
+        false ->
+            receive after 10 -> await_ports(Deadline) end
+    end.
+
+queue(Port) -> erlang:port_info(Port, queue_size).
 
 %% Ends with the server.
 obey() ->
@@ -48,7 +81,7 @@ obey() ->
 %% Its words exist as atoms once the tables of options are loaded.
 read() ->
     ok = application:load(hornbeam),
-    {module, _} = code:ensure_loaded(hornbeam_config),
+    ok = code:ensure_modules_loaded([hornbeam_config, hornbeam_option]),
     {ok, [[Descriptor]]} = init:get_argument(hornbeam_order),
     File = "/dev/fd/" ++ Descriptor,
     {ok, Bytes} = file:read_file(File),
@@ -122,7 +155,7 @@ check(#{app := App, options := Options} = Order) ->
     case hornbeam_config:check(App, Options) of
         {ok, _} ->
             hornbeam_terminal:say(["The configuration of ", App, " is good."]),
-            halt(0);
+            leave(0);
         {error, Reason} ->
             refuse(Reason, Order)
     end.
@@ -152,4 +185,4 @@ banner(App, Options) ->
 refuse(Reason, Order) ->
     hornbeam_terminal:say(["hornbeam does not start: ",
                            hornbeam_start_error:paragraph(Reason, Order)]),
-    halt(?DID_NOT_START).
+    leave(?DID_NOT_START).

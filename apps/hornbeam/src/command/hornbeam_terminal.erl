@@ -40,7 +40,7 @@ say(Text) ->
 -spec format(logger:log_event(), #{colors := boolean()}) -> unicode:chardata().
 format(#{level := Level} = Event, #{colors := Colors}) ->
     Message = logger_formatter:format(Event, #{single_line => false, template => [msg]}),
-    [prefix(Level, Colors), Message, "\n"].
+    [prefix(Level, Colors), string:trim(Message, trailing, "\n"), "\n"].
 
 prefix(Level, Colors) ->
     Name = string:uppercase(atom_to_list(Level)),

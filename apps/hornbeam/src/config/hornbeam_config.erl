@@ -22,6 +22,8 @@
     bind := bind(),
     backlog := pos_integer(),
     http_engine := hornbeam | cowboy,
+    access_log := boolean(),
+    access_log_format := hornbeam_option:log_format(),
     allowed_hosts := any | [hornbeam_origin:host_pattern()],
     forwarded_allow_ips := any | [hornbeam_option:peer()],
     max_connections := limit(),
@@ -219,6 +221,11 @@ table(server) ->
       http_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
                            "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "
                            "infinity"},
+      access_log => {false, {one_of, [true, false]}, "true or false"},
+      access_log_format =>
+          {short, fun hornbeam_option:log_format/1,
+           "short, common, combined, json, or text with Apache's directives: %h %l %u %t %r %m %U "
+           "%q %H %s %>s %b %B %D %T %{Name}i and %%"},
       allowed_hosts => {any, fun hornbeam_option:hosts/1,
                         "any or a list of host names, such as \"*.example\", without ports"},
       forwarded_allow_ips =>

@@ -6,8 +6,10 @@
 
 -export([check/2, app/1, bind/1, executable/1, program/1, venv/1, venv_python/1, directory/1,
          directories/1, environment/1, functions/1, root_path/1, texts/1, file/1, secret/1,
-         tls_versions/1, ciphers/1, origins/1, hosts/1, peers/1, callback/1]).
--export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0]).
+         tls_versions/1, ciphers/1, origins/1, hosts/1, peers/1, callback/1,
+         log_format/1]).
+-export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0,
+              log_format/0]).
 
 -type check() ::
     positive
@@ -23,6 +25,10 @@
 -type peer() :: {inet:ip_address(), Bits :: 0..128} | unix.
 -type tls_version() :: 'tlsv1.2' | 'tlsv1.3'.
 -type callback() :: fun((map()) -> term()) | {module(), Function :: atom()}.
+-type log_format() :: short | json | [log_part()].
+-type log_part() :: Text :: binary() | {field, Name :: binary()} | client | unknown | time | request
+                  | method | path | query | protocol | status | bytes | bytes_or_dash
+                  | microseconds | seconds.
 -type secret() :: hornbeam_secret:secret(string()).
 %% No log prints what a fun returns.
 
@@ -59,6 +65,55 @@ callback({Module, Function} = Value) when is_atom(Module), is_atom(Function) ->
               erlang:function_exported(Module, Function, 1), Value);
 callback(Value) ->
     ok_if(is_function(Value, 1), Value).
+
+%% @doc How a line of the access log looks: a name, or text with directives as Apache has them.
+-spec log_format(term()) -> checked().
+log_format(Word) when Word =:= short; Word =:= json -> {ok, Word};
+log_format(common) -> log_format(<<"%h %l %u %t \"%r\" %>s %b">>);
+log_format(combined) ->
+    log_format(<<"%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-agent}i\"">>);
+log_format(Value) -> with_text(Value, fun(Text) -> log_parts(Text, []) end).
+
+log_parts(<<>>, [_ | _] = Parts) ->
+    {ok, lists:reverse(Parts)};
+log_parts(<<>>, []) ->
+    error;
+log_parts(<<"%>s", Rest/binary>>, Parts) ->
+    log_parts(Rest, [status | Parts]);
+log_parts(<<"%{", Rest/binary>>, Parts) ->
+    case re:run(Rest, "^([A-Za-z0-9_-]+)}i(.*)$", [dotall, {capture, all_but_first, binary}]) of
+        {match, [Name, After]} -> log_parts(After, [{field, string:lowercase(Name)} | Parts]);
+        nomatch -> error
+    end;
+log_parts(<<"%", Letter, Rest/binary>>, Parts) ->
+    case log_directive(Letter) of
+        error -> error;
+        Part -> log_parts(Rest, [Part | Parts])
+    end;
+log_parts(<<"%">>, _Parts) ->
+    error;
+log_parts(Text, Parts) ->
+    [Plain | _] = binary:split(Text, <<"%">>),
+    Size = byte_size(Plain),
+    <<_:Size/binary, Rest/binary>> = Text,
+    log_parts(Rest, [Plain | Parts]).
+
+log_directive($%) -> <<"%">>;
+log_directive($h) -> client;
+log_directive($l) -> unknown;
+log_directive($u) -> unknown;
+log_directive($t) -> time;
+log_directive($r) -> request;
+log_directive($m) -> method;
+log_directive($U) -> path;
+log_directive($q) -> query;
+log_directive($H) -> protocol;
+log_directive($s) -> status;
+log_directive($B) -> bytes;
+log_directive($b) -> bytes_or_dash;
+log_directive($D) -> microseconds;
+log_directive($T) -> seconds;
+log_directive(_Other) -> error.
 
 %% @doc The pages that may open WebSockets.
 -spec origins(term()) -> checked().

@@ -41,7 +41,9 @@
     %% when something of the body last went on to the app (ms)
     active :: integer(),
     %% what was given to the engine of the response and is not given back as credit
-    sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()}
+    sent = {0, 0} :: {Bytes :: non_neg_integer(), Messages :: non_neg_integer()},
+    %% all of the response's body so far (bytes)
+    size = 0 :: non_neg_integer()
 }).
 -opaque exchange() :: #exchange{}.
 
@@ -187,7 +189,7 @@ handle_message({ok, {response_body, _, Body, true}}, _Packet,
     {[{part, Body}], sent(Body, Exchange)};
 handle_message({ok, {response_body, _, Body, false}}, _Packet,
                #exchange{phase = responding} = Exchange) ->
-    {[{last, Body}], all_sent(Exchange)};
+    {[{last, Body}], all_sent(sent(Body, Exchange))};
 handle_message({ok, {credit, _, Bytes, Messages}}, Packet, #exchange{credit = Before} = Exchange) ->
     #exchange{stream = Stream} = Exchange,
     Credit = Before + Bytes,
@@ -208,10 +210,11 @@ started(true, Status, Fields, _Body, Exchange) when Status =:= 204; Status =:= 3
 started(true, Status, Fields, Body, Exchange) ->
     {[{start, Status, Fields, Body}], sent(Body, Exchange#exchange{phase = responding})};
 started(false, Status, Fields, Body, Exchange) ->
-    {[{respond, Status, Fields, Body}], all_sent(Exchange)}.
+    {[{respond, Status, Fields, Body}], all_sent(sent(Body, Exchange))}.
 
-sent(Body, #exchange{sent = {Bytes, Messages}} = Exchange) ->
-    Exchange#exchange{sent = {Bytes + byte_size(Body), Messages + 1}}.
+sent(Body, #exchange{sent = {Bytes, Messages}, size = Size} = Exchange) ->
+    Exchange#exchange{sent = {Bytes + byte_size(Body), Messages + 1},
+                      size = Size + byte_size(Body)}.
 
 %% The worker knows that all is said to a tagged owner, and sends no more.
 all_sent(#exchange{owner = {_, _}} = Exchange) ->
@@ -244,13 +247,16 @@ fail({Status, Fields, Body}, Exchange) ->
     refuse(Status, Fields, Body, Exchange).
 
 refuse(Status, Fields, Body, Exchange0) ->
-    Exchange = Exchange0#exchange{status = Status},
+    Exchange = Exchange0#exchange{status = Status, size = iolist_size(Body)},
     tell(true, Exchange),
     {[{respond, Status, Fields, Body}], abandon(Exchange#exchange{phase = ended})}.
 
 tell(IsWhole, Exchange) ->
     _ = [tell_all(IsWhole, Exchange) || hornbeam_telemetry:is_wanted()],
-    ok.
+    log(IsWhole, Exchange).
+
+log(IsWhole, #exchange{request = Request, began = Began, status = Status, size = Size}) ->
+    hornbeam_access_log:http(Request, {Status, IsWhole}, Size, Began).
 
 tell_all(IsWhole, #exchange{request = Request, began = Began, status = Status}) ->
     #request{method = Method, path = Path} = Request,
@@ -295,7 +301,8 @@ return_credit(#exchange{stream = Stream, sent = {Bytes, Messages}} = Exchange) -
 -spec cancel(exchange()) -> ok.
 cancel(#exchange{phase = {waiting, Pipeline}}) ->
     hornbeam_request_pipeline:cancel(Pipeline);
-cancel(Exchange) ->
+cancel(#exchange{phase = Phase} = Exchange) ->
+    _ = [log(false, Exchange) || Phase =:= responding],
     _ = abandon(Exchange),
     ok.
 

@@ -38,12 +38,12 @@ check(Type, Request0, #{counters := Counters, server := Server, options := Optio
     #{forwarded_allow_ips := Trusted} = Server,
     case hornbeam_forwarded:resolve(Request0, Trusted) of
         malformed ->
-            refuse(malformed, Counters);
+            refuse(malformed, Request0, Counters);
         {Told, Request} ->
             _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
             case judge(Type, Request, Request0#request.peer, Server, Options) of
                 ok -> {ok, Told, Request};
-                {refuse, Refusal} -> refuse(Refusal, Counters)
+                {refuse, Refusal} -> refuse(Refusal, Request, Counters)
             end
     end.
 
@@ -53,9 +53,10 @@ judge(Type, Request, Peer, #{forwarded_allow_ips := Trusted} = Server, Options) 
         false -> hornbeam_access:check(Type, Request, Server, Options)
     end.
 
-refuse(Refusal, Counters) ->
+refuse(Refusal, Request, Counters) ->
     {Counter, Status, Sentence} = answer(Refusal),
     hornbeam_counters:add(Counter, Counters),
+    hornbeam_access_log:refused(Request, Status, byte_size(Sentence)),
     {refuse, hornbeam_error_response:new(Status, Sentence)}.
 
 %% What is of https came past its protection (RFC 9110, 7.4), unless a trusted proxy has ended that.

@@ -3,7 +3,7 @@
 
 -include("hornbeam_request.hrl").
 
--export([http/1, websocket/1, packed/1]).
+-export([http/1, websocket/1, packed/1, client/1]).
 
 %% @doc The scope of an HTTP request.
 -spec http(hornbeam_request:request()) -> hornbeam_wire:scope().
@@ -38,6 +38,8 @@ version('HTTP/1.1') -> <<"1.1">>;
 version('HTTP/2') -> <<"2">>;
 version('HTTP/1.0') -> <<"1.0">>.
 
+%% @doc A peer as apps see it.
+-spec client(hornbeam_request:address()) -> {binary(), inet:port_number()} | undefined.
 client({Ip, Port}) when is_tuple(Ip) -> {address(Ip), Port};
 client(_Local) -> undefined.
 

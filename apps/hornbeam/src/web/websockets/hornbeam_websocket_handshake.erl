@@ -40,7 +40,7 @@ new(Request, Client, Mount) ->
             entered(hornbeam_request_pipeline:start(websocket, self(), Request, Mount),
                     {Request, Client, Mount});
         Status ->
-            {refuse, hornbeam_error_response:new(Status)}
+            refuse(hornbeam_error_response:new(Status), Request)
     end.
 
 %% RFC 6455, 4.2.1; RFC 8441, 5. What follows a handshake is the WebSocket's: it has no body, and
@@ -87,8 +87,12 @@ entered({ok, Handle, Request}, {_, Client, Mount}) ->
 entered({wait, Pipeline}, {Request, Client, Mount}) ->
     {wait, #handshake{request = Request, client = Client, mount = Mount,
                       step = {waiting, Pipeline}}};
-entered({refuse, _} = Refused, _Begun) ->
-    Refused.
+entered({refuse, Response}, {Request, _, _}) ->
+    refuse(Response, Request).
+
+refuse({Status, _, Body} = Response, Request) ->
+    hornbeam_access_log:refused(Request, Status, iolist_size(Body)),
+    {refuse, Response}.
 
 ask(Handle, Request, Client, #{options := #{timeout := Timeout}} = Mount) ->
     Scope = hornbeam_scope:websocket(Request),
@@ -171,9 +175,9 @@ violated(Fault, Packet, #handshake{step = {asked, #session{stream = Stream}}} = 
     hornbeam_stream:violated(Stream, Fault, Packet),
     refused(500, Handshake).
 
-refused(Status, Handshake) ->
+refused(Status, #handshake{request = Request} = Handshake) ->
     cancel(Handshake),
-    {refuse, hornbeam_error_response:new(Status)}.
+    refuse(hornbeam_error_response:new(Status), Request).
 
 %% @doc When the app's answer is late (monotonic time, ms).
 -spec deadline(handshake()) -> integer() | infinity.

@@ -60,6 +60,8 @@ monitor_worker(#session{stream = Stream} = Session) ->
 %% @doc The client has been told that its WebSocket is accepted.
 -spec opened(session()) -> result().
 opened(#session{stream = Stream, mount = #{counters := Counters} = Mount} = Session) ->
+    {Path, Client, _} = Session#session.about,
+    hornbeam_access_log:accepted(Client, Path),
     hornbeam_counters:add(websockets, Counters),
     hornbeam_stream:bind(Stream),
     ping_later(Mount),
@@ -401,11 +403,13 @@ tell_app({Code, Text}, #session{stream = Stream, number = Number}) ->
     hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
     hornbeam_stream:closed(Stream).
 
-tell_of_close({Code, _Text}, #session{about = {_, _, Opened}} = Session) ->
-    #session{received = {MessagesIn, BytesIn}} = Session,
-    {MessagesOut, BytesOut} = all_delivered(Session),
+tell_of_close({Code, _Text}, #session{about = {Path, Client, Opened}} = Session) ->
+    #session{received = {MessagesIn, BytesIn} = In} = Session,
+    {MessagesOut, BytesOut} = Out = all_delivered(Session),
+    Seconds = erlang:monotonic_time(second) - Opened,
+    hornbeam_access_log:closed({Client, Path}, Code, Seconds, In, Out),
     hornbeam_telemetry:execute([hornbeam, websocket, close],
-                               #{seconds => erlang:monotonic_time(second) - Opened,
+                               #{seconds => Seconds,
                                  messages_in => MessagesIn, bytes_in => BytesIn,
                                  messages_out => MessagesOut, bytes_out => BytesOut},
                                (metadata(Session))#{code => Code}).
