@@ -159,6 +159,11 @@ class Running:
                 if os.getsid(int(folder.name)) == self.process.pid:
                     yield folder
 
+    def listens_on(self) -> set[int]:
+        """Return the ports on which its processes listen."""
+        held = {inode for process in self.processes() for inode in inodes(process)}
+        return {port for port, inode in listening() if inode in held}
+
     def stop(self) -> int:
         """Ask it to end; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -177,3 +182,19 @@ def command_of(process: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return (process / "comm").read_text().rstrip()
     return ""
+
+
+def inodes(process: Path) -> Iterator[int]:
+    """Yield what stands for the files that a process has open, its sockets among them."""
+    for file in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            yield file.stat().st_ino
+
+
+def listening() -> Iterator[tuple[int, int]]:
+    """Yield the port and the inode of all sockets that listen (proc(5), net/tcp)."""
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                yield int(fields[1].rpartition(":")[2], 16), int(fields[9])
