@@ -19,7 +19,7 @@ build: deps ## compile the Erlang application
 run: build ## serve the example chat at http://127.0.0.1:8000; Ctrl-C ends it
 	@tools/run.sh config/chat.config
 
-wheel: build ## put the wheels of the Python package, which carry the server, into dist/
+wheel: deps ## put the wheels of the Python package, which carry the server, into dist/
 	@.venv/bin/python tools/wheel.py dist
 
 test: test-deps ## check and test everything, and say how many tests passed

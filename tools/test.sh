@@ -23,7 +23,7 @@ run_pytest() { run_python test/python; }
 run_e2e() {
     rebar3 compile && run_python test/e2e -n 3 --dist loadfile
 }
-run_wheel() { rebar3 compile && run_python test/wheel; }
+run_wheel() { run_python test/wheel; }
 run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE,hornbeam_hostile_SUITE; }
 run_fuzz_worker() { run_python test/python/test_fuzz.py test/python/test_worker_model.py; }
 run_fuzz_node() {

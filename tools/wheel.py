@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILT = (ROOT / "_build" / "default" / "lib", ROOT / "_deps" / "lib")
+BUILT = (ROOT / "_build" / "wheel" / "lib", ROOT / "_deps" / "lib")
 ENVIRONMENT = (
     {"SOURCE_DATE_EPOCH": "1580601600"}
     | os.environ
@@ -41,6 +41,7 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("hornbeam_erlang-*.whl"):
         old.unlink()
+    run("rebar3", "as", "wheel", "compile")
     with tempfile.TemporaryDirectory() as work:
         server, erlang = Path(work, "server"), Path(work, "erlang")
         lay_out(server, "server")

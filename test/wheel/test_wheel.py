@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import email
 import re
+import struct
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -196,8 +198,17 @@ def test_no_source_and_no_page_goes_along(wheel):
 
 def test_no_file_names_the_folder_in_which_it_was_made(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        telling = [name for name in archive.namelist() if bytes(ROOT) in archive.read(name)]
+        telling = [name for name in archive.namelist() if bytes(ROOT) in plain(archive.read(name))]
     assert telling == []
+
+
+def plain(file: bytes) -> bytes:
+    """Return what a file says, with what a compiled module says in compressed form."""
+    chunk = file.find(b"LitT")
+    if not file.startswith(b"FOR1") or chunk < 0:
+        return file
+    size, unpacked = struct.unpack_from(">II", file, chunk + 4)
+    return file + zlib.decompress(file[chunk + 12 : chunk + 8 + size]) if unpacked else file
 
 
 # The version
