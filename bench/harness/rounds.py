@@ -45,13 +45,7 @@ def run(
 
     Returns what was measured on, and every window.
     """
-    about = {
-        "rounds": chosen.rounds,
-        "seconds": chosen.seconds,
-        "workers": workers,
-        "versions": {name: server.versions() for name, server in servers.items()},
-        "machine": machine(),
-    }
+    about = measured_on(chosen, workers, servers)
     turns = list(names or servers)
     windows = [
         window
@@ -59,6 +53,17 @@ def run(
         for window in _round(number, servers, turns, loads, measure)
     ]
     return about, windows
+
+
+def measured_on(chosen: Namespace, workers: int, servers: Mapping[str, Server]) -> Figures:
+    """What a run was asked for, and on what it ran."""
+    return {
+        "rounds": chosen.rounds,
+        "seconds": chosen.seconds,
+        "workers": workers,
+        "versions": {name: server.versions() for name, server in servers.items()},
+        "machine": machine(),
+    }
 
 
 def run_by_app(
@@ -94,7 +99,7 @@ def _round(
         for server in servers.values():
             running.enter_context(server)
         for position, load in enumerate(loads):
-            for name in _rotated(names, number + position):
+            for name in rotated(names, number + position):
                 keys = {"round": number, "server": name, "load": str(load), **vars(load)}
                 order = [position, names.index(name)]
                 yield keys | _outcome(keys, servers, load, measure) | {"order": order}
@@ -122,6 +127,7 @@ def _outcome(
     return {"error": None} | figures
 
 
-def _rotated(names: list[str], by: int) -> list[str]:
+def rotated(names: list[str], by: int) -> list[str]:
+    """The names in an order in which another one begins each time."""
     by %= len(names) or 1
     return names[by:] + names[:by]

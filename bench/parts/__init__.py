@@ -19,6 +19,7 @@ from parts import (
     outlive,
     partload,
     slow,
+    start,
     tls,
 )
 
@@ -34,6 +35,7 @@ PARTS = {
     "calls": calls,
     "growth": growth,
     "memory": memory,
+    "start": start,
     "drown": drown,
     "downloads": downloads,
     "slow": slow,
