@@ -1,14 +1,14 @@
 %% What the command shows once it listens: where, what, by which interpreter, and how to stop it.
 -module(hornbeam_banner).
 
--export([lines/3, link/2]).
+-export([lines/3, url/2]).
 
 %% @doc The lines, of an app and its checked options.
 -spec lines(App :: binary(), hornbeam_config:checked(), Address :: term()) -> unicode:chardata().
 lines(App, #{server := Server, app := Options}, Address) ->
     #{workers := Workers, chdir := Folder} = Options,
     lists:join("\n", [
-        row("Hornbeam", [version(), ", listening on ", link(Address, Server)]),
+        row("Hornbeam", [version(), ", listening on ", url(Address, Server)]),
         row("app", [App, " in ", Folder]),
         row("python", [interpreter(Options), ", ", counted(Workers, "worker")]),
         row("Ctrl-C", "stops")
@@ -28,10 +28,10 @@ counted(1, What) -> ["1 ", What];
 counted(Number, What) -> [integer_to_list(Number), " ", What, "s"].
 
 %% @doc An address as a terminal makes a link of it.
--spec link(Address :: term(), hornbeam_config:server_options()) -> unicode:chardata().
-link({local, Path}, _Server) ->
+-spec url(Address :: term(), hornbeam_config:server_options()) -> unicode:chardata().
+url({local, Path}, _Server) ->
     ["unix:", Path];
-link({Ip, Port}, #{certfile := CertFile}) ->
+url({Ip, Port}, #{certfile := CertFile}) ->
     [scheme(CertFile), "://", host(Ip), ":", integer_to_list(Port)].
 
 scheme(undefined) -> "http";
