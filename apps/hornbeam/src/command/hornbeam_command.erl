@@ -67,6 +67,7 @@ await_ports(Deadline) ->
 queue(Port) -> erlang:port_info(Port, queue_size).
 
 %% Ends with the server.
+-spec obey() -> no_return().
 obey() ->
     Told = read(),
     #{<<"log_level">> := Level, <<"colors">> := Colors} = Told,
@@ -151,6 +152,7 @@ list_to_name([Module, Function]) -> {Module, binary_to_existing_atom(Function)};
 list_to_name([Module, Function, Arity]) ->
     {Module, binary_to_existing_atom(Function), binary_to_integer(Arity)}.
 
+-spec check(order()) -> no_return().
 check(#{app := App, options := Options} = Order) ->
     case hornbeam_config:check(App, Options) of
         {ok, _} ->
@@ -160,6 +162,7 @@ check(#{app := App, options := Options} = Order) ->
             refuse(Reason, Order)
     end.
 
+-spec serve(order()) -> no_return().
 serve(#{app := App, options := Options} = Order) ->
     {ok, _} = application:ensure_all_started(hornbeam),
     Root = monitor(process, hornbeam_sup),
