@@ -3,9 +3,9 @@
     started ──SIGINT, SIGTERM──▶ stopping ──another one──▶ killed
        └──────────────┴─ the node has ended ─┴──▶ its status
 
-Erlang cannot hear SIGINT, so the node ignores it. What ends this process without a word closes the
-pipe that is the node's input, and that is a stop too. As the first process of a container it is the
-parent of whoever has lost his own. Knows no option.
+Erlang cannot hear SIGINT, so the node ignores it. It stops at the end of its input, a pipe that
+closes when it is told to, and also when this process is killed. As the first process of a container
+it is the parent of whoever has lost his own. Knows no option.
 """
 
 import os
@@ -36,17 +36,14 @@ def run(command: list[str], environment: Mapping[str, str]) -> int:
         setsigdef=[*HEARD, signal.SIGPIPE],
     )
     os.close(leash)
-    try:
-        return _follow(node, has_terminal(), ignores_hangup)
-    finally:
-        os.close(hand)
+    return _follow(node, hand, has_terminal(), ignores_hangup)
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
     raise AssertionError("signals are waited for, and blocked otherwise")
 
 
-def _follow(node: int, had_terminal: bool, ignores_hangup: bool) -> int:
+def _follow(node: int, hand: int, had_terminal: bool, ignores_hangup: bool) -> int:
     is_stopping = False
     while True:
         number = signal.sigwait(HEARD)
@@ -56,14 +53,16 @@ def _follow(node: int, had_terminal: bool, ignores_hangup: bool) -> int:
                 return exit_status(ended, is_stopping)
         elif number == signal.SIGHUP and had_terminal and not has_terminal():
             # The terminal was closed, and with it whoever could say more.
-            if not ignores_hangup:
+            if not (ignores_hangup or is_stopping):
                 is_stopping = True
-                os.kill(node, signal.SIGTERM)
+                os.close(hand)
         elif number == signal.SIGHUP:
             os.kill(node, signal.SIGHUP)
+        elif is_stopping:
+            os.kill(node, signal.SIGKILL)
         else:
-            os.kill(node, signal.SIGKILL if is_stopping else signal.SIGTERM)
             is_stopping = True
+            os.close(hand)
 
 
 def reap(node: int) -> int | None:

@@ -1,11 +1,11 @@
 %% The node behind the command `hornbeam': it takes its order, serves, and ends when it is told to.
 %%
-%%   order read ──▶ checked ──▶ started ──banner──▶ serving ──SIGTERM, parent gone──▶ stopped, 0
+%%   order read ──▶ checked ──▶ started ──banner──▶ serving ──input at its end──▶ stopped, 0
 %%        └────────────┴───────────┴── one paragraph on standard error, and the end with status 3
 %%
 %% What was said to the command (python/hornbeam_erlang/_command) comes as one msgpack value in a
 %% file that the node inherits. Values are checked here as any options are, by hornbeam_config. The
-%% node's input is a pipe from the command's process: its end is that of who could stop us.
+%% node's input is a pipe from the command's process, and its end means to stop.
 -module(hornbeam_command).
 
 -export([start/0]).
@@ -30,17 +30,21 @@ start() ->
 
 run() ->
     Input = hornbeam_worker_port:inherited(?INPUT),
-    {_, Server} = spawn_monitor(fun obey/0),
+    {Server, _} = spawn_monitor(fun obey/0),
     follow(Input, Server).
 
 follow(Input, Server) ->
     receive
-        {Input, eof} ->
-            init:stop(),
-            follow(Input, Server);
-        {'DOWN', Server, process, _, Reason} ->
-            ended(is_stopping(), Reason)
+        {Input, eof} -> stop(Server);
+        {'DOWN', _, process, Server, Reason} -> ended(is_stopping(), Reason)
     end.
+
+%% Also while the app starts, for which nobody has to wait any more.
+-spec stop(Server :: pid()) -> no_return().
+stop(Server) ->
+    exit(Server, kill),
+    _ = application:stop(hornbeam),
+    leave(0).
 
 -spec ended(IsStopping :: boolean(), term()) -> no_return().
 ended(true, _Reason) ->
@@ -52,7 +56,10 @@ ended(false, Reason) ->
 %% The end of the node, once all is said; whoever reads that may stand still.
 -spec leave(Status :: non_neg_integer()) -> no_return().
 leave(Status) ->
-    await_ports(erlang:monotonic_time(millisecond) + ?LAST_WORDS),
+    Deadline = erlang:monotonic_time(millisecond) + ?LAST_WORDS,
+    {_, Flush} = spawn_monitor(fun hornbeam_terminal:flush/0),
+    receive {'DOWN', Flush, process, _, _} -> ok after ?LAST_WORDS -> ok end,
+    await_ports(Deadline),
     halt(Status, [{flush, false}]).
 
 await_ports(Deadline) ->

@@ -1,13 +1,18 @@
 %% How the log of the command's node looks: lines as uvicorn's, in colours where those are wanted.
 %%
-%% Lines go to standard error as UTF-8, whatever the locale. Who reads them may stand still: what is
-%% logged meanwhile waits up to a bound and is then dropped, and no process waits for it.
+%%   what an app prints   ──▶ standard output or standard error, as it is, line by line
+%%   what it logs         ──▶ standard error, whatever the level: its logging is its own
+%%   what the node logs   ──▶ standard error, from the level on that was asked for
+%%
+%% All of it is UTF-8, whatever the locale. Who reads it may stand still: what is logged meanwhile
+%% waits up to a bound and is then dropped, and no process waits for it.
 -module(hornbeam_terminal).
 
--export([install/1, say/1, format/2]).
--export_type([look/0]).
+-export([install/1, say/1, flush/0, format/2, only/2]).
+-export_type([look/0, source/0]).
 
 -type look() :: #{level := logger:level(), colors := boolean()}.
+-type source() :: printed | app | node.
 
 %% Events that wait for a reader; of twice as many all are dropped at once.
 -define(WAITING, 10000).
@@ -18,26 +23,55 @@
 %% @doc Log so from now on.
 -spec install(look()) -> ok.
 install(#{level := Level, colors := Colors}) ->
-    ok = io:setopts(standard_error, [{encoding, unicode}]),
+    lists:foreach(fun(Device) -> ok = io:setopts(Device, [{encoding, unicode}]) end,
+                  [standard_error, user]),
     _ = logger:remove_handler(default),
     ok = logger:set_primary_config(level, Level),
-    logger:add_handler(default, logger_std_h, handler(Colors)).
+    ok = logger:set_module_level(hornbeam_worker_log, all),
+    lists:foreach(fun({Id, Of, Device, From}) ->
+        ok = logger:add_handler(Id, logger_std_h, handler(Of, Device, From, Colors))
+    end, [{default, node, standard_error, Level}, {hornbeam_app, app, standard_error, all},
+          {hornbeam_printed, printed, standard_io, all}]).
 
-handler(Colors) ->
-    #{filter_default => log,
-      filters => [{progress, {fun logger_filters:progress/2, stop}}],
+handler(Of, Device, Level, Colors) ->
+    #{level => Level,
+      filter_default => log,
+      filters => [{progress, {fun logger_filters:progress/2, stop}},
+                  {source, {fun ?MODULE:only/2, Of}}],
       formatter => {?MODULE, #{colors => Colors}},
       %% Equal limits: none logs in step with the handler, which would be to wait for its reader.
-      config => #{type => standard_error, sync_mode_qlen => ?WAITING, drop_mode_qlen => ?WAITING,
+      config => #{type => Device, sync_mode_qlen => ?WAITING, drop_mode_qlen => ?WAITING,
                   flush_qlen => 2 * ?WAITING, burst_limit_enable => false}}.
 
-%% @doc Show lines that are no event of the log.
+%% @private
+-spec only(logger:log_event(), source()) -> logger:filter_return().
+only(#{meta := Meta}, Wanted) ->
+    case source(Meta) of
+        Wanted -> ignore;
+        _ -> stop
+    end.
+
+source(#{python_logger := <<"stdout">>}) -> printed;
+source(#{python_logger := <<"hornbeam.", _/binary>>}) -> node;
+source(#{python_logger := _}) -> app;
+source(_Meta) -> node.
+
+%% @doc Show lines that are no event of the log, behind all that has been logged before.
 -spec say(unicode:chardata()) -> ok.
 say(Text) ->
+    ok = flush(),
     io:put_chars(standard_error, [Text, "\n"]).
+
+%% @doc Wait until what has been logged is written.
+-spec flush() -> ok.
+flush() ->
+    lists:foreach(fun logger_std_h:filesync/1, [default, hornbeam_app, hornbeam_printed]).
 
 %% @private
 -spec format(logger:log_event(), #{colors := boolean()}) -> unicode:chardata().
+format(#{meta := #{python_logger := Stream}, msg := {_, [_Worker, _Stream, Line]}}, _Config)
+        when Stream =:= <<"stdout">>; Stream =:= <<"stderr">> ->
+    [Line, "\n"];
 format(#{level := Level} = Event, #{colors := Colors}) ->
     Message = logger_formatter:format(Event, #{single_line => false, template => [msg]}),
     [prefix(Level, Colors), string:trim(Message, trailing, "\n"), "\n"].

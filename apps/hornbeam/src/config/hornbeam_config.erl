@@ -280,7 +280,7 @@ table(app) ->
       worker_max_rss => {infinity, timeout, "bytes or infinity"},
       worker_hang_timeout => {30000, timeout, "milliseconds or infinity"},
       drain_timeout => {30000, positive, "milliseconds"},
-      startup_timeout => {30000, positive, "milliseconds"},
+      startup_timeout => {300000, positive, "milliseconds"},
       python => {undefined, fun hornbeam_option:executable/1,
                  "the path of an executable Python interpreter"},
       venv => {undefined, fun hornbeam_option:venv/1,

@@ -49,7 +49,9 @@ tell_of_dropped(Lines, Worker) ->
 write(Level, Logger, Text, Worker) ->
     logger:log(level(Level), "~ts ~ts: ~ts",
                [Worker, hornbeam_quoted:line(Logger), hornbeam_quoted:lines(Text)],
-               #{domain => [hornbeam, python], worker => Worker, python_logger => Logger}).
+               %% With the mfa an operator can give these events a level of their own.
+               #{domain => [hornbeam, python], worker => Worker, python_logger => Logger,
+                 mfa => {?MODULE, write, 4}}).
 
 level(Level) when Level >= 50 -> critical;
 level(Level) when Level >= 40 -> error;
