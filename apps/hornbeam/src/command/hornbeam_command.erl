@@ -28,11 +28,13 @@ start() ->
     _ = spawn(fun run/0),
     ok.
 
+-spec run() -> no_return().
 run() ->
     Input = hornbeam_worker_port:inherited(?INPUT),
     {Server, _} = spawn_monitor(fun obey/0),
     follow(Input, Server).
 
+-spec follow(port(), pid()) -> no_return().
 follow(Input, Server) ->
     receive
         {Input, eof} -> stop(Server);
