@@ -8,12 +8,12 @@ import resource
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from clients import RawHTTP, RawWebSocket, handshake_headers
-from harness import APPS, PYTHON, Node, Server, alive, eventually
+from harness import APPS, PYTHON, Node, Server, StartError, alive, eventually
 from terms import Atom, text
 
 APP = "endings:application"
@@ -324,3 +324,42 @@ def test_a_second_signal_changes_nothing(begin):
     ending.release()
     assert http.response().body == b"slow but whole"
     assert ending.status() == 0
+
+
+# During a start
+
+
+@pytest.fixture
+def importing(tmp_path) -> Iterator[tuple[Node, Future[Server]]]:
+    """Start an app whose import takes as long as a file is there; the start is under way."""
+    (held := tmp_path / "held").touch()
+    options = {
+        "python": PYTHON,
+        "pythonpath": [APPS],
+        "env": {"HELD": str(held)},
+        "startup_timeout": 3_600_000,
+    }
+    pairs = text([(Atom(key), value) for key, value in options.items()])
+    node = Node(tmp_path, hornbeam_config=pairs[1:-1])
+    with ThreadPoolExecutor() as pool:
+        start = pool.submit(node.start, 'hornbeam:start("held_import:application")')
+        eventually(lambda: node.eval("hornbeam_pool:info()").get("workers"))
+        yield node, start
+        node.close()
+
+
+def test_a_stop_ends_a_start_that_is_under_way(importing):
+    node, start = importing
+    assert node.eval("hornbeam:stop()") == "ok"
+    with pytest.raises(StartError, match="start"):
+        start.result(PATIENT)
+    assert node.eval("hornbeam:info()") == {}
+    assert not node.python_pids()
+
+
+def test_a_signal_ends_a_start_that_is_under_way(importing):
+    node, start = importing
+    node.process.send_signal(signal.SIGTERM)
+    assert node.process.wait(PATIENT) == 0
+    eventually(lambda: not node.python_pids())
+    assert start.exception(PATIENT)

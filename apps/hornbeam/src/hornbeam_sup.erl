@@ -113,10 +113,16 @@ start_part(Spec) ->
         {error, Reason} -> {error, Reason}
     end.
 
-%% @doc Stop what is served: the listener first, then the workers. Bounded by `shutdown_timeout'.
+%% @doc Stop what is served: the listener first, then the workers. Bounded by `shutdown_timeout'. A
+%% start that is under way fails.
 -spec stop_server() -> ok.
 stop_server() ->
+    stop_starting(whereis(hornbeam_listener)),
     global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
+
+%% Who starts has the lock as long as the app imports, but gives up without its pool.
+stop_starting(undefined) -> lists:foreach(fun stop_part/1, pools());
+stop_starting(_Listener) -> ok.
 
 stop_parts() ->
     Pools = pools(),
