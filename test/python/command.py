@@ -12,9 +12,14 @@ VARIABLES = ("WEB_CONCURRENCY", "PORT", "FORWARDED_ALLOW_IPS")
 
 
 def run(*words, variables=()):
-    """Run the command in the present folder, with no variables but those of the test."""
+    """Run the command for an app, in the present folder, with the variables of the test alone."""
+    return run_app("main:app", *words, variables=variables)
+
+
+def run_app(*words, variables=()):
+    """Run it for the app that words, variables or the folder's file name, if they do."""
     others = dict.fromkeys(VARIABLES)
-    return CliRunner().invoke(make_command(), ["main:app", *words], env=others | dict(variables))
+    return CliRunner().invoke(make_command(), list(words), env=others | dict(variables))
 
 
 def asked(*words, variables=()):

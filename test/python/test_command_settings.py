@@ -1,7 +1,7 @@
 """Who is believed: flags, then variables, then the file, then the defaults."""
 
 import pytest
-from command import asked, origins, refused, run
+from command import asked, origins, refused, run, run_app
 from hornbeam_erlang._command.options import ROWS
 from hornbeam_erlang._command.values import Kind
 
@@ -103,9 +103,18 @@ def test_pyproject_of_others_says_nothing(folder):
     assert asked()["workers"] == 1
 
 
-def test_app_may_stand_in_the_file_or_a_variable(folder):
-    result = run()
-    assert result.exit_code != 2 or "which app" not in result.output
+@pytest.mark.parametrize(
+    ("words", "variables", "line"),
+    [
+        ([], {}, 'app = "by.file:app" # hornbeam.toml'),
+        ([], {"HORNBEAM_APP": "by.variable:app"}, 'app = "by.variable:app" # HORNBEAM_APP'),
+        (["by.word:app"], {"HORNBEAM_APP": "by.variable:app"}, 'app = "by.word:app" # argument'),
+    ],
+)
+def test_app_may_stand_in_the_file_or_a_variable(folder, words, variables, line):
+    toml(folder, 'app = "by.file:app"')
+    shown = run_app("--print-config", *words, variables=variables).stdout
+    assert line in [" ".join(shown_line.split()) for shown_line in shown.splitlines()]
 
 
 @pytest.mark.parametrize(
@@ -166,13 +175,6 @@ def test_no_app_is_asked_for():
     result = run_app()
     assert result.exit_code == 2
     assert "which app? Name it as MODULE:ATTRIBUTE, such as main:app" in result.stderr
-
-
-def run_app(*words):
-    from click.testing import CliRunner
-    from hornbeam_erlang._command.command import make_command
-
-    return CliRunner().invoke(make_command(), list(words))
 
 
 def test_variable_like_ours_is_told_of():
