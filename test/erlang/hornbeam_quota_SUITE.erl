@@ -10,6 +10,7 @@ all() ->
     [past_a_number_of_rows_no_key_is_added, past_a_number_of_bytes_no_value_grows,
      what_is_refused_changes_nothing_and_is_counted, what_goes_makes_room,
      erlang_code_is_told_too, several_keys_are_set_all_or_none,
+     several_keys_that_are_refused_are_not_touched,
      what_is_counted_is_what_is_there, a_killed_writer_of_several_keys_holds_nobody_up,
      who_reads_several_keys_sees_all_or_none_of_them, a_large_int_is_counted_as_it_grows,
      a_counter_that_outgrew_its_room_is_counted_anew, many_short_texts_in_a_key_are_counted,
@@ -165,6 +166,34 @@ several_keys_are_set_all_or_none(_Config) ->
     ?assertEqual(absent, hornbeam_state_table:get(11)).
 
 %% 8 processes do anything with the same 20 keys, some near the limits.
+several_keys_that_are_refused_are_not_touched(_Config) ->
+    limits(#{state_max_rows => 2}),
+    {ok, _} = set(1, 1),
+    Setter = spawn(fun() ->
+        Pairs = [{1, 2}, {2, 1}, {3, 1}],
+        receive {set, Test} -> Test ! hornbeam_state_table:set_all(Pairs, 1000) end
+    end),
+    1 = erlang:trace(Setter, true, [call]),
+    1 = erlang:trace_pattern({hornbeam_state_rows, claim, 1}, true, [local]),
+    Setter ! {set, self()},
+    ?assertEqual({error, {limit, state_max_rows}}, receive {error, _} = Error -> Error end),
+    ok = receive_traced(Setter),
+    ?assertEqual([], traced(Setter)),
+    _ = erlang:trace_pattern({hornbeam_state_rows, claim, 1}, false, [local]),
+    ?assertMatch({_, 1}, kind(state)).
+
+%% All that was traced has come.
+receive_traced(Pid) ->
+    Ref = erlang:trace_delivered(Pid),
+    receive {trace_delivered, Pid, Ref} -> ok end.
+
+traced(Pid) ->
+    receive
+        {trace, Pid, call, Call} -> [Call | traced(Pid)]
+    after 0 ->
+        []
+    end.
+
 what_is_counted_is_what_is_there(_Config) ->
     limits(#{state_max_rows => 15, state_max_bytes => 40000}),
     _ = in_8_processes(fun(_) -> [change(rand:uniform(20)) || _ <- lists:seq(1, 3000)] end),

@@ -37,6 +37,7 @@
 -define(VALUE, 2).
 -define(GENERATION, 4).
 -define(CHANGES, 5).
+-define(BYTES, 6).
 
 %% Bytes of a row beside its key and its value, and of its entry in the index (about).
 -define(ROW, 200).
@@ -269,6 +270,12 @@ sweep(_, _Now) ->
 set_all(New) ->
     %% All in one order, so that nobody waits for who waits for him.
     Keys = lists:sort(lists:map(fun key/1, New)),
+    case room(Keys, New) of
+        ok -> set_all(Keys, New);
+        {error, _} = Error -> Error
+    end.
+
+set_all(Keys, New) ->
     try
         lists:foreach(fun lock/1, Keys),
         replace_all(lists:map(fun claim/1, Keys), New)
@@ -276,11 +283,19 @@ set_all(New) ->
         lists:foreach(fun(Key) -> ets:delete_object(?LOCKS, {Key, self()}) end, Keys)
     end.
 
+%% Asked before anything is locked or claimed, which for many keys is much. What is there then may
+%% be something else, and nobody may hold a reservation while he waits: so it is asked again.
+room(Keys, New) ->
+    {Bytes, Rows} = minus(sum(New), there(Keys)),
+    case hornbeam_quota:reserve(state, Bytes, Rows) of
+        ok -> hornbeam_quota:release(state, Bytes, Rows);
+        {error, _} = Error -> Error
+    end.
+
 %% Nobody replaces a row that is claimed, and only counts in it.
 replace_all(Old, New) ->
-    {Bytes, Rows} = sum(New),
-    {OldBytes, OldRows} = sum(Old),
-    case hornbeam_quota:reserve(state, Bytes - OldBytes, Rows - OldRows) of
+    {Bytes, Rows} = minus(sum(New), sum(Old)),
+    case hornbeam_quota:reserve(state, Bytes, Rows) of
         ok ->
             lists:foreach(fun index/1, New),
             true = ets:insert(?ROWS, New),
@@ -288,6 +303,24 @@ replace_all(Old, New) ->
         {error, _} = Error ->
             lists:foreach(fun unclaim/1, Old),
             Error
+    end.
+
+minus({Bytes, Rows}, {OtherBytes, OtherRows}) -> {Bytes - OtherBytes, Rows - OtherRows}.
+
+%% What is counted of some keys now.
+there(Keys) ->
+    lists:foldl(fun(Key, {Bytes, Rows}) ->
+        case bytes_there(Key) of
+            0 -> {Bytes, Rows};
+            Counted -> {Bytes + Counted, Rows + 1}
+        end
+    end, {0, 0}, Keys).
+
+bytes_there(Key) ->
+    try
+        ets:lookup_element(?ROWS, Key, ?BYTES)
+    catch
+        error:badarg -> 0
     end.
 
 sum(Rows) ->
