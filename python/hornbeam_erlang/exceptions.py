@@ -88,7 +88,8 @@ class RemoteError(HornbeamError):
     """Tell that what was called failed there, be it Erlang or another worker's Python.
 
     `class_` is Erlang's class ("error", "exit", "throw"), the name of a Python exception, or
-    "worker_down" where the worker ended before its answer. `reason` and `stacktrace` are texts for
+    "worker_down" where the worker ended before its answer; "overloaded" where it had not read the
+    calls before, or too many of this worker's wait. `reason` and `stacktrace` are texts for
     people.
 
     >>> raise RemoteError("error", "badarith", "")

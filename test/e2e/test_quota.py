@@ -126,6 +126,28 @@ def test_the_node_is_full_for_all_until_something_goes(serve, consoles, key):
     here("state_delete((k, 3))", k=key)
 
 
+def test_an_app_that_asks_for_many_long_answers_at_once_gets_them_all(serve, consoles, key):
+    server = serve("console:application", fresh=True, workers=1, worker_max_unread_bytes=4_000_000)
+    (console,) = consoles(server)
+    refused = quota(server)["refused"]["worker_max_unread_bytes"]
+    answers = console(
+        """
+        state_set_multi({(k, n): b'x' * 1000 for n in range(2000)})
+        state_set((k, 'long'), b'x' * 2_000_000)
+        lists = [aio.state_items((k,)) for _ in range(10)]
+        keys = [aio.state_keys((k,)) for _ in range(10)]
+        values = [aio.state_get((k, 'long')) for _ in range(20)]
+        found = await asyncio.gather(*lists, *keys, *values)
+        for other in state_keys((k,)):
+            state_delete(other)
+        [len(each) for each in found]
+        """,
+        k=key,
+    )
+    assert answers == [2001] * 20 + [2_000_000] * 20
+    assert quota(server)["refused"]["worker_max_unread_bytes"] == refused
+
+
 def test_a_worker_that_dies_gives_back_what_it_kept(serve, consoles, key):
     server = serve("console:application", fresh=True, workers=1)
     (console,) = consoles(server)

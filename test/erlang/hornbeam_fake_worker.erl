@@ -59,7 +59,16 @@ context(#worker{handle = Handle, writer = Writer, events = Events}, More) ->
     Options = #{rpc_allow => [], pubsub_queue_messages => 1000,
                 pubsub_queue_bytes => 1048576, pubsub_overflow => drop_oldest},
     maps:merge(#{stream => 1, ref => 1, client => worker, handle => Handle, writer => Writer,
-                 events => Events, is_crowded => false, options => Options}, More).
+                 unread => hornbeam_worker_unread:new(), turns => turns(), events => Events,
+                 is_crowded => false, options => Options}, More).
+
+%% Everybody has the turn at once.
+turns() ->
+    spawn(fun() -> take_turns() end).
+
+take_turns() ->
+    receive {await, Pid, Tag} -> Pid ! {Tag, yours} end,
+    take_turns().
 
 writer(Written) ->
     receive

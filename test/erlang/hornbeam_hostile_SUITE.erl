@@ -13,6 +13,11 @@ all() ->
      what_crosses_an_end_is_no_violation, a_flood_of_ops_is_refused_and_then_ended,
      a_flood_past_the_window_is_ended, a_flood_of_log_lines_is_dropped_and_counted,
      a_worker_that_does_not_read_costs_a_bounded_number_of_replies,
+     long_answers_wait_for_those_before_them, who_reads_has_all_of_his_long_answers,
+     a_worker_that_does_not_read_is_answered_so_many_bytes,
+     results_past_what_was_not_read_are_given_up,
+     a_worker_that_does_not_read_is_called_with_so_many_bytes,
+     who_reads_is_called_and_answered_again,
      nothing_of_it_stays_in_the_node].
 
 init_per_suite(Config) ->
@@ -201,6 +206,154 @@ a_worker_that_does_not_read_costs_a_bounded_number_of_replies(_Config) ->
     hornbeam_puppet:say(Ops, Puppet),
     ?assertEqual({shutdown, {broke_the_wire, too_many_ops}}, hornbeam_puppet:ended(Puppet)),
     true = hornbeam_state:delete(<<"hostile">>).
+
+%% 2 MB each: one or two are in the port, one is with the writer.
+long_answers_wait_for_those_before_them(_Config) ->
+    with_keys(20000, fun() ->
+        Before = op_processes(),
+        Puppet = hornbeam_puppet:deaf(),
+        say([[op, 0, Ref, 7, [undefined]] || Ref <- lists:seq(1, 40)], Puppet),
+        hornbeam_eventually:holds(fun() -> length(waiting(Puppet, Before)) >= 36 end),
+        ?assert(mailbox(writer(Puppet)) < 3000000),
+        ?assertMatch({ok, #{unread := #{replies := Replies, calls := 0}}} when Replies < 3000000,
+                     hornbeam_worker:describe(hornbeam_puppet:worker(Puppet))),
+        hornbeam_puppet:stop(Puppet),
+        hornbeam_eventually:holds(fun() -> op_processes() -- Before =:= [] end)
+    end).
+
+who_reads_has_all_of_his_long_answers(_Config) ->
+    with_keys(1000, fun() ->
+        Puppet = hornbeam_puppet:start(),
+        Refs = lists:seq(1, 12),
+        say([[op, 0, Ref, 7, [undefined]] || Ref <- Refs], Puppet),
+        Replies = [hornbeam_puppet:next(reply, Puppet) || _ <- Refs],
+        ?assertEqual(Refs, lists:sort([Ref || [0, Ref, 0, Keys] <- Replies,
+                                              length(Keys) =:= 1000])),
+        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= #{replies => 0, calls => 0} end),
+        hornbeam_puppet:stop(Puppet)
+    end).
+
+with_keys(Count, Test) ->
+    Keys = [iolist_to_binary(io_lib:format("~100..0b", [N])) || N <- lists:seq(1, Count)],
+    [ok = hornbeam_state:set(Key, 1) || Key <- Keys],
+    try
+        Test()
+    after
+        [hornbeam_state:delete(Key) || Key <- Keys]
+    end.
+
+%% The processes of ops that wait, once no other is left.
+waiting(Puppet, Before) ->
+    {ok, _} = hornbeam_worker:describe(hornbeam_puppet:worker(Puppet)),
+    Pids = op_processes() -- Before,
+    [Pid || _ <- [all], lists:all(fun is_waiting/1, Pids), Pid <- Pids].
+
+is_waiting(Pid) ->
+    process_info(Pid, status) =:= {status, waiting}.
+
+op_processes() ->
+    [Pid || Pid <- processes(), {hornbeam_api, _, _} <- [proc_lib:translate_initial_call(Pid)]].
+
+writer(Puppet) ->
+    {_, Writer, _} = hornbeam_capacity:next_stream(hornbeam_puppet:handle(Puppet)),
+    Writer.
+
+%% Bytes of what waits for a process.
+mailbox(Pid) ->
+    {messages, Messages} = process_info(Pid, messages),
+    lists:sum([erlang:external_size(Message) || Message <- Messages]).
+
+unread(Puppet) ->
+    {ok, #{unread := Unread}} = hornbeam_worker:describe(hornbeam_puppet:worker(Puppet)),
+    Unread.
+
+a_worker_that_does_not_read_is_answered_so_many_bytes(_Config) ->
+    limited(#{worker_max_unread_bytes => 3000000}, fun() ->
+        ok = hornbeam_state:set(<<"hostile">>, binary:copy(<<"x">>, 600000)),
+        Puppet = hornbeam_puppet:deaf(),
+        Refused = refused(),
+        say([[op, 0, Ref, 1, [<<"hostile">>]] || Ref <- lists:seq(1, 100)], Puppet),
+        hornbeam_eventually:holds(fun() -> refused() > Refused + 80 end),
+        ?assert(mailbox(writer(Puppet)) < 4000000),
+        hornbeam_puppet:stop(Puppet),
+        true = hornbeam_state:delete(<<"hostile">>)
+    end).
+
+results_past_what_was_not_read_are_given_up(_Config) ->
+    limited(#{worker_max_unread_bytes => 3000000}, fun() ->
+        Test = self(),
+        ok = hornbeam:register_function("hostile_result", fun() ->
+            Test ! {made_by, self()},
+            receive go_on -> binary:copy(<<"x">>, 600000) end
+        end),
+        Before = op_processes(),
+        Puppet = hornbeam_puppet:deaf(),
+        Refused = refused(),
+        say([[op, 0, Ref, 40, [<<"hostile_result">>, bytes(<<16#90>>), 20000]]
+             || Ref <- lists:seq(1, 40)], Puppet),
+        Pids = [receive {made_by, Pid} -> Pid end || _ <- lists:seq(1, 40)],
+        [Pid ! go_on || Pid <- Pids],
+        hornbeam_eventually:holds(fun() -> op_processes() -- Before =:= [] end),
+        ?assert(refused() > Refused + 20),
+        ?assert(mailbox(writer(Puppet)) < 4000000),
+        hornbeam_puppet:stop(Puppet),
+        ok = hornbeam:unregister_function("hostile_result")
+    end).
+
+a_worker_that_does_not_read_is_called_with_so_many_bytes(_Config) ->
+    limited(#{worker_max_unread_bytes => 3000000}, fun() ->
+        Puppet = hornbeam_puppet:deaf(),
+        ok = hornbeam_hooks:register_worker(<<"deaf">>, hornbeam_puppet:handle(Puppet)),
+        Refused = refused(),
+        Results = [execute(600000) || _ <- lists:seq(1, 100)],
+        {Waited, Overloaded} = lists:splitwith(fun(R) -> R =:= {error, timeout} end, Results),
+        ?assert(length(Waited) < 10),
+        ?assertEqual([{error, worker_overloaded}], lists:usort(Overloaded)),
+        ?assertEqual(Refused + length(Overloaded), refused()),
+        ?assert(mailbox(writer(Puppet)) < 4000000),
+        {ok, Id} = hornbeam_hooks:stream(<<"deaf">>, <<"a">>, []),
+        ?assertEqual({error, worker_overloaded}, hornbeam_hooks:next(Id, 5000)),
+        ok = hornbeam_call:cast(hornbeam_puppet:worker(Puppet), <<"m">>, <<"f">>, <<16#90>>,
+                                <<16#80>>),
+        hornbeam_eventually:holds(fun() -> refused() =:= Refused + length(Overloaded) + 2 end),
+        hornbeam_puppet:stop(Puppet)
+    end).
+
+execute(Size) ->
+    hornbeam_hooks:execute(<<"deaf">>, <<"a">>, [binary:copy(<<"x">>, Size)], #{}, 10).
+
+%% Nobody reads at its socket's other end for a while.
+who_reads_is_called_and_answered_again(_Config) ->
+    limited(#{worker_max_unread_bytes => 3000000}, fun() ->
+        ok = hornbeam_state:set(<<"hostile">>, binary:copy(<<"x">>, 2000000)),
+        Puppet = hornbeam_puppet:start(),
+        ok = hornbeam_hooks:register_worker(<<"deaf">>, hornbeam_puppet:handle(Puppet)),
+        {Waited, [_ | _]} = lists:splitwith(fun(R) -> R =:= {error, timeout} end,
+                                            [execute(600000) || _ <- lists:seq(1, 100)]),
+        Refs = lists:seq(1, 50),
+        say([[op, 0, Ref, 5, [[<<"hostile">>]]] || Ref <- Refs], Puppet),
+        [?assertMatch([_, 1, <<"deaf">>, <<"a">>, _, _], tl(hornbeam_puppet:next(call, Puppet)))
+         || _ <- Waited],
+        say([[op, 0, 51, 33, []]], Puppet),
+        ?assertMatch([0, 51, 0, _], reply(51, Puppet)),
+        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= #{replies => 0, calls => 0} end),
+        ?assertEqual({error, timeout}, execute(600000)),
+        hornbeam_puppet:stop(Puppet),
+        true = hornbeam_state:delete(<<"hostile">>)
+    end).
+
+limited(Limits, Test) ->
+    Defaults = hornbeam_config:defaults(server),
+    hornbeam_quota:set_limits(maps:merge(Defaults, Limits)),
+    try
+        Test()
+    after
+        hornbeam_quota:set_limits(Defaults)
+    end.
+
+refused() ->
+    #{refused := #{worker_max_unread_bytes := Refused}} = hornbeam_quota:info(),
+    Refused.
 
 %% What is written without credit waits in the mailbox of the worker's process, whose turn it is
 %% when it has handled a log line of a megabyte, and another, and so on.

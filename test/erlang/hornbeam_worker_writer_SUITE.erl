@@ -18,8 +18,9 @@ init_per_testcase(_Test, Config) ->
     Port = open_port({spawn_executable, os:find_executable("cat")}, [binary, stream]),
     Ops = hornbeam_worker_pending_ops:new(),
     Counts = hornbeam_capacity:new_counts(),
-    Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
-    [{port, Port}, {writer, Writer}, {counts, Counts} | Config].
+    Unread = hornbeam_worker_unread:new(),
+    Writer = hornbeam_worker_writer:start_link(Port, Ops, Unread, Counts),
+    [{unread, Unread}, {port, Port}, {writer, Writer}, {counts, Counts} | Config].
 
 end_per_testcase(_Test, Config) ->
     Writer = proplists:get_value(writer, Config),
@@ -52,7 +53,7 @@ replies_and_moved_sockets_pass(Config) ->
     true = erlang:suspend_process(Writer),
     [hornbeam_worker_writer:write(Writer, text(1, 65536)) || _ <- lists:seq(1, 40)],
     hornbeam_worker_writer:write(Writer, hornbeam_wire:event(<<"topic">>, <<16#c0>>)),
-    hornbeam_worker_writer:reply(Writer, hornbeam_wire:reply(1, 7, 0, <<16#c0>>)),
+    hornbeam_worker_writer:reply(Writer, unread(Config), hornbeam_wire:reply(1, 7, 0, <<16#c0>>)),
     Reopened = hornbeam_wire:reopen_websocket(2, scope(), 1, <<"died">>, [<<"topic">>]),
     hornbeam_worker_writer:write(Writer, Reopened),
     true = erlang:resume_process(Writer),
@@ -79,7 +80,8 @@ messages_are_counted_and_nothing_else(Config) ->
     hornbeam_worker_writer:message(Writer, Bytes),
     hornbeam_worker_writer:write(Writer, [[Accepted, Credit] | Accepted]),
     hornbeam_worker_writer:write(Writer, hornbeam_wire:event(<<"topic">>, <<16#93, ?TEXT>>)),
-    hornbeam_worker_writer:reply(Writer, hornbeam_wire:reply(1, 7, 0, <<16#93, ?TEXT, 1, 2>>)),
+    Reply = hornbeam_wire:reply(1, 7, 0, <<16#93, ?TEXT, 1, 2>>),
+    hornbeam_worker_writer:reply(Writer, unread(Config), Reply),
     _ = heard(7, Config),
     hornbeam_eventually:holds(fun() -> messages(Config) =:= 2 end).
 
@@ -88,6 +90,8 @@ messages(Config) ->
     hornbeam_capacity:messages(hornbeam_capacity:new(
         #{worker => self(), writer => Writer, limit => infinity, counts => Counts,
           tagged_owners => none, adoption => none})).
+
+unread(Config) -> proplists:get_value(unread, Config).
 
 %% All at once: the writer finds all of it in its mailbox.
 write(Messages, Config) ->

@@ -244,7 +244,8 @@ call(Module, Function, Args) ->
 call(Module, Function, Args, Options) ->
     hornbeam_calls:call(Module, Function, Args, Options).
 
-%% @doc Call a Python function and wait for nothing.
+%% @doc Call a Python function and wait for nothing; dropped where the worker has not read the calls
+%% before.
 -spec cast(hornbeam_calls:name(), hornbeam_calls:name(), Args :: [term()]) ->
     ok | {error, hornbeam_calls:choice_failure()}.
 cast(Module, Function, Args) ->

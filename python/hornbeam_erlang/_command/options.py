@@ -230,6 +230,8 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             words=INFINITY),
         Row("worker_max_executions", Kind.COUNT, "4096",
             "How many calls of execute_async one worker may have.", words=INFINITY),
+        Row("worker_max_unread_bytes", Kind.SIZE, "256M",
+            "What may wait for one worker to read it.", words=INFINITY),
         Row("pubsub_queue_messages", Kind.COUNT, "1000",
             "How many published messages may wait for one connection."),
         Row("pubsub_queue_bytes", Kind.SIZE, "1M", "The same in bytes."),

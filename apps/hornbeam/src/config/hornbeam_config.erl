@@ -50,7 +50,8 @@
     connection_state_max_rows := limit(),
     connection_max_topics := limit(),
     worker_max_hooks := limit(),
-    worker_max_executions := limit()
+    worker_max_executions := limit(),
+    worker_max_unread_bytes := bytes() | infinity
 }.
 
 %% What is served: its code, its processes, and what its clients may do there.
@@ -263,7 +264,8 @@ table(server) ->
       connection_state_max_rows => {100000, timeout, "a positive integer or infinity"},
       connection_max_topics => {10000, timeout, "a positive integer or infinity"},
       worker_max_hooks => {1000, timeout, "a positive integer or infinity"},
-      worker_max_executions => {4096, timeout, "a positive integer or infinity"}};
+      worker_max_executions => {4096, timeout, "a positive integer or infinity"},
+      worker_max_unread_bytes => {268435456, timeout, "bytes or infinity"}};
 table(app) ->
     #{app => {undefined, fun hornbeam_option:app/1,
               "\"module:attribute\", such as \"chat:application\""},

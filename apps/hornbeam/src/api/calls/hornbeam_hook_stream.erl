@@ -146,6 +146,8 @@ drain(Call, State) ->
 
 handle_answer({item, Packed}, #state{asked = Asked} = State) ->
     add_items([hornbeam_value:from_packed(Packed)], State#state{asked = max(0, Asked - 1)});
+handle_answer(overloaded, State) ->
+    finish({failed, worker_overloaded}, State);
 handle_answer({result, Status, Value}, State) ->
     case hornbeam_call:outcome(Status, Value) of
         exhausted -> finish(exhausted, State);

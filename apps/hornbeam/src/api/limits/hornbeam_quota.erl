@@ -7,7 +7,7 @@
 -module(hornbeam_quota).
 
 -export([new/1, set_limits/1, limit/1, reserve/3, reserve_by_force/3, release/3, recount/3]).
--export([refused/1, info/0]).
+-export([below/2, refused/1, info/0]).
 -export_type([kind/0, limit/0, limits/0]).
 
 -type kind() :: state | bindings | connections | topics | executions | ops.
@@ -24,7 +24,8 @@
     | connection_state_max_rows
     | connection_max_topics
     | worker_max_hooks
-    | worker_max_executions.
+    | worker_max_executions
+    | worker_max_unread_bytes.
 %% Named after the option that sets it.
 
 -type limits() :: #{limit() => pos_integer() | infinity, atom() => term()}.
@@ -38,8 +39,9 @@
 -define(KEPT, 5).
 -define(LIMIT_CELLS, #{state_max_bytes => 1, state_max_rows => 2, connection_state_max_bytes => 3,
                        connection_state_max_rows => 4, connection_max_topics => 5,
-                       worker_max_hooks => 6, worker_max_executions => 7}).
--define(LIMITS, 7).
+                       worker_max_hooks => 6, worker_max_executions => 7,
+                       worker_max_unread_bytes => 8}).
+-define(LIMITS, 8).
 -define(CELLS, (2 * ?KINDS + 2 * ?LIMITS)).
 -define(FIRST_LIMIT, (2 * ?KINDS)).
 -define(FIRST_REFUSED, (2 * ?KINDS + ?LIMITS)).
@@ -66,6 +68,14 @@ number(Number) -> Number.
 -spec limit(limit()) -> pos_integer().
 limit(Limit) ->
     atomics:get(cells(), limit_cell(Limit)).
+
+%% @doc Whether so much, which somebody else counts, is below a limit.
+-spec below(limit(), non_neg_integer()) -> ok | {error, {limit, limit()}}.
+below(Limit, Amount) ->
+    case Amount < limit(Limit) of
+        true -> ok;
+        false -> refused(Limit)
+    end.
 
 %% @doc Count so many bytes and rows more, unless it were too many; fewer are never refused.
 -spec reserve(kind(), Bytes :: integer(), Rows :: integer()) -> ok | {error, {limit, limit()}}.

@@ -8,15 +8,17 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([handle_op/3, is_apart_from_messages/1, adopt/3, ops/0]).
+-export([handle_op/3, may_call/1, is_apart_from_messages/1, adopt/3, ops/0]).
 -export_type([op/0]).
 
 -type op() :: {Number :: pos_integer(), Name :: binary(), [hornbeam_api_args:arg()],
                hornbeam_api_answer:result_type(), inline | spawned,
-               fun(([term()], hornbeam_worker_api:context()) ->
-                   result() | {spawn, fun(() -> result())})}.
+               fun(([term()], hornbeam_worker_api:context()) -> result() | later())}.
 
 -type result() :: ok | {ok, term()} | {error, Failure :: term()}.
+
+-type later() :: {spawn | in_turn, fun(() -> result())}.
+%% `in_turn': what is long comes one after the other of a worker's.
 
 %% No op has a greater number.
 -define(LAST, 99).
@@ -128,7 +130,16 @@ op(_Number) ->
     hornbeam_worker_api:answer().
 handle_op(_Number, _Packed, #{is_crowded := true}) ->
     reply(hornbeam_api_answer:failure(crowded));
-handle_op(Number, Packed, Context) ->
+handle_op(Number, Packed, #{unread := Unread} = Context) ->
+    case below(hornbeam_worker_unread:bytes(replies, Unread)) of
+        ok -> handle_known(Number, Packed, Context);
+        {error, Failure} -> reply(hornbeam_api_answer:failure(Failure))
+    end.
+
+below(Unread) ->
+    hornbeam_quota:below(worker_max_unread_bytes, Unread).
+
+handle_known(Number, Packed, Context) ->
     case op(Number) of
         {_, Args, _, _, _} = Op ->
             handle(Op, hornbeam_api_args:read(Args, Packed), byte_size(Packed), Context);
@@ -137,6 +148,11 @@ handle_op(Number, Packed, Context) ->
                                  [Number]),
             reply(hornbeam_api_answer:error(not_implemented, Text))
     end.
+
+%% @private
+-spec may_call(non_neg_integer()) -> boolean().
+may_call(Unread) ->
+    below(Unread) =:= ok.
 
 %% @private Those on shared state are.
 -spec is_apart_from_messages(non_neg_integer()) -> boolean().
@@ -159,6 +175,8 @@ handle({Name, _, _, _, _}, {error, {Kind, Sentence}}, _Size, _Context) ->
     reply(hornbeam_api_answer:error(Kind, [Name, ": ", Sentence])).
 
 %% What waits holds its arguments.
+reply({in_turn, Fun}, Op, Size, Context) ->
+    reply({spawn, fun() -> {in_turn, Fun} end}, Op, Size, Context);
 reply({spawn, Fun}, Op, Size, Context) ->
     case hornbeam_quota:reserve(ops, Size, 0) of
         ok ->
@@ -172,7 +190,7 @@ reply(Answer, _Op, _Size, _Context) ->
 
 run(Fun, Op, Size, Context) ->
     try
-        write_reply(answer(Op, Fun), Context)
+        write_reply(in_turn(answer(Op, Fun), Op, Context), Context)
     after
         hornbeam_quota:release(ops, Size, 0)
     end.
@@ -180,13 +198,34 @@ run(Fun, Op, Size, Context) ->
 reply({Status, Packed}) ->
     {reply, Status, Packed}.
 
-write_reply({Status, Packed}, #{stream := Stream, ref := Ref, writer := Writer}) ->
-    hornbeam_worker_writer:reply(Writer, hornbeam_wire:reply(Stream, Ref, Status, Packed)).
+%% What it has gathered so far is given back before it waits.
+in_turn({in_turn, Fun}, Op, #{turns := Turns}) ->
+    true = erlang:garbage_collect(),
+    hornbeam_worker_turns:await(Turns),
+    answer(Op, Fun);
+in_turn(Answer, _Op, _Context) ->
+    Answer.
+
+%% Others may have made all that the worker may have. So it is counted first: of those who do so at
+%% once one sees that there is room.
+write_reply(Answer, #{writer := Writer, unread := Unread} = Context) ->
+    Reply = iolist_to_binary(wire_reply(Answer, Context)),
+    case below(hornbeam_worker_unread:add(replies, byte_size(Reply), Unread)) of
+        ok ->
+            hornbeam_worker_writer:counted_reply(Writer, Reply);
+        {error, Failure} ->
+            hornbeam_worker_unread:written(replies, byte_size(Reply), Unread),
+            Refusal = wire_reply(hornbeam_api_answer:failure(Failure), Context),
+            hornbeam_worker_writer:reply(Writer, Unread, Refusal)
+    end.
+
+wire_reply({Status, Packed}, #{stream := Stream, ref := Ref}) ->
+    hornbeam_wire:reply(Stream, Ref, Status, Packed).
 
 %% The edge: a fault in an op is one failed call, not the end of the worker and all its sockets.
 answer({Name, _, Type, _, _}, Fun) ->
     try Fun() of
-        {spawn, Later} -> {spawn, Later};
+        {How, Later} when How =:= spawn; How =:= in_turn -> {How, Later};
         ok -> hornbeam_api_answer:ok(Type, ok);
         {ok, Result} -> hornbeam_api_answer:ok(Type, Result);
         {error, Failure} -> hornbeam_api_answer:failure(Failure)

@@ -103,6 +103,9 @@ failure(bad_args) ->
     error(type_error, "the arguments must be a list or a tuple");
 failure(worker_down) ->
     remote(<<"worker_down">>, <<"the worker that was called has ended">>, <<>>);
+failure(worker_overloaded) ->
+    remote(<<"overloaded">>, <<"the worker that is to be called has not read the calls before">>,
+           <<>>);
 failure(not_a_number) ->
     error(type_error, "the value is not a number");
 failure(overflow) ->

@@ -11,12 +11,32 @@
 
 %% Bytes of what an answer may gather, which is more than what travels.
 -define(MOST, 134217728).
+%% Bytes of what is gathered, and of values that are in an answer, without waiting for the turn.
+-define(FEW, 65536).
+-define(SHORT, 1048576).
 
 -type spawned(Result) :: {spawn, fun(() -> Result)}.
+-type in_turn(Result) :: Result | {in_turn, fun(() -> Result)}.
 
--spec get([term()], context()) -> result({ok, hornbeam_value:value()} | absent).
+-spec get([term()], context()) -> in_turn(result({ok, hornbeam_value:value()} | absent)).
 get([Key], _Context) ->
-    {ok, hornbeam_state_table:get(Key)}.
+    short(fun() -> {ok, hornbeam_state_table:get(Key)} end).
+
+%% What is long is looked for again when its turn comes: who waits keeps no values.
+short(Look) ->
+    Found = Look(),
+    case bytes(Found) > ?SHORT of
+        true -> {in_turn, Look};
+        false -> Found
+    end.
+
+%% Of what Python has given; the rest is few bytes, or is to be made.
+bytes({ok, {ok, Value}}) -> bytes_of(Value);
+bytes({ok, Values}) when is_list(Values) -> lists:sum([bytes_of(V) || {ok, V} <- Values]);
+bytes(_AbsentOrError) -> 0.
+
+bytes_of({packed, Packed}) -> byte_size(Packed);
+bytes_of(_Value) -> 0.
 
 -spec set([term()], context()) -> done() | spawned(done()).
 set([Key, Packed, Ttl, false], _Context) ->
@@ -51,9 +71,10 @@ incr([Key, Delta, true], Context) ->
 
 %% One value may be asked for many times, and then be made as many times. What is a little too long
 %% is told by its length.
--spec get_multi([term()], context()) -> result([{ok, hornbeam_value:value()} | absent]).
+-spec get_multi([term()], context()) ->
+    in_turn(result([{ok, hornbeam_value:value()} | absent])).
 get_multi([Keys], _Context) ->
-    gathered(Keys, 2 * ?MOST, []).
+    short(fun() -> gathered(Keys, 2 * ?MOST, []) end).
 
 gathered([], _Left, Values) ->
     {ok, lists:reverse(Values)};
@@ -74,14 +95,20 @@ made_bytes({ok, Number}) -> erlang:external_size(Number).
 set_multi([Pairs, Ttl], _Context) ->
     hornbeam_state_table:set_all([{Key, value(Packed)} || {Key, Packed} <- Pairs], ttl(Ttl)).
 
--spec keys([term()], context()) -> result([hornbeam_state_key:key()]).
+-spec keys([term()], context()) -> in_turn(result([hornbeam_state_key:key()])).
 keys([Prefix], _Context) ->
-    hornbeam_state_query:keys(prefix(Prefix), ?MOST).
+    few(fun(Most) -> hornbeam_state_query:keys(prefix(Prefix), Most) end).
 
 -spec items([term()], context()) ->
-    result([{hornbeam_state_key:key(), hornbeam_value:value()}]).
+    in_turn(result([{hornbeam_state_key:key(), hornbeam_value:value()}])).
 items([Prefix], _Context) ->
-    hornbeam_state_query:items(prefix(Prefix), ?MOST).
+    few(fun(Most) -> hornbeam_state_query:items(prefix(Prefix), Most) end).
+
+few(Query) ->
+    case Query(?FEW) of
+        {error, too_many} -> {in_turn, fun() -> Query(?MOST) end};
+        Found -> Found
+    end.
 
 -spec add([term()], context()) -> result(boolean()).
 add([Key, Packed, Ttl], _Context) ->

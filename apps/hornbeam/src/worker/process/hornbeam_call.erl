@@ -1,8 +1,9 @@
 %% A call into a worker's app, as whoever made it holds it.
 %%
 %% The caller gets `{Call, {result, Status, Value}}' once, before that `{Call, {item, Packed}}'
-%% for each item of a stream, or a `DOWN' message with the call as its reference when the worker
-%% has ended. A call is an alias: what comes after {@link cancel/2} is never seen.
+%% for each item of a stream; `{Call, overloaded}' when the worker has not read the calls before; or
+%% a `DOWN' message with the call as its reference when the worker has ended. A call is an alias:
+%% what comes after {@link cancel/2} is never seen.
 -module(hornbeam_call).
 
 -export([start/6, start/7, cast/5, more/3, cancel/2, await/3, outcome/2, is_result/3]).
@@ -13,13 +14,17 @@
 %% `stream': an action of a hook whose items are wanted one by one.
 
 -type answer() :: {result, Status :: non_neg_integer(), Value :: term()}
-                | {item, Packed :: binary()}.
+                | {item, Packed :: binary()}
+                | overloaded.
+%% `overloaded': the worker has not been told of the call.
 -type failure() ::
     timeout
     | worker_down
+    | worker_overloaded
     | {python, Class :: binary(), Message :: binary(), Traceback :: binary()}
     | {unknown, Sentence :: binary()}.
-%% `unknown': the worker has no such module, function, hook or action.
+%% `worker_overloaded': too many bytes of other calls wait for it. `unknown': it has no such
+%% module, function, hook or action.
 
 %% The statuses of `result' in docs/wire.md.
 -define(OK, 0).
@@ -84,6 +89,7 @@ flush(Call) ->
 await(Worker, Call, Timeout) ->
     receive
         {Call, {result, Status, Value}} -> outcome(Status, Value);
+        {Call, overloaded} -> {error, worker_overloaded};
         {'DOWN', Call, process, _, _} -> {error, worker_down}
     after Timeout ->
         cancel(Worker, Call),

@@ -242,6 +242,7 @@ description(State, #data{os_pid = OsPid, heartbeat = Heartbeat, started = Starte
                  rss => hornbeam_os_process:rss(OsPid),
                  latency => hornbeam_worker_heartbeat:latency(Heartbeat),
                  slow => hornbeam_capacity:is_slow(Handle),
+                 unread => hornbeam_worker_router:unread(Data#data.router),
                  seconds => erlang:monotonic_time(second) - Started}).
 
 about(#data{about = undefined}) -> #{};

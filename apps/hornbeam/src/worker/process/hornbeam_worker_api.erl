@@ -11,6 +11,8 @@
     client := hornbeam_worker_streams:client() | worker,
     handle := hornbeam_capacity:handle(),
     writer := pid(),
+    unread := hornbeam_worker_unread:unread(),
+    turns := pid(),
     events := hornbeam_worker_events:events(),
     is_crowded := boolean(),
     options := hornbeam_config:app_options()
@@ -19,7 +21,8 @@
 %% process that lives as long as the client's side of the stream: `open' when frames sent to it go
 %% to the client, `asked' before a WebSocket is accepted and for HTTP, `gone' when the client is;
 %% `worker' for stream 0. `writer' is the worker's writer, for replies that come later; each op
-%% has one. `is_crowded': too many ops of this worker wait for theirs; this one is to be refused.
+%% has one, and its bytes count in `unread'. `turns': for what makes long ones. `is_crowded': too
+%% many ops of this worker wait for theirs; this one is to be refused.
 
 -type answer() :: {reply, Status :: non_neg_integer(), Packed :: iodata()} | noreply.
 %% Status and value as docs/wire.md lists them; `noreply' promises that the reply will be written
@@ -28,6 +31,9 @@
 %% Answer one op. `Args' is a packed array. Runs in the process that routes the worker's
 %% messages, so it must be quick; it must not fail on any input.
 -callback handle_op(Op :: non_neg_integer(), Args :: binary(), context()) -> answer().
+
+%% Whether a worker that has not read so many bytes of calls may be sent one more.
+-callback may_call(Unread :: non_neg_integer()) -> boolean().
 
 %% Whether an op neither causes a message nor hears of one, so that its place among them does not
 %% matter, nor that of its reply. Any number may be asked about.

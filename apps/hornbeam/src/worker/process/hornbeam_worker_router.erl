@@ -9,7 +9,7 @@
 
 -include("../../wire/hornbeam_wire.hrl").
 
--export([new/1, handle/1, write/2, adopted/2, notify_down/1, owners/2]).
+-export([new/1, handle/1, write/2, adopted/2, notify_down/1, owners/2, unread/1]).
 -export([urgent_first/2, route/2, handle_info/2]).
 -export([retire/2, notify_retirement/2, leave_sockets/1, is_drained/1]).
 -export_type([router/0, sockets/0]).
@@ -27,6 +27,8 @@
     places = hornbeam_worker_places:new() :: hornbeam_worker_places:places(),
     calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
     ops :: hornbeam_worker_pending_ops:ops(),
+    unread :: hornbeam_worker_unread:unread(),
+    turns :: pid(),
     %% why the worker retires, if it does
     retirement :: hornbeam_worker:retirement() | undefined
 }).
@@ -47,7 +49,8 @@
 new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
     Counts = hornbeam_capacity:new_counts(),
     Ops = hornbeam_worker_pending_ops:new(),
-    Writer = hornbeam_worker_writer:start_link(Port, Ops, Counts),
+    Unread = hornbeam_worker_unread:new(),
+    Writer = hornbeam_worker_writer:start_link(Port, Ops, Unread, Counts),
     Events = hornbeam_worker_events:new(Writer),
     Tagged = hornbeam_stream_owners:new(Pool),
     Handle = hornbeam_capacity:new(#{
@@ -55,7 +58,9 @@ new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
         counts => Counts, tagged_owners => Tagged, adoption => {Api, Events}
     }),
     #router{port = Port, writer = Writer, api = Api, options = Options, handle = Handle,
-            events = Events, ops = Ops, streams = hornbeam_worker_streams:new(Tagged)}.
+            events = Events, ops = Ops, unread = Unread,
+            turns = hornbeam_worker_turns:start_link(Writer),
+            streams = hornbeam_worker_streams:new(Tagged)}.
 
 %% @doc What it takes to open streams on the worker.
 -spec handle(router()) -> hornbeam_capacity:handle().
@@ -81,6 +86,11 @@ notify_down(#router{streams = Streams}) ->
 -spec owners(hornbeam_stream:kind(), router()) -> [hornbeam_stream:owner()].
 owners(Kind, #router{streams = Streams}) ->
     hornbeam_worker_streams:owners(Kind, Streams).
+
+%% @doc Bytes of replies and of calls that are not in the pipe.
+-spec unread(router()) -> #{hornbeam_worker_unread:kind() => non_neg_integer()}.
+unread(#router{unread = Unread}) ->
+    hornbeam_worker_unread:info(Unread).
 
 %% What Python says.
 
@@ -227,13 +237,15 @@ reply(true, Reply, #router{port = Port, ops = Ops} = Router) ->
         true -> hornbeam_worker_pending_ops:answered(1, Ops);
         false -> reply(false, Reply, Router)
     end;
-reply(false, Reply, #router{writer = Writer}) ->
-    hornbeam_worker_writer:reply(Writer, Reply).
+reply(false, Reply, #router{writer = Writer, unread = Unread}) ->
+    hornbeam_worker_writer:reply(Writer, Unread, Reply).
 
 context(Number, Ref, IsCrowded, #router{streams = Streams, options = Options} = Router) ->
-    #router{handle = Handle, writer = Writer, events = Events} = Router,
+    #router{handle = Handle, writer = Writer, unread = Unread, turns = Turns, events = Events} =
+        Router,
     #{stream => Number, ref => Ref, client => client(Number, Streams), handle => Handle,
-      writer => Writer, events => Events, is_crowded => IsCrowded, options => Options}.
+      writer => Writer, unread => Unread, turns => Turns, events => Events,
+      is_crowded => IsCrowded, options => Options}.
 
 client(0, _Streams) -> worker;
 client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
@@ -331,9 +343,20 @@ disconnect_all({Gone, Streams}, Router) ->
 close_code(http) -> undefined;
 close_code(websocket) -> 1006.
 
-called(Call, Caller, {Mode, Target, Function, Args, Kwargs}, #router{calls = Calls0} = Router) ->
+called(Call, Caller, Called, #router{api = Api, unread = Unread} = Router) ->
+    case Api:may_call(hornbeam_worker_unread:bytes(calls, Unread)) of
+        true ->
+            opened_call(Call, Caller, Called, Router);
+        false ->
+            _ = [hornbeam_worker_protocol:answer(Call, overloaded) || Call =/= none],
+            Router
+    end.
+
+opened_call(Call, Caller, {Mode, Target, Function, Args, Kwargs}, Router) ->
+    #router{calls = Calls0, writer = Writer, unread = Unread} = Router,
     {Ref, Calls} = hornbeam_worker_calls:open(Call, Caller, Calls0),
-    write(hornbeam_wire:call(Ref, Mode, Target, Function, Args, Kwargs), Router),
+    hornbeam_worker_writer:call(Writer, Unread,
+                                hornbeam_wire:call(Ref, Mode, Target, Function, Args, Kwargs)),
     Router#router{calls = Calls}.
 
 more(Call, Items, #router{calls = Calls0} = Router) ->

@@ -9,15 +9,28 @@
 
 -include("../../wire/hornbeam_wire.hrl").
 
--export([start_link/3, write/2, message/2, reply/2]).
--export([init/3]).
+-export([start_link/4, write/2, message/2, reply/3, counted_reply/2, call/3, await_written/1]).
+-export([init/4]).
 
 -record(writer, {
     port :: port(),
     ops :: hornbeam_worker_pending_ops:ops(),
+    unread :: hornbeam_worker_unread:unread(),
     counts :: hornbeam_capacity:counts(),
     %% empty but while more waits than one write takes
     waiting = hornbeam_fair_queue:new() :: hornbeam_fair_queue:queue()
+}).
+
+%% What was in the mailbox.
+-record(batch, {
+    %% the newest first
+    messages = [] :: [iodata()],
+    of_clients = 0 :: non_neg_integer(),
+    replies = 0 :: non_neg_integer(),
+    reply_bytes = 0 :: non_neg_integer(),
+    call_bytes = 0 :: non_neg_integer(),
+    %% who waits for all that was said before
+    told = [] :: [{pid(), reference()}]
 }).
 
 %% Messages that are taken out of the mailbox at once, and the bytes of one write (about), which are
@@ -25,11 +38,16 @@
 -define(BATCH, 1024).
 -define(CHUNK, 1048576).
 
+%% Calls below so many bytes are copied; what one costs beside its bytes (about).
+-define(SHORT, 65536).
+-define(CALL_COST, 200).
+
 %% @doc Start a writer for a port. It counts the ops that it has answered, and the messages of
-%% WebSockets' clients that pass.
--spec start_link(port(), hornbeam_worker_pending_ops:ops(), hornbeam_capacity:counts()) -> pid().
-start_link(Port, Ops, Counts) ->
-    proc_lib:spawn_opt(?MODULE, init, [Port, Ops, Counts],
+%% WebSockets' clients that pass, and the bytes of replies and calls.
+-spec start_link(port(), hornbeam_worker_pending_ops:ops(), hornbeam_worker_unread:unread(),
+                 hornbeam_capacity:counts()) -> pid().
+start_link(Port, Ops, Unread, Counts) ->
+    proc_lib:spawn_opt(?MODULE, init, [Port, Ops, Unread, Counts],
                        [link, {message_queue_data, off_heap}]).
 
 %% @doc Put messages into the worker's pipe: those of one stream in the order of this caller's
@@ -45,61 +63,113 @@ message(Writer, Message) ->
     Writer ! {message, Message},
     ok.
 
-%% @doc The same for the reply to an op.
--spec reply(pid(), iodata()) -> ok.
-reply(Writer, Reply) ->
+%% @doc The same for the reply to an op, whose bytes are counted. It is made one binary: as a list
+%% of short ones it would take many times its bytes.
+-spec reply(pid(), hornbeam_worker_unread:unread(), iodata()) -> ok.
+reply(Writer, Unread, Reply) ->
+    Bytes = iolist_to_binary(Reply),
+    _ = hornbeam_worker_unread:add(replies, byte_size(Bytes), Unread),
+    counted_reply(Writer, Bytes).
+
+%% @doc The same for one whose bytes the caller has counted.
+-spec counted_reply(pid(), binary()) -> ok.
+counted_reply(Writer, Reply) ->
     Writer ! {reply, Reply},
     ok.
 
+%% @doc The same for a call, whose bytes are counted. A short one is made one binary: it may be a
+%% part of much that was read.
+-spec call(pid(), hornbeam_worker_unread:unread(), iodata()) -> ok.
+call(Writer, Unread, Call) ->
+    Size = iolist_size(Call),
+    _ = hornbeam_worker_unread:add(calls, Size + ?CALL_COST, Unread),
+    Writer ! {call, whole(Size, Call), Size + ?CALL_COST},
+    ok.
+
+whole(Size, Call) when Size < ?SHORT -> iolist_to_binary(Call);
+whole(_Size, Call) -> Call.
+
+%% @doc Wait until what the caller, and whoever has ended before, has said is in the pipe.
+-spec await_written(pid()) -> ok.
+await_written(Writer) ->
+    Ref = erlang:monitor(process, Writer),
+    Writer ! {tell, self(), Ref},
+    receive
+        {Ref, written} -> true = erlang:demonitor(Ref, [flush]), ok;
+        {'DOWN', Ref, process, _, _} -> ok
+    end.
+
 %% @private
--spec init(port(), hornbeam_worker_pending_ops:ops(), hornbeam_capacity:counts()) -> no_return().
-init(Port, Ops, Counts) ->
-    loop(#writer{port = Port, ops = Ops, counts = Counts}).
+-spec init(port(), hornbeam_worker_pending_ops:ops(), hornbeam_worker_unread:unread(),
+           hornbeam_capacity:counts()) -> no_return().
+init(Port, Ops, Unread, Counts) ->
+    loop(#writer{port = Port, ops = Ops, unread = Unread, counts = Counts}).
 
 loop(#writer{waiting = Waiting} = Writer) ->
     case hornbeam_fair_queue:is_empty(Waiting) of
-        true ->
-            receive
-                {write, Messages} -> write_all(drain([Messages], 0, 0, ?BATCH), Writer);
-                {message, Message} -> write_all(drain([Message], 1, 0, ?BATCH), Writer);
-                {reply, Reply} -> write_all(drain([Reply], 0, 1, ?BATCH), Writer)
-            end;
-        false ->
-            write_all(drain([], 0, 0, ?BATCH), Writer)
+        true -> write_all(receive Said -> drain(added(Said, #batch{}), ?BATCH) end, Writer);
+        false -> write_all(drain(#batch{}, ?BATCH), Writer)
     end.
 
-%% What waits, the newest first, how many messages of clients and how many replies are in it.
-drain(Messages, OfClients, Replies, 0) ->
-    {Messages, OfClients, Replies};
-drain(Messages, OfClients, Replies, Left) ->
+drain(Batch, 0) ->
+    Batch;
+drain(Batch, Left) ->
     receive
-        {write, More} -> drain([More | Messages], OfClients, Replies, Left - 1);
-        {message, Message} -> drain([Message | Messages], OfClients + 1, Replies, Left - 1);
-        {reply, Reply} -> drain([Reply | Messages], OfClients, Replies + 1, Left - 1)
+        Said -> drain(added(Said, Batch), Left - 1)
     after 0 ->
-        {Messages, OfClients, Replies}
+        Batch
     end.
 
-write_all({Newest, OfClients, Replies}, #writer{counts = Counts, ops = Ops} = Writer0) ->
-    Writer = write_some(lists:reverse(Newest), Writer0),
+added({write, Said}, #batch{messages = Messages} = Batch) ->
+    Batch#batch{messages = [Said | Messages]};
+added({message, Said}, #batch{messages = Messages, of_clients = OfClients} = Batch) ->
+    Batch#batch{messages = [Said | Messages], of_clients = OfClients + 1};
+added({reply, Reply}, #batch{replies = Replies, reply_bytes = Bytes} = Batch) ->
+    Batch#batch{messages = [Reply | Batch#batch.messages], replies = Replies + 1,
+                reply_bytes = Bytes + byte_size(Reply)};
+added({call, Call, Size}, #batch{messages = Messages, call_bytes = Bytes} = Batch) ->
+    Batch#batch{messages = [Call | Messages], call_bytes = Bytes + Size};
+added({tell, Pid, Ref}, #batch{told = Told} = Batch) ->
+    Batch#batch{told = [{Pid, Ref} | Told]};
+added(_Stray, Batch) ->
+    Batch.
+
+write_all(#batch{of_clients = OfClients, replies = Replies} = Batch, Writer0) ->
+    #writer{counts = Counts, ops = Ops, unread = Unread} = Writer = write_some(Batch, Writer0),
     _ = [hornbeam_worker_pending_ops:answered(Replies, Ops) || Replies > 0],
+    hornbeam_worker_unread:written(replies, Batch#batch.reply_bytes, Unread),
     hornbeam_capacity:received(OfClients, Counts),
+    _ = [Pid ! {Ref, written} || {Pid, Ref} <- Batch#batch.told],
     loop(Writer).
 
-write_some(Messages, #writer{port = Port, waiting = Waiting0} = Writer) ->
+write_some(#batch{messages = Newest} = Batch, #writer{waiting = Waiting0} = Writer) ->
+    Messages = lists:reverse(Newest),
     case hornbeam_fair_queue:is_empty(Waiting0) andalso iolist_size(Messages) =< ?CHUNK of
         true ->
-            to_port(Port, Messages),
+            to_port(Messages, Writer),
+            hornbeam_worker_unread:written(calls, Batch#batch.call_bytes, Writer#writer.unread),
             Writer;
         false ->
             {First, Waiting1} = sorted(Messages, Waiting0),
+            in_pieces(First, [], 0, Writer),
             {Next, Waiting} = hornbeam_fair_queue:take(?CHUNK, Waiting1),
-            to_port(Port, [First | Next]),
+            to_port(Next, Writer),
+            Calls = lists:sum(lists:map(fun call_bytes/1, Next)),
+            hornbeam_worker_unread:written(calls, Calls, Writer#writer.unread),
             Writer#writer{waiting = Waiting}
     end.
 
+%% The port takes all that it is given, however much that is.
+in_pieces([Message | Left], Piece, Size, Writer) when Size < ?CHUNK ->
+    in_pieces(Left, [Message | Piece], Size + iolist_size(Message), Writer);
+in_pieces([], [], _Size, _Writer) ->
+    ok;
+in_pieces(Left, Piece, _Size, Writer) ->
+    to_port(lists:reverse(Piece), Writer),
+    in_pieces(Left, [], 0, Writer).
+
 %% False means that the port is closed: the link or the port's owner tells us.
-to_port(Port, Messages) ->
+to_port(Messages, #writer{port = Port}) ->
     _ = hornbeam_worker_port:write(Port, Messages),
     ok.
 
@@ -108,13 +178,22 @@ sorted(Messages, Waiting) ->
     {lists:reverse(First), Left}.
 
 sort([Head | _] = Op, Sorted) when is_binary(Head) ->
-    sort(hornbeam_packet:head(Head), Op, Sorted);
+    sort(head(Op), Op, Sorted);
 sort(Op, Sorted) when is_binary(Op) ->
-    sort(hornbeam_packet:head(Op), Op, Sorted);
+    sort(head(Op), Op, Sorted);
 sort([Op | Ops], Sorted) ->
     sort(Ops, sort(Op, Sorted));
 sort([], Sorted) ->
     Sorted.
+
+call_bytes(Op) ->
+    case head(Op) of
+        {?CALL, _Stream} -> iolist_size(Op) + ?CALL_COST;
+        _ -> 0
+    end.
+
+head([Head | _]) when is_binary(Head) -> hornbeam_packet:head(Head);
+head(Op) when is_binary(Op) -> hornbeam_packet:head(Op).
 
 %% Somebody waits for a reply. What is published comes after the stream that is to have it.
 sort({Code, _Stream}, Op, {First, Waiting}) when Code =:= ?REPLY; Code =:= ?REOPEN_WEBSOCKET ->
