@@ -11,7 +11,7 @@
 
 all() ->
     [no_road_forges_an_event, a_traceback_keeps_its_lines, a_text_is_no_key_of_its_report,
-     events_of_others_stay_as_they_are].
+     what_is_long_has_an_end, events_of_others_stay_as_they_are].
 
 %% What no emulator takes for printable, and what those do that are started with `+pc unicode'.
 -define(FORGED, <<"FORGED\n=ERROR REPORT==== 1-Jan-2030\r\n\e[31m\x{85}\x{9b}31mé"/utf8>>).
@@ -62,6 +62,13 @@ a_text_is_no_key_of_its_report(_Config) ->
     ?assert(lists:member("            level: info", Lines)),
     ?assert(lists:member("    what: a_path", Lines)).
 
+what_is_long_has_an_end(_Config) ->
+    Text = binary:copy(<<"FORGED">>, 100000),
+    Roads = on_a_node([], written, [Text, [op, function, mailbox]]),
+    [?assertMatch({Road, Formatter, Length} when Length < 200000,
+                  {Road, Formatter, length(Written)})
+     || {Road, Texts} <- Roads, {Formatter, Written} <- Texts].
+
 events_of_others_stay_as_they_are(_Config) ->
     Event = #{level => error, msg => {report, #{text => ?FORGED}},
               meta => #{domain => [otp], pid => self(), time => 0, gl => group_leader()}},
@@ -84,8 +91,11 @@ on_a_node(Flags, Function, Args) ->
 %%% On the node: what handlers with different formatters write of each road.
 
 written(Text) ->
+    written(Text, roads()).
+
+written(Text, Roads) ->
     prepare(),
-    [{Road, texts(Road, fun() -> road(Road, Text) end)} || Road <- roads()].
+    [{Road, texts(Road, fun() -> road(Road, Text) end)} || Road <- Roads].
 
 of_report(Report) ->
     prepare(),

@@ -12,6 +12,9 @@
 -define(FILTER, hornbeam).
 -define(REPETITION, hornbeam_repetition).
 
+%% Characters (about) of a term, and of a report of OTP: what an app calls with ends up there.
+-define(LONGEST, 65536).
+
 %% Whose processes those of our connections may be to OTP.
 -define(APPLICATIONS, [hornbeam, ranch, cowboy]).
 
@@ -101,13 +104,18 @@ value(Term) ->
 indented(Text) ->
     binary:replace(hornbeam_quoted:lines(Text), <<"\n">>, <<"\n    ">>, [global]).
 
-printed(Term) -> hornbeam_quoted:printed(io_lib:format("~tp", [Term])).
+printed(Term) ->
+    hornbeam_quoted:printed(io_lib:format("~tp", [Term], [{chars_limit, ?LONGEST}])).
 
 otp_report(Meta) ->
     Callback = maps:get(report_cb, Meta, fun logger:format_report/1),
     fun(Report, Config) ->
-        hornbeam_quoted:printed(formatted({report, Report}, #{report_cb => Callback}, Config))
+        Short = Config#{chars_limit => shorter(maps:get(chars_limit, Config, unlimited))},
+        hornbeam_quoted:printed(formatted({report, Report}, #{report_cb => Callback}, Short))
     end.
+
+shorter(unlimited) -> ?LONGEST;
+shorter(Limit) -> min(Limit, ?LONGEST).
 
 %% Depth, length and lines as the handler has them.
 formatted(Msg, Meta, Config) ->
