@@ -186,9 +186,13 @@ what_crosses_an_end_is_no_violation(_Config) ->
     say([Item], Puppet),
     ?assertEqual({shutdown, {broke_the_wire, {call_is_over, 4}}}, hornbeam_puppet:ended(Puppet)).
 
-%% The ops wait for a function that does not return.
+%% The ops wait for a function that returns when the test has seen them.
 a_flood_of_ops_is_refused_and_then_ended(_Config) ->
-    ok = hornbeam:register_function("hostile_sleeper", fun() -> receive never -> ok end end),
+    Seen = spawn(fun() -> receive never -> ok end end),
+    ok = hornbeam:register_function("hostile_sleeper", fun() ->
+        Ref = erlang:monitor(process, Seen),
+        receive {'DOWN', Ref, process, Seen, _} -> ok end
+    end),
     Puppet = hornbeam_puppet:start(),
     Op = fun(Ref) -> [op, 0, Ref, 40, [<<"hostile_sleeper">>, bytes(<<16#90>>), 20000]] end,
     Before = erlang:system_info(process_count),
@@ -197,7 +201,13 @@ a_flood_of_ops_is_refused_and_then_ended(_Config) ->
     ?assertMatch([0, 16385, 8, [<<"overloaded">>, _, _]], reply(16385, Puppet)),
     ?assert(erlang:system_info(process_count) - Before < 3 * 16384 + 1000),
     hornbeam_puppet:stop(Puppet),
+    hornbeam_eventually:dead(Seen),
+    hornbeam_eventually:holds(fun() -> bytes_of_ops() =:= 0 end),
     ok = hornbeam:unregister_function("hostile_sleeper").
+
+bytes_of_ops() ->
+    #{kinds := #{ops := #{bytes := Bytes}}} = hornbeam_quota:info(),
+    Bytes.
 
 a_worker_that_does_not_read_costs_a_bounded_number_of_replies(_Config) ->
     Puppet = hornbeam_puppet:deaf(),
