@@ -20,7 +20,7 @@ start() ->
 start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
-    Events = hornbeam_worker_events:new(Writer),
+    Events = hornbeam_worker_events:new(Writer, hornbeam_worker_unread:new()),
     Handle = hornbeam_capacity:new(#{worker => Pid, writer => Writer, limit => infinity,
                                       tagged_owners => hornbeam_stream_owners:new(),
                                       adoption => {hornbeam_api, Events},
@@ -72,7 +72,7 @@ take_turns() ->
 
 writer(Written) ->
     receive
-        {Kind, Ops} when Kind =:= write; Kind =:= message; Kind =:= reply ->
+        {Kind, Ops} when Kind =:= write; Kind =:= message; Kind =:= reply; Kind =:= event ->
             writer([decoded(iolist_to_binary(Ops)) | Written]);
         {written, From, Ref} ->
             From ! {Ref, lists:reverse(Written)},

@@ -18,6 +18,8 @@ all() ->
      results_past_what_was_not_read_are_given_up,
      a_worker_that_does_not_read_is_called_with_so_many_bytes,
      who_reads_is_called_and_answered_again,
+     a_worker_that_does_not_read_is_sent_so_many_bytes_of_events,
+     who_reads_is_sent_events_again,
      nothing_of_it_stays_in_the_node].
 
 init_per_suite(Config) ->
@@ -225,8 +227,9 @@ long_answers_wait_for_those_before_them(_Config) ->
         say([[op, 0, Ref, 7, [undefined]] || Ref <- lists:seq(1, 40)], Puppet),
         hornbeam_eventually:holds(fun() -> length(waiting(Puppet, Before)) >= 36 end),
         ?assert(mailbox(writer(Puppet)) < 3000000),
-        ?assertMatch({ok, #{unread := #{replies := Replies, calls := 0}}} when Replies < 3000000,
-                     hornbeam_worker:describe(hornbeam_puppet:worker(Puppet))),
+        #{replies := Replies} = Unread = unread(Puppet),
+        ?assert(Replies < 3000000),
+        ?assertEqual(nothing(), Unread#{replies := 0}),
         hornbeam_puppet:stop(Puppet),
         hornbeam_eventually:holds(fun() -> op_processes() -- Before =:= [] end)
     end).
@@ -239,7 +242,7 @@ who_reads_has_all_of_his_long_answers(_Config) ->
         Replies = [hornbeam_puppet:next(reply, Puppet) || _ <- Refs],
         ?assertEqual(Refs, lists:sort([Ref || [0, Ref, 0, Keys] <- Replies,
                                               length(Keys) =:= 1000])),
-        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= #{replies => 0, calls => 0} end),
+        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= nothing() end),
         hornbeam_puppet:stop(Puppet)
     end).
 
@@ -332,6 +335,50 @@ a_worker_that_does_not_read_is_called_with_so_many_bytes(_Config) ->
 execute(Size) ->
     hornbeam_hooks:execute(<<"deaf">>, <<"a">>, [binary:copy(<<"x">>, Size)], #{}, 10).
 
+%% One byte each, under a long topic.
+a_worker_that_does_not_read_is_sent_so_many_bytes_of_events(_Config) ->
+    limited(#{worker_max_unread_bytes => 3000000}, fun() ->
+        Puppet = hornbeam_puppet:deaf(),
+        Topic = subscribed(Puppet),
+        {Sent, [_ | _] = Dropped} = published(2000, Topic),
+        ?assert(length(Sent) * byte_size(Topic) < 5000000),
+        ?assert(mailbox(writer(Puppet)) < 4000000),
+        #{events := Events} = unread(Puppet),
+        ?assert(Events < 3000000 + 2 * byte_size(Topic)),
+        ?assertEqual(length(Dropped), dropped(Puppet)),
+        hornbeam_puppet:stop(Puppet)
+    end).
+
+who_reads_is_sent_events_again(_Config) ->
+    limited(#{worker_max_unread_bytes => 3000000}, fun() ->
+        Puppet = hornbeam_puppet:start(),
+        Topic = subscribed(Puppet),
+        {Sent, [_ | _]} = published(2000, Topic),
+        [?assertEqual([0, Topic, <<1>>], hornbeam_puppet:next(event, Puppet)) || _ <- Sent],
+        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= nothing() end),
+        ?assertEqual({[1], []}, published(1, Topic)),
+        ?assertEqual([0, Topic, <<1>>], hornbeam_puppet:next(event, Puppet)),
+        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= nothing() end),
+        hornbeam_puppet:stop(Puppet)
+    end).
+
+nothing() -> #{replies => 0, calls => 0, events => 0}.
+
+subscribed(Puppet) ->
+    Topic = binary:copy(<<"t">>, 4000),
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:subscribers(Topic) =:= {0, 0} end),
+    say([[op, 0, 1, 20, [Topic, false, undefined]]], Puppet),
+    hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:subscribers(Topic) =:= {1, 0} end),
+    Topic.
+
+published(Times, Topic) ->
+    lists:partition(fun(Reached) -> Reached =:= 1 end,
+                    [hornbeam:publish(Topic, 1) || _ <- lists:seq(1, Times)]).
+
+dropped(Puppet) ->
+    {_, Events} = hornbeam_capacity:adoption(hornbeam_puppet:handle(Puppet)),
+    hornbeam_worker_events:dropped(Events).
+
 %% Nobody reads at its socket's other end for a while.
 who_reads_is_called_and_answered_again(_Config) ->
     limited(#{worker_max_unread_bytes => 3000000}, fun() ->
@@ -346,7 +393,7 @@ who_reads_is_called_and_answered_again(_Config) ->
          || _ <- Waited],
         say([[op, 0, 51, 33, []]], Puppet),
         ?assertMatch([0, 51, 0, _], reply(51, Puppet)),
-        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= #{replies => 0, calls => 0} end),
+        hornbeam_eventually:holds(fun() -> unread(Puppet) =:= nothing() end),
         ?assertEqual({error, timeout}, execute(600000)),
         hornbeam_puppet:stop(Puppet),
         true = hornbeam_state:delete(<<"hostile">>)

@@ -266,4 +266,4 @@ answer(Ref) ->
     end.
 
 %% Nobody subscribes here.
-no_adoption() -> {hornbeam_api, hornbeam_worker_events:new(self())}.
+no_adoption() -> {hornbeam_api, hornbeam_worker_events:new(self(), hornbeam_worker_unread:new())}.

@@ -219,7 +219,8 @@ deliver(#message{routes = Routes} = Message) ->
     lists:sum([deliver(Route, Message) || Route <- Routes]).
 
 deliver({worker, Events, N}, #message{event = {Op, Size}}) ->
-    case hornbeam_worker_events:send(Events, Op, Size) of
+    Most = hornbeam_quota:limit(worker_max_unread_bytes),
+    case hornbeam_worker_events:send(Events, Op, Size, Most) of
         sent ->
             N;
         dropped ->

@@ -51,7 +51,7 @@ new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
     Ops = hornbeam_worker_pending_ops:new(),
     Unread = hornbeam_worker_unread:new(),
     Writer = hornbeam_worker_writer:start_link(Port, Ops, Unread, Counts),
-    Events = hornbeam_worker_events:new(Writer),
+    Events = hornbeam_worker_events:new(Writer, Unread),
     Tagged = hornbeam_stream_owners:new(Pool),
     Handle = hornbeam_capacity:new(#{
         worker => self(), writer => Writer, limit => maps:get(worker_connections, Options),
@@ -87,7 +87,7 @@ notify_down(#router{streams = Streams}) ->
 owners(Kind, #router{streams = Streams}) ->
     hornbeam_worker_streams:owners(Kind, Streams).
 
-%% @doc Bytes of replies and of calls that are not in the pipe.
+%% @doc Bytes of replies, calls and events that are not in the pipe.
 -spec unread(router()) -> #{hornbeam_worker_unread:kind() => non_neg_integer()}.
 unread(#router{unread = Unread}) ->
     hornbeam_worker_unread:info(Unread).

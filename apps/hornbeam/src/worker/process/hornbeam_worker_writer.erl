@@ -10,6 +10,7 @@
 -include("../../wire/hornbeam_wire.hrl").
 
 -export([start_link/4, write/2, message/2, reply/3, counted_reply/2, call/3, await_written/1]).
+-export([event_bytes/1, counted_event/2]).
 -export([init/4]).
 
 -record(writer, {
@@ -29,6 +30,7 @@
     replies = 0 :: non_neg_integer(),
     reply_bytes = 0 :: non_neg_integer(),
     call_bytes = 0 :: non_neg_integer(),
+    event_bytes = 0 :: non_neg_integer(),
     %% who waits for all that was said before
     told = [] :: [{pid(), reference()}]
 }).
@@ -38,12 +40,14 @@
 -define(BATCH, 1024).
 -define(CHUNK, 1048576).
 
-%% Calls below so many bytes are copied; what one costs beside its bytes (about).
+%% Calls below so many bytes are copied.
 -define(SHORT, 65536).
--define(CALL_COST, 200).
+
+%% What a call or an event costs beside its bytes (about).
+-define(COST, 200).
 
 %% @doc Start a writer for a port. It counts the ops that it has answered, and the messages of
-%% WebSockets' clients that pass, and the bytes of replies and calls.
+%% WebSockets' clients that pass, and the bytes of replies, calls and events.
 -spec start_link(port(), hornbeam_worker_pending_ops:ops(), hornbeam_worker_unread:unread(),
                  hornbeam_capacity:counts()) -> pid().
 start_link(Port, Ops, Unread, Counts) ->
@@ -82,12 +86,23 @@ counted_reply(Writer, Reply) ->
 -spec call(pid(), hornbeam_worker_unread:unread(), iodata()) -> ok.
 call(Writer, Unread, Call) ->
     Size = iolist_size(Call),
-    _ = hornbeam_worker_unread:add(calls, Size + ?CALL_COST, Unread),
-    Writer ! {call, whole(Size, Call), Size + ?CALL_COST},
+    _ = hornbeam_worker_unread:add(calls, Size + ?COST, Unread),
+    Writer ! {call, whole(Size, Call), Size + ?COST},
     ok.
 
 whole(Size, Call) when Size < ?SHORT -> iolist_to_binary(Call);
 whole(_Size, Call) -> Call.
+
+%% @doc What an event counts.
+-spec event_bytes(Event :: binary()) -> pos_integer().
+event_bytes(Event) ->
+    byte_size(Event) + ?COST.
+
+%% @doc The same for an event whose bytes ({@link event_bytes/1}) the caller has counted.
+-spec counted_event(pid(), Event :: binary()) -> ok.
+counted_event(Writer, Event) ->
+    Writer ! {event, Event},
+    ok.
 
 %% @doc Wait until what the caller, and whoever has ended before, has said is in the pipe.
 -spec await_written(pid()) -> ok.
@@ -129,6 +144,8 @@ added({reply, Reply}, #batch{replies = Replies, reply_bytes = Bytes} = Batch) ->
                 reply_bytes = Bytes + byte_size(Reply)};
 added({call, Call, Size}, #batch{messages = Messages, call_bytes = Bytes} = Batch) ->
     Batch#batch{messages = [Call | Messages], call_bytes = Bytes + Size};
+added({event, Event}, #batch{messages = Messages, event_bytes = Bytes} = Batch) ->
+    Batch#batch{messages = [Event | Messages], event_bytes = Bytes + event_bytes(Event)};
 added({tell, Pid, Ref}, #batch{told = Told} = Batch) ->
     Batch#batch{told = [{Pid, Ref} | Told]};
 added(_Stray, Batch) ->
@@ -147,17 +164,19 @@ write_some(#batch{messages = Newest} = Batch, #writer{waiting = Waiting0} = Writ
     case hornbeam_fair_queue:is_empty(Waiting0) andalso iolist_size(Messages) =< ?CHUNK of
         true ->
             to_port(Messages, Writer),
-            hornbeam_worker_unread:written(calls, Batch#batch.call_bytes, Writer#writer.unread),
-            Writer;
+            written(Batch#batch.call_bytes, Batch#batch.event_bytes, Writer);
         false ->
             {First, Waiting1} = sorted(Messages, Waiting0),
             in_pieces(First, [], 0, Writer),
             {Next, Waiting} = hornbeam_fair_queue:take(?CHUNK, Waiting1),
             to_port(Next, Writer),
-            Calls = lists:sum(lists:map(fun call_bytes/1, Next)),
-            hornbeam_worker_unread:written(calls, Calls, Writer#writer.unread),
-            Writer#writer{waiting = Waiting}
+            written(bytes(?CALL, Next), bytes(?EVENT, Next), Writer#writer{waiting = Waiting})
     end.
+
+written(Calls, Events, #writer{unread = Unread} = Writer) ->
+    hornbeam_worker_unread:written(calls, Calls, Unread),
+    hornbeam_worker_unread:written(events, Events, Unread),
+    Writer.
 
 %% The port takes all that it is given, however much that is.
 in_pieces([Message | Left], Piece, Size, Writer) when Size < ?CHUNK ->
@@ -186,11 +205,8 @@ sort([Op | Ops], Sorted) ->
 sort([], Sorted) ->
     Sorted.
 
-call_bytes(Op) ->
-    case head(Op) of
-        {?CALL, _Stream} -> iolist_size(Op) + ?CALL_COST;
-        _ -> 0
-    end.
+bytes(Code, Ops) ->
+    lists:sum([iolist_size(Op) + ?COST || Op <- Ops, {Of, _} <- [head(Op)], Of =:= Code]).
 
 head([Head | _]) when is_binary(Head) -> hornbeam_packet:head(Head);
 head(Op) when is_binary(Op) -> hornbeam_packet:head(Op).
