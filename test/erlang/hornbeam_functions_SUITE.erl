@@ -80,7 +80,8 @@ a_function_past_its_time_is_ended(_Config) ->
 a_cast_is_done_without_an_answer(_Config) ->
     Test = self(),
     ok = hornbeam:register_function(<<"f">>, fun(X) -> Test ! {done, X} end),
-    ok = cast(<<"f">>, [1]),
+    Pid = cast(<<"f">>, [1]),
+    ?assert(is_pid(Pid)),
     receive {done, 1} -> ok after 5000 -> error(not_called) end,
     ?assertEqual({error, unknown}, cast(<<"no">>, [])),
     ?assertEqual({error, {arity, 0, [1]}}, cast(<<"f">>, [])).

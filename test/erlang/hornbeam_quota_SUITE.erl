@@ -20,6 +20,9 @@ all() ->
      a_worker_has_a_number_of_hooks, a_worker_has_a_number_of_executions,
      results_and_items_that_nobody_takes_are_bytes_too,
      what_is_refused_is_counted_nowhere, arguments_of_ops_that_wait_are_bytes_too,
+     arguments_are_counted_as_terms_before_they_are_read,
+     arguments_of_casts_are_counted_until_their_ends,
+     arguments_of_erlang_hooks_are_counted_as_terms,
      processes_that_crash_count_anew,
      an_answer_that_is_too_long_is_an_error_before_it_is_gathered,
      one_int_that_is_asked_for_many_times_is_as_long_as_many,
@@ -528,8 +531,9 @@ arguments_of_ops_that_wait_are_bytes_too(_Config) ->
     noreply = hornbeam_api:handle_op(40, Args, Context),
     noreply = hornbeam_api:handle_op(40, Args, Context),
     ?assertMatch({reply, 10, _}, hornbeam_api:handle_op(40, Args, Context)),
-    ?assertEqual({2 * byte_size(Args), 0}, kind(ops)),
-    [receive {waits, Pid} -> Pid ! go_on end || _ <- [1, 2]],
+    Waiting = [receive {waits, Pid} -> Pid end || _ <- [1, 2]],
+    ?assertEqual({2 * (byte_size(Args) + 2 * 128), 0}, kind(ops)),
+    [Pid ! go_on || Pid <- Waiting],
     [receive {reply, _} -> ok end || _ <- [1, 2]],
     hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
     noreply = hornbeam_api:handle_op(40, Args, Context),
@@ -538,6 +542,83 @@ arguments_of_ops_that_wait_are_bytes_too(_Config) ->
     hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
     ok = hornbeam:unregister_function(<<"waits">>),
     hornbeam_fake_worker:stop(Worker).
+
+%% A list of a million nils: a megabyte on the wire.
+arguments_are_counted_as_terms_before_they_are_read(_Config) ->
+    limits(#{state_max_bytes => 300000000}),
+    Test = self(),
+    ok = hornbeam:register_function(<<"waits">>, fun(Nils) ->
+        Test ! {waits, self(), length(Nils)},
+        receive go_on -> done end
+    end),
+    Context = hornbeam_fake_worker:context(hornbeam_fake_worker:start(), #{writer => self()}),
+    Op = fun(Nils) -> iolist_to_binary(hornbeam_msgpack:encode(
+        [<<"waits">>, hornbeam_msgpack:bytes(<<16#91, Nils/binary>>), 5000])) end,
+    Million = Op(<<16#dd, 1000000:32, (binary:copy(<<16#c0>>, 1000000))/binary>>),
+    noreply = hornbeam_api:handle_op(40, Million, Context),
+    noreply = hornbeam_api:handle_op(40, Million, Context),
+    Waiting = [receive {waits, Pid, 1000000} -> Pid end || _ <- [1, 2]],
+    ?assertEqual({2 * (byte_size(Million) + 1000002 * 128), 0}, kind(ops)),
+    noreply = hornbeam_api:handle_op(40, Million, Context),
+    ?assertEqual(10, status(receive {reply, Refused} -> Refused end)),
+    %% What promises more than it has is as much as it might be.
+    noreply = hornbeam_api:handle_op(40, Op(<<16#dd, 1000001:32, 0:8000000>>), Context),
+    ?assertEqual(10, status(receive {reply, Broken} -> Broken end)),
+    [Pid ! go_on || Pid <- Waiting],
+    [?assertEqual(0, status(receive {reply, Done} -> Done end)) || _ <- [1, 2]],
+    hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
+    noreply = hornbeam_api:handle_op(40, Op(<<16#dd, 1000001:32, 0:8000000>>), Context),
+    ?assertEqual(3, status(receive {reply, Unread} -> Unread end)),
+    hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
+    ok = hornbeam:unregister_function(<<"waits">>).
+
+status(Reply) ->
+    {ok, [10, 1, 1, Status, _]} = hornbeam_msgpack:decode_all(iolist_to_binary(Reply)),
+    Status.
+
+arguments_of_casts_are_counted_until_their_ends(_Config) ->
+    limits(#{state_max_bytes => 2000}),
+    Test = self(),
+    ok = hornbeam:register_function(<<"goes_on">>, fun(Zeros) ->
+        Test ! {goes_on, self(), length(Zeros)},
+        receive never -> ok end
+    end),
+    Context = hornbeam_fake_worker:context(hornbeam_fake_worker:start(), #{writer => self()}),
+    Args = <<16#91, 16#95, 0:5/unit:8>>,
+    Op = iolist_to_binary(hornbeam_msgpack:encode([<<"goes_on">>, hornbeam_msgpack:bytes(Args)])),
+    Cast = fun() ->
+        noreply = hornbeam_api:handle_op(41, Op, Context),
+        status(receive {reply, Reply} -> Reply end)
+    end,
+    Counted = 7 * 128 + byte_size(Args),
+    ?assertEqual([0, 0, 10], [Cast() || _ <- [1, 2, 3]]),
+    hornbeam_eventually:holds(fun() -> kind(ops) =:= {2 * Counted, 0} end),
+    [receive {goes_on, Pid, 5} -> exit(Pid, kill) end || _ <- [1, 2]],
+    hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
+    ?assertEqual(0, Cast()),
+    receive {goes_on, Last, 5} -> exit(Last, kill) end,
+    hornbeam_eventually:holds(fun() -> kind(ops) =:= {0, 0} end),
+    ok = hornbeam:unregister_function(<<"goes_on">>).
+
+arguments_of_erlang_hooks_are_counted_as_terms(_Config) ->
+    limits(#{state_max_bytes => 1000}),
+    Test = self(),
+    ok = hornbeam_hooks:register_hook(<<"counts">>, fun(_Action, Args) ->
+        Test ! {counted, kind(ops)},
+        length(Args)
+    end),
+    Run = fun(Elements) ->
+        hornbeam_hooks:run(<<"counts">>, <<"a">>,
+                           {packed, <<(16#90 + Elements), 0:Elements/unit:8>>},
+                           {packed, <<16#80>>}, 5000)
+    end,
+    ?assertEqual({ok, 5}, Run(5)),
+    ?assertEqual({7 * 128, 0}, receive {counted, Counted} -> Counted end),
+    ?assertEqual({error, {limit, state_max_bytes}}, Run(6)),
+    ?assertEqual(nothing, receive {counted, _} = Called -> Called after 0 -> nothing end),
+    ?assertEqual({0, 0}, kind(ops)),
+    ?assertMatch({ok, 20}, hornbeam_hooks:execute(<<"counts">>, <<"a">>, lists:seq(1, 20))),
+    ok = hornbeam_hooks:unregister_hook(<<"counts">>).
 
 %%% The whole
 

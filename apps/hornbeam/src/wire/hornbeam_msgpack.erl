@@ -20,15 +20,19 @@
 %%
 %% Decoding outside data makes no atoms, runs no code, and allocates in proportion to the bytes
 %% that are there, whatever lengths they claim, and to a bounded number of elements: a byte can be
-%% an element, and that is 64 bytes as a term. Binaries in the result are parts of the input
-%% and keep it alive: copy what is kept for long.
+%% an element, and that is 40 bytes as a term, more while it is made: see {@link term_bytes/1}.
+%% Binaries in the result are parts of the input and keep it alive: copy what is kept for long.
 -module(hornbeam_msgpack).
 
 -include("hornbeam_msgpack.hrl").
 
--export([encode/1, decode/1, decode_all/1, bytes/1, is_small/1]).
+-export([encode/1, decode/1, decode_all/1, bytes/1, is_small/1, term_bytes/1]).
 -export([nil/0, bool/1, uint/1, int/1, str/1, bin/1, array/1, map/1]).
 -export_type([bytes/0, reason/0]).
+
+%% What an element may take (about): as a term 40 bytes, twice that on the heap of who makes it, and
+%% 40 in a copy.
+-define(ELEMENT_BYTES, 128).
 
 %% Elements of a tuple, as the runtime has it.
 -define(MAX_TUPLE, 16#ffffff).
@@ -76,11 +80,16 @@ decode(Binary) ->
 is_small(Binary) when byte_size(Binary) =< ?MAX_ELEMENTS ->
     true;
 is_small(Binary) ->
-    try
-        count(Binary, 1, ?MAX_ELEMENTS + 1)
-    catch
-        %% What is cut off or is no msgpack is the decoder's to tell.
-        error:{bad_packed, _} -> true
+    %% What is cut off or is no msgpack is the decoder's to tell.
+    elements(Binary) =/= too_many.
+
+%% @doc Tells about how many bytes the first term of a binary may take while it is made and given to
+%% another process, beside those that it has in common with the binary, by its heads alone.
+-spec term_bytes(binary()) -> non_neg_integer().
+term_bytes(Binary) ->
+    case elements(Binary) of
+        Elements when is_integer(Elements) -> Elements * ?ELEMENT_BYTES;
+        _Unknown -> min(byte_size(Binary), ?MAX_ELEMENTS) * ?ELEMENT_BYTES
     end.
 
 %% @doc Decodes a binary that holds exactly one term.
@@ -298,16 +307,25 @@ value(16#de, <<N:16, Rest/binary>>, Depth) -> pairs(N, Rest, Depth);
 value(16#df, <<N:32, Rest/binary>>, Depth) -> pairs(N, Rest, Depth);
 value(_, _, _) -> throw(truncated).
 
+%% The first term is one of them.
+-spec elements(binary()) -> pos_integer() | too_many | bad.
+elements(Binary) ->
+    try
+        count(Binary, 1, ?MAX_ELEMENTS + 1)
+    catch
+        error:{bad_packed, _} -> bad
+    end.
+
 %% Walks over the heads: `Due' values are still to come, `Left' may. A tuple is looked into as what
 %% it is, an array.
--spec count(binary(), Due :: non_neg_integer(), Left :: integer()) -> boolean().
-count(_, 0, _) ->
-    true;
+-spec count(binary(), Due :: non_neg_integer(), Left :: integer()) -> pos_integer() | too_many.
+count(_, 0, Left) ->
+    ?MAX_ELEMENTS + 1 - Left;
 count(_, Due, Left) when Due > Left ->
-    false;
+    too_many;
 count(Binary, Due, Left) ->
     case hornbeam_msgpack_head:head(Binary) of
-        {scalar, Elements, _} when Elements > Left -> false;
+        {scalar, Elements, _} when Elements > Left -> too_many;
         {scalar, Elements, Rest} -> count(Rest, Due - 1, Left - 1 - Elements);
         {array, N, Inside} -> count(Inside, Due - 1 + N, Left - 1);
         {map, N, Inside} -> count(Inside, Due - 1 + 2 * N, Left - 1);

@@ -67,11 +67,11 @@ taking(Arity, Arities, Function) ->
 call(Function, Args, Timeout) ->
     result(hornbeam_deadline:run(fun() -> apply_to(Function, Args) end, Timeout)).
 
-%% @doc Call a registered function and wait for nothing; what it raises is in the log.
--spec cast(registered(), Args :: [term()]) -> ok.
+%% @doc Call a registered function in the process that is given and wait for nothing; what it raises
+%% is in the log.
+-spec cast(registered(), Args :: [term()]) -> pid().
 cast(Function, Args) ->
-    _ = proc_lib:spawn(fun() -> apply_to(Function, Args) end),
-    ok.
+    proc_lib:spawn(fun() -> apply_to(Function, Args) end).
 
 arities({Module, Function}) ->
     _ = code:ensure_loaded(Module),

@@ -189,7 +189,9 @@ run(Name, Action, Args, Kwargs, Timeout) ->
                                        hornbeam_value:to_packed(Kwargs)),
             value(hornbeam_call:await(Worker, Call, Timeout));
         {ok, {erlang, Handler}} ->
-            in_erlang(Handler, Action, native({ok, Args}), native({ok, Kwargs}), Timeout);
+            hornbeam_call_args:with_terms([Args, Kwargs], fun([ArgTerms, KwargTerms]) ->
+                in_erlang(Handler, Action, ArgTerms, KwargTerms, Timeout)
+            end);
         {error, _} = Error ->
             Error
     end.
@@ -197,16 +199,12 @@ run(Name, Action, Args, Kwargs, Timeout) ->
 value({ok, Packed}) -> {ok, hornbeam_value:from_packed(Packed)};
 value({error, _} = Error) -> Error.
 
-in_erlang(Handler, Action, {ok, Args}, {ok, Kwargs}, Timeout) ->
+in_erlang(Handler, Action, Args, Kwargs, Timeout) ->
     Run = fun() -> handle(Handler, Action, Args, Kwargs) end,
     case hornbeam_functions:result(hornbeam_deadline:run(Run, Timeout)) of
         {ok, Term} -> {ok, hornbeam_value:from_term(Term)};
         {error, _} = Error -> Error
-    end;
-in_erlang(_Handler, _Action, {error, _} = Error, _Kwargs, _Timeout) ->
-    Error;
-in_erlang(_Handler, _Action, _Args, {error, _} = Error, _Timeout) ->
-    Error.
+    end.
 
 handle(Handler, Action, Args, _Kwargs) when is_function(Handler, 2) -> Handler(Action, Args);
 handle(Handler, Action, Args, Kwargs) when is_function(Handler, 3) ->

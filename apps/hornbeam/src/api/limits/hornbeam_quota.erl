@@ -14,8 +14,8 @@
 %% `state': the rows of the shared state. `bindings': what is to be undone at an owner's end.
 %% `connections': what connections and workers keep for themselves. `topics': subscriptions.
 %% `executions': calls of hooks that somebody will ask about, with their arguments and results.
-%% `ops': arguments of ops that wait for what they call, which may be as many again: where all is
-%% full, one must be able to look and to delete.
+%% `ops': arguments of ops that wait for what they call, packed and as terms, which may be as many
+%% again: where all is full, one must be able to look and to delete.
 
 -type limit() ::
     state_max_bytes

@@ -34,7 +34,9 @@ function_call([Name, Packed, Timeout], _Context) ->
 
 -spec function_cast([term()], context()) -> ok | {error, term()}.
 function_cast([Name, Packed], _Context) ->
-    with_args(Packed, fun(Arity) -> find(Name, Arity) end, fun hornbeam_functions:cast/2).
+    Find = fun(Arity) -> find(Name, Arity) end,
+    with_args(Packed, Find, fun hornbeam_call_args:start_with_terms/2,
+              fun hornbeam_functions:cast/2).
 
 find(Name, Arity) ->
     case hornbeam_functions:find(Name, Arity) of
@@ -45,8 +47,11 @@ find(Name, Arity) ->
 %% Whom a call is for is looked at before its arguments become terms, which may cost much. Python
 %% gives its positional ones as a list or a tuple.
 with_args(Packed, Find, Fun) ->
+    with_args(Packed, Find, fun hornbeam_call_args:with_terms/2, Fun).
+
+with_args(Packed, Find, With, Fun) ->
     try arity(hornbeam_msgpack_head:token(Packed)) of
-        {ok, Arity} -> with_args_for(Find(Arity), Packed, Fun);
+        {ok, Arity} -> with_args_for(Find(Arity), Packed, With, Fun);
         error -> {error, bad_args}
     catch
         error:{bad_packed, _} -> {error, bad_args}
@@ -56,13 +61,12 @@ arity({{array, Arity}, _Rest}) -> {ok, Arity};
 arity({{tuple, Array}, <<>>}) -> arity(hornbeam_msgpack_head:token(Array));
 arity(_NoSequence) -> error.
 
-with_args_for({ok, Found}, Packed, Fun) ->
-    case hornbeam_value:to_term({packed, Packed}) of
-        {ok, Args} when is_list(Args) -> Fun(Found, Args);
-        {ok, Args} when is_tuple(Args) -> Fun(Found, tuple_to_list(Args));
-        {error, _} = Error -> Error
-    end;
-with_args_for({error, _} = Error, _Packed, _Fun) ->
+with_args_for({ok, Found}, Packed, With, Fun) ->
+    With([{packed, Packed}], fun
+        ([Args]) when is_list(Args) -> Fun(Found, Args);
+        ([Args]) when is_tuple(Args) -> Fun(Found, tuple_to_list(Args))
+    end);
+with_args_for({error, _} = Error, _Packed, _With, _Fun) ->
     Error.
 
 value({ok, Term}) -> {ok, hornbeam_value:from_term(Term)};

@@ -7,7 +7,7 @@
 -include("../../wire/hornbeam_msgpack.hrl").
 
 -export([from_packed/1, from_term/1, to_packed/1, to_term/1, same/2, copy/1, bytes/1]).
--export([sum/2, nearest_sum/2]).
+-export([term_bytes/1, sum/2, nearest_sum/2]).
 -export_type([value/0, unreadable/0]).
 
 -type value() :: number() | {packed, binary()} | {term, term()}.
@@ -58,6 +58,12 @@ to_term({packed, Packed}) ->
     end;
 to_term({term, Term}) -> {ok, Term};
 to_term(Number) -> {ok, Number}.
+
+%% @doc About how many bytes a value may take as a term, beside those that it has now, until one who
+%% was given a copy has done with it.
+-spec term_bytes(value()) -> non_neg_integer().
+term_bytes({packed, Packed}) -> hornbeam_msgpack:term_bytes(Packed);
+term_bytes(_Value) -> 0.
 
 %% @doc Whether a stored value is the expected one, exactly: `1' is not `1.0', Python's str is
 %% not its bytes; the order of a dict or map does not count. Erlang, which has one type for str
