@@ -27,6 +27,7 @@ all() ->
      an_answer_that_is_too_long_is_an_error_before_it_is_gathered,
      one_int_that_is_asked_for_many_times_is_as_long_as_many,
      a_tuple_is_kept_without_being_read, a_failure_is_told_in_a_bounded_text,
+     a_name_of_no_atom_is_told_in_a_bounded_text,
      everything_is_told].
 
 init_per_suite(Config) ->
@@ -684,6 +685,30 @@ a_failure_is_told_in_a_bounded_text(_Config) ->
     [?assertMatch(Size when Size < 300000, Fails(Reason))
      || Reason <- [function_clause, {badmatch, Bytes}, lists:seq(1, 300000),
                    maps:from_keys(lists:seq(1, 100000), Bytes)]].
+
+%% Of the longest that an atom could have, all is told.
+a_name_of_no_atom_is_told_in_a_bounded_text(_Config) ->
+    ok = hornbeam:register_function(<<"takes">>, fun(_) -> done end),
+    Context = hornbeam_fake_worker:context(hornbeam_fake_worker:start(), #{writer => self()}),
+    Told = fun(Name) ->
+        Atom = <<16#91, 16#c9, (byte_size(Name)):32, 1, Name/binary>>,
+        Args = [<<"takes">>, hornbeam_msgpack:bytes(Atom), 5000],
+        noreply = hornbeam_api:handle_op(40, iolist_to_binary(hornbeam_msgpack:encode(Args)),
+                                         Context),
+        {ok, [10, 1, 1, 3, Text]} =
+            hornbeam_msgpack:decode_all(receive {reply, Reply} -> Reply end),
+        Text
+    end,
+    Sentence = fun(Name) ->
+        <<"this node has no atom ", Name/binary, ", and none is made from data">>
+    end,
+    Longest = binary:copy(<<240, 159, 166, 142>>, 255),
+    ?assertEqual(Sentence(Longest), Told(Longest)),
+    ?assertEqual(Sentence(Longest), Told(binary:copy(Longest, 1000))),
+    %% What is cut within a character says so.
+    Odd = <<"x", (binary:copy(Longest, 2))/binary>>,
+    ?assertEqual(Sentence(<<"x", (binary:part(Longest, 0, 1016))/binary, " ...">>), Told(Odd)),
+    ok = hornbeam:unregister_function(<<"takes">>).
 
 everything_is_told(_Config) ->
     limits(#{state_max_rows => infinity, worker_max_hooks => 3}),

@@ -34,6 +34,9 @@
 %% 40 in a copy.
 -define(ELEMENT_BYTES, 128).
 
+%% Bytes of a name that are shown: no atom has more.
+-define(LONGEST_NAME, 1020).
+
 %% Elements of a tuple, as the runtime has it.
 -define(MAX_TUPLE, 16#ffffff).
 
@@ -394,8 +397,11 @@ existing_atom(Name) ->
     try
         binary_to_existing_atom(Name)
     catch
-        error:_ -> throw({unknown_atom, binary:copy(Name)})
+        error:_ -> throw({unknown_atom, shown(Name)})
     end.
+
+shown(Name) ->
+    binary:copy(binary:part(Name, 0, min(byte_size(Name), ?LONGEST_NAME))).
 
 %% What is in it is looked at before it is read: a tuple right within a tuple, and so on, would be
 %% as deep as it likes.

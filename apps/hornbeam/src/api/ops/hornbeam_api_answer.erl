@@ -133,7 +133,7 @@ failure({arity, Given, Takes}) ->
                                     [lists:join(" or ", [integer_to_list(N) || N <- Takes]),
                                      Given]));
 failure({unreadable, {unknown_atom, Name}}) ->
-    error(value_error, ["this node has no atom ", Name, ", and none is made from data"]);
+    error(value_error, ["this node has no atom ", text(Name), ", and none is made from data"]);
 failure({unreadable, Reason}) ->
     error(value_error, io_lib:format("the value cannot be read by Erlang: ~0tp", [Reason]));
 failure({no_json, Path, What}) ->
