@@ -276,6 +276,15 @@ def test_a_signal_stops_it_in_order(run, number):
     assert running.gone()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_needs_no_words_of_erlang(run, number):
+    running = run("endings:application", "--port", "0")
+    running.address()
+    running.signal(number)
+    assert running.status() == 0
+    assert running.shown.endswith("  Ctrl-C    stops\n")
+
+
 @pytest.mark.parametrize("numbers", [(signal.SIGINT,) * 2, (signal.SIGTERM, signal.SIGINT)])
 def test_a_second_signal_stops_it_at_once(run, numbers):
     first, second = numbers

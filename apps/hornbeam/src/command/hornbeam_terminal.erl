@@ -8,7 +8,7 @@
 %% waits up to a bound and is then dropped, and no process waits for it.
 -module(hornbeam_terminal).
 
--export([install/1, say/1, flush/0, format/2, only/2]).
+-export([install/1, say/1, flush/0, format/2, only/2, without_end/2]).
 -export_type([look/0, source/0]).
 
 -type look() :: #{level := logger:level(), colors := boolean()}.
@@ -37,6 +37,7 @@ handler(Of, Device, Level, Colors) ->
     #{level => Level,
       filter_default => log,
       filters => [{progress, {fun logger_filters:progress/2, stop}},
+                  {ended, {fun ?MODULE:without_end/2, none}},
                   {source, {fun ?MODULE:only/2, Of}}],
       formatter => {?MODULE, #{colors => Colors}},
       %% Equal limits: none logs in step with the handler, which would be to wait for its reader.
@@ -55,6 +56,18 @@ source(#{python_logger := <<"stdout">>}) -> printed;
 source(#{python_logger := <<"hornbeam.", _/binary>>}) -> node;
 source(#{python_logger := _}) -> app;
 source(_Meta) -> node.
+
+%% That an application has stopped is no news to whoever has just stopped it.
+%% @private
+-spec without_end(logger:log_event(), none) -> logger:filter_return().
+without_end(#{msg := {report, #{label := {application_controller, exit}, report := Report}}},
+            none) ->
+    case lists:member({exited, stopped}, Report) of
+        true -> stop;
+        false -> ignore
+    end;
+without_end(_Event, none) ->
+    ignore.
 
 %% @doc Show lines that are no event of the log, behind all that has been logged before.
 -spec say(unicode:chardata()) -> ok.
