@@ -174,6 +174,16 @@ def test_what_an_app_prints_passes_through_and_its_logging_is_its_own(run, tmp_p
 def broken(folder: Path) -> None:
     (folder / "shop.py").write_text("def app(scope, receive, send): ...\n")
     (folder / "broken.py").write_text("def deep():\n    return 1 / 0\n\n\ndeep()\n")
+    (folder / "misspelt.py").write_text("def app(:\n")
+    (folder / "raising.py").write_text(
+        "import traceback\n"
+        "async def app(scope, receive, send):\n"
+        "    try:\n"
+        "        raise OSError('the database is away')\n"
+        "    except OSError:\n"
+        "        text = traceback.format_exc()\n"
+        "    await send({'type': 'lifespan.startup.failed', 'message': text})\n"
+    )
 
 
 PLACE = """\
@@ -210,6 +220,24 @@ FAILURES = {
         ["lifespans:fails", "--lifespan", "on"],
         "hornbeam does not start: lifespan.startup.failed: the database is away\n"
         "    starting     lifespans:fails\n" + PLACE,
+    ),
+    "its syntax": (
+        ["misspelt:app"],
+        "hornbeam does not start: SyntaxError: invalid syntax (misspelt.py, line 1)\n"
+        "    importing    misspelt:app\n" + PLACE + "\n"
+        '      File "FOLDER/misspelt.py", line 1\n'
+        "        def app(:\n"
+        "                ^\n"
+        "    SyntaxError: invalid syntax\n",
+    ),
+    "its lifespan, with a traceback as Starlette's": (
+        ["raising:app"],
+        "hornbeam does not start: lifespan.startup.failed: OSError: the database is away\n"
+        "    starting     raising:app\n" + PLACE + "\n"
+        "    Traceback (most recent call last):\n"
+        '      File "FOLDER/raising.py", line 4, in app\n'
+        "        raise OSError('the database is away')\n"
+        "    OSError: the database is away\n",
     ),
     "a value": (
         [APP, "--root-path", "api"],

@@ -53,9 +53,13 @@ interpreter({error, no_python}) -> "none".
 
 row(Name, Text) -> ["    ", string:pad(Name, 13), Text].
 
-%% Without a frame of the app it is its last line, which stands first already.
-traceback(<<"Traceback", _/binary>> = Text) -> ["", ["    ", hornbeam_quoted:lines(Text)]];
-traceback(_Text) -> [].
+%% Without a frame of the app it may be but its last line, which stands first already. A syntax error
+%% has a place in a file all the same.
+traceback(Text) ->
+    case string:find(string:trim(Text, trailing, "\n"), "\n") of
+        nomatch -> [];
+        _ -> ["", ["    ", hornbeam_quoted:lines(Text)]]
+    end.
 
 said(Key, #{origins := Origins}) when is_map_key(Key, Origins) ->
     [" (", maps:get(Key, Origins), ")"];

@@ -15,6 +15,7 @@ from hornbeam_erlang._wire.text import clip, clip_name
 
 _OURS = str(Path(__file__).parent)
 _IMPORT_SYSTEM = "<frozen importlib"
+_TRACEBACK = "Traceback (most recent call last):\n"
 
 
 class Failure(NamedTuple):
@@ -36,6 +37,17 @@ def describe(error: BaseException) -> Failure:
             or f"{_safely(_class, error)}: {_safely(_message, error)}"
         ),
     )
+
+
+def declared(kind: str, message: str) -> Failure:
+    """Describe what the app itself has declared failed.
+
+    Starlette's apps, so FastAPI's, put the whole traceback into the message.
+    """
+    if _TRACEBACK not in message:
+        return Failure(kind, clip(message), "")
+    text = message.strip("\n")
+    return Failure(kind, clip(text.rpartition("\n")[2].strip()), clip(text))
 
 
 def _safely(part: Callable[[BaseException], str], error: BaseException) -> str:
@@ -65,7 +77,7 @@ def _traceback(error: BaseException) -> str:
 def _frames(error: BaseException) -> str:
     """Return where an exception comes from that cannot be shown itself, nor what it is made of."""
     lines = traceback.format_tb(_skip_ours(error.__traceback__))
-    return f"Traceback (most recent call last):\n{''.join(lines)}{_class(error)}: {_message(error)}"
+    return f"{_TRACEBACK}{''.join(lines)}{_class(error)}: {_message(error)}"
 
 
 def _skip_ours(trace: TracebackType | None) -> TracebackType | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hornbeam_erlang._asgi.scope import App, Event
 from hornbeam_erlang._wire.text import quote_line
-from hornbeam_erlang._worker.failure import Failure, describe
+from hornbeam_erlang._worker.failure import Failure, declared, describe
 from hornbeam_erlang._worker.logs import Log
 from hornbeam_erlang._worker.tasks import begin, first_turn
 
@@ -112,7 +112,7 @@ class Lifespan:
             raise ValueError(f"a lifespan app cannot send {kind!r}")
         failure = None
         if kind.endswith(".failed"):
-            failure = Failure(kind, str(event.get("message", "")), "")
+            failure = declared(kind, str(event.get("message", "")))
         if not (kind.startswith(self._asked) and self._answered(failure)):
             raise RuntimeError(f"{kind} was not asked for")
 
