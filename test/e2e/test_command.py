@@ -591,3 +591,19 @@ def test_an_output_that_is_closed_ends_nothing(run, tmp_path):
         os.close(reader)
         for _ in range(3):
             assert running.get().status_code == 200
+        running.signal(signal.SIGTERM)
+        assert running.status() == 0
+        assert running.shown.endswith("  Ctrl-C    stops\n")
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"])
+def test_it_serves_with_streams_closed(run, tmp_path, closed):
+    place = tmp_path / "socket"
+    running = run(APP, "--uds", place, "--lifespan", "off",
+                  before=["sh", "-c", f'exec "$@" {closed}', "sh"])  # fmt: skip
+    eventually(place.exists)
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(place))) as client:
+        assert client.get("http://localhost/").status_code == 200
+    running.signal(signal.SIGTERM)
+    assert running.status() == 0
+    eventually(running.gone)

@@ -36,6 +36,9 @@ from hornbeam_erlang._command.values import Kind
 
 DID_NOT_START = 3
 
+STDERR = 2
+"""Not sys.stderr, which is None where the process was started without one."""
+
 LISTS = frozenset({Kind.NAMES, Kind.PATHS, Kind.FIELDS})
 
 RANKS = {
@@ -328,7 +331,7 @@ def with_defaults(settled: Mapping[str, Setting]) -> dict[str, Setting]:
 def has_colors() -> bool:
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty()
+    return bool(os.environ.get("FORCE_COLOR")) or os.isatty(STDERR)
 
 
 def warn_of_typos(environment: Mapping[str, str]) -> None:
@@ -372,5 +375,6 @@ def make_command() -> click.Command:
 
 def main() -> NoReturn:
     """Run the command with the words of this process."""
+    parent.open_streams()
     make_command().main(prog_name="hornbeam")
     sys.exit(0)

@@ -18,6 +18,18 @@ HEARD = STOP | {signal.SIGHUP, signal.SIGCHLD}
 TERMINAL = "/dev/tty"
 
 
+def open_streams() -> None:
+    """Put /dev/null where this process was started without a standard stream.
+
+    Otherwise what is opened next, such as the pipe of the node's input, would take its place.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def run(command: list[str], environment: Mapping[str, str]) -> int:
     """Run a node until its end; return the exit status."""
     # They wait until they are asked for, so none is lost. A handler, because the first process

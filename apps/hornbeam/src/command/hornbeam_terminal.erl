@@ -17,6 +17,9 @@
 %% Events that wait for a reader; of twice as many all are dropped at once.
 -define(WAITING, 10000).
 
+%% Why the process of standard output ends when its reader has.
+-define(CLOSED, epipe).
+
 %% The longest prefix, "WARNING: ".
 -define(PREFIX, 9).
 
@@ -57,17 +60,29 @@ source(#{python_logger := <<"hornbeam.", _/binary>>}) -> node;
 source(#{python_logger := _}) -> app;
 source(_Meta) -> node.
 
-%% That an application has stopped is no news to whoever has just stopped it.
+%% That an application has stopped is no news to whoever has just stopped it, and that nobody reads
+%% standard output any more none to whoever has closed it; OTP reports both, the latter four times.
 %% @private
 -spec without_end(logger:log_event(), none) -> logger:filter_return().
 without_end(#{msg := {report, #{label := {application_controller, exit}, report := Report}}},
             none) ->
-    case lists:member({exited, stopped}, Report) of
-        true -> stop;
-        false -> ignore
+    stop_if(lists:member({exited, stopped}, Report));
+without_end(#{msg := {report, #{label := {supervisor, _}, report := Report}}}, none) ->
+    stop_if(proplists:get_value(reason, Report) =:= ?CLOSED);
+without_end(#{msg := {report, #{label := {gen_server, terminate}, reason := Reason}}}, none) ->
+    stop_if(Reason =:= ?CLOSED);
+without_end(#{msg := {report, #{label := {proc_lib, crash}, report := [Crash | _]}}}, none) ->
+    case proplists:get_value(error_info, Crash) of
+        {exit, ?CLOSED, _} -> stop;
+        _ -> ignore
     end;
+without_end(#{msg := {"init got unexpected: " ++ _, [{io_request, _, _, _}]}}, none) ->
+    stop;
 without_end(_Event, none) ->
     ignore.
+
+stop_if(true) -> stop;
+stop_if(false) -> ignore.
 
 %% @doc Show lines that are no event of the log, behind all that has been logged before.
 -spec say(unicode:chardata()) -> ok.
