@@ -246,8 +246,18 @@ FAILURES = {
     ),
     "a function": (
         [APP, "--rpc-allow", "not a function"],
-        'hornbeam does not start: --rpc-allow has the value [<<"not a function">>]; expected '
+        'hornbeam does not start: --rpc-allow has the value "not a function"; expected '
         "a list of {Module, Function, Arity} or Module\n",
+    ),
+    "a key without its certificate": (
+        [APP, "--ssl-keyfile", "broken.py"],
+        "hornbeam does not start: certfile is not given; expected the path of a PEM file; keyfile, "
+        "keyfile_password, cacertfile and verify need it\n",
+    ),
+    "folders": (
+        [APP, "--app-dir", "elsewhere"],
+        'hornbeam does not start: --app-dir has the value "elsewhere"; expected a list of existing '
+        "folders\n",
     ),
     "an interpreter": (
         [APP, "--python", "no-such-python"],
@@ -267,6 +277,16 @@ def test_what_does_not_start_says_why_in_one_paragraph(run, tmp_path, name):
         "PYTHON", str(PYTHON)
     )
     eventually(running.gone)
+
+
+def test_a_value_of_a_file_is_named_by_its_key(run, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.hornbeam]\nworkers = 0\n")
+    running = run(APP)
+    assert running.status() == 3
+    assert running.shown == (
+        "hornbeam does not start: workers in pyproject.toml has the value 0; expected a positive "
+        "integer\n"
+    )
 
 
 def test_an_address_in_use_is_named(run):

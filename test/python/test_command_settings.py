@@ -164,7 +164,7 @@ def test_unknown_flag_says_what_was_meant():
     assert "--workers" in refused("--worker", "2")
 
 
-@pytest.mark.parametrize("name", ["main", "main.py", "./main.py:app"])
+@pytest.mark.parametrize("name", ["main", "main.py", "./main.py:app", "main:", ":app"])
 def test_app_that_is_only_a_file_says_how_it_is_named(name):
     result = run_app(name)
     assert result.exit_code == 2

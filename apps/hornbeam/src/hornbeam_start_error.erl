@@ -24,8 +24,10 @@ paragraph({worker, Sentence}, Told) ->
 paragraph({listen, Reason}, #{options := Options} = Told) when is_atom(Reason) ->
     Bind = maps:get(bind, Options, maps:get(bind, hornbeam_config:defaults(server))),
     ["cannot listen: ", inet:format_error(Reason), ": ", Bind, said(bind, Told), advice(Reason)];
+paragraph({bad_option, Key, undefined}, _Told) ->
+    io_lib:format("~ts is not given; expected ~ts", [Key, hornbeam_config:expected(Key)]);
 paragraph({bad_option, Key, Value}, #{origins := Origins}) when is_map_key(Key, Origins) ->
-    io_lib:format("~ts has the value ~0tp; expected ~ts",
+    io_lib:format("~ts has the value ~ts; expected ~ts",
                   [maps:get(Key, Origins), shown(Value), hornbeam_config:expected(Key)]);
 paragraph(Reason, _Told) ->
     hornbeam:format_error(Reason).
@@ -71,5 +73,9 @@ advice(eacces) -> "; ports below 1024 need a right of their own: choose another,
 advice(eaddrnotavail) -> "; it is not an address of this machine";
 advice(_Reason) -> "".
 
-shown(Value) when is_binary(Value) -> unicode:characters_to_list(Value);
-shown(Value) -> Value.
+%% Texts, and lists of them, as they were said.
+shown([_ | _] = Values) -> lists:join(",", lists:map(fun shown/1, Values));
+shown(Value) when is_binary(Value) -> shown_term(unicode:characters_to_list(Value));
+shown(Value) -> shown_term(Value).
+
+shown_term(Term) -> io_lib:format("~0tp", [Term]).

@@ -283,6 +283,7 @@ def serve(app: str | None, check_config: bool, print_config: bool) -> None:
     order = Order(
         named(app, ctx),
         with_defaults(settled),
+        heard.file.name,
         values.LEVELS[str(terminal.get("log_level", "info"))],
         terminal.get("use_colors", has_colors()),
         check_config,
@@ -301,9 +302,9 @@ def named(app: str | None, ctx: click.Context) -> str:
     """Return the name of an app, of which a beginner may have given only the file."""
     if app is None:
         raise click.UsageError("which app? Name it as MODULE:ATTRIBUTE, such as main:app", ctx)
-    module, colon, attribute = app.partition(":")
-    if not colon or module.endswith(".py"):
-        module = module.removesuffix(".py").strip("./").replace("/", ".")
+    module, _, attribute = app.partition(":")
+    if not (module and attribute) or module.endswith(".py"):
+        module = (module or "main").removesuffix(".py").strip("./").replace("/", ".")
         raise click.UsageError(
             f'"{app}" is not MODULE:ATTRIBUTE; did you mean {module}:{attribute or "app"}?', ctx
         )

@@ -21,6 +21,8 @@ class Order:
 
     app: str
     settings: Mapping[str, Setting]
+    file: str
+    """What settings of the project's file have as their origin."""
     log_level: str
     colors: bool
     only_check: bool
@@ -29,12 +31,17 @@ class Order:
         told: dict[str, Any] = {
             "app": self.app,
             "options": {name: setting.value for name, setting in self.settings.items()},
-            "origins": {name: setting.origin for name, setting in self.settings.items()},
+            "origins": {name: self._origin(name) for name in self.settings},
             "log_level": Atom(self.log_level),
             "colors": self.colors,
             "only_check": self.only_check,
         }
         return pack(told, "order")
+
+    def _origin(self, name: str) -> str:
+        """A file alone does not tell which of its lines is meant."""
+        origin = self.settings[name].origin
+        return f"{name} in {origin}" if origin == self.file else origin
 
 
 def inherited_file(content: bytes) -> int:
