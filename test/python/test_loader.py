@@ -79,11 +79,11 @@ def test_what_is_no_factory_is_refused(module, target, part):
     [
         ("loaded:absent", AttributeError, "absent"),
         ("loaded:nested.absent", AttributeError, "nested.absent"),
-        ("loaded:value", TypeError, "not callable but a int"),
+        ("loaded:value", TypeError, "not callable: its type is int"),
         ("loaded:one", TypeError, "ASGI 2"),
         ("loaded:Double", TypeError, "ASGI 2"),
         ("loaded:two", TypeError, "WSGI"),
-        ("loaded:factory", TypeError, "factories"),
+        ("loaded:factory", TypeError, "say --factory"),
         ("loaded:keyword", TypeError, "cannot be called"),
         ("absent_module:app", ModuleNotFoundError, "absent_module"),
         ("loaded", ImportError, "module:attribute"),

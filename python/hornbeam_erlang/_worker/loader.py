@@ -88,7 +88,7 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
 
 def _check(target: str, app: Any) -> None:
     if not callable(app):
-        raise TypeError(f"{target} is not callable but a {type(app).__name__}")
+        raise TypeError(f"{target} is not callable: its type is {type(app).__name__}")
     if _takes(app, 3):
         return
     if _takes(app, 1):
@@ -96,7 +96,9 @@ def _check(target: str, app: Any) -> None:
     if _takes(app, 2):
         raise TypeError(f"{target} takes two arguments, as WSGI apps do: it is no ASGI app")
     if _takes(app, 0):
-        raise TypeError(f"{target} takes no arguments, as factories do: set the option factory")
+        raise TypeError(
+            f"{target} takes no arguments, as factories do: say --factory (the option factory)"
+        )
     raise TypeError(f"{target} cannot be called with scope, receive and send")
 
 
