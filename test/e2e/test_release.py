@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
-import select
 import shutil
 import signal
 import socket
@@ -18,6 +16,7 @@ import httpx
 import pytest
 from clients import TEXT, RawWebSocket
 from harness import APPS, DEADLINE, PYTHON, ROOT, eventually
+from terminals import Terminal
 from terms import Atom, text
 from test_documents import snippets
 
@@ -188,53 +187,22 @@ def test_what_does_not_start_says_why_and_ends_with_status_3(run, tmp_path, opti
 # make run
 
 
-class Terminal:
-    """`tools/run.sh` in a terminal, where Ctrl-C goes to all processes in the foreground."""
-
-    def __init__(self, tmp: Path, app: str) -> None:
-        options = {
-            "app": app, "bind": "127.0.0.1:0", "workers": 1, "python": PYTHON,
-            "pythonpath": [APPS], "env": {"TRACE": str(tmp / "notes")},
-        }  # fmt: skip
-        pairs = text([(Atom(key), value) for key, value in options.items()])
-        config = tmp / "run.config"
-        config.write_text(f"[{{hornbeam, {pairs}}}].")
-        self.shown = b""
-        self.pid, self.terminal = pty.fork()
-        if self.pid == 0:
-            os.execv(ROOT / "tools" / "run.sh", ["run.sh", config])
-
-    def shows(self, wanted: bytes) -> None:
-        """Read on until the screen shows something."""
-        while wanted not in self.shown:
-            readable, _, _ = select.select([self.terminal], [], [], DEADLINE)
-            assert readable, self.shown
-            self.shown += os.read(self.terminal, 4096)
-
-    def types(self, keys: bytes) -> None:
-        os.write(self.terminal, keys)
-
-    def status(self) -> int:
-        """Wait for the end; return the exit status."""
-        _, status = eventually(self.ended, 60)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
-
-    def ended(self) -> tuple[int, int] | None:
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return (pid, status) if pid else None
-
-    def close(self) -> None:
-        if self.pid:
-            os.killpg(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.terminal)
+def run_in_terminal(tmp: Path, app: str) -> Terminal:
+    """Start `tools/run.sh` with an app."""
+    options = {
+        "app": app, "bind": "127.0.0.1:0", "workers": 1, "python": PYTHON,
+        "pythonpath": [APPS], "env": {"TRACE": str(tmp / "notes")},
+    }  # fmt: skip
+    pairs = text([(Atom(key), value) for key, value in options.items()])
+    config = tmp / "run.config"
+    config.write_text(f"[{{hornbeam, {pairs}}}].")
+    return Terminal([ROOT / "tools" / "run.sh", config])
 
 
 @pytest.fixture
 def terminal(tmp_path) -> Iterator[Callable[[str], Terminal]]:
     with contextlib.ExitStack() as stack:
-        yield lambda app: stack.enter_context(contextlib.closing(Terminal(tmp_path, app)))
+        yield lambda app: stack.enter_context(contextlib.closing(run_in_terminal(tmp_path, app)))
 
 
 def test_ctrl_c_ends_make_run_in_order(terminal, tmp_path):

@@ -55,8 +55,8 @@ interpreter({error, no_python}) -> "none".
 
 row(Name, Text) -> ["    ", string:pad(Name, 13), Text].
 
-%% Without a frame of the app it may be but its last line, which stands first already. A syntax error
-%% has a place in a file all the same.
+%% Without a frame of the app it may be but its last line, which stands first already. A syntax
+%% error has a place in a file all the same.
 traceback(Text) ->
     case string:find(string:trim(Text, trailing, "\n"), "\n") of
         nomatch -> [];
