@@ -10,6 +10,7 @@
 -record(worker, {
     pid :: pid(),
     writer :: pid(),
+    turns :: pid(),
     handle :: hornbeam_capacity:handle(),
     events :: hornbeam_worker_events:events()
 }).
@@ -25,11 +26,11 @@ start(App) ->
                                       tagged_owners => hornbeam_stream_owners:new(),
                                       adoption => {hornbeam_api, Events},
                                       counts => hornbeam_capacity:new_counts()}),
-    #worker{pid = Pid, writer = Writer, handle = Handle, events = Events}.
+    #worker{pid = Pid, writer = Writer, turns = spawn(fun take_turns/0), handle = Handle,
+            events = Events}.
 
-stop(#worker{pid = Pid, writer = Writer}) ->
-    hornbeam_eventually:dead(Pid),
-    hornbeam_eventually:dead(Writer).
+stop(#worker{pid = Pid, writer = Writer, turns = Turns}) ->
+    lists:foreach(fun hornbeam_eventually:dead/1, [Pid, Writer, Turns]).
 
 handle(#worker{handle = Handle}) -> Handle.
 pid(#worker{pid = Pid}) -> Pid.
@@ -55,17 +56,14 @@ ask(Pid, Question) ->
     end.
 
 %% What the worker tells the api about an op of one of its streams.
-context(#worker{handle = Handle, writer = Writer, events = Events}, More) ->
+context(#worker{handle = Handle, writer = Writer, turns = Turns, events = Events}, More) ->
     Options = #{rpc_allow => [], pubsub_queue_messages => 1000,
                 pubsub_queue_bytes => 1048576, pubsub_overflow => drop_oldest},
     maps:merge(#{stream => 1, ref => 1, client => worker, handle => Handle, writer => Writer,
-                 unread => hornbeam_worker_unread:new(), turns => turns(), events => Events,
+                 unread => hornbeam_worker_unread:new(), turns => Turns, events => Events,
                  is_crowded => false, options => Options}, More).
 
 %% Everybody has the turn at once.
-turns() ->
-    spawn(fun() -> take_turns() end).
-
 take_turns() ->
     receive {await, Pid, Tag} -> Pid ! {Tag, yours} end,
     take_turns().

@@ -60,9 +60,15 @@ run(Fun, End, Runs) ->
             Runs
     end.
 
+%% What apps are meant to leave is no leak.
 left() ->
+    [ok = delete(Key) || Key <- hornbeam_state:keys()],
     _ = [erlang:garbage_collect(Pid) || Pid <- erlang:processes()],
     {erlang:system_info(atom_count), erlang:memory(total)}.
+
+delete(Key) ->
+    _ = hornbeam_state:delete(Key),
+    ok.
 
 %% The parts
 
@@ -143,6 +149,7 @@ values_of_any_kind_crash_no_process(Config) ->
     ok = logger:remove_handler(?MODULE),
     ?assertEqual(Before, named()),
     ?assertEqual([], logged()),
+    _ = [hornbeam:unregister_hook(Name) || Name <- [<<"h">>, <<"i">>]],
     hornbeam_fake_worker:stop(Worker).
 
 log(#{msg := Msg}, #{config := Pid}) -> Pid ! {logged, Msg}, ok.
