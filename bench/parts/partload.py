@@ -31,6 +31,13 @@ class _OneScheduler(Hornbeam):
     EMULATOR: ClassVar[list[str]] = ["+S", "1:1"]
 
 
+class _OneCore(_OneScheduler):
+    """The same, with its Python on the one core that it may use."""
+
+    def command(self) -> list[str]:
+        return ["taskset", "--cpu-list", "0", *super().command()]
+
+
 class _BridgeOneScheduler(Bridge):
     EMULATOR: ClassVar[list[str]] = ["+S", "1:1"]
 
@@ -39,6 +46,7 @@ SERVERS: dict[str, type[Server]] = {
     "uvicorn": Uvicorn,
     "hornbeam": Hornbeam,
     "hornbeam-S1": _OneScheduler,
+    "hornbeam-core": _OneCore,
     "engine": Engine,
     "bridge": Bridge,
     "bridge-S1": _BridgeOneScheduler,
