@@ -487,6 +487,16 @@ def test_levels_have_colors_in_a_terminal(terminal, words, colors):
     assert (b"\x1b[32mINFO\x1b[0m:" in running.shown) is colors
 
 
+def test_an_event_begins_with_what_it_is(run, tmp_path):
+    (tmp_path / "changing.py").write_text("from naming import application\n")
+    running = run("changing:application", *HERE, "--reload")
+    running.address()
+    (tmp_path / "changing.py").write_text("from naming import application\n\n")
+    eventually(lambda: running.shown.endswith("NOTICE:   reloaded\n"))
+    log = running.shown.partition("stops\n")[2]
+    assert log.startswith(f"NOTICE:   files changed\n    files: {tmp_path}/changing.py\n")
+
+
 # The access log
 
 

@@ -101,8 +101,14 @@ format(#{meta := #{python_logger := Stream}, msg := {_, [_Worker, _Stream, Line]
         when Stream =:= <<"stdout">>; Stream =:= <<"stderr">> ->
     [Line, "\n"];
 format(#{level := Level} = Event, #{colors := Colors}) ->
-    Message = logger_formatter:format(Event, #{single_line => false, template => [msg]}),
-    [prefix(Level, Colors), string:trim(Message, trailing, "\n"), "\n"].
+    [prefix(Level, Colors), string:trim(message(Event), trailing, "\n"), "\n"].
+
+%% What an event of ours is stands first, in words; the rest of its report below.
+message(#{msg := {report, #{what := What} = Report}} = Event) when is_atom(What) ->
+    Title = string:replace(atom_to_list(What), "_", " ", all),
+    [Title, "\n", message(Event#{msg := {report, maps:remove(what, Report)}})];
+message(Event) ->
+    logger_formatter:format(Event, #{single_line => false, template => [msg]}).
 
 prefix(Level, Colors) ->
     Name = string:uppercase(atom_to_list(Level)),
