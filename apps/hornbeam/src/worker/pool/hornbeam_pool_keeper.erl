@@ -301,6 +301,10 @@ down(_Worker, _Reason, State) ->
 cause({shutdown, Reason}) -> Reason;
 cause(Reason) -> Reason.
 
+%% As a shell has it: 137 is signal 9, maybe for want of memory.
+told({exited, Status}) -> unicode:characters_to_binary(io_lib:format("status ~0tp", [Status]));
+told(Cause) -> Cause.
+
 count_end(Reason, #state{roster = Roster} = State) ->
     State#state{roster = hornbeam_pool_roster:count_end(Reason, Roster)}.
 
@@ -309,7 +313,7 @@ note_end(Slot, Reason, #state{roster = Roster} = State) ->
 
 replace(#{slot := Slot} = Worker, Reason, #state{roster = Roster} = State) ->
     ?LOG_WARNING(#{what => worker_ended, pool => State#state.name, worker => Slot,
-                   reason => Reason}, #{domain => [hornbeam]}),
+                   reason => told(cause(Reason))}, #{domain => [hornbeam]}),
     case hornbeam_pool_roster:successor(Slot, Roster) of
         none -> restart_after(maps:get(ready_at, Worker, undefined), Slot, Reason, State);
         {starting, _Pid} -> note_end(Slot, Reason, State);
