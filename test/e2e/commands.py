@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,16 @@ from harness import APPS, DEADLINE, PYTHON, alive, eventually, kill_quietly, mar
 WORDS = [PYTHON, "-m", "hornbeam_erlang"]
 
 LISTENING = re.compile(r"listening on (\S+)")
+
+
+class Address:
+    """What a client of the harness's kind needs of a server."""
+
+    def __init__(self, url: str) -> None:
+        self.host, self.port = url.removeprefix("http://").rsplit(":", 1)
+
+    def connect(self, timeout: float = DEADLINE) -> socket.socket:
+        return socket.create_connection((self.host, int(self.port)), timeout)
 
 
 class Running:
@@ -61,6 +72,9 @@ class Running:
 
         return eventually(listening)[1]
 
+    def server(self) -> Address:
+        return Address(self.address())
+
     def get(self, path: str = "/", **headers: str) -> httpx.Response:
         return httpx.get(self.address() + path, headers=headers, timeout=DEADLINE)
 
@@ -82,6 +96,11 @@ class Running:
 
     def named(self, name: str) -> int:
         (pid,) = [pid for pid, comm in self.pids().items() if comm.startswith(name)]
+        return pid
+
+    def worker(self) -> int:
+        """Return the process of the only worker."""
+        (pid,) = [it for it in self.pids() if b"hornbeam_erlang._worker" in words_of(it)]
         return pid
 
     def gone(self) -> bool:
@@ -106,6 +125,12 @@ class Running:
         eventually(self.gone)
 
 
+def words_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def stat(pid: int) -> tuple[str, int]:
     """Return a process's state and its parent."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -120,4 +145,4 @@ def closing(running: Running) -> Iterator[Running]:
         running.close()
 
 
-__all__ = ["LISTENING", "WORDS", "Running", "alive", "closing", "stat"]
+__all__ = ["LISTENING", "WORDS", "Running", "alive", "closing", "stat", "words_of"]

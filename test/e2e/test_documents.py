@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from clients import TEXT, RawWebSocket
+from commands import Running, closing
 from consoles import Console
 from harness import APPS, PYTHON, ROOT, Server, eventually
 from terms import Atom, text
@@ -97,13 +98,13 @@ def run_erlang(server: Server, block: str) -> Iterator[bool]:
         yield bool(value)
 
 
-def test_the_readmes_app_keeps_its_socket_as_the_readme_says(start, tmp_path):
+def test_the_readmes_app_keeps_its_socket_as_the_readme_says(tmp_path):
     readme = (ROOT / "README.md").read_text()
     source = readme.partition("```python\n")[2].partition("```")[0]
-    (call,) = re.findall(r"(hornbeam:start\(.*reload => true.*\))\.", readme)
+    ((app, flags),) = re.findall(r"^hornbeam (\S+) (--reload.*)$", readme, re.M)
     (tmp_path / "app.py").write_text(source)
-    server = start(call)
-    with RawWebSocket(server, "/") as ws:
+    running = Running(tmp_path, app, *flags.split(), "--port", "0")
+    with closing(running), RawWebSocket(running.server(), "/") as ws:
 
         def says(text: bytes) -> bytes:
             ws.frame(TEXT, text)
@@ -112,8 +113,7 @@ def test_the_readmes_app_keeps_its_socket_as_the_readme_says(start, tmp_path):
         assert says(b"hello") == b"Echo: hello"
         (tmp_path / "app.py").write_text(source.replace("Echo", "Heard"))
         eventually(lambda: says(b"hello") == b"Heard: hello")
-        (pid,) = [w["os_pid"] for w in server.workers() if w["state"] == "ready"]
-        os.kill(pid, signal.SIGKILL)
+        os.kill(running.worker(), signal.SIGKILL)
         assert says(b"again") == b"Heard: again"
 
 

@@ -86,9 +86,11 @@ owner_of_process(Pid) ->
 our_process_if(true) -> our_process;
 our_process_if(false) -> other.
 
-%% As OTP writes reports, but text is text, with its lines, of which none looks like the next key.
+%% As OTP writes reports, but in the order of their keys, which a map has none of; and text is text,
+%% with its lines, of which none looks like the next key.
 report(Report, Config) when is_map(Report) ->
-    Lines = [["    ", printed(Key), ": ", value(Value)] || {Key, Value} <- maps:to_list(Report)],
+    Lines = [["    ", printed(Key), ": ", value(Value)]
+             || {Key, Value} <- lists:sort(maps:to_list(Report))],
     formatted({string, lists:join("\n", Lines)}, #{}, Config).
 
 value({python, #{class := Class, message := Message, traceback := Traceback}}) ->

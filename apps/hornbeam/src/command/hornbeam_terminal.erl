@@ -78,6 +78,9 @@ without_end(#{msg := {report, #{label := {proc_lib, crash}, report := [Crash | _
     end;
 without_end(#{msg := {"init got unexpected: " ++ _, [{io_request, _, _, _}]}}, none) ->
     stop;
+%% From OTP 26 on.
+without_end(#{msg := {"Writer crashed" ++ _, _}}, none) ->
+    stop;
 without_end(_Event, none) ->
     ignore.
 
