@@ -99,9 +99,12 @@ class Running:
         return pid
 
     def worker(self) -> int:
-        """Return the process of the only worker."""
-        (pid,) = [it for it in self.pids() if b"hornbeam_erlang._worker" in words_of(it)]
-        return pid
+        """Wait until there is one worker, and no other that retires; return its process."""
+
+        def workers() -> list[int]:
+            return [pid for pid in self.pids() if b"hornbeam_erlang._worker" in words_of(pid)]
+
+        return eventually(lambda: len(found := workers()) == 1 and found)[0]
 
     def gone(self) -> bool:
         return not self.pids()

@@ -396,7 +396,8 @@ def test_when_a_worker_is_killed_it_serves_on_and_buries_the_dead(run):
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: served_by(running) not in (None, pid))
     assert running.zombies() == []
-    assert "WARNING:  worker ended\n    pool: /\n    reason: status 137\n" in running.shown
+    ended = "WARNING:  worker ended\n    pool: /\n    reason: status 137\n"
+    eventually(lambda: ended in running.shown)
 
 
 def served_by(running: Running) -> int | None:
