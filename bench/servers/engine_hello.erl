@@ -39,7 +39,7 @@ begin_answering(Starter) ->
     Handle = hornbeam_capacity:new(#{
         worker => self(), writer => self(), limit => infinity,
         counts => hornbeam_capacity:new_counts(), tagged_owners => Tagged,
-        adoption => {none, hornbeam_worker_events:new(self())}
+        adoption => {none, hornbeam_worker_events:new(self(), hornbeam_worker_unread:new())}
     }),
     hornbeam_pool_row:keep(?POOL, self()),
     hornbeam_pool_row:publish(?POOL, [Handle], []),
