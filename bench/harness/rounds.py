@@ -79,10 +79,11 @@ def run_by_app(
     for app in dict.fromkeys(loads.values()):
         servers = serving(app)
         mine = [load for load in loads if loads[load] == app]
-        about, measured = run(
+        its, measured = run(
             *(chosen, workers, servers, mine),
             lambda name, load, servers=servers: measure(servers[name], load),
         )
+        about = its | {"versions": about.get("versions", {}) | its["versions"]}
         places = [list(loads).index(load) for load in mine]
         windows += [w | {"order": [places[w["order"][0]], w["order"][1]]} for w in measured]
     return about, windows

@@ -17,11 +17,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
-#include <time.h>
 
 #include "histogram.h"
 #include "load.h"
 #include "message.h"
+#include "pace.h"
 #include "websocket.h"
 
 #define AT_ONCE 64 /* handshakes, and closes, that are under way */
@@ -50,6 +50,7 @@ static struct options opt = {"127.0.0.1", 0, 64, 1, 5000, 16, 0.5, 3.0, 0};
 static struct client *clients;
 static struct histogram latencies;
 static struct message text;
+static struct pace pace;
 static size_t frame_size;
 static int poller;
 
@@ -79,19 +80,13 @@ static void flush(struct client *c)
     }
 }
 
-/* Nanoseconds between two messages that are due, of all sockets; 0 without an interval. */
-static uint64_t step_ns(void)
-{
-    return (uint64_t)(opt.interval * 1e6) / (uint64_t)opt.sockets;
-}
-
 static void fill(struct client *c, uint64_t now)
 {
     for (; c->made - c->replied < (uint64_t)opt.depth && c->due <= now; c->made++) {
         uint64_t slot = c->made % (uint64_t)opt.depth;
         message_stamp_frame(&text, c->ring + slot * frame_size, c->mask, c->number, c->made);
-        c->sent_at[slot] = step_ns() ? c->due : now;
-        c->due += step_ns() * (uint64_t)opt.sockets;
+        c->sent_at[slot] = pace.step ? c->due : now;
+        c->due += pace_interval(&pace);
     }
     flush(c);
 }
@@ -130,35 +125,18 @@ static uint64_t in_flight(void)
     return sum;
 }
 
-/* Out of step by equal parts of an interval, so that they are due one after the other. */
 static void schedule(uint64_t start)
 {
+    pace_start(&pace, start);
     for (int i = 0; i < opt.sockets; i++)
-        clients[i].due = step_ns() ? start + step_ns() * (uint64_t)i : 0;
+        clients[i].due = pace_first(&pace, start, i);
 }
 
-/* Send what is due by now, one socket after the other from `at` on; returns when and whose
- * turn is next. A message whose socket still waits for a reply is sent when that has come. */
-struct turn {
-    uint64_t at;
-    int socket;
-};
-
-static struct turn send_due(struct turn next, uint64_t now)
+/* A message whose socket still waits for a reply is sent when that has come. */
+static void send_due(uint64_t now)
 {
-    for (; next.at <= now; next.at += step_ns()) {
-        fill(&clients[next.socket], now);
-        next.socket = (next.socket + 1) % opt.sockets;
-    }
-    return next;
-}
-
-static int wait_until(uint64_t due, struct epoll_event *ready, int room)
-{
-    uint64_t now = now_ns(), most = (uint64_t)opt.silence * 1000000;
-    uint64_t left = due <= now ? 0 : due - now < most ? due - now : most;
-    struct timespec limit = {(time_t)(left / 1000000000ull), (long)(left % 1000000000ull)};
-    return epoll_pwait2(poller, ready, room, &limit, NULL);
+    for (int i; (i = pace_next(&pace, now)) >= 0;)
+        fill(&clients[i], now);
 }
 
 /* Answer a reply with the next message; after the end only with one that was due before. */
@@ -166,7 +144,7 @@ static void go_on(struct client *c, uint64_t now, uint64_t end)
 {
     if (now < end)
         fill(c, now);
-    else if (step_ns())
+    else if (pace.step)
         fill(c, end - 1);
     else
         flush(c);
@@ -187,14 +165,14 @@ static void echo_for(double seconds)
 {
     struct epoll_event ready[256];
     uint64_t now = now_ns(), heard = now, end = now + (uint64_t)(seconds * 1e9);
-    struct turn next = {now, 0};
     schedule(now);
-    for (int i = 0; i < opt.sockets && !step_ns(); i++)
+    for (int i = 0; i < opt.sockets && !pace.step; i++)
         fill(&clients[i], now);
     while (now < end || in_flight()) {
-        if (step_ns() && now < end)
-            next = send_due(next, now);
-        int count = wait_until(step_ns() && now < end ? next.at : UINT64_MAX, ready, 256);
+        if (pace.step && now < end)
+            send_due(now);
+        int count = pace_wait(poller, ready, 256, pace.step && now < end ? pace.at : UINT64_MAX,
+                              opt.silence);
         check_silence(&heard, count);
         for (int i = 0; i < count; i++) {
             struct client *c = ready[i].data.ptr;
@@ -240,6 +218,7 @@ static void open_clients(void)
     text = message_make(opt.size);
     frame_size = message_frame_size(&text);
     poller = epoll_create1(0);
+    pace = pace_make(opt.interval, opt.sockets);
     clients = allocate(sizeof(struct client) * (size_t)opt.sockets);
     for (int at = 0; at < opt.sockets; at = block_end(at)) {
         for (int i = at; i < block_end(at); i++)

@@ -4,7 +4,8 @@
  * Requests are numbered over all connections. A '#' in the path and in the body that is expected
  * stands for the number, so that a response which is meant for another request is an error.
  * With a size, a request is a POST of a numbered text of so many bytes (load/message.h), and the
- * response must be the same. Latency runs from just before the write to just after the read.
+ * response must be the same. Latency runs from just before the write to just after the read; with
+ * an interval, from when the request was due (load/pace.h).
  *
  * A response is framed by its length or by chunks. One that ends its connection is an error,
  * since a new connection is another thing to measure (load/connect.c).
@@ -23,6 +24,7 @@
 #include "histogram.h"
 #include "load.h"
 #include "message.h"
+#include "pace.h"
 
 #define SILENCE_MS 5000
 #define HEAD_ROOM 4096
@@ -34,6 +36,7 @@ struct options {
     int port, sockets, depth;
     size_t size;
     double warmup, seconds;
+    double interval; /* milliseconds between a connection's requests; 0: as fast as it answers */
 };
 
 struct client {
@@ -41,16 +44,18 @@ struct client {
     struct connection to;
     uint64_t made, replied; /* requests */
     uint64_t *sent_at;      /* depth times */
+    uint64_t due;           /* when the next request is, with an interval */
     char *out;              /* what is made and not written yet */
     size_t out_length;
     char *in;               /* what has come and is not judged yet */
     size_t in_length;
 };
 
-static struct options opt = {"127.0.0.1", "/", "", 0, 64, 1, 0, 0.5, 3.0};
+static struct options opt = {"127.0.0.1", "/", "", 0, 64, 1, 0, 0.5, 3.0, 0};
 static struct client *clients;
 static struct histogram latencies;
 static struct message text;
+static struct pace pace;
 static char head[HEAD_ROOM]; /* of each request, with '#' for its number */
 static char *expected, *body; /* as it is due, and as it came in chunks */
 static size_t out_room, in_room, body_room;
@@ -114,14 +119,14 @@ static void flush(struct client *c)
     }
 }
 
-static void fill(struct client *c)
+static void fill(struct client *c, uint64_t now)
 {
-    uint64_t now = now_ns();
-    for (; c->made - c->replied < (uint64_t)opt.depth; c->made++) {
+    for (; c->made - c->replied < (uint64_t)opt.depth && c->due <= now; c->made++) {
         c->out_length += render(c->out + c->out_length, head, number_of(c, c->made));
         if (opt.size)
             c->out_length += render_text(c->out + c->out_length, c, c->made);
-        c->sent_at[c->made % (uint64_t)opt.depth] = now;
+        c->sent_at[c->made % (uint64_t)opt.depth] = pace.step ? c->due : now;
+        c->due += pace_interval(&pace);
     }
     flush(c);
 }
@@ -269,16 +274,48 @@ static uint64_t in_flight(void)
     return sum;
 }
 
-/* Keep all connections full for `seconds`; then wait for what is in flight. */
+static void schedule(uint64_t start)
+{
+    pace_start(&pace, start);
+    for (int i = 0; i < opt.sockets; i++)
+        clients[i].due = pace_first(&pace, start, i);
+}
+
+/* A request whose connection still waits for a response is sent when that has come. */
+static void send_due(uint64_t now)
+{
+    for (int i; (i = pace_next(&pace, now)) >= 0;)
+        fill(&clients[i], now);
+}
+
+/* Answer a response with the next request; after the end only with one that was due before. */
+static void go_on(struct client *c, uint64_t now, uint64_t end)
+{
+    if (now < end)
+        fill(c, now);
+    else if (pace.step)
+        fill(c, end - 1);
+    else
+        flush(c);
+}
+
+/* Keep all connections full, or on time, for `seconds`; then wait for what is in flight. */
 static void request_for(double seconds)
 {
     struct epoll_event ready[256];
-    uint64_t now = now_ns(), end = now + (uint64_t)(seconds * 1e9);
-    for (int i = 0; i < opt.sockets && now < end; i++)
-        fill(&clients[i]);
+    uint64_t now = now_ns(), heard = now, end = now + (uint64_t)(seconds * 1e9);
+    schedule(now);
+    for (int i = 0; i < opt.sockets && !pace.step; i++)
+        fill(&clients[i], now);
     while (now < end || in_flight()) {
-        int count = epoll_wait(poller, ready, 256, SILENCE_MS);
-        if (count == 0)
+        if (pace.step && now < end)
+            send_due(now);
+        int count = pace_wait(poller, ready, 256, pace.step && now < end ? pace.at : UINT64_MAX,
+                              SILENCE_MS);
+        now = now_ns();
+        if (count > 0 || !in_flight())
+            heard = now;
+        if (now - heard >= SILENCE_MS * 1000000ull)
             fail("no response for %d ms with %llu in flight", SILENCE_MS,
                  (unsigned long long)in_flight());
         for (int i = 0; i < count; i++) {
@@ -286,10 +323,7 @@ static void request_for(double seconds)
             if (ready[i].events & ~(uint32_t)EPOLLOUT)
                 while (receive(c))
                     ;
-            if (now < end)
-                fill(c);
-            else
-                flush(c);
+            go_on(c, now_ns(), end);
         }
         now = now_ns();
     }
@@ -332,6 +366,7 @@ static void open_clients(void)
     out_room = (most_rendered(head) + opt.size) * (size_t)opt.depth;
     in_room = (HEAD_ROOM + body_room) * (size_t)opt.depth;
     poller = epoll_create1(0);
+    pace = pace_make(opt.interval, opt.sockets);
     clients = allocate(sizeof(struct client) * (size_t)opt.sockets);
     for (int i = 0; i < opt.sockets; i++)
         open_client(&clients[i], i);
@@ -351,7 +386,8 @@ static void read_options(int count, char **words)
     static const struct option names[] = {
         {"host", 1, 0, 'h'},  {"port", 1, 0, 'p'},   {"path", 1, 0, 'P'},    {"expect", 1, 0, 'e'},
         {"size", 1, 0, 'z'},  {"sockets", 1, 0, 's'}, {"depth", 1, 0, 'd'},
-        {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {"tls", 1, 0, 'T'},   {0, 0, 0, 0}};
+        {"warmup", 1, 0, 'w'}, {"seconds", 1, 0, 't'}, {"interval", 1, 0, 'i'},
+        {"tls", 1, 0, 'T'},   {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
@@ -363,10 +399,11 @@ static void read_options(int count, char **words)
         case 'd': opt.depth = atoi(optarg); break;
         case 'w': opt.warmup = atof(optarg); break;
         case 't': opt.seconds = atof(optarg); break;
+        case 'i': opt.interval = atof(optarg); break;
         case 'T': connection_trust(optarg); break;
         default: fail("usage: http --port P [--host H] [--path PATH] [--expect BODY | --size BYTES] "
                       "[--sockets N] [--depth N] [--warmup SECONDS] [--seconds SECONDS] "
-                      "[--tls CERTIFICATE]");
+                      "[--interval MILLISECONDS] [--tls CERTIFICATE]");
         }
     if (opt.sockets < 1 || opt.depth < 1 || opt.port < 1)
         fail("needs a port, a connection and a depth of 1 at least");

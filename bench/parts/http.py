@@ -9,17 +9,9 @@ from harness.load import window
 from harness.rounds import Times
 from servers.cowboy import BareHello, CowboyHello, EngineHello
 from servers.hornbeam import Hornbeam
-from servers.process import Server
+from servers.process import Server, with_app
 from servers.rivals import Granian, Gunicorn, Hypercorn
-from servers.uvicorn import Uvicorn
-
-
-class QuietUvicorn(Uvicorn):
-    """uvicorn without its log of requests, which the others do not write by default."""
-
-    def command(self) -> list[str]:
-        return [*super().command(), "--no-access-log"]
-
+from servers.uvicorn import QuietUvicorn
 
 SERVERS_OF_APPS: dict[str, type[Server]] = {
     "uvicorn": QuietUvicorn,
@@ -97,11 +89,6 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
 def table(windows: list[dict[str, Any]]) -> list[str]:
     """Rate, latency and CPU of each server under each load."""
     return comparison.table(windows, "request", "requests")
-
-
-def with_app(server: type[Server], app: str) -> type[Server]:
-    """The server with this app of bench/apps."""
-    return type(server.__name__, (server,), {"APP": f"{app}:application"})
 
 
 def _loads(chosen: argparse.Namespace) -> list[Load]:

@@ -1,4 +1,4 @@
-"""WebSocket echo at part load: so many messages a second are offered, and answered in time.
+"""Part load: so many messages or GETs a second are offered, and answered in time.
 
 Where servers live, and where two processes cost most: what is between two messages is sleep, and
 each wake-up is paid by one of them. The floors say what of it is the bridge's.
@@ -13,14 +13,16 @@ from harness import comparison, report, rounds
 from harness.load import window
 from harness.panel import Panel
 from harness.rounds import Times
-from servers.cowboy import Bridge, Engine
+from servers.cowboy import Bridge, Engine, EngineHello
 from servers.hornbeam import Hornbeam
-from servers.process import Server
-from servers.uvicorn import Uvicorn
+from servers.process import Server, with_app
+from servers.uvicorn import QuietUvicorn
 
 SOCKETS = 200
 SIZE = 64
 IN_FLIGHT = 16  # of a socket, so that a stall makes messages late and not fewer
+CONNECTIONS = 64
+GREETING = "Hello, World!"
 WORKERS = 1
 TIMES = Times(rounds=3, warmup=0.5, seconds=2.0)
 
@@ -43,7 +45,7 @@ class _BridgeOneScheduler(Bridge):
 
 
 SERVERS: dict[str, type[Server]] = {
-    "uvicorn": Uvicorn,
+    "uvicorn": QuietUvicorn,
     "hornbeam": Hornbeam,
     "hornbeam-S1": _OneScheduler,
     "hornbeam-core": _OneCore,
@@ -52,19 +54,28 @@ SERVERS: dict[str, type[Server]] = {
     "bridge-S1": _BridgeOneScheduler,
 }
 PANELS = (
-    Panel("server CPU µs/message", lambda w: w["cpu_us"]),
+    Panel("server CPU µs each", lambda w: w["cpu_us"]),
     Panel("p99 µs", lambda w: w["p99_us"]),
 )
 
 
+# What answers GETs; there is no bridge for those.
+HTTP_SERVERS: dict[str, type[Server]] = {
+    **{name: SERVERS[name] for name in ("uvicorn", "hornbeam", "hornbeam-S1", "hornbeam-core")},
+    "engine": EngineHello,
+}
+APPS = {"messages": "echo", "GETs": "hello"}
+
+
 @dataclass(frozen=True)
 class Load:
-    """So many messages a second, all sockets together."""
+    """So many messages or GETs a second, all connections together."""
 
+    what: str
     rate_offered: int
 
     def __str__(self) -> str:
-        return f"{self.rate_offered} a second"
+        return f"{self.rate_offered} {self.what} a second"
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -72,35 +83,43 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partload-rates", default="1000,5000,20000", help="messages a second (1000 …)"
     )
+    parser.add_argument("--partload-gets", default="2000,10000", help="GETs a second (2000 …)")
 
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run all rounds; returns what was measured on, and every window."""
     workers = chosen.workers or WORKERS
-    servers = {name: SERVERS[name](workers) for name in rounds.chosen_servers(chosen, SERVERS)}
-    loads = [Load(int(rate)) for rate in chosen.partload_rates.split(",")]
 
-    def offer(name: str, load: Load) -> dict[str, Any]:
-        return window(
-            servers[name],
-            "echo",
-            sockets=SOCKETS,
-            depth=IN_FLIGHT,
-            size=SIZE,
-            interval=1000 * SOCKETS / load.rate_offered,
-            warmup=chosen.warmup,
-            seconds=chosen.seconds,
-        )
+    def serving(app: str) -> dict[str, Server]:
+        known = SERVERS if app == APPS["messages"] else HTTP_SERVERS
+        names = rounds.chosen_servers(chosen, known)
+        return {name: with_app(known[name], app)(workers) for name in names}
 
-    return rounds.run(chosen, workers, servers, loads, offer)
+    def offer(server: Server, load: Load) -> dict[str, Any]:
+        times = {"warmup": chosen.warmup, "seconds": chosen.seconds}
+        if load.what == "messages":
+            asked = {"sockets": SOCKETS, "depth": IN_FLIGHT, "size": SIZE}
+            return window(server, "echo", **asked, interval=_interval(SOCKETS, load), **times)
+        asked = {"sockets": CONNECTIONS, "depth": 1, "path": "/", "expect": GREETING}
+        return window(server, "http", **asked, interval=_interval(CONNECTIONS, load), **times)
+
+    rates = {"messages": chosen.partload_rates, "GETs": chosen.partload_gets}
+    loads = [Load(what, int(rate)) for what in rates for rate in rates[what].split(",") if rate]
+    apps = {load: APPS[load.what] for load in loads}
+    return rounds.run_by_app(chosen, workers, serving, apps, offer)
+
+
+def _interval(connections: int, load: Load) -> float:
+    """Milliseconds between two of one connection."""
+    return 1000 * connections / load.rate_offered
 
 
 def table(windows: list[dict[str, Any]]) -> list[str]:
     """CPU, sleeps and latency of each server at each rate."""
     rows = report.head(
-        *("offered", "server", " messages/s", " p50 µs", " p99 µs", " server CPU µs/message"),
-        *(f" × {comparison.RIVAL}", " of it Python", " BEAM's sleeps/message"),
-        *(" Python's sleeps/message", " errors"),
+        *("offered", "server", " answered/s", " p50 µs", " p99 µs", " server CPU µs each"),
+        *(f" × {comparison.RIVAL}", " of it Python", " BEAM's sleeps each"),
+        *(" Python's sleeps each", " errors"),
     )
     return rows + comparison.each(windows, _row)
 

@@ -13,9 +13,8 @@ from typing import Any
 from harness import comparison, cpu, report, rounds
 from harness.panel import Panel
 from harness.rounds import Times
-from parts.http import with_app
 from servers import python, wheel
-from servers.process import BENCH, Server
+from servers.process import BENCH, Server, with_app
 from servers.rivals import Granian, Gunicorn, Hypercorn
 from servers.uvicorn import Uvicorn
 from servers.wheel import Wheel

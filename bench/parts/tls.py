@@ -9,10 +9,10 @@ from harness import comparison, rounds
 from harness.load import window
 from harness.rounds import Times
 from parts.connect import SOURCES
-from parts.http import SERVERS_OF_APPS, with_app
+from parts.http import SERVERS_OF_APPS
 from servers import certificate
 from servers.certificate import Certificate
-from servers.process import Server
+from servers.process import Server, with_app
 
 SERVERS = SERVERS_OF_APPS
 TIMES = Times(rounds=3, warmup=0.3, seconds=1.2)

@@ -168,3 +168,8 @@ def _within(seconds: float, condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.02)
     return True
+
+
+def with_app(server: type[Server], app: str) -> type[Server]:
+    """The server with this app of bench/apps."""
+    return type(server.__name__, (server,), {"APP": f"{app}:application"})

@@ -36,6 +36,12 @@ class Uvicorn(Server):
         return versions | python.said(_ENGINE)
 
 
+class QuietUvicorn(Uvicorn):
+    """uvicorn without its log of requests, which the others do not write by default."""
+
+    OPTIONS: ClassVar[list[str]] = ["--no-access-log"]
+
+
 class UvicornRedis(WithRedis, Uvicorn):
     """uvicorn whose workers hear of each other's messages from a redis-server."""
 
