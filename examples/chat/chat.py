@@ -8,7 +8,8 @@
 
 This process keeps nothing of a room. What is said is published, and Erlang writes it to the
 sockets of all who are there. Who is there stands in shared state that belongs to their
-connections, so that nobody stays whose connection, or whose worker, is gone.
+connections, so that nobody stays whose connection is gone. With the option websocket_resume a
+connection outlives this process, and another one goes on with it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from urllib.parse import parse_qs
 from hornbeam_erlang import (
     OpTimeout,
     aio,
+    connection_state,
     publish,
     state_delete,
     state_items,
@@ -46,6 +48,9 @@ TEXT_LENGTH = 2000
 LOOK_EVERY = 2.0
 """Seconds after which a room is looked at although nobody said that somebody came or left:
 those whose worker was killed could not say it."""
+
+MOVED = 1012
+"""The code with which a handler ends whose socket stays open: another worker goes on with it."""
 
 POLICY = (
     b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -94,18 +99,20 @@ async def chat(scope: Event, receive: Receive, send: Send) -> None:
         return
     await send({"type": "websocket.accept"})
     subscribe(said_in(room), forward=True)
-    me = ("people", room, uuid.uuid4().hex)
+    me = ("people", room, connection_state().setdefault("id", uuid.uuid4().hex))
     state_set(me, name, scope="connection")
     watching = asyncio.create_task(watch(room, send))
     publish(moves_in(room), "joined")
+    message: Event = {}
     try:
         while (message := await receive())["type"] != "websocket.disconnect":
             if text := spoken(message):
                 publish(said_in(room), {"kind": "message", "name": name, "text": text})
     finally:
         watching.cancel()
-        state_delete(me)
-        publish(moves_in(room), "left")
+        if message.get("code") != MOVED:
+            state_delete(me)
+            publish(moves_in(room), "left")
 
 
 async def watch(room: str, send: Send) -> None:

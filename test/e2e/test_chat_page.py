@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -115,6 +116,55 @@ def test_people_of_a_killed_worker_vanish_and_come_back(visit, serve, key):
     assert "connected" in changes
     bob.say("still here")
     expect(ada.said).to_have_text(["still here"])
+
+
+def test_people_of_a_killed_worker_stay_where_sockets_outlive_it(visit, serve, key):
+    chat = serve("chat:application", chdir=CHAT, workers=2, websocket_resume=True, fresh=True)
+    ada, bob = visit(chat), visit(chat)
+    ada.join("Ada", key)
+    bob.join("Bob", key)
+    expect(ada.news).to_have_text(["Bob joined"])
+    workers = {worker["os_pid"] for worker in chat.workers()}
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    bob.say("still here")
+    expect(ada.said).to_have_text(["still here"])
+    assert chat.node.eval("hornbeam:reload()") == "ok"
+    ada.say("and here")
+    expect(bob.said).to_have_text(["still here", "and here"])
+    assert not workers & {worker["os_pid"] for worker in chat.workers()}
+    for somebody in (ada, bob):
+        expect(somebody.members).to_have_text(["Ada", "Bob"])
+        expect(somebody.page.locator("#status")).to_have_text("connected")
+    expect(ada.news).to_have_text(["Bob joined"])
+    expect(bob.news).to_have_count(0)
+
+
+PHONE = {"width": 320, "height": 568}
+"""The smallest that people have, in CSS pixels."""
+
+
+def test_the_page_fits_a_small_phone(browser, chat, key):
+    context = browser.new_context(viewport=PHONE, is_mobile=True, has_touch=True)
+    with contextlib.closing(context):
+        ada = Visitor(context.new_page(), chat)
+        fits(ada.page, "Join")
+        ada.join("A" * 32, f"{key}{'x' * 40}")
+        ada.say("a word " * 20 + "x" * 100)
+        expect(ada.said).to_have_count(1)
+        fits(ada.page, "Send")
+        ada.page.evaluate("status('connection lost, trying again …', 'offline')")
+        fits(ada.page, "Send")
+
+
+def fits(page: Page, button: str) -> None:
+    """Look whether nothing is wider than the phone, and a button is on its screen."""
+    widths = page.evaluate("[innerWidth, document.documentElement.scrollWidth]")
+    assert widths == [PHONE["width"], PHONE["width"]]
+    box = page.get_by_role("button", name=button).bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= PHONE["width"]
+    assert box["y"] + box["height"] <= PHONE["height"]
 
 
 def test_erlang_may_join_the_talk(visit, chat, key):
