@@ -2,7 +2,8 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps test-deps build run wheel test fuzz ct pytest e2e lint types dialyzer xref bench soak autobahn docs clean
+.PHONY: help deps wheel-deps test-deps build run wheel test fuzz ct pytest e2e lint types dialyzer xref bench soak \
+	autobahn docs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -10,16 +11,19 @@ help: ## show this list
 deps: ## install what the project needs and this machine lacks
 	@tools/deps.sh run
 
+wheel-deps:
+	@tools/deps.sh wheel
+
 test-deps:
 	@tools/deps.sh test
 
 build: deps ## compile the Erlang application
 	@tools/quiet.sh rebar3 compile
 
-run: build ## serve the example chat at http://127.0.0.1:8000; Ctrl-C ends it
-	@tools/run.sh config/chat.config
+run: build ## serve the example chat at http://127.0.0.1:8000, or an app: APP=main:app DIR=.. PORT=9000
+	@tools/run.sh
 
-wheel: deps ## put the wheels of the Python package, which carry the server, into dist/
+wheel: wheel-deps ## put the wheels of the Python package, which carry the server, into dist/
 	@.venv/bin/python tools/wheel.py dist
 
 test: test-deps ## check and test everything, and say how many tests passed
@@ -39,10 +43,10 @@ pytest: test-deps ## run the Python tests
 e2e: test-deps ## run the end-to-end tests: real clients, a real node, real workers
 	@tools/test.sh e2e
 
-lint: deps ## check the format of all code
+lint: test-deps ## check the format of all code
 	@tools/test.sh lint
 
-types: deps ## check the types of the Python package (mypy)
+types: test-deps ## check the types of the Python package (mypy)
 	@tools/test.sh types
 
 dialyzer: deps ## check the types of the Erlang application
@@ -51,7 +55,7 @@ dialyzer: deps ## check the types of the Erlang application
 xref: deps ## look for calls to functions that do not exist
 	@tools/test.sh xref
 
-bench: deps build ## measure the server against others; takes half an hour
+bench: wheel-deps build ## measure the server against others; takes half an hour
 	@bench/run
 
 MINUTES ?= 10

@@ -2,7 +2,9 @@
 # Installs what the project needs and this machine lacks: the Debian packages, Cowboy, and the
 # Python environment .venv. Quick and silent when all is there.
 #
-#   tools/deps.sh [run|test]     test also brings a browser, for the test of the example's page
+#   tools/deps.sh run      what it takes to build the server and to serve an app
+#   tools/deps.sh wheel    also what makes wheels
+#   tools/deps.sh test     also what checks, tests and documents it, a browser among that
 #
 # Erlang's libraries come from hex where it answers; elsewhere Debian's rabbitmq-server package
 # carries them compiled. It is unpacked into _deps/lib, never installed, and no broker runs.
@@ -21,7 +23,7 @@ main() {
         require_commands erl rebar3 python3
     fi
     erlang_libraries
-    python_environment
+    python_environment "$purpose"
 }
 
 say() { printf '== %s\n' "$*"; }
@@ -139,12 +141,16 @@ unpack_debian_libraries() {
 # --- Python ----------------------------------------------------------------------------------
 
 python_environment() {
-    local stamp=.venv/.installed
-    if [ "$stamp" -nt python/pyproject.toml ] && .venv/bin/python -c '' 2>/dev/null; then return; fi
+    local extra=$1 stamp
+    if [ "$extra" = run ]; then extra=reload; fi
+    # All that the others need is among what tests need.
+    for stamp in ".venv/.installed-$extra" .venv/.installed-test; do
+        if [ "$stamp" -nt python/pyproject.toml ] && .venv/bin/python -c '' 2>/dev/null; then return; fi
+    done
     say "installing the Python package into .venv"
     .venv/bin/python -m pip --version >/dev/null 2>&1 || quietly python3 -m venv --clear .venv
-    quietly .venv/bin/python -m pip install --disable-pip-version-check -e 'python[test]'
-    touch "$stamp"
+    quietly .venv/bin/python -m pip install --disable-pip-version-check -e "python[$extra]"
+    touch ".venv/.installed-$extra"
 }
 
 main "$@"

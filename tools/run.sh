@@ -1,37 +1,54 @@
 #!/usr/bin/env bash
-# Serves what a configuration file names, in the foreground, until Ctrl-C or SIGTERM.
+# Serves an app by this checkout, in the foreground, until Ctrl-C or SIGTERM: the example chat, or
+# what the environment names. `make run` calls this when all is built.
 #
-#   tools/run.sh config/chat.config
+#   tools/run.sh
+#   APP=main:app DIR=~/shop PORT=9000 tools/run.sh
+#   APP=main:app DIR=~/shop ARGS='--reload --workers 2' tools/run.sh
 #
-# The node never sees the terminal's Ctrl-C (+Bi): it would open Erlang's break menu. It is told
-# to end in order instead, and a second Ctrl-C only waits with us. The status is then 0; it is 3 when
-# the app does not start.
-set -uo pipefail
-cd "$(dirname "$0")/.."
+# The app runs with this checkout's Python. Where its folder has a .venv of the same version, what is
+# installed there can be imported.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=$root/.venv/bin/python
 
-export ERL_LIBS=$PWD/_deps/lib:$PWD/_build/default/lib${ERL_LIBS:+:$ERL_LIBS}
-started='
-    Failed = fun(Why) -> io:format(standard_error, "~n~ts~n", [Why]), halt(3) end,
-    case application:ensure_all_started(hornbeam) of
-        {ok, _} ->
-            spawn(fun() ->
-                Ref = monitor(process, hornbeam_sup),
-                receive {_, Ref, _, _, _} -> init:stop(1) end
-            end),
-            #{address := {Host, Port}} = hornbeam:info(),
-            io:format("~nServing at http://~s:~b - Ctrl-C ends it.~n~n", [inet:ntoa(Host), Port]);
-        {error, {hornbeam, {Reason, {hornbeam_app, start, _}}}} ->
-            Failed(hornbeam:format_error(Reason));
-        {error, Reason} ->
-            Failed(io_lib:format("~0tp", [Reason]))
-    end.'
-erl -noshell +Bi +sbwt none +sbwtdcpu none +sbwtdio none +MHas ageffcaoff +MHlmbcs 256 \
-    -config config/sys.config -config "$1" -eval "$started" &
-node=$!
-trap 'kill -TERM "$node" 2>/dev/null' INT TERM HUP
+main() {
+    local words=() own
+    cd "$(folder)" || fail "DIR is no folder: ${DIR:-}"
+    if [ -n "${APP:-}" ]; then words+=("$APP"); fi
+    if [ -n "${PORT:-}" ]; then words+=(--port "$PORT"); fi
+    own=$(own_packages) || exit
+    if [ -n "$own" ]; then words+=(--pythonpath "$own"); fi
+    # shellcheck disable=SC2086 # flags are parted by spaces
+    exec "$python" -m hornbeam_erlang "${words[@]}" ${ARGS:-}
+}
 
-# A signal ends a wait early; the node is done when it is gone, and bash knows its status then.
-while kill -0 "$node" 2>/dev/null; do
-    wait "$node"
-done
-wait "$node"
+fail() {
+    printf 'make run: %s\n' "$*" >&2
+    exit 2
+}
+
+folder() {
+    if [ -n "${DIR:-}" ]; then
+        echo "${DIR/#\~\//$HOME/}"
+    elif [ -n "${APP:-}" ]; then
+        pwd
+    else
+        echo "$root/examples/chat"
+    fi
+}
+
+# Where the app's own virtual environment keeps its packages.
+own_packages() {
+    local ask='import sysconfig as s; print(s.get_python_version(), s.get_path("purelib"))'
+    local theirs ours
+    if [ ! -x .venv/bin/python ] || [ "$PWD" = "$root" ]; then return; fi
+    theirs=$(.venv/bin/python -c "$ask") ours=$("$python" -c "$ask")
+    if [ "${theirs%% *}" != "${ours%% *}" ]; then
+        fail "$PWD/.venv is Python ${theirs%% *} and this checkout's is ${ours%% *}:" \
+            "install the package there (pip install -e $root/python) and run its hornbeam"
+    fi
+    echo "${theirs#* }"
+}
+
+main

@@ -187,36 +187,54 @@ def test_what_does_not_start_says_why_and_ends_with_status_3(run, tmp_path, opti
 # make run
 
 
-def run_in_terminal(tmp: Path, app: str) -> Terminal:
-    """Start `tools/run.sh` with an app."""
-    options = {
-        "app": app, "bind": "127.0.0.1:0", "workers": 1, "python": PYTHON,
-        "pythonpath": [APPS], "env": {"TRACE": str(tmp / "notes")},
-    }  # fmt: skip
-    pairs = text([(Atom(key), value) for key, value in options.items()])
-    config = tmp / "run.config"
-    config.write_text(f"[{{hornbeam, {pairs}}}].")
-    return Terminal([ROOT / "tools" / "run.sh", config])
-
-
 @pytest.fixture
-def terminal(tmp_path) -> Iterator[Callable[[str], Terminal]]:
+def make_run(tmp_path) -> Iterator[Callable[..., Terminal]]:
+    """Start what `make run` starts, with variables; it is gone after the test."""
+    here = {"DIR": str(tmp_path), "PORT": "0", "TRACE": str(tmp_path / "notes")}
     with contextlib.ExitStack() as stack:
-        yield lambda app: stack.enter_context(contextlib.closing(run_in_terminal(tmp_path, app)))
+
+        def started(**variables: str) -> Terminal:
+            running = Terminal([ROOT / "tools" / "run.sh"], here | variables)
+            return stack.enter_context(contextlib.closing(running))
+
+        yield started
 
 
-def test_ctrl_c_ends_make_run_in_order(terminal, tmp_path):
-    running = terminal("endings:application")
-    running.shows(b"Ctrl-C ends it")
+def test_ctrl_c_ends_make_run_in_order(make_run, tmp_path):
+    running = make_run(APP="endings:application", ARGS=f"--pythonpath {APPS}")
+    running.shows(b"Ctrl-C")
     running.types(b"\x03")
     assert running.status() == 0
     assert (tmp_path / "notes").read_text().startswith("shutdown ")
 
 
-def test_make_run_says_why_an_app_does_not_start(terminal):
-    running = terminal("nowhere:application")
+def test_make_run_says_why_an_app_does_not_start(make_run):
+    running = make_run(APP="nowhere:application")
     running.shows(b"ModuleNotFoundError: No module named 'nowhere'")
     assert running.status() == 3
+
+
+def test_make_run_serves_the_chat_where_nothing_is_said(make_run):
+    make_run(APP="", DIR="").shows(b"chat:application")
+
+
+def test_make_run_finds_what_the_apps_own_environment_has(make_run, tmp_path):
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
+    (packages,) = tmp_path.glob(".venv/lib/python*/site-packages")
+    (packages / "of_their_own.py").write_text("from endings import application\n")
+    (tmp_path / "endings.py").write_text("async def application(scope, receive, send): ...\n")
+    (tmp_path / "main.py").write_text("from of_their_own import application\n")
+    make_run(APP="main:application").shows(b"Ctrl-C")
+
+
+def test_make_run_does_not_mix_two_versions_of_python(make_run, tmp_path):
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\necho 2.7 /nowhere\n")
+    python.chmod(0o755)
+    running = make_run(APP="main:application")
+    running.shows(b".venv is Python 2.7 and this checkout's is 3.")
+    assert running.status() == 2
 
 
 # The guide
