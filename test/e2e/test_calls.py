@@ -10,7 +10,7 @@ from clients import still
 from consoles import ready
 from harness import eventually
 from hornbeam_erlang import NotFound, OpTimeout, RemoteError
-from terms import text
+from terms import Atom, charlist, text
 
 TWO = {"workers": 2}
 
@@ -191,8 +191,9 @@ def test_a_plain_function_that_blocks_does_not_stop_the_workers_sockets(function
 def test_a_worker_may_be_chosen(functions):
     workers = functions.workers()
     for worker in workers * 2:
-        options = f"#{{worker => {text(worker['name'])}}}"
-        assert erlang(functions, f"call(os, getpid, [], {options})") == ("ok", worker["os_pid"])
+        for name in (text(worker["name"]), charlist(worker["name"]), text(Atom(worker["name"]))):
+            call = f"call(os, getpid, [], #{{worker => {name}}})"
+            assert erlang(functions, call) == ("ok", worker["os_pid"])
     assert erlang(functions, 'call(os, getpid, [], #{worker => <<"nobody">>})')[0] == "error"
     pool = '#{pool => <<"/">>}'
     chosen = {erlang(functions, f"call(os, getpid, [], {pool})")[1] for _ in range(10)}

@@ -173,7 +173,7 @@ set_workers(Workers) ->
 %% @doc What each handler of a worker waits for, and where its threads are; waits at most 5 s.
 %%
 %% The worker is named as in {@link info/0}: `<<"worker-1">>'.
--spec stacks(Worker :: binary()) ->
+-spec stacks(hornbeam_name:name()) ->
     {ok, hornbeam_stacks:stacks()} | {error, hornbeam_calls:failure()}.
 stacks(Worker) ->
     hornbeam_stacks:of_worker(Worker).
@@ -217,17 +217,18 @@ format_error({application, Reason}) ->
 
 %% @doc Publish a term; the number of subscribers on all nodes that it was handed to. See
 %% {@link hornbeam_pubsub:publish/2}.
--spec publish(Topic :: binary(), term()) -> non_neg_integer().
+-spec publish(hornbeam_name:name(), term()) -> non_neg_integer().
 publish(Topic, Term) ->
     hornbeam_pubsub:publish(Topic, Term).
 
-%% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}'.
--spec subscribe(Topic :: binary()) -> ok.
+%% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}', with the topic as a
+%% binary.
+-spec subscribe(hornbeam_name:name()) -> ok.
 subscribe(Topic) ->
     hornbeam_pubsub:subscribe(Topic).
 
 %% @doc End the subscription of the calling process, if it has one.
--spec unsubscribe(Topic :: binary()) -> ok.
+-spec unsubscribe(hornbeam_name:name()) -> ok.
 unsubscribe(Topic) ->
     hornbeam_pubsub:unsubscribe(Topic).
 
@@ -273,11 +274,11 @@ unregister_function(Name) ->
     hornbeam_functions:unregister_function(Name).
 
 %% @doc Handle a hook's actions in Erlang; see {@link hornbeam_hooks}.
--spec register_hook(Name :: binary(), hornbeam_hooks:handler()) -> ok.
+-spec register_hook(hornbeam_name:name(), hornbeam_hooks:handler()) -> ok.
 register_hook(Name, Handler) ->
     hornbeam_hooks:register_hook(Name, Handler).
 
 %% @doc Handle a hook's actions in Erlang no more.
--spec unregister_hook(Name :: binary()) -> ok.
+-spec unregister_hook(hornbeam_name:name()) -> ok.
 unregister_hook(Name) ->
     hornbeam_hooks:unregister_hook(Name).

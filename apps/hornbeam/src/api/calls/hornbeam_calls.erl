@@ -4,14 +4,14 @@
 -export([call/4, cast/4]).
 -export_type([options/0, name/0, choice_failure/0, failure/0]).
 
--type name() :: atom() | string() | binary().
--type options() :: #{timeout => timeout(), pool => hornbeam_pool:name(),
-                     worker => pid() | binary(), kwargs => #{binary() | atom() => term()}}.
+-type name() :: hornbeam_name:name().
+-type options() :: #{timeout => timeout(), pool => name(), worker => pid() | name(),
+                     kwargs => #{name() => term()}}.
 %% `timeout' in ms (5000); `pool', by the path of its app (the only one that there is), of which the
 %% least loaded worker is taken, unless `worker' names one (a name as in hornbeam:info/0, such as
 %% `<<"worker-1">>', or its process).
 
--type choice_failure() :: no_worker | several_apps.
+-type choice_failure() :: no_worker | several_apps | {bad_option, Key :: term(), Value :: term()}.
 %% `several_apps': more than one worker may be meant, and no `pool' says which.
 
 -type failure() ::
@@ -26,10 +26,11 @@
 -spec call(Module :: name(), Function :: name(), Args :: [term()], options()) ->
     {ok, term()} | {error, failure()}.
 call(Module, Function, Args, Options) ->
-    case worker(Options) of
+    case worker_for(Options) of
         {ok, Worker} ->
-            Call = hornbeam_call:start(Worker, function, text(Module), text(Function),
-                                       packed(Args), kwargs(Options)),
+            Call = hornbeam_call:start(Worker, function, hornbeam_name:text(Module),
+                                       hornbeam_name:text(Function), packed(Args),
+                                       kwargs(Options)),
             term(hornbeam_call:await(Worker, Call, maps:get(timeout, Options, ?TIMEOUT)));
         {error, _} = Error ->
             Error
@@ -39,13 +40,29 @@ call(Module, Function, Args, Options) ->
 -spec cast(Module :: name(), Function :: name(), Args :: [term()], options()) ->
     ok | {error, choice_failure()}.
 cast(Module, Function, Args, Options) ->
-    case worker(Options) of
+    case worker_for(Options) of
         {ok, Worker} ->
-            hornbeam_call:cast(Worker, text(Module), text(Function), packed(Args),
-                               kwargs(Options));
+            hornbeam_call:cast(Worker, hornbeam_name:text(Module), hornbeam_name:text(Function),
+                               packed(Args), kwargs(Options));
         {error, _} = Error ->
             Error
     end.
+
+worker_for(Options) when is_map(Options) ->
+    case [Option || {Key, Value} = Option <- maps:to_list(Options), not is_option(Key, Value)] of
+        [] -> worker(Options);
+        [{Key, Value} | _] -> {error, {bad_option, Key, Value}}
+    end;
+worker_for(Options) ->
+    {error, {bad_option, options, Options}}.
+
+is_option(timeout, infinity) -> true;
+is_option(timeout, Timeout) -> is_integer(Timeout) andalso Timeout >= 0;
+is_option(worker, Worker) -> is_pid(Worker) orelse hornbeam_name:is_name(Worker);
+is_option(pool, Pool) -> hornbeam_name:is_name(Pool);
+is_option(kwargs, Kwargs) ->
+    is_map(Kwargs) andalso lists:all(fun hornbeam_name:is_name/1, maps:keys(Kwargs));
+is_option(_Unknown, _Value) -> false.
 
 worker(#{worker := Worker}) when is_pid(Worker) ->
     {ok, Worker};
@@ -56,22 +73,19 @@ worker(Options) ->
         [_ | _] -> {error, several_apps}
     end.
 
-pools(#{pool := Pool}) -> [Pool];
+pools(#{pool := Pool}) -> [hornbeam_name:text(Pool)];
 pools(_Options) -> hornbeam_pool:all().
 
 worker(Pool, #{worker := Name}) ->
-    hornbeam_pool:find(Pool, Name);
+    hornbeam_pool:find(Pool, hornbeam_name:text(Name));
 worker(Pool, _Options) ->
     case hornbeam_pool:pick(Pool) of
         {ok, Handle} -> {ok, hornbeam_capacity:worker(Handle)};
         {error, no_worker} = Error -> Error
     end.
 
-text(Name) when is_atom(Name) -> atom_to_binary(Name);
-text(Name) -> unicode:characters_to_binary(Name).
-
 kwargs(#{kwargs := Kwargs}) ->
-    packed(maps:from_list([{text(Name), Value} || {Name, Value} <- maps:to_list(Kwargs)]));
+    packed(hornbeam_name:texts(Kwargs));
 kwargs(_Options) ->
     hornbeam_msgpack:map(0).
 

@@ -8,7 +8,7 @@
 -export([find/2, call/3, cast/2, result/1]).
 -export_type([name/0, registered/0]).
 
--type name() :: binary() | string() | atom().
+-type name() :: hornbeam_name:name().
 -opaque registered() :: fun() | {module(), Function :: atom()}.
 
 %% Rows: {Name, registered()}.
@@ -23,27 +23,20 @@ new_table() ->
 %% @doc Offer a fun; the name's earlier one is replaced.
 -spec register_function(name(), fun()) -> ok.
 register_function(Name, Fun) when is_function(Fun) ->
-    true = ets:insert(?TABLE, {text(Name), Fun}),
+    true = ets:insert(?TABLE, {hornbeam_name:text(Name), Fun}),
     ok.
 
 %% @doc Offer an exported function, in its newest code and with any of its arities.
 -spec register_function(name(), module(), Function :: atom()) -> ok.
 register_function(Name, Module, Function) when is_atom(Module), is_atom(Function) ->
-    true = ets:insert(?TABLE, {text(Name), {Module, Function}}),
+    true = ets:insert(?TABLE, {hornbeam_name:text(Name), {Module, Function}}),
     ok.
 
 %% @doc Offer a function no more.
 -spec unregister_function(name()) -> ok.
 unregister_function(Name) ->
-    true = ets:delete(?TABLE, text(Name)),
+    true = ets:delete(?TABLE, hornbeam_name:text(Name)),
     ok.
-
-text(Name) when is_atom(Name) ->
-    atom_to_binary(Name);
-text(Name) ->
-    Text = unicode:characters_to_binary(Name),
-    true = is_binary(Text),
-    Text.
 
 %% @doc The function of a name, if it takes so many arguments: to be asked before anything is made
 %% of those.

@@ -55,48 +55,51 @@ start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 %% @doc Register an Erlang handler; the name's earlier one of Erlang is replaced.
--spec register_hook(Name :: binary(), handler()) -> ok.
+-spec register_hook(hornbeam_name:name(), handler()) -> ok.
 register_hook(Name, Handler)
-        when is_binary(Name), is_function(Handler, 2) orelse is_function(Handler, 3)
-                                  orelse is_atom(Handler) ->
-    true = ets:insert(?TABLE, {{Name, erlang}, Handler}),
+        when is_function(Handler, 2); is_function(Handler, 3); is_atom(Handler) ->
+    true = ets:insert(?TABLE, {{hornbeam_name:text(Name), erlang}, Handler}),
     ok.
 
 %% @doc Take an Erlang handler back; those of workers stay.
--spec unregister_hook(Name :: binary()) -> ok.
+-spec unregister_hook(hornbeam_name:name()) -> ok.
 unregister_hook(Name) ->
-    true = ets:delete(?TABLE, {Name, erlang}),
+    true = ets:delete(?TABLE, {hornbeam_name:text(Name), erlang}),
     ok.
 
 %% @doc Execute an action; see {@link execute/5}.
--spec execute(Name :: binary(), Action :: binary(), Args :: [term()]) ->
+-spec execute(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()]) ->
     {ok, term()} | {error, failure()}.
 execute(Name, Action, Args) ->
     execute(Name, Action, Args, #{}).
 
 %% @doc Execute an action; see {@link execute/5}.
--spec execute(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
+-spec execute(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()],
+              Kwargs :: map()) ->
     {ok, term()} | {error, failure()}.
 execute(Name, Action, Args, Kwargs) ->
     execute(Name, Action, Args, Kwargs, ?TIMEOUT).
 
 %% @doc Execute an action of a hook and wait at most `Timeout' milliseconds (5000).
--spec execute(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map(),
-              timeout()) -> {ok, term()} | {error, failure()}.
+-spec execute(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()],
+              Kwargs :: map(), timeout()) -> {ok, term()} | {error, failure()}.
 execute(Name, Action, Args, Kwargs, Timeout) ->
-    native(run(Name, Action, {term, Args}, {term, Kwargs}, Timeout)).
+    native(run(hornbeam_name:text(Name), hornbeam_name:text(Action), {term, Args}, named(Kwargs),
+               Timeout)).
 
 %% @doc Start an execution; see {@link execute_async/4}.
--spec execute_async(Name :: binary(), Action :: binary(), Args :: [term()]) ->
+-spec execute_async(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()]) ->
     {ok, Id :: binary()} | {error, failure()}.
 execute_async(Name, Action, Args) ->
     execute_async(Name, Action, Args, #{}).
 
 %% @doc Start an execution. Its result waits for {@link await_result/2}, a minute at most.
--spec execute_async(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
+-spec execute_async(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()],
+                    Kwargs :: map()) ->
     {ok, Id :: binary()} | {error, failure()}.
 execute_async(Name, Action, Args, Kwargs) ->
-    hornbeam_execution:start(none, Name, Action, {term, Args}, {term, Kwargs}).
+    hornbeam_execution:start(none, hornbeam_name:text(Name), hornbeam_name:text(Action),
+                             {term, Args}, named(Kwargs)).
 
 %% @doc Wait at most `Timeout' milliseconds for the result of an execution; it is given once. On
 %% `timeout' the execution goes on and one may wait again.
@@ -105,17 +108,21 @@ await_result(Id, Timeout) ->
     native(hornbeam_execution:await(Id, Timeout)).
 
 %% @doc Start a stream; see {@link stream/4}.
--spec stream(Name :: binary(), Action :: binary(), Args :: [term()]) ->
+-spec stream(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()]) ->
     {ok, Id :: binary()} | {error, failure()}.
 stream(Name, Action, Args) ->
     stream(Name, Action, Args, #{}).
 
 %% @doc Start a stream of what an action yields. It produces a few items ahead of
 %% {@link next/2}, no more, and is closed when the calling process ends.
--spec stream(Name :: binary(), Action :: binary(), Args :: [term()], Kwargs :: map()) ->
+-spec stream(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()],
+             Kwargs :: map()) ->
     {ok, Id :: binary()} | {error, failure()}.
 stream(Name, Action, Args, Kwargs) ->
-    hornbeam_hook_stream:start(self(), none, Name, Action, {term, Args}, {term, Kwargs}).
+    hornbeam_hook_stream:start(self(), none, hornbeam_name:text(Name), hornbeam_name:text(Action),
+                               {term, Args}, named(Kwargs)).
+
+named(Kwargs) -> {term, hornbeam_name:texts(Kwargs)}.
 
 %% @doc The next items of a stream, one at least; none when it is exhausted.
 -spec next(Id :: binary(), timeout()) -> {ok, [term()]} | {error, failure()}.

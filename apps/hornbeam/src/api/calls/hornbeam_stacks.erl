@@ -15,7 +15,7 @@
 %% A stack is text, as Python writes tracebacks: outermost first.
 
 %% @doc Ask a worker, named such as `<<"worker-1">>'; waits at most 5 s.
--spec of_worker(Worker :: binary()) -> {ok, stacks()} | {error, hornbeam_calls:failure()}.
+-spec of_worker(hornbeam_name:name()) -> {ok, stacks()} | {error, hornbeam_calls:failure()}.
 of_worker(Worker) ->
     case hornbeam_calls:call(<<"hornbeam_erlang._worker.stacks">>, report, [],
                              #{worker => Worker}) of

@@ -15,37 +15,37 @@
 -export([subscribe/1, unsubscribe/1, publish/2, publish_value/2, losses/0]).
 -export_type([publish_error/0]).
 
--type topic() :: hornbeam_pubsub_fanout:topic().
+-type topic() :: hornbeam_name:name().
 -type publish_error() :: hornbeam_pubsub_fanout:no_form().
 
-%% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}'. Subscribing
-%% twice is the same as once; it ends with {@link unsubscribe/1} or the process. Raises
+%% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}', with the topic as a
+%% binary. Subscribing twice is the same as once; it ends with {@link unsubscribe/1} or the process. Raises
 %% `{limit, Option}' where it would be more than `state_max_bytes' and `state_max_rows' allow.
 -spec subscribe(topic()) -> ok.
-subscribe(Topic) when is_binary(Topic) ->
-    case hornbeam_pubsub_registry:subscribe(self(), Topic, process) of
+subscribe(Topic) ->
+    case hornbeam_pubsub_registry:subscribe(self(), hornbeam_name:text(Topic), process) of
         ok -> ok;
         {error, Reason} -> error(Reason)
     end.
 
 %% @doc End the subscription of the calling process, if it has one.
 -spec unsubscribe(topic()) -> ok.
-unsubscribe(Topic) when is_binary(Topic) ->
-    hornbeam_pubsub_registry:unsubscribe(self(), Topic).
+unsubscribe(Topic) ->
+    hornbeam_pubsub_registry:unsubscribe(self(), hornbeam_name:text(Topic)).
 
 %% @doc Publish a term, and return the number of subscribers that it was handed to, on all nodes.
 %%
 %% Raises a {@type publish_error()} when somebody needs a form that the term does not have; then
 %% nobody gets it.
 -spec publish(topic(), term()) -> non_neg_integer().
-publish(Topic, Term) when is_binary(Topic) ->
-    case publish_value(Topic, hornbeam_value:from_term(Term)) of
+publish(Topic, Term) ->
+    case publish_value(hornbeam_name:text(Topic), hornbeam_value:from_term(Term)) of
         {ok, Count} -> Count;
         {error, Reason} -> error(Reason)
     end.
 
 %% @doc Publish a value from the calling process.
--spec publish_value(topic(), hornbeam_value:value()) ->
+-spec publish_value(hornbeam_pubsub_fanout:topic(), hornbeam_value:value()) ->
     {ok, non_neg_integer()} | {error, publish_error()}.
 publish_value(Topic, Value) ->
     Peers = hornbeam_pubsub_peers:subscribed(Topic),

@@ -143,9 +143,19 @@ checked_prefix(Prefix) -> error({bad_prefix, Prefix}).
 unless_full({error, Reason}) -> error(Reason);
 unless_full(Done) -> Done.
 
-ttl(#{ttl := Ttl}) when is_integer(Ttl), Ttl > 0 -> Ttl;
-ttl(#{ttl := Ttl}) -> error({bad_ttl, Ttl});
-ttl(#{}) -> infinity.
+ttl(Options) when map_size(Options) =:= 0 -> infinity;
+ttl(#{ttl := Ttl} = Options) when map_size(Options) =:= 1 -> checked_ttl(Ttl);
+ttl(Options) -> bad_option(Options).
+
+checked_ttl(Ttl) when is_integer(Ttl), Ttl > 0 -> Ttl;
+checked_ttl(Ttl) -> error({bad_ttl, Ttl}).
+
+-spec bad_option(term()) -> no_return().
+bad_option(Options) when is_map(Options) ->
+    [{Key, Value} | _] = maps:to_list(maps:remove(ttl, Options)),
+    error({bad_option, Key, Value});
+bad_option(Options) ->
+    error({bad_option, options, Options}).
 
 found(Key, {ok, Value}, _Default) -> native(Key, Value);
 found(_Key, absent, Default) -> Default.
