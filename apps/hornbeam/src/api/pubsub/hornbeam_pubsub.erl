@@ -19,7 +19,9 @@
 -type publish_error() :: hornbeam_pubsub_fanout:no_form().
 
 %% @doc Subscribe the calling process: it gets `{hornbeam_pubsub, Topic, Term}', with the topic as a
-%% binary. Subscribing twice is the same as once; it ends with {@link unsubscribe/1} or the process. Raises
+%% binary.
+%%
+%% Subscribing twice is the same as once; it ends with {@link unsubscribe/1} or the process. Raises
 %% `{limit, Option}' where it would be more than `state_max_bytes' and `state_max_rows' allow.
 -spec subscribe(topic()) -> ok.
 subscribe(Topic) ->
