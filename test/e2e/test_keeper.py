@@ -18,7 +18,7 @@ APP = "exchanges:application"
 
 POOL = """
 Child = fun(Id, Of) -> element(2, lists:keyfind(Id, 1, supervisor:which_children(Of))) end,
-Pool = Child({hornbeam_pool_sup, <<"/">>}, hornbeam_sup),
+Pool = Child({hornbeam_pool_sup, <<"/">>}, hornbeam_server_sup),
 Workers = fun() -> Child(hornbeam_pool_workers_sup, Pool) end
 """
 

@@ -112,10 +112,11 @@ def test_python_and_venv_exclude_each_other(refused):
     assert error.reason[:2] == ("bad_option", "venv")
 
 
-def test_options_that_are_no_map_are_refused(shared):
+def test_options_that_are_neither_map_nor_keyword_list_are_refused(shared):
     shared.stop()
-    answer = shared.node.eval('hornbeam:start("settings:application", [{workers, 1}])')
-    assert answer[0] == "error" and answer[1][0] == "bad_option"
+    for options in ("[workers]", "{workers, 1}", "undefined"):
+        answer = shared.node.eval(f'hornbeam:start("settings:application", {options})')
+        assert answer[:1] + answer[1][:2] == ("error", "bad_option", "options")
     nothing_runs(shared.node)
 
 

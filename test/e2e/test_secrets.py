@@ -13,7 +13,7 @@ Of = fun(Id, Sup) ->
     hd([Pid || {Child, Pid, _, _} <- supervisor:which_children(Sup),
                is_pid(Pid), Id =:= any orelse Id =:= Child])
 end,
-Pool = Of({hornbeam_pool_sup, <<"/">>}, hornbeam_sup),
+Pool = Of({hornbeam_pool_sup, <<"/">>}, hornbeam_server_sup),
 Workers = Of(hornbeam_pool_workers_sup, Pool),
 """
 
@@ -23,7 +23,7 @@ PROCESSES = {
     "pool dispatcher": "Of(hornbeam_pool_dispatcher, Pool)",
     "workers' supervisor": "Workers",
     "pool supervisor": "Pool",
-    "listener": "Of(hornbeam_listener, hornbeam_sup)",
+    "listener": "Of(hornbeam_listener, hornbeam_server_sup)",
 }
 
 CRASH = """

@@ -659,7 +659,8 @@ def test_state_survives_every_process_but_the_node(serve, consoles, key):
     console("state_set(k, 'kept'); state_incr((k, 1), 3, scope='connection')", k=key)
     (old,) = ready(server, 1)
     server.node.eval(
-        "[exit(Pid, kill) || {_, Pid, _, _} <- supervisor:which_children(hornbeam_sup)]"
+        "[exit(Pid, kill) || Sup <- [hornbeam_sup, hornbeam_server_sup],"
+        " {Id, Pid, _, _} <- supervisor:which_children(Sup), Id =/= hornbeam_server_sup]"
     )
     eventually(lambda: serves_anew(server, old))
     (again,) = consoles(server.node.running())

@@ -153,7 +153,7 @@ def test_no_state_that_may_be_logged_shows_key_or_password(serve, identity):
     server = serve(APP, certfile=identity.certfile, keyfile=key, keyfile_password="open sesame")
     printed = server.node.eval(
         'unicode:characters_to_binary(io_lib:format(<<"~p">>,'
-        " [[sys:get_state(hornbeam_listener), supervisor:get_childspec(hornbeam_sup,"
+        " [[sys:get_state(hornbeam_listener), supervisor:get_childspec(hornbeam_server_sup,"
         " hornbeam_listener), supervisor:which_children(ranch_sup), ets:tab2list(ranch_server)]]))"
     )
     assert "hornbeam_transport" in printed

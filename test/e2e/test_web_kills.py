@@ -155,11 +155,11 @@ def test_who_comes_and_goes_while_nobody_counts_is_counted(serve):
     goes = RawWebSocket(server, "/who")
     eventually(lambda: sockets_of(server) == 4)
     node = server.node
-    node.eval("supervisor:terminate_child(hornbeam_sup, hornbeam_connection_limit)")
+    node.eval("supervisor:terminate_child(hornbeam_server_sup, hornbeam_connection_limit)")
     goes.socket.close()
     stays.append(RawWebSocket(server, "/who"))
     stays.append(RawWebSocket(server, "/who"))
-    node.eval("{ok, _} = supervisor:restart_child(hornbeam_sup, hornbeam_connection_limit)")
+    node.eval("{ok, _} = supervisor:restart_child(hornbeam_server_sup, hornbeam_connection_limit)")
     eventually(lambda: sockets_of(server) == 5)
     for ws in stays:
         ws.socket.close()

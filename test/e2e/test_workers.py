@@ -152,9 +152,9 @@ def test_a_place_that_nobody_uses_is_free_again(one_at_a_time, use):
 
 SECOND_POOL = """
 {ok, #{start := {_, _, [First]}}} =
-    supervisor:get_childspec(hornbeam_sup, {hornbeam_pool_sup, <<"/">>}),
+    supervisor:get_childspec(hornbeam_server_sup, {hornbeam_pool_sup, <<"/">>}),
 Start = First#{name => <<"/second">>},
-{ok, _} = supervisor:start_child(hornbeam_sup, #{
+{ok, _} = supervisor:start_child(hornbeam_server_sup, #{
     id => {hornbeam_pool_sup, <<"/second">>}, type => supervisor,
     start => {hornbeam_pool_sup, start_link, [Start]}}),
 hornbeam_pool:await_ready(<<"/second">>)

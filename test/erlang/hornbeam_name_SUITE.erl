@@ -10,7 +10,8 @@
     topics_are_taken_alike/1,
     hooks_and_their_actions_are_taken_alike/1,
     a_wrong_option_of_a_call_is_an_error/1,
-    a_wrong_option_of_state_is_an_error/1
+    a_wrong_option_of_state_is_an_error/1,
+    options_may_be_a_keyword_list/1
 ]).
 
 all() ->
@@ -86,3 +87,10 @@ a_wrong_option_of_state_is_an_error(_Config) ->
      end || Options <- [#{tll => 5}, #{tll => 5, ttl => 5}]],
     ?assertError({bad_option, options, [{ttl, 5}]}, hornbeam_state:set(<<"k">>, 1, [{ttl, 5}])),
     ?assertEqual(undefined, hornbeam_state:get(<<"k">>)).
+
+options_may_be_a_keyword_list(_Config) ->
+    [begin
+         ?assertEqual({error, {bad_option, wrokers, 1}}, Start("a:b", [{wrokers, 1}])),
+         ?assertEqual({error, {bad_option, workers, 0}}, Start("a:b", [{workers, 0}])),
+         ?assertEqual({error, {bad_option, options, [workers]}}, Start("a:b", [workers]))
+     end || Start <- [fun hornbeam:start/2, fun hornbeam:start_link/2]].

@@ -5,14 +5,24 @@
 %% '''
 -module(hornbeam).
 
--export([start/1, start/2, stop/0, info/0, reload_certificate/0, format_error/1]).
+-export([start/1, start/2, child_spec/1, child_spec/2, start_link/2]).
+-export([stop/0, info/0, reload_certificate/0, format_error/1]).
 -export([connections/0, connections/1, kick/3]).
 -export([reload/0, set_workers/1, stacks/1]).
 -export([publish/2, subscribe/1, unsubscribe/1]).
 -export([call/3, call/4, cast/3, cast/4]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([register_hook/2, unregister_hook/1]).
--export_type([start_error/0, reload_error/0, certificate_error/0, python_error/0]).
+-export_type([served/0, start_error/0, reload_error/0, certificate_error/0, python_error/0]).
+
+-type served() ::
+    App :: string() | binary()
+    | {App :: string() | binary(), options()}
+    | options().
+%% What a child of a supervisor serves; in options alone `app' is one of them.
+
+-type options() :: #{atom() => term()} | [{atom(), term()}].
+%% A map, or Elixir's keyword list.
 
 -type python_error() :: #{stage := binary(), class := binary(), message := binary(),
                           traceback := binary()}.
@@ -25,7 +35,7 @@
     | {worker, Sentence :: binary()}
     | {reload, Sentence :: binary()}
     | {listen, inet:posix() | hornbeam_tls:error() | term()}
-    | {application, term()}.
+    | {application, not_started | term()}.
 
 -type certificate_error() :: hornbeam_tls:error() | no_tls | not_serving.
 
@@ -50,30 +60,89 @@ start(App) ->
 %% options, their units and defaults stand in docs/guide/configuration.md; what the
 %% application's environment (sys.config) says holds where the map says nothing. On an error
 %% nothing is left running; {@link format_error/1} makes it a sentence.
--spec start(App :: string() | binary(), Options :: #{atom() => term()}) ->
-    ok | {error, start_error()}.
-start(App, Options) ->
+-spec start(App :: string() | binary(), options()) -> ok | {error, start_error()}.
+start(App, Given) ->
+    Options = as_map(Given),
     case application:ensure_all_started(hornbeam) of
         {ok, _} -> logged(hornbeam_sup:start_server(App, Options), App, Options);
         {error, Reason} -> {error, {application, Reason}}
     end.
 
-%% A shell cuts values off.
+%% @doc A child of your own supervisor that serves an app; see {@link start_link/2}.
+%%
+%% ```
+%% init([]) ->
+%%     ok = hornbeam:register_function(price, fun shop_prices:price/1),
+%%     {ok, {#{}, [hornbeam:child_spec("shop:application", #{workers => 4})]}}.
+%% '''
+%%
+%% The same in a supervisor of Elixir, where `{:hornbeam, app: "shop:application", workers: 4}'
+%% does, too. It is permanent, and has all the time that `shutdown_timeout' gives it.
+-spec child_spec(served()) -> supervisor:child_spec().
+child_spec({App, Options}) ->
+    child_spec(App, Options);
+child_spec(Options) when is_map(Options) ->
+    child_spec(maps:get(app, Options, undefined), maps:remove(app, Options));
+child_spec([{_, _} | _] = Options) ->
+    child_spec(maps:from_list(Options));
+child_spec(App) ->
+    child_spec(App, #{}).
+
+%% @doc The same, with options.
+-spec child_spec(App :: string() | binary(), options()) -> supervisor:child_spec().
+child_spec(App, Options) ->
+    %% Supervisors print what they start, and there may be secrets in it.
+    #{id => hornbeam, start => {hornbeam, start_link, [App, hornbeam_secret:hide(Options)]},
+      type => supervisor, modules => [hornbeam_server_sup], restart => permanent,
+      shutdown => infinity}.
+
+%% @doc Serve an app as {@link start/2} does, below the calling process, a supervisor.
+%%
+%% It returns when the listener accepts connections, so what is started before it (processes that
+%% the app calls, functions that are registered) is there for the app. What is served stops in order
+%% with the supervisor: first the listener, then the workers. When its own restarts are used up it
+%% ends, and the supervisor decides what comes then. The application hornbeam must have been
+%% started: name it among the `applications' of yours. One node serves once.
+-spec start_link(App :: string() | binary(), options() | hornbeam_secret:secret(options())) ->
+    {ok, pid()} | {error, start_error()}.
+start_link(App, Options) when is_function(Options, 0) ->
+    start_link(App, hornbeam_secret:show(Options));
+start_link(App, Given) ->
+    Options = as_map(Given),
+    logged(hornbeam_sup:start_link_server(App, Options), App, Options).
+
+%% What is neither a map nor a list of pairs is refused as any wrong option is.
+as_map(Options) ->
+    case is_list(Options) andalso lists:all(fun is_pair/1, Options) of
+        true -> maps:from_list(Options);
+        false -> Options
+    end.
+
+is_pair({_Key, _Value}) -> true;
+is_pair(_Other) -> false.
+
+%% A shell cuts values off, and a supervisor prints them as terms.
 logged(ok, _App, _Options) ->
     ok;
+logged({ok, _} = Started, _App, _Options) ->
+    Started;
 logged({error, Reason} = Error, App, Options) ->
     hornbeam_start_error:log(Reason, #{app => App, options => hornbeam_sup:given(Options)}),
     Error.
 
 %% @doc Stop serving: close the listener and the sockets (1001), drain the workers, end them.
 %%
-%% Waits at most about `shutdown_timeout' for each of the two; a second stop does nothing.
--spec stop() -> ok.
+%% Waits at most about `shutdown_timeout' for each of the two; a second stop does nothing. What a
+%% supervisor of yours has started ({@link child_spec/2}) it stops: `supervisor:terminate_child/2'.
+-spec stop() -> ok | {error, supervised}.
 stop() ->
     case whereis(hornbeam_sup) of
         undefined -> ok;
-        _ -> hornbeam_sup:stop_server()
+        _ -> stop_unless(hornbeam_sup:is_supervised())
     end.
+
+stop_unless(true) -> {error, supervised};
+stop_unless(false) -> hornbeam_sup:stop_server().
 
 %% @doc What is served now; empty when nothing is.
 %%
@@ -178,9 +247,10 @@ set_workers(Workers) ->
 stacks(Worker) ->
     hornbeam_stacks:of_worker(Worker).
 
-%% @doc A readable sentence for an error of {@link start/2}, {@link reload/0},
+%% @doc A readable sentence for an error of {@link start/2}, {@link stop/0}, {@link reload/0},
 %% {@link set_workers/1} or {@link reload_certificate/0}.
--spec format_error(start_error() | reload_error() | certificate_error() | several_apps) ->
+-spec format_error(start_error() | reload_error() | certificate_error() | several_apps
+                   | supervised) ->
     unicode:chardata().
 format_error({listen, {tls, Sentence}}) ->
     Sentence;
@@ -190,6 +260,8 @@ format_error(no_tls) ->
     "the server speaks no TLS: it was started without certfile";
 format_error(not_serving) ->
     "no app is being served";
+format_error(supervised) ->
+    "a supervisor has what is served as its child: supervisor:terminate_child/2 stops it";
 format_error(several_apps) ->
     "several apps are being served, and it is not said which is meant";
 format_error(reloading) ->
@@ -212,6 +284,8 @@ format_error({reload, Sentence}) ->
     Sentence;
 format_error({listen, Reason}) ->
     io_lib:format("cannot listen: ~ts (~0tp)", [inet:format_error(Reason), Reason]);
+format_error({application, not_started}) ->
+    "the application hornbeam is not started: name it among the applications of yours";
 format_error({application, Reason}) ->
     io_lib:format("the hornbeam application does not start: ~0tp", [Reason]).
 

@@ -59,7 +59,7 @@ give_up(interactive, App, Reason) ->
 %% @private
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
-    _ = hornbeam_sup:stop_server(),
+    ok = hornbeam_sup:stop_for_good(),
     State.
 
 %% @private

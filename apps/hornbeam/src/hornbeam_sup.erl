@@ -1,24 +1,26 @@
 %% The root of the tree, and the only place that puts a server together or takes it apart.
 %%
-%%   hornbeam_sup                  one_for_one; the order is that of start and, reversed, of stop
+%%   hornbeam_sup                  one_for_one
 %%   ├── hornbeam_api_sup          the processes behind the ops
-%%   ├── hornbeam_pool_sup         while an app is served; called after its path
-%%   │   ├── hornbeam_pool_dispatcher  gives places to those who wait for one
-%%   │   └── hornbeam_pool_workers_sup the workers, and who keeps them alive
-%%   ├── hornbeam_reloader         with the option reload
-%%   ├── hornbeam_access_log       with the option access_log
-%%   └── hornbeam_listener         while an app is served; last, so that it opens when the
-%%                                 house is ready and shuts first
+%%   └── hornbeam_server_sup       while an app is served, unless a supervisor of the user's has it
+%%
+%% When a server below it ends by itself it ends, too, and the application with it.
 %%
 %% A supervisor makes no tables: when its code changes it calls init/1 again.
 -module(hornbeam_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_server/2, given/1, stop_server/0]).
+-export([start_link/0, start_server/2, start_link_server/2, given/1, stop_server/0, stop_for_good/0,
+         is_supervised/0]).
 -export([init/1]).
 
 %% Where the app is served.
 -define(PATH, <<"/">>).
+
+%% What is served, in whoever's tree.
+-define(SERVER, hornbeam_server_sup).
+
+-define(LOCK, {?MODULE, self()}).
 
 -spec start_link() -> {ok, pid()}.
 start_link() ->
@@ -31,16 +33,35 @@ start_link() ->
 %% nothing is left running.
 -spec start_server(App :: term(), Options :: term()) -> ok | {error, hornbeam:start_error()}.
 start_server(App, Options) ->
-    global:trans({?MODULE, self()}, fun() -> start_server_alone(App, Options) end, [node()]).
-
-start_server_alone(App, Options) ->
-    case served() of
-        {ok, Served} -> {error, {already_started, Served}};
-        none -> check_and_start(App, Options)
+    case start_server_in(fun start_below/0, App, Options) of
+        {ok, _Server} -> ok;
+        {error, _} = Error -> Error
     end.
 
-check_and_start(App, Options) ->
-    start_checked(hornbeam_config:check(App, given(Options))).
+%% @doc The same, linked to the calling process, which is a supervisor of the user's.
+-spec start_link_server(App :: term(), Options :: term()) ->
+    {ok, pid()} | {error, hornbeam:start_error()}.
+start_link_server(App, Options) ->
+    start_server_in(fun hornbeam_server_sup:start_link/0, App, Options).
+
+start_below() ->
+    supervisor:start_child(?MODULE, #{id => ?SERVER, start => {?SERVER, start_link, []},
+                                      restart => temporary, significant => true,
+                                      type => supervisor}).
+
+start_server_in(Tree, App, Options) ->
+    alone(fun() -> start_server_alone(whereis(?MODULE), whereis(?SERVER), Tree, App, Options) end).
+
+%% Starts and stops are one after the other.
+alone(Do) ->
+    global:trans(?LOCK, Do, [node()]).
+
+start_server_alone(undefined, _Server, _Tree, _App, _Options) ->
+    {error, {application, not_started}};
+start_server_alone(_Root, undefined, Tree, App, Options) ->
+    start_checked(hornbeam_config:check(App, given(Options)), Tree);
+start_server_alone(_Root, _Server, _Tree, _App, _Options) ->
+    {error, {already_started, served()}}.
 
 %% @doc Options with those of the application's environment, as they were given.
 -spec given(Options :: term()) -> term().
@@ -50,17 +71,32 @@ given(Options) when is_map(Options) ->
 given(Options) ->
     Options.
 
-start_checked({error, _} = Error) ->
+start_checked({error, _} = Error, _Tree) ->
     Error;
-start_checked({ok, Checked}) ->
+start_checked({ok, Checked}, Tree) ->
+    ok = await_orphans(),
+    {ok, Server} = Tree(),
     case start_parts([fun check_tls/1, fun set_limits/1, fun start_pool/1, fun start_reloader/1,
                       fun start_access_log/1, fun start_listener/1], Checked) of
         ok ->
-            ok;
+            {ok, Server};
         {error, _} = Error ->
-            _ = stop_parts(),
+            %% Who has called is no less there for that.
+            true = unlink(Server),
+            ok = stop_alone(),
             Error
     end.
+
+%% Of a server whose supervisor was killed. They end by themselves, in order, and have their names
+%% until then.
+await_orphans() ->
+    Parts = [Pid || Name <- [hornbeam_server, hornbeam_reloader, hornbeam_access_log,
+                             hornbeam_connection_limit, hornbeam_listener],
+                    Pid <- [whereis(Name)], is_pid(Pid)],
+    Keepers = [Pid || Name <- hornbeam_pool:all(), {ok, Pid} <- [hornbeam_pool:lookup(Name)]],
+    Refs = [erlang:monitor(process, Pid) || Pid <- Parts ++ Keepers],
+    lists:foreach(fun(Ref) -> receive {'DOWN', Ref, process, _, _} -> ok end end, Refs),
+    hornbeam_server:forget_pools().
 
 start_parts([], _Checked) ->
     ok;
@@ -81,7 +117,7 @@ start_pool(#{server := #{shutdown_timeout := Timeout}, app := App}) ->
     Spec = #{id => {hornbeam_pool_sup, ?PATH},
              start => {hornbeam_pool_sup, start_link, [Start]},
              type => supervisor},
-    {ok, _} = supervisor:start_child(?MODULE, Spec),
+    {ok, _} = supervisor:start_child(?SERVER, Spec),
     hornbeam_pool:await_ready(?PATH).
 
 start_reloader(#{app := #{reload := false}}) ->
@@ -107,48 +143,63 @@ start_listener(#{server := #{shutdown_timeout := Timeout, max_connections := Max
                  shutdown => Timeout + 5000}).
 
 start_part(Spec) ->
-    case supervisor:start_child(?MODULE, Spec) of
+    case supervisor:start_child(?SERVER, Spec) of
         {ok, _} -> ok;
         {error, {{shutdown, Reason}, _Child}} -> {error, Reason};
         {error, Reason} -> {error, Reason}
     end.
 
 %% @doc Stop what is served: the listener first, then the workers. Bounded by `shutdown_timeout'. A
-%% start that is under way fails.
+%% start that is under way fails. A supervisor of the user's will start it anew.
 -spec stop_server() -> ok.
 stop_server() ->
     stop_starting(whereis(hornbeam_listener)),
-    global:trans({?MODULE, self()}, fun stop_parts/0, [node()]).
+    alone(fun stop_alone/0).
+
+%% @doc The same, and nothing is started any more as long as the calling process lives: it is that
+%% of an application which stops.
+-spec stop_for_good() -> ok.
+stop_for_good() ->
+    stop_starting(whereis(hornbeam_listener)),
+    true = global:set_lock(?LOCK, [node()]),
+    stop_alone().
 
 %% Who starts has the lock as long as the app imports, but gives up without its pool.
-stop_starting(undefined) -> lists:foreach(fun stop_part/1, pools());
+stop_starting(undefined) -> lists:foreach(fun stop_pool/1, pools(whereis(?SERVER)));
 stop_starting(_Listener) -> ok.
 
-stop_parts() ->
-    Pools = pools(),
-    lists:foreach(fun stop_part/1,
-                  [hornbeam_reloader, hornbeam_listener, hornbeam_access_log,
-                   hornbeam_connection_limit | Pools]),
-    lists:foreach(fun({hornbeam_pool_sup, Path}) -> hornbeam_pool:erase(Path) end, Pools).
+pools(undefined) -> [];
+pools(Server) ->
+    [Id || {{hornbeam_pool_sup, _} = Id, _, _, _} <- supervisor:which_children(Server)].
 
-pools() ->
-    [Id || {{hornbeam_pool_sup, _} = Id, _, _, _} <- supervisor:which_children(?MODULE)].
-
-stop_part(Id) ->
-    _ = supervisor:terminate_child(?MODULE, Id),
-    _ = supervisor:delete_child(?MODULE, Id),
+stop_pool(Id) ->
+    _ = supervisor:terminate_child(?SERVER, Id),
     ok.
 
-served() ->
-    case [App || Name <- hornbeam_pool:all(), {ok, App} <- [hornbeam_pool:app(Name)]] of
-        [App | _] -> {ok, App};
-        [] -> none
+stop_alone() ->
+    case supervisor:terminate_child(?MODULE, ?SERVER) of
+        ok -> ok;
+        {error, not_found} -> stop_elsewhere(whereis(?SERVER))
     end.
+
+stop_elsewhere(undefined) -> ok;
+stop_elsewhere(Server) -> gen_server:stop(Server, shutdown, infinity).
+
+%% @doc Whether a supervisor of the user's has what is served.
+-spec is_supervised() -> boolean().
+is_supervised() ->
+    whereis(?SERVER) =/= undefined
+        andalso supervisor:get_childspec(?MODULE, ?SERVER) =:= {error, not_found}.
+
+served() ->
+    [App | _] = [App || Name <- hornbeam_pool:all(), {ok, App} <- [hornbeam_pool:app(Name)]],
+    App.
 
 %% @private
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    Flags = #{strategy => one_for_one, intensity => 10, period => 10},
+    Flags = #{strategy => one_for_one, intensity => 10, period => 10,
+              auto_shutdown => any_significant},
     Api = #{id => hornbeam_api_sup,
             start => {hornbeam_api_sup, start_link, []},
             type => supervisor},
