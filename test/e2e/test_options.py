@@ -450,7 +450,8 @@ def test_an_interpreter_without_the_package_is_refused_with_what_to_install(refu
     )
     error = refused(venv=tmp_path / "bare")
     assert error.reason[0] == "worker"
-    assert "pip install hornbeam-erlang" in error.sentence
+    assert "has no package hornbeam-erlang" in error.sentence
+    assert f"{tmp_path}/bare/bin/python -m pip install hornbeam-erlang" in error.sentence
 
 
 @pytest.mark.parametrize(("version", "upgrade"), [(999, "hornbeam application"), (0, "--upgrade")])

@@ -15,6 +15,9 @@
 
 -type explained() :: {python, hornbeam:python_error()} | {worker, Sentence :: binary()}.
 
+%% The status with which priv/run.py ends where it finds no hornbeam_erlang.
+-define(NO_PACKAGE, 127).
+
 %% @doc What happened to the worker that ran the interpreter `Python'.
 -spec explain(reason(), Python :: file:filename()) -> explained().
 explain({python, Error}, _Python) ->
@@ -24,10 +27,11 @@ explain(Reason, Python) ->
 
 sentence({late, Milliseconds}, Python) ->
     [Python, " was not ready within startup_timeout (", integer_to_list(Milliseconds), " ms)"];
+sentence({exited, ?NO_PACKAGE}, Python) ->
+    io_lib:format("~ts has no package hornbeam-erlang, which the interpreter of every app needs. "
+                  "Install it: ~ts -m pip install hornbeam-erlang", [Python, Python]);
 sentence({exited, Status}, Python) ->
-    io_lib:format("~ts ended (status ~0tp) before it was ready. If it said that "
-                  "hornbeam_erlang is missing, install it: ~ts -m pip install hornbeam-erlang",
-                  [Python, Status, Python]);
+    io_lib:format("~ts ended (status ~0tp) before it was ready", [Python, Status]);
 sentence({version, Ours, Theirs}, Python) when Theirs < Ours ->
     io_lib:format("the hornbeam-erlang package of ~ts speaks version ~b of the wire and this "
                   "node version ~b. Upgrade the package: "
