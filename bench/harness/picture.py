@@ -71,7 +71,7 @@ def bars(
             load = f"{cells[0][0]['load']}\n" if place == 0 else ""
             words = load + panel.titled([w for cell in cells for w in cell])
             axes.set_title(words, fontsize=9, loc="left")
-    _finish(figure, path, title, about)
+    finish(figure, path, title, about)
 
 
 def curves(
@@ -95,7 +95,7 @@ def curves(
         axes.grid(alpha=0.3)
         if lines:
             axes.legend(fontsize=8)
-    _finish(figure, path, title, about)
+    finish(figure, path, title, about)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def summary(path: Path, groups: Mapping[str, Sequence[Dots]], about: dict[str, A
     axes.grid(axis="x", alpha=0.3)
     axes.tick_params(labelsize=9)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=9, frameon=False)
-    _finish(figure, path, "CPU of the server for the same work (left is better)", about)
+    finish(figure, path, "CPU of the server for the same work (left is better)", about)
 
 
 def _name_variants(axes: Any, place: int, row: Dots) -> None:
@@ -169,7 +169,7 @@ def _bars(axes: Any, cells: list[list[Window]], panel: Panel, named: bool) -> No
         axes.barh(place, middle, 0.72, color=colors[names[place]])
         axes.plot([least, most], [place, place], color="black", linewidth=1)
         _thin(axes, place, cell, panel)
-        axes.text(*(most, place, f"  {_short(middle)}"), va="center", fontsize=8)
+        axes.text(*(most, place, f"  {short(middle)}"), va="center", fontsize=8)
     axes.set_yticks(range(len(names)), names if named else [""] * len(names), fontsize=9)
     axes.set(ylim=(len(names) - 0.5, -0.5))
     axes.set_xlim(0, 1.22 * axes.get_xlim()[1])  # room for the numbers
@@ -202,7 +202,7 @@ def _named(server: str) -> str:
     return _FLOOR if _family(server) in _FLOORS else _family(server)
 
 
-def _color(server: str) -> str:
+def color_of(server: str) -> str:
     return next((color for name, color in _COLORS if server.startswith(name)), _REST)
 
 
@@ -211,7 +211,7 @@ def _colors(servers: list[str]) -> dict[str, tuple[float, ...]]:
     seen: dict[str, int] = {}
     shades = {}
     for server in servers:
-        color = _color(server)
+        color = color_of(server)
         shade = _SHADES[min(seen.get(color, 0), len(_SHADES) - 1)]
         seen[color] = seen.get(color, 0) + 1
         shades[server] = _lighter(color, shade)
@@ -231,7 +231,7 @@ def _mark(server: str) -> dict[str, Any]:
     return {
         "marker": "D" if ours else "o",
         "markersize": 9 if ours else 7,
-        "color": _color(server),
+        "color": color_of(server),
         "alpha": 1.0 if ours else 0.75,
         "linestyle": "none",
         "zorder": 3 if ours else 2,
@@ -248,7 +248,7 @@ def _versions(about: dict[str, Any]) -> str:
     return ", ".join(f"{name} {version}" for name, version in found.items() if version)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """A number with three digits that count, or more; a whole one as it is."""
     whole = value >= 100 or value == int(value)
     return report.number(value, 0 if whole else 1 if value >= 10 else 2)
@@ -258,7 +258,7 @@ def _between(value: float, ends: tuple[float, float]) -> bool:
     return ends[0] <= value <= ends[1]
 
 
-def _finish(figure: Any, path: Path, title: str, about: dict[str, Any]) -> None:
+def finish(figure: Any, path: Path, title: str, about: dict[str, Any]) -> None:
     machine = ", ".join(f"{name} {value}" for name, value in about["machine"].items())
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     figure.supxlabel(f"{_versions(about)}\n{machine}", fontsize=7, color="0.35")

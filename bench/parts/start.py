@@ -87,7 +87,9 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
                 keys = {"round": number, "server": name, "load": str(load), "app": load.app}
                 server = with_app(SERVERS[name], load.app)(workers)
                 order = [place, names.index(name)]
-                starts.append(keys | _start(server, load.path) | {"order": order, "error": None})
+                starts.append(
+                    keys | first_answer(server, load.path) | {"order": order, "error": None}
+                )
                 print(f"{number + 1}  {load!s:<12} {name:<10} {starts[-1]['ms']:6.0f} ms",
                       file=sys.stderr, flush=True)  # fmt: skip
     counted = [start for start in starts if start["round"] >= 0]
@@ -105,7 +107,8 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
     return rows + comparison.each(windows, _row)
 
 
-def _start(server: Server, path: str) -> dict[str, Any]:
+def first_answer(server: Server, path: str) -> dict[str, Any]:
+    """Start a server and ask it; returns how long that took, and the CPU of all its processes."""
     before, began = cpu.processes(), time.monotonic()
     with server:
         _get(server, path)
