@@ -5,6 +5,9 @@
 #   tools/debian.sh trixie                  DEBIAN_SYSTEMS=folder: instead of _debian
 #   tools/debian.sh forky rebar3 ct --suite hornbeam_config_SUITE
 #   tools/debian.sh bookworm bash           a shell, to look around
+#   tools/debian.sh forky tools/first_steps.sh
+#
+# What `make wheel` has put into dist/ goes along.
 #
 # What is there is used again: the system, and what the clone has built. Packages come from where
 # this machine gets its own, with its proxies, certificates and settings of apt and pip. All runs
@@ -158,6 +161,10 @@ clone_head() {
     quietly git -C "$clone" checkout --force --detach FETCH_HEAD
     quietly git -C "$clone" clean -fd # but not what is ignored: what was built
     rm -f "$bundle"
+    if [ -d dist ]; then
+        mkdir -p "$clone/dist"
+        cp dist/*.whl "$clone/dist/"
+    fi
 }
 
 mount_kernel() {

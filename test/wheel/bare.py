@@ -84,10 +84,13 @@ mount -t tmpfs none "$root"
 while read -r file; do mkdir -p "$root${{file%/*}}"; cp -L "$file" "$root$file"; done <<END
 {files}
 END
-for folder in {folders} /proc /dev; do
+for folder in {folders} /dev; do
     mkdir -p "$root$folder"
     mount --rbind "$folder" "$root$folder"
 done
+mkdir "$root/proc"
+# The first process of a container sees only its own.
+if [ $$ = 1 ]; then mount -t proc proc "$root/proc"; else mount --rbind /proc "$root/proc"; fi
 mkdir "$root/srv" "$root/tmp"
 mount --bind "$srv" "$root/srv"
 mount -t tmpfs -o mode=1777 none "$root/tmp"

@@ -125,9 +125,12 @@ class Running:
     """A server, and all processes that it starts."""
 
     def __init__(self, system: System, variables: Mapping[str, str]) -> None:
+        hornbeam = system.venv / "bin" / "hornbeam"
+        self.run(system.served(hornbeam, "main:app", "--port", "0", **variables))
+
+    def run(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
-            system.served(system.venv / "bin" / "hornbeam", "main:app", "--port", "0", **variables),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         self.said = ""
