@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help deps wheel-deps test-deps build run wheel test fuzz ct pytest e2e lint types dialyzer xref bench soak \
-	autobahn docs clean
+	autobahn docs site clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,7 +27,7 @@ wheel: wheel-deps ## put the wheels of the Python package, which carry the serve
 	@.venv/bin/python tools/wheel.py dist
 
 test: test-deps ## check and test everything, and say how many tests passed
-	@tools/test.sh lint types xref dialyzer docs ct pytest e2e wheel
+	@tools/test.sh lint types xref dialyzer docs site ct pytest e2e wheel
 
 SECONDS ?= 60
 SEED ?=
@@ -67,6 +67,9 @@ autobahn: test-deps build ## run the Autobahn cases for WebSockets on both engin
 
 docs: deps ## make the Erlang reference in doc/
 	@tools/docs.sh
+
+site: test-deps ## make the documentation's site in _build/site, and check its links
+	@tools/docs.sh && .venv/bin/python tools/site.py
 
 clean: ## remove what was built; downloaded libraries stay
 	@rm -rf _build _plt dist doc logs rebar3.crashdump erl_crash.dump

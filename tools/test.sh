@@ -17,6 +17,7 @@ run_types() { (cd python && ../.venv/bin/mypy) && .venv/bin/mypy --strict exampl
 run_xref() { rebar3 xref; }
 run_dialyzer() { rebar3 dialyzer; }
 run_docs() { tools/docs.sh; }
+run_site() { .venv/bin/python tools/site.py; }
 # What was compiled of suites that have other names by now would run, too.
 run_ct() {
     rm -rf _build/test/extras

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from clients import TEXT, RawWebSocket
 from commands import Running, closing
 from consoles import Console
 from harness import APPS, PYTHON, ROOT, Server, eventually
+from playwright.sync_api import expect, sync_playwright
 from terms import Atom, text
 
 DOCS = ROOT / "docs" / "guide"
@@ -98,23 +100,62 @@ def run_erlang(server: Server, block: str) -> Iterator[bool]:
         yield bool(value)
 
 
-def test_the_readmes_app_keeps_its_socket_as_the_readme_says(tmp_path):
+@pytest.fixture
+def readmes(tmp_path) -> Iterator[tuple[Running, Path]]:
+    """Serve the README's app as it says; give the server, and the app's file."""
     readme = (ROOT / "README.md").read_text()
-    source = readme.partition("```python\n")[2].partition("```")[0]
-    ((app, flags),) = re.findall(r"^hornbeam (\S+) (--reload.*)$", readme, re.M)
-    (tmp_path / "app.py").write_text(source)
+    source = readme.partition("```python\n# main.py\n")[2].partition("```")[0]
+    ((app, flags),) = re.findall(r"^hornbeam (\S+) (--reload)\b", readme, re.M)
+    file = tmp_path / "main.py"
+    file.write_text(source)
     running = Running(tmp_path, app, *flags.split(), "--port", "0")
-    with closing(running), RawWebSocket(running.server(), "/") as ws:
+    with closing(running):
+        yield running, file
+
+
+def test_the_readmes_app_keeps_its_socket_as_the_readme_says(readmes):
+    running, file = readmes
+    with RawWebSocket(running.server(), "/") as ws:
 
         def says(text: bytes) -> bytes:
             ws.frame(TEXT, text)
             return ws.read_message()
 
         assert says(b"hello") == b"Echo: hello"
-        (tmp_path / "app.py").write_text(source.replace("Echo", "Heard"))
+        file.write_text(file.read_text().replace("Echo", "Heard"))
         eventually(lambda: says(b"hello") == b"Heard: hello")
         os.kill(running.worker(), signal.SIGKILL)
         assert says(b"again") == b"Heard: again"
+
+
+def test_the_readmes_page_talks_to_its_app(readmes):
+    running, _ = readmes
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page()
+        page.goto(running.address())
+        page.wait_for_function("ws.readyState === WebSocket.OPEN")
+        page.locator("input").fill("hello")
+        page.keyboard.press("Enter")
+        expect(page.locator("pre")).to_have_text("Echo: hello\n")
+        browser.close()
+
+
+FIVE = (DOCS.parent / "five-minutes.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["main", "stars", "raw"])
+def test_the_apps_of_the_five_minutes_answer_and_echo(name, tmp_path):
+    ((source),) = re.findall(rf"^```python\n# {name}\.py\n(.*?)^```", FIVE, re.M | re.S)
+    (app,) = set(re.findall(rf"hornbeam ({name}:\w+)", FIVE))
+    (tmp_path / f"{name}.py").write_text(source)
+    running = Running(tmp_path, app, "--port", "0")
+    with closing(running), RawWebSocket(running.server(), "/ws") as ws:
+        assert "world" in running.get().text
+        ws.frame(TEXT, b"hello")
+        assert ws.read_message() == b"Echo: hello"
 
 
 @pytest.fixture
