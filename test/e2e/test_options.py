@@ -54,7 +54,6 @@ def seen(server):
                 " 127.0.0.1:0", "127.0.0.1:0\n", Atom("any"),
             )
         ),
-        ("worker_class", Atom("wsgi")),
         ("worker_class", Atom("nonsense")),
         ("worker_class", "asgi"),
         *(("workers", value) for value in (0, -1, 1.5, "2", Atom("many"))),
@@ -118,10 +117,6 @@ def test_options_that_are_neither_map_nor_keyword_list_are_refused(shared):
         answer = shared.node.eval(f'hornbeam:start("settings:application", {options})')
         assert answer[:1] + answer[1][:2] == ("error", "bad_option", "options")
     nothing_runs(shared.node)
-
-
-def test_wsgi_is_refused_with_a_sentence(refused):
-    assert "wsgi" in refused(worker_class=Atom("wsgi")).sentence
 
 
 # Values that are taken

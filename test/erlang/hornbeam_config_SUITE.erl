@@ -14,6 +14,7 @@ all() ->
      text_may_be_string_or_binary, python_and_venv_exclude_each_other,
      the_options_of_tls_need_each_other, a_password_is_printed_by_no_log,
      limits_of_http2_are_bounded,
+     threads_are_those_of_wsgi_and_bound_what_a_worker_is_given,
      with_reload_sockets_go_on_unless_it_is_said,
      the_interpreter_is_found_in_the_documented_order, an_interpreter_may_have_any_name].
 
@@ -64,7 +65,8 @@ every_option_says_what_it_expects(_Config) ->
 
 good_values_are_accepted(Config) ->
     Dir = proplists:get_value(priv_dir, Config),
-    Good = [{worker_class, asgi}, {workers, 1}, {python, "python3"}, {pythonpath, [Dir]},
+    Good = [{worker_class, asgi}, {worker_class, asgi2}, {worker_class, wsgi}, {workers, 1},
+            {python, "python3"}, {pythonpath, [Dir]},
             {pythonpath, Dir}, {chdir, Dir}, {env, #{"A" => "b", <<"C">> => <<>>}},
             {lifespan, on}, {lifespan, off}, {root_path, "/api"}, {timeout, 1},
             {timeout, infinity}, {startup_timeout, 1}, {shutdown_timeout, 1},
@@ -100,7 +102,7 @@ good_values_are_accepted(Config) ->
     [?assertMatch({Key, {ok, _}}, {Key, check(#{Key => Value})}) || {Key, Value} <- Good].
 
 bad_values_are_refused(_Config) ->
-    Bad = [{bind, 8000}, {worker_class, wsgi}, {worker_class, "asgi"}, {workers, 0},
+    Bad = [{bind, 8000}, {worker_class, wsgi3}, {worker_class, "asgi"}, {workers, 0},
            {workers, "2"}, {python, "/no/such/python"}, {venv, "/no/such/venv"},
            {pythonpath, ["/no/such/folder"]}, {pythonpath, none}, {chdir, "/no/such/folder"},
            {env, [{"A", "b"}]}, {env, #{"A=B" => "c"}}, {env, #{a => "b"}},
@@ -158,6 +160,17 @@ a_rate_of_frames_needs_the_engine_that_counts_them(_Config) ->
     ?assertMatch({ok, _}, check(Rate)),
     ?assertEqual({error, {bad_option, http_engine, cowboy}},
                  check(Rate#{http_engine => cowboy})).
+
+threads_are_those_of_wsgi_and_bound_what_a_worker_is_given(_Config) ->
+    Wsgi = #{worker_class => wsgi},
+    [?assertMatch({Options, {ok, #{worker_connections := Most, queue_timeout := Wait}}},
+                  {Options, check(Options)})
+     || {Options, Most, Wait} <- [{#{}, infinity, 5000}, {Wsgi, 10, 30000},
+                                  {Wsgi#{threads => 3}, 3, 30000},
+                                  {Wsgi#{worker_connections => 7, queue_timeout => 1}, 7, 1}]],
+    [?assertEqual({error, {bad_option, threads, Threads}}, check(Options#{threads => Threads}))
+     || {Options, Threads} <- [{#{}, 1}, {#{worker_class => asgi2}, 10}, {Wsgi, 0}, {Wsgi, 1001}]],
+    ?assertEqual({error, {bad_option, lifespan, on}}, check(Wsgi#{lifespan => on})).
 
 with_reload_sockets_go_on_unless_it_is_said(_Config) ->
     [?assertMatch({Options, {ok, #{websocket_resume := Resume}}}, {Options, check(Options)})

@@ -297,6 +297,7 @@ config() ->
     Config = #{
         app => <<"app:application">>,
         interface => <<"asgi">>,
+        threads => undefined,
         pythonpath => [<<"/srv">>],
         root_path => <<>>,
         lifespan => auto,

@@ -74,6 +74,7 @@ ABOUT_THE_WORKER = (
 CONFIG = {
     "app": "echo:app",
     "interface": "asgi",
+    "threads": None,
     "pythonpath": [str(APPS)],
     "root_path": "",
     "lifespan": "auto",

@@ -147,6 +147,13 @@ def test_flag_of_uvicorn_means_the_same(flag):
     assert {name: found[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"), [("auto", "asgi"), ("asgi3", "asgi"), ("asgi2", "asgi2"), ("wsgi", "wsgi")]
+)
+def test_interface_of_uvicorn_is_a_worker_class(word, meant):
+    assert asked("--interface", word)["worker_class"] == meant
+
+
 @pytest.mark.parametrize("flag", sorted(ELSEWHERE))
 def test_flag_that_means_nothing_here_says_what_to_do(flag):
     value = [] if flag in WITHOUT_VALUE else ["1"]
@@ -171,6 +178,7 @@ WITHOUT_VALUE = {
         (["-b", "unix:/run/app"], {"bind": "unix:/run/app"}),
         (["-w", "4"], {"workers": 4}),
         (["-k", "asgi"], {"worker_class": "asgi"}),
+        (["-k", "wsgi", "--threads", "4"], {"worker_class": "wsgi", "threads": 4}),
         (["--worker-connections", "10"], {"worker_connections": 10}),
         (["--max-requests", "10"], {"max_requests": 10}),
         (["--graceful-timeout", "10"], {"shutdown_timeout": "10s"}),
@@ -189,11 +197,9 @@ def test_flag_of_gunicorn_means_the_same(words, expected):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["-k", "wsgi"], "a2wsgi"),
-        (["-k", "gthread"], "say asgi"),
+        (["-k", "sync"], "say wsgi --threads 1"),
+        (["-k", "gthread"], "say wsgi"),
         (["-k", "uvicorn.workers.UvicornWorker"], "say asgi"),
-        (["--interface", "wsgi"], "a2wsgi"),
-        (["--interface", "asgi2"], "asgiref"),
         (["-c", "gunicorn.conf.py"], "TOML"),
         (["--preload"], "share no memory"),
     ],

@@ -1,5 +1,6 @@
 """From a name to an app, and what is said when there is none."""
 
+import asyncio
 import functools
 import sys
 
@@ -14,12 +15,18 @@ def factory(): return app
 async def keyword(scope, receive, *, send): ...
 class Class:
     def __init__(self, scope, receive, send): ...
+called = []
 class Double:
-    def __init__(self, scope): ...
+    def __init__(self, scope): called.append(scope)
+    async def __call__(self, receive, send): called.extend([receive, send])
+class WsgiClass:
+    def __init__(self, environ, start_response): ...
+    def __iter__(self): ...
 class Callable:
     async def __call__(self, scope, receive, send): ...
 class Nested:
     inner = Callable()
+    wsgi = two
 nested = Nested()
 value = 5
 """
@@ -80,9 +87,8 @@ def test_what_is_no_factory_is_refused(module, target, part):
         ("loaded:absent", AttributeError, "absent"),
         ("loaded:nested.absent", AttributeError, "nested.absent"),
         ("loaded:value", TypeError, "not callable: its type is int"),
-        ("loaded:one", TypeError, "ASGI 2"),
-        ("loaded:Double", TypeError, "ASGI 2"),
-        ("loaded:two", TypeError, "WSGI"),
+        ("loaded:one", TypeError, "cannot be called with scope, receive and send"),
+        ("loaded:two", TypeError, "say --interface wsgi"),
         ("loaded:factory", TypeError, "say --factory"),
         ("loaded:keyword", TypeError, "cannot be called"),
         ("absent_module:app", ModuleNotFoundError, "absent_module"),
@@ -94,6 +100,38 @@ def test_what_is_no_factory_is_refused(module, target, part):
 def test_anything_else_raises_and_says_what_it_is(module, target, error, part):
     with pytest.raises(error, match=part):
         load(target)
+
+
+# Other interfaces
+
+
+@pytest.mark.parametrize("interface", ["asgi", "asgi2"])
+def test_app_that_is_called_with_the_scope_alone_speaks_asgi_2(module, interface):
+    app = load("loaded:Double", interface)
+    asyncio.run(app({"type": "http"}, "receive", "send"))
+    assert sys.modules[module].called == [{"type": "http"}, "receive", "send"]
+
+
+@pytest.mark.parametrize("name", ["two", "Nested.wsgi", "WsgiClass"])
+def test_callable_of_two_arguments_is_a_wsgi_app(module, name):
+    found = load(f"loaded:{name}", "wsgi")
+    assert found is functools.reduce(getattr, name.split("."), sys.modules[module])
+
+
+@pytest.mark.parametrize(
+    ("target", "interface", "part"),
+    [
+        ("loaded:app", "wsgi", "three arguments, as ASGI apps do"),
+        ("loaded:Double", "wsgi", "cannot be called with an environ and start_response"),
+        ("loaded:factory", "wsgi", "say --factory"),
+        ("loaded:value", "wsgi", "not callable"),
+        ("loaded:app", "asgi2", "cannot be called with a scope alone"),
+        ("loaded:factory", "asgi2", "say --factory"),
+    ],
+)
+def test_app_of_another_interface_is_refused(module, target, interface, part):
+    with pytest.raises(TypeError, match=part):
+        load(target, interface)
 
 
 def test_given_folders_the_current_one_and_those_of_pythons_variable_come_first(

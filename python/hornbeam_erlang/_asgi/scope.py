@@ -32,7 +32,7 @@ def common_scope(type_: str, scope: StreamScope, root_path: str) -> dict[str, An
         "http_version": version,
         "scheme": scheme,
         "path": root_path + path.decode("utf-8", "replace"),
-        "raw_path": _quoted(root_path) + raw_path if root_path else raw_path,
+        "raw_path": quoted(root_path) + raw_path if root_path else raw_path,
         "query_string": query_string,
         "root_path": root_path,
         "headers": list(map(tuple, headers)),
@@ -43,6 +43,6 @@ def common_scope(type_: str, scope: StreamScope, root_path: str) -> dict[str, An
 
 
 @lru_cache(maxsize=16)
-def _quoted(path: str) -> bytes:
+def quoted(path: str) -> bytes:
     """Return a path as it would stand in a request line (RFC 3986, 3.3)."""
     return quote(path, safe="/:@!$&'()*+,;=~").encode()

@@ -81,9 +81,9 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
     "App": (
         Row("factory", Kind.SWITCH, "false", "APP is a function that returns the app."),
         Row("worker_class", Kind.WORD, "asgi", "The interface that the app speaks.", ("-k",),
-            words=("asgi",)),
+            words=("asgi", "asgi2", "wsgi")),
         Row("interface", Kind.WORD, "", "The same, as uvicorn calls it.",
-            words=("auto", "asgi3"), means="worker_class"),
+            words=("auto", "asgi3", "asgi2", "wsgi"), means="worker_class"),
         Row("chdir", Kind.PATH, ".", "The workers' folder, from which the app is imported."),
         Row("pythonpath", Kind.PATHS, "", "Folders in front of sys.path."),
         Row("app_dir", Kind.PATH, "", "One more, in front of those.", means="pythonpath"),
@@ -107,9 +107,13 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
     "Workers": (
         Row("workers", Kind.COUNT, "1", "How many Python processes run the app.", ("-w",),
             variables=("WEB_CONCURRENCY",)),
+        Row("threads", Kind.COUNT, "10",
+            "How many requests of a WSGI app one worker runs at once."),
         Row("worker_connections", Kind.COUNT, "infinity",
-            "How many requests and WebSockets one worker runs at once.", words=INFINITY),
-        Row("queue_timeout", Kind.DURATION, "5s", "How long a request waits for a worker."),
+            "How many requests and WebSockets one worker is given at once; of a WSGI app as many "
+            "as it has threads.", words=INFINITY),
+        Row("queue_timeout", Kind.DURATION, "5s",
+            "How long a request waits for a worker; of a WSGI app 30s."),
         Row("queue_max", Kind.COUNT, "1024", "How many may wait so."),
         Row("max_requests", Kind.COUNT, "infinity",
             "A worker that was given so many requests and messages is replaced.",
@@ -122,7 +126,8 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         Row("worker_max_rss", Kind.SIZE, "infinity", "A worker with so much memory is replaced.",
             words=INFINITY),
         Row("worker_hang_timeout", Kind.DURATION, "30s",
-            "A worker whose event loop stands still for so long is killed and replaced.",
+            "A worker whose event loop, or all of whose threads, stand still for so long is killed "
+            "and replaced.",
             ("--timeout-worker-healthcheck",), INFINITY),
         Row("startup_timeout", Kind.DURATION, "5m", "From a worker's start to its being ready."),
         Row("drain_timeout", Kind.DURATION, "30s",
@@ -265,8 +270,6 @@ ELSEWHERE = {
     "--reset-contextvars": "each request has a context of its own already, and apps see what their "
     "lifespan has set",
     "--preload": "workers share no memory: each imports the app; the first failure fails the start",
-    "--threads": "functions that are not async run in threads of the app's framework; the number "
-    "of processes is --workers",
     "--daemon": "the command stays in the foreground: let systemd or a container keep it",
     "--pid": "the command is one process from its start to its end: its parent knows the number",
     "--fd": "say --bind, or --uds: sockets that others have opened are not taken yet",

@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping
 
-_WSGI = "is not served yet: wrap the app in an adapter to ASGI, such as a2wsgi.WSGIMiddleware"
-_THREADS = "is a class of gunicorn's for WSGI, which is not served yet; say asgi"
+_ONE = "is a class of gunicorn's; say wsgi --threads 1"
+_THREADS = "is a class of gunicorn's; say wsgi, and how many requests at once by --threads"
 _OWN = "is a class of gunicorn's that brings a server of its own; say asgi"
 
 INSTEAD: Mapping[tuple[str, str], str] = {
-    ("worker_class", "wsgi"): _WSGI,
-    ("worker_class", "asgi2"): "is not served: wrap the app in "
-    "asgiref.compatibility.guarantee_single_callable",
-    **{
-        ("worker_class", name): _THREADS
-        for name in ("sync", "gthread", "gevent", "eventlet", "tornado")
-    },
+    ("worker_class", "sync"): _ONE,
+    **{("worker_class", name): _THREADS for name in ("gthread", "gevent", "eventlet", "tornado")},
     **{
         ("worker_class", name): _OWN
         for name in (

@@ -23,7 +23,6 @@ import time
 from typing import Any, NoReturn
 
 import hornbeam_erlang
-from hornbeam_erlang._asgi.scope import App
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._ops.carrier import install, uninstall
 from hornbeam_erlang._wire import packets
@@ -37,6 +36,7 @@ from hornbeam_erlang._worker.logs import Capture, Log, LogQueue
 from hornbeam_erlang._worker.loops import new_loop, shut_generators, shut_threads
 from hornbeam_erlang._worker.pipes import LAST_WORDS, Pipes
 from hornbeam_erlang._worker.server import Server
+from hornbeam_erlang._worker.wsgi import Wsgi
 from hornbeam_erlang.exceptions import ProtocolError
 
 # Said to who runs a free-threaded build of Python.
@@ -71,7 +71,11 @@ class Worker:
         atexit.register(self._last_words)
         loop = self._new_loop(config)
         app = self._load(config)
-        server = Server(app, self._pipes, loop, config, carrier)
+        if config.threads is None:
+            server = Server(app, self._pipes, loop, config, carrier)
+        else:
+            app = Wsgi(app, loop, config.threads, self._capture.errors)
+            server = Server(app, self._pipes, loop, config, carrier, app.is_stuck)
         stacks.watch(server.tasks)
         self._pipes.start(loop, server)
         try:
@@ -115,10 +119,10 @@ class Worker:
         self._capture.watch(loop)
         return loop
 
-    def _load(self, config: Config) -> App:
+    def _load(self, config: Config) -> Any:
         prepare_path(config.pythonpath)
         try:
-            return load(config.app)
+            return load(config.app, config.interface)
         except BaseException as error:  # also SystemExit: an import must not end us silently
             self._fail("import", describe(error))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-INTERFACES = ("asgi",)
+INTERFACES = ("asgi", "asgi2", "wsgi")
 LIFESPANS = ("auto", "on", "off")
 LOOPS = ("auto", "uvloop", "asyncio")
 
@@ -14,6 +14,7 @@ class Config:
 
     app: str
     interface: str
+    threads: int | None
     pythonpath: list[str]
     root_path: str
     lifespan: str
@@ -50,3 +51,5 @@ class Config:
             value = getattr(self, key)
             if value not in values:
                 raise ValueError(f"{key} is one of {', '.join(values)}, not {value!r}")
+        if (self.threads is None) is (self.interface == "wsgi"):
+            raise ValueError("threads are those of the interface wsgi")

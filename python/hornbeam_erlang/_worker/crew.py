@@ -28,16 +28,33 @@ Done = Callable[[Any], None]
 
 
 class Crew:
-    """Threads that run work for one loop."""
+    """Threads that run work for one loop.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    One that is not needed any more ends. With `stays` it waits until it is: what an app keeps by
+    thread, such as the connection to a database, is not to be made anew all the time.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        most: int = MOST,
+        name: str = "hornbeam-call",
+        *,
+        stays: bool = False,
+    ) -> None:
         self._loop = loop
+        self._most = most
+        self._name = name
+        self._stays = stays
         # What follows in the loop is not to run in the context of a thread.
         self._context = copy_context()
         self._queue: SimpleQueue[tuple[Work, Done]] = SimpleQueue()
         self._submitted = 0
         self._watching = False
+        # Those that take work, and those that wait until they are to.
         self._threads = 0
+        self._resting = 0
+        self._recalls: SimpleQueue[None] = SimpleQueue()
         self._leaving = threading.Lock()
         self._results: deque[tuple[Done, Any]] = deque()
         self._is_notified = False
@@ -58,7 +75,7 @@ class Crew:
     def _look(self, submitted: int) -> None:
         """Let another thread join if some of the first `submitted` pieces of work still wait."""
         waiting = self._queue.qsize()
-        if waiting > self._submitted - submitted and self._threads < MOST:
+        if waiting > self._submitted - submitted and self._threads < self._most:
             self._join()
         self._watching = waiting > 0
         if self._watching:
@@ -67,19 +84,27 @@ class Crew:
     def _join(self) -> None:
         with self._leaving:
             self._threads += 1
-        threading.Thread(target=self._run, name="hornbeam-call", daemon=True).start()
+            if self._resting:
+                self._resting -= 1
+                self._recalls.put(None)
+                return
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     # In a thread
+
+    def tell(self, done: Done, result: Any) -> None:
+        """Run `done` with a result in the loop, after what was told before."""
+        self._results.append((done, result))
+        if not self._is_notified:
+            self._is_notified = True
+            with suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self._deliver, context=self._context)
 
     def _run(self) -> None:
         while (piece := self._next()) is not None:
             work, done = piece
-            self._results.append((done, work()))
+            self.tell(done, work())
             del piece, work, done  # what they hold is not to live until the next one
-            if not self._is_notified:
-                self._is_notified = True
-                with suppress(RuntimeError):  # the loop has been closed
-                    self._loop.call_soon_threadsafe(self._deliver, context=self._context)
 
     def _next(self) -> tuple[Work, Done] | None:
         """Return the next piece of work, or None when there are threads enough without this one."""
@@ -89,9 +114,13 @@ class Crew:
             except Empty:
                 pass
             with self._leaving:
-                if self._threads > 1:
-                    self._threads -= 1
+                if self._threads == 1:
+                    continue
+                self._threads -= 1
+                if not self._stays:
                     return None
+                self._resting += 1
+            self._recalls.get()
 
     # In the loop
 

@@ -5,12 +5,12 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from hornbeam_erlang._asgi.scope import App
+from hornbeam_erlang._asgi.scope import App, Receive, Send
 
 
 def prepare_path(pythonpath: Sequence[str]) -> None:
@@ -25,11 +25,12 @@ def prepare_path(pythonpath: Sequence[str]) -> None:
     sys.path[:0] = [*pythonpath, str(Path.cwd())]
 
 
-def load(target: str) -> App:
+def load(target: str, interface: str = "asgi") -> Any:
     """Import an app, or what returns it when it is called: "module:attribute()".
 
-    Raises what the import raises, `ImportError` for a target that is not "module:attribute",
-    `AttributeError` for a missing attribute, `TypeError` for what is no ASGI 3 app.
+    Of an ASGI app comes what speaks ASGI 3, and of a WSGI app what it is. Raises what the import
+    raises, `ImportError` for a target that is not "module:attribute", `AttributeError` for a
+    missing attribute, `TypeError` for what does not speak the interface.
     """
     name = target.removesuffix("()")
     module_name, colon, attribute = name.partition(":")
@@ -38,8 +39,9 @@ def load(target: str) -> App:
     app = _attribute(_module(module_name), attribute)
     if name != target:
         app = _made(name, app)
-    _check(target, app)
-    return cast(App, app)
+    if not callable(app):
+        raise TypeError(f"{target} is not callable: its type is {type(app).__name__}")
+    return _SPEAKING[interface](target, app)
 
 
 def _module(name: str) -> Any:
@@ -86,20 +88,54 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _check(target: str, app: Any) -> None:
-    if not callable(app):
-        raise TypeError(f"{target} is not callable: its type is {type(app).__name__}")
+# Interfaces
+
+
+def _asgi(target: str, app: Any) -> App:
     if _takes(app, 3):
-        return
-    if _takes(app, 1):
-        raise TypeError(f"{target} takes one argument: ASGI 2 apps are not supported, only ASGI 3")
+        return cast(App, app)
+    if _takes(app, 1) and not inspect.iscoroutinefunction(app):
+        return _single(app)
     if _takes(app, 2):
-        raise TypeError(f"{target} takes two arguments, as WSGI apps do: it is no ASGI app")
-    if _takes(app, 0):
         raise TypeError(
+            f"{target} takes two arguments, as WSGI apps do: say --interface wsgi (the option "
+            "worker_class)"
+        )
+    raise _no_app(target, app, "scope, receive and send")
+
+
+def _asgi2(target: str, app: Any) -> App:
+    if not _takes(app, 1):
+        raise _no_app(target, app, "a scope alone, as apps of ASGI 2 are")
+    return _single(app)
+
+
+def _wsgi(target: str, app: Any) -> Any:
+    if _takes(app, 2):
+        return app
+    if _takes(app, 3):
+        raise TypeError(f"{target} takes three arguments, as ASGI apps do: it is no WSGI app")
+    raise _no_app(target, app, "an environ and start_response, as WSGI apps are")
+
+
+_SPEAKING: dict[str, Callable[[str, Any], Any]] = {"asgi": _asgi, "asgi2": _asgi2, "wsgi": _wsgi}
+
+
+def _single(app: Any) -> App:
+    """Make an app of ASGI 2, which is called with the scope and then with the rest, one of 3."""
+
+    async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await app(scope)(receive, send)
+
+    return application
+
+
+def _no_app(target: str, app: Any, arguments: str) -> TypeError:
+    if _takes(app, 0):
+        return TypeError(
             f"{target} takes no arguments, as factories do: say --factory (the option factory)"
         )
-    raise TypeError(f"{target} cannot be called with scope, receive and send")
+    return TypeError(f"{target} cannot be called with {arguments}")
 
 
 def _takes(app: Any, count: int) -> bool:

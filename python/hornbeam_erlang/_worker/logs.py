@@ -221,6 +221,8 @@ class Capture:
         self._handler = LogHandler(queue)
         self._stdout = _Stream(queue, PRINTED, "stdout", 1)
         self._stderr = _Stream(queue, logging.WARNING, "stderr", 2)
+        # What WSGI apps report errors to.
+        self.errors = _Stream(queue, logging.ERROR, "wsgi.errors", 2)
 
     def install(self) -> None:
         Log.queue = self._queue
@@ -244,10 +246,10 @@ class Capture:
 
         An app may have closed or detached the streams, or put others in their place.
         """
-        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr):
+        for stream in (sys.stdout, sys.stderr, self._stdout, self._stderr, self.errors):
             with contextlib.suppress(BaseException):
                 stream.flush()
-        for ours in (self._stdout, self._stderr):
+        for ours in (self._stdout, self._stderr, self.errors):
             with contextlib.suppress(BaseException):
                 ours.finish()
 

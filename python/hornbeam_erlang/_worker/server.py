@@ -39,6 +39,9 @@ _DISCONNECTS = frozenset(
     }
 )
 
+# How often it is looked whether threads that stand still go on (seconds).
+LOOK = 0.05
+
 _log = Log("hornbeam.app")
 
 
@@ -52,6 +55,7 @@ class Server:
         loop: asyncio.AbstractEventLoop,
         config: Config,
         carrier: WorkerCarrier,
+        is_stuck: Callable[[], bool] = lambda: False,
     ) -> None:
         self._app = app
         self._pipes = pipes
@@ -72,6 +76,7 @@ class Server:
         self._topics.serve(loop)
         carrier.handlers.keep_context()
         self._calls = Calls(loop, pipes.write, carrier.handlers)
+        self._is_stuck = is_stuck
         self._state: dict[str, Any] | None = None
         self.stopping: asyncio.Future[float] = loop.create_future()
         self._table: dict[int, Callable[[Packet], None]] = {
@@ -155,7 +160,11 @@ class Server:
             self.stopping.set_result(message[2] / 1000)
 
     def _heartbeat(self, message: Packet) -> None:
-        self._pipes.answer(packets.encode_heartbeat(message[2]))
+        """Answer, once the app's threads do something, if it has any: the loop turns anyway."""
+        if self._is_stuck():
+            self._loop.call_later(LOOK, self._heartbeat, message)
+        else:
+            self._pipes.answer(packets.encode_heartbeat(message[2]))
 
     def tasks(self) -> list[tuple[int, asyncio.Task[None]]]:
         """Return the streams that are open, each with the task of its handler."""

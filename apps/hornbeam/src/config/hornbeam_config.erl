@@ -58,7 +58,8 @@
 -type app_options() :: #{
     app := binary(),
     factory := boolean(),
-    worker_class := asgi,
+    worker_class := asgi | asgi2 | wsgi,
+    threads := pos_integer(),
     workers := pos_integer(),
     worker_connections := limit(),
     queue_timeout := milliseconds(),
@@ -114,6 +115,9 @@
 -define(MAX_RESPONSE_HEAD, 524288).
 -define(MAX_RESPONSE_FIELDS, 10000).
 
+%% How long a request to a WSGI app waits for a thread (ms).
+-define(WSGI_QUEUE_TIMEOUT, 30000).
+
 %% @doc Check the options of `start/2' for an app, fill in the defaults, and take apart what the
 %% server is told and what the app.
 %%
@@ -131,7 +135,8 @@ check(_App, Options) ->
 
 check_both(Given) ->
     case {check_values(server, Given), check_values(app, Given)} of
-        {{ok, Server}, {ok, App}} -> check_fit(Server, with_resume(Given, App));
+        {{ok, Server}, {ok, App}} ->
+            check_fit(Given, Server, with_threads(Given, with_resume(Given, App)));
         {{ok, _}, {error, _} = Error} -> Error;
         {{error, _} = Error, _} -> Error
     end.
@@ -158,8 +163,17 @@ with_resume(Given, #{reload := true} = App) when not is_map_key(websocket_resume
 with_resume(_Given, App) ->
     App.
 
-check_fit(Server, App) ->
-    case [Misfit || {_, _} = Misfit <- [misfit(Server), misfit(App), misfit(Server, App)]] of
+%% A thread runs one request. So that is what a worker is given at once, and to wait is no sign of
+%% trouble there.
+with_threads(Given, #{worker_class := wsgi, threads := Threads} = App) ->
+    Own = #{worker_connections => Threads, queue_timeout => ?WSGI_QUEUE_TIMEOUT},
+    maps:merge(App, maps:without(maps:keys(Given), Own));
+with_threads(_Given, App) ->
+    App.
+
+check_fit(Given, Server, App) ->
+    Misfits = [misfit(Server), misfit(App), misfit(Server, App), misfit_interface(Given, App)],
+    case [Misfit || {_, _} = Misfit <- Misfits] of
         [] -> {ok, #{server => Server, app => App}};
         [{Key, Value} | _] -> {error, {bad_option, Key, Value}}
     end.
@@ -179,6 +193,13 @@ misfit(_Options) ->
 misfit(#{http_engine := cowboy}, #{websocket_max_frame_rate := Rate}) when Rate =/= infinity ->
     {http_engine, cowboy};
 misfit(_Server, _App) ->
+    none.
+
+misfit_interface(#{threads := Threads}, #{worker_class := Class}) when Class =/= wsgi ->
+    {threads, Threads};
+misfit_interface(_Given, #{worker_class := wsgi, lifespan := on}) ->
+    {lifespan, on};
+misfit_interface(_Given, _App) ->
     none.
 
 %% @doc The server's or the app's options with their defaults, as they would be written by a user.
@@ -270,7 +291,8 @@ table(app) ->
     #{app => {undefined, fun hornbeam_option:app/1,
               "\"module:attribute\", such as \"chat:application\""},
       factory => {false, {one_of, [true, false]}, "true or false"},
-      worker_class => {asgi, {one_of, [asgi]}, "asgi (wsgi is not supported yet)"},
+      worker_class => {asgi, {one_of, [asgi, asgi2, wsgi]}, "asgi, asgi2 or wsgi"},
+      threads => {10, {range, 1, 1000}, "a number from 1 to 1000, and worker_class wsgi"},
       workers => {erlang:system_info(schedulers_online), positive, "a positive integer"},
       worker_connections => {infinity, timeout, "a positive integer or infinity"},
       queue_timeout => {5000, positive, "milliseconds"},
@@ -299,7 +321,8 @@ table(app) ->
                           "a list of names of files and folders, such as \"*_test.py\""},
       reload_delay => {50, positive, "milliseconds"},
       loop => {auto, {one_of, [auto, uvloop, asyncio]}, "auto, uvloop or asyncio"},
-      lifespan => {auto, {one_of, [auto, on, off]}, "auto, on or off"},
+      lifespan => {auto, {one_of, [auto, on, off]},
+                   "auto, on or off; not on with worker_class wsgi"},
       root_path => {"", fun hornbeam_option:root_path/1,
                     "a path such as \"/api\", with a slash in front and none at its end"},
       timeout => {30000, timeout, "milliseconds or infinity"},

@@ -42,6 +42,7 @@
 -type config() :: #{
     app := binary(),
     interface := binary(),
+    threads := pos_integer() | undefined,
     pythonpath := [binary()],
     root_path := binary(),
     lifespan := auto | on | off,

@@ -36,12 +36,15 @@
 -spec new(hornbeam_request:request(), Client :: pid(), hornbeam_mounts:mount()) -> step().
 new(Request, Client, Mount) ->
     case fault(Request) of
-        none ->
-            entered(hornbeam_request_pipeline:start(websocket, self(), Request, Mount),
-                    {Request, Client, Mount});
-        Status ->
-            refuse(hornbeam_error_response:new(Status), Request)
+        none -> enter(Request, Client, Mount);
+        Status -> refuse(hornbeam_error_response:new(Status), Request)
     end.
+
+enter(Request, _Client, #{options := #{worker_class := wsgi}}) ->
+    refuse(hornbeam_error_response:new(403, <<"WSGI apps have no WebSockets.\n">>), Request);
+enter(Request, Client, Mount) ->
+    entered(hornbeam_request_pipeline:start(websocket, self(), Request, Mount),
+            {Request, Client, Mount}).
 
 %% RFC 6455, 4.2.1; RFC 8441, 5. What follows a handshake is the WebSocket's: it has no body, and
 %% over HTTP/2 no length of what is to come.

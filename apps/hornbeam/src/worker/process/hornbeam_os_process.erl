@@ -74,14 +74,13 @@ stacks(OsPid, {_Signal, Fd}) ->
 
 file_of(Fd) -> "fd/" ++ integer_to_list(Fd).
 
-%% @doc Where the handler is that has the loop: the innermost line of the thread that runs the
-%% server, as Python's faulthandler writes it. Pure.
+%% @doc Where the handler is that stands still, as Python's faulthandler writes it: the innermost
+%% line of a thread that runs a WSGI app, or else of the thread that runs the server. Pure.
 -spec handler(Stacks :: binary()) -> binary() | undefined.
 handler(Stacks) ->
     Threads = binary:split(Stacks, <<"\n\n">>, [global]),
-    Loops = [Thread || Thread <- Threads,
-                       binary:match(Thread, <<"/_worker/__main__.py\"">>) =/= nomatch],
-    innermost([Line || Thread <- Loops,
+    innermost([Line || Ours <- [<<"/_worker/wsgi.py\"">>, <<"/_worker/__main__.py\"">>],
+                       Thread <- Threads, binary:match(Thread, Ours) =/= nomatch,
                        <<"  ", Line/binary>> <- binary:split(Thread, <<"\n">>, [global])]).
 
 innermost([Line | _]) -> Line;

@@ -10,13 +10,14 @@
 -spec config(Name :: binary(), hornbeam_config:app_options()) -> #{atom() => term()}.
 config(Name, Options) ->
     #{worker_class := Interface, pythonpath := Path, root_path := RootPath,
-      lifespan := Lifespan, loop := Loop, websocket_max_frame_size := MaxMessage,
+      loop := Loop, websocket_max_frame_size := MaxMessage,
       op_timeout := OpTimeout, worker_hang_timeout := HangTimeout,
       pubsub_queue_messages := QueueMessages,
       pubsub_queue_bytes := QueueBytes, limit_response_head := ResponseHead,
       limit_response_fields := ResponseFields, websocket_resume := Resume} = Options,
-    #{app => named(Options), interface => atom_to_binary(Interface), pythonpath => Path,
-      root_path => RootPath, lifespan => Lifespan, loop => Loop,
+    #{app => named(Options), interface => atom_to_binary(Interface),
+      threads => threads(Options), pythonpath => Path,
+      root_path => RootPath, lifespan => lifespan(Options), loop => Loop,
       worker => Name, stream_window => hornbeam_stream:window(),
       worker_window => hornbeam_worker_reader:window(), max_message => MaxMessage,
       op_timeout => OpTimeout, hang_timeout => finite(HangTimeout),
@@ -26,6 +27,16 @@ config(Name, Options) ->
 
 named(#{app := App, factory := false}) -> App;
 named(#{app := App, factory := true}) -> <<App/binary, "()">>.
+
+%% WSGI has none.
+lifespan(#{worker_class := wsgi}) -> off;
+lifespan(#{lifespan := Lifespan}) -> Lifespan.
+
+%% More than it is given at once would never all be busy.
+threads(#{worker_class := wsgi, threads := Threads, worker_connections := Most}) ->
+    min(Threads, Most);
+threads(_Options) ->
+    undefined.
 
 finite(infinity) -> undefined;
 finite(Timeout) -> Timeout.
