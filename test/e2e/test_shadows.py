@@ -29,7 +29,7 @@ async def application(scope, receive, send):
         await send({"type": "lifespan.shutdown.complete"})
     else:
         warnings.warn("old ways", stacklevel=1)
-        logging.getLogger("shop").info("seen")
+        logging.getLogger("shop").warning("seen")
         threading.Thread(target=lambda: 1 / 0).start()
         assert await asyncio.to_thread(state_incr, "shadows") > 0
         größe, _ = 0, raised("größe"); größe.nothing + raised("größe")

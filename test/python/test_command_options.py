@@ -98,6 +98,7 @@ UVICORN = {
     "--access-log": ([], {"access_log": True}),
     "--interface": (["asgi3"], {"worker_class": "asgi"}),
     "--log-level": (["debug"], {}),
+    "--log-config": (["l.json"], {"log_config": "l.json"}),
     "--use-colors": ([], {}),
     "--proxy-headers": ([], {"forwarded_allow_ips": ["127.0.0.1", "::1"]}),
     "--no-proxy-headers": ([], {"forwarded_allow_ips": []}),

@@ -293,11 +293,12 @@ def test_worker_whose_handler_cancels_all_tasks_goes_on_and_is_stopped_in_order(
 SILENCED = {
     "loggers disabled": "logging.config.dictConfig({'version': 1})",
     "everything disabled": "logging.disable(logging.CRITICAL)",
-    "handlers gone": "logging.getLogger().handlers.clear()",
+    "handlers gone": "logging.getLogger('hornbeam').handlers.clear()",
+    "handlers of its own": "logging.basicConfig(level=logging.DEBUG, force=True)",
     "no propagation": "logging.getLogger('hornbeam.app').propagate = False",
     "a filter that raises": "logging.getLogger('hornbeam.app').addFilter(lambda record: 1 / 0)",
-    "a handler that raises": "logging.getLogger().handlers.insert(0, Broken())",
-    "a level": "logging.getLogger().setLevel(logging.CRITICAL + 1)",
+    "a handler that raises": "logging.getLogger('hornbeam').handlers.insert(0, Broken())",
+    "a level": "logging.getLogger('hornbeam').setLevel(logging.CRITICAL + 1)",
 }
 
 
@@ -336,6 +337,38 @@ def test_failure_is_also_for_the_handlers_that_the_app_has_put_there(run):
     )
     fails(beam)
     beam.expect_log("kept ERROR KeyError")
+    assert beam.expect_log("http /fails failed")[:2] == (40, "hornbeam.app")
+
+
+SHOWN = {
+    "text": "logging.Formatter('%(levelname)s of the server: %(message)s')",
+    "json": "Json()",
+}
+
+
+@pytest.mark.parametrize("form", SHOWN)
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_failure_that_a_handler_of_the_app_shows_is_shown_once_and_as_it_says(run, form, stream):
+    beam = run(
+        app(
+            f"handler = logging.StreamHandler(sys.{stream})",
+            f"handler.setFormatter({SHOWN[form]})",
+            "logging.getLogger('hornbeam').addHandler(handler)",
+            "raise KeyError('of the app')",
+            before="""
+    import json, sys
+    class Json(logging.Formatter):
+        def format(self, record):
+            return json.dumps({"level": record.levelname, "text": super().format(record)})
+    """,
+        )
+    )
+    fails(beam)
+    _, logger, text = beam.expect_log("of the app")
+    assert logger == stream
+    assert text.startswith({"text": "ERROR of the server: ", "json": '{"level": "ERROR"'}[form])
+    serves(beam)
+    assert len([line for line in beam.logs if "of the app" in line[2]]) == 1
 
 
 def test_exception_of_a_task_that_nobody_awaits_is_in_the_nodes_log_without_loggers(run):

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 
 import pytest
 from hornbeam_erlang._wire.text import MAX_NAME, MAX_TEXT, clip, quote_line, quote_lines
@@ -49,11 +50,68 @@ def test_long_text_loses_its_middle():
     assert clip("a" * MAX_TEXT) == "a" * MAX_TEXT
 
 
-def test_each_line_of_a_stream_is_one_message(queue):
+def test_whole_lines_that_are_written_at_once_are_one_message(queue):
     stream = Capture(queue)._stdout
     print("one\ntwo", end="", file=stream)
     print(" and a half\n\nü\ud800", file=stream)
-    assert [line[2] for line in everything(queue)] == ["one", "two and a half", "", "ü\\ud800"]
+    assert texts(queue) == ["one", "two and a half\n", "ü\\ud800"]
+
+
+def texts(queue):
+    return [text for _, _, text in everything(queue)]
+
+
+def raising():
+    try:
+        {}["k"]
+    except KeyError as error:
+        raise ValueError("for\ntwo reasons") from error
+
+
+def test_traceback_that_is_printed_in_pieces_is_one_message(queue):
+    stream = Capture(queue)._stderr
+    try:
+        raising()
+    except ValueError:
+        traceback.print_exc(file=stream)
+        expected = traceback.format_exc()
+    print("and on", file=stream)
+    first, second, _ = (*expected.partition("\nThe above"),)
+    said = texts(queue)
+    assert said[-1] == "and on"
+    assert "\n".join(said[:-1]) + "\n" == expected
+    assert said[0] == first.rstrip("\n")
+    assert said[1].startswith(f"{second}")
+    assert len(said) <= 4  # what comes behind the first line of a message is not known to be its
+
+
+def test_traceback_of_a_handler_of_logging_is_one_message(queue):
+    logger = logging.Logger("app")
+    logger.addHandler(logging.StreamHandler(Capture(queue)._stdout))
+    try:
+        raising()
+    except ValueError:
+        logger.exception("it failed")
+        expected = traceback.format_exc()
+    assert texts(queue) == [f"it failed\n{expected}".rstrip("\n")]
+
+
+def test_what_begins_a_traceback_and_never_ends_is_not_lost(queue):
+    capture = Capture(queue)
+    print("Traceback (most recent call last):\n  File", file=capture._stderr)
+    assert texts(queue) == []
+    capture.finish()
+    assert texts(queue) == ["Traceback (most recent call last):\n  File"]
+
+
+def test_lines_that_no_message_could_hold_are_cut_between_lines(queue):
+    stream = Capture(queue)._stdout
+    lines = ["x" * 1000] * 200 + ["y" * 2 * MAX_TEXT]
+    stream.write("\n".join(lines) + "\n")
+    said = texts(queue)
+    assert all(len(text) <= MAX_TEXT for text in said[:-1])
+    assert "\n".join(said[:-1]) == "\n".join(lines[:-1])
+    assert said[-1] == clip(lines[-1])
 
 
 def test_stream_takes_bytes_and_unfinished_lines(queue):

@@ -471,8 +471,9 @@ def test_everything_the_app_says_arrives_in_the_log(run):
                 raise NotImplementedError
             print("to stdout")
             print("to stderr", file=sys.stderr)
-            logging.getLogger("my.app").info("an info %d", 1)
-            logging.getLogger("my.app").debug("never seen")
+            logging.getLogger("my.app").warning("a warning %d", 1)
+            logging.getLogger("my.app").info("never seen")
+            logging.getLogger("uvicorn.error").info("as to another server")
             warnings.warn("a warning")
             thread = threading.Thread(target=lambda: 1 / 0, name="worker-thread")
             thread.start()
@@ -493,8 +494,9 @@ def test_everything_the_app_says_arrives_in_the_log(run):
     assert beam.expect_log("printed at import")[:2] == (25, "stdout")
     assert beam.expect_log("to stdout")[:2] == (25, "stdout")
     assert beam.expect_log("to stderr")[:2] == (30, "stderr")
-    assert beam.expect_log("an info 1")[:2] == (20, "my.app")
-    assert beam.expect_log("UserWarning: a warning")[:2] == (30, "py.warnings")
+    assert beam.expect_log("a warning 1")[:2] == (30, "my.app")
+    assert beam.expect_log("as to another server")[:2] == (20, "uvicorn.error")
+    assert beam.expect_log("UserWarning: a warning")[:2] == (30, "stderr")
     assert beam.expect_log("from a thread")[:2] == (25, "stdout")
     level, _, text = beam.expect_log("ZeroDivisionError")
     assert level == 40

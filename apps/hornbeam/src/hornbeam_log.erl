@@ -7,7 +7,7 @@
 %% takes for printable: marks of direction and ends of lines that are no line feed.
 -module(hornbeam_log).
 
--export([install/0, uninstall/0, quoted/2, without_repetition/2]).
+-export([install/0, uninstall/0, unicode/0, quoted/2, without_repetition/2]).
 
 -define(FILTER, hornbeam).
 -define(REPETITION, hornbeam_repetition).
@@ -18,9 +18,17 @@
 %% Whose processes those of our connections may be to OTP.
 -define(APPLICATIONS, [hornbeam, ranch, cowboy]).
 
+%% @doc Write UTF-8 from now on, whatever the locale: apps do not know which one the node has, and
+%% the emulator takes Latin-1 where there is no terminal, or a poor locale.
+-spec unicode() -> ok.
+unicode() ->
+    lists:foreach(fun(Device) -> _ = io:setopts(Device, [{encoding, unicode}]) end,
+                  [user, standard_error]).
+
 %% @doc Show our events, and quote what is in them, from now on.
 -spec install() -> ok.
 install() ->
+    ok = unicode(),
     _ = logger:add_primary_filter(?REPETITION, {fun ?MODULE:without_repetition/2, none}),
     _ = logger:add_primary_filter(?FILTER, {fun ?MODULE:quoted/2, none}),
     %% OTP's default handler shows no domain but its own; apps' output is in [hornbeam, python].

@@ -252,6 +252,8 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             words=("short", "common", "combined", "json")),
         Row("log_level", Kind.WORD, "info", "What is logged.",
             words=("critical", "error", "warning", "info", "debug", "trace"), means="command"),
+        Row("log_config", Kind.PATH, "", "A file that configures the app's logging: JSON, YAML, or "
+            "what logging.config.fileConfig reads."),
         Row("use_colors", Kind.SWITCH, "", "Colours; the default is where a terminal is.",
             means="command"),
     ),
@@ -273,7 +275,6 @@ ELSEWHERE = {
     "--daemon": "the command stays in the foreground: let systemd or a container keep it",
     "--pid": "the command is one process from its start to its end: its parent knows the number",
     "--fd": "say --bind, or --uds: sockets that others have opened are not taken yet",
-    "--log-config": "let the app configure its logging: what it logs comes out here",
     "--header": "let a middleware of the app add it, or a proxy in front",
     "--server-header": "it is always sent, unless the app has one of its own; a proxy can drop it",
     "--date-header": "it is always sent, unless the app has one of its own; a proxy can drop it",

@@ -20,6 +20,7 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import hornbeam_erlang
@@ -120,11 +121,35 @@ class Worker:
         return loop
 
     def _load(self, config: Config) -> Any:
+        configure = self._logging_of(sys.argv[1:])
         prepare_path(config.pythonpath)
+        self._configure(configure)
         try:
             return load(config.app, config.interface)
         except BaseException as error:  # also SystemExit: an import must not end us silently
             self._fail("import", describe(error))
+
+    def _logging_of(self, arguments: Sequence[str]) -> Callable[[], None]:
+        """Read the file that this process was started with, while no folder of the app is in front.
+
+        Return what configures logging by it.
+        """
+        del sys.argv[1:]  # it is none of the app's
+        if not arguments:
+            return lambda: None
+        from hornbeam_erlang._worker import log_config
+
+        try:
+            return log_config.prepare(arguments[0])
+        except ValueError as error:
+            self._fail("config", Failure("ValueError", str(error), ""))
+
+    def _configure(self, configure: Callable[[], None]) -> None:
+        """Do it once classes of the app's modules can be found."""
+        try:
+            configure()
+        except ValueError as error:
+            self._fail("config", Failure("ValueError", str(error), ""))
 
     async def _serve(self, server: Server, lifespan: Lifespan) -> None:
         # An app may cancel all the tasks that there are: this one is none of its own.

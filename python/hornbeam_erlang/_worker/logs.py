@@ -1,5 +1,9 @@
 """What the app prints, logs and lets escape, as log messages to the BEAM.
 
+The app's logging is the app's: no handler of ours is in its way. What nobody else would show has
+one, where `logging` itself has its handler of last resort; so have the loggers of servers. What
+handlers of the app write to the standard streams comes here as what it prints does.
+
 Knows the standard library's streams and hooks; must not know pipes: lines go into a bounded
 queue, and who listens to it is told that there are some. Safe from any thread.
 """
@@ -28,6 +32,10 @@ PRINTED = 25
 
 # Python has no highest level, the wire has.
 MAX_LEVEL = 1 << 31
+
+# Loggers that a server has: ours, and those to which apps turn that were written for another one.
+# None of them is the root's business.
+SERVERS = ("hornbeam", "uvicorn", "gunicorn.error")
 
 Line = tuple[int, str, str]
 
@@ -88,14 +96,14 @@ class LogQueue:
 
 
 class LogHandler(logging.Handler):
-    """Sends the records that reach the root logger."""
+    """Sends records with their level and logger, a traceback and all."""
 
-    def __init__(self, queue: LogQueue) -> None:
-        super().__init__()
+    def __init__(self, queue: LogQueue, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
         self._queue = queue
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == getattr(_written, "logger", None):
+        if record.name == getattr(_offered, "logger", None):
             return
         try:
             self._queue.put(record.levelno, record.name, self.format(record))
@@ -103,28 +111,42 @@ class LogHandler(logging.Handler):
             self.handleError(record)
 
 
-# The logger of which the node has been told already what is being logged, by threads.
-_written = threading.local()
+# What is offered to `logging` in this thread: its logger, and what handlers have written of it.
+_offered = threading.local()
 
 
 @contextlib.contextmanager
-def _beside(logger: str) -> Iterator[None]:
-    """Let `logging` have what the node has been told, and do with it what the app has made of it.
+def _offer(logger: str) -> Iterator[list[bytes]]:
+    """Let `logging` do with what is logged in here what the app has made of it.
 
     An app may disable loggers, take handlers away, and put filters and handlers there that raise.
+    What its handlers write to the standard streams is collected.
     """
-    before = getattr(_written, "logger", None)
-    _written.logger = logger
+    before = (getattr(_offered, "logger", None), getattr(_offered, "written", None))
+    _offered.logger, _offered.written = logger, []
     try:
-        yield
-    except BaseException:  # nothing of it is ours: the node knows
+        yield _offered.written
+    except BaseException:  # nothing of it is ours: the node is told
         return
     finally:
-        _written.logger = before
+        _offered.logger, _offered.written = before
+
+
+def _is_shown(text: str, written: list[bytes]) -> bool:
+    """Whether the app's own handlers have shown a text; in doubt it was not.
+
+    Whatever their format, how it begins is there, and what its last line is about.
+    """
+    shown = b"".join(written).decode(errors="replace")
+    first, last = text.partition("\n")[0], text.rpartition("\n")[2].partition(":")[0]
+    return first in shown and last in shown
 
 
 class Log:
-    """A logger of ours: what it says of the app is in the node's log whatever `logging` does."""
+    """A logger of ours: what it says of the app is seen whatever the app has made of `logging`.
+
+    It is the node's to log, unless a handler that the app has given to our loggers shows it.
+    """
 
     # Where to, once this process speaks to a node.
     queue: LogQueue | None = None
@@ -134,7 +156,7 @@ class Log:
         self._logger = logging.getLogger(name)
 
     def info(self, text: str) -> None:
-        with _beside(""):
+        with _offer(""):
             self._logger.info("%s", text)
 
     def warning(self, text: str) -> None:
@@ -147,15 +169,40 @@ class Log:
         self._say(logging.CRITICAL, text)
 
     def _say(self, level: int, text: str) -> None:
-        if Log.queue is not None:
+        with _offer(self._name) as written:
+            self._logger.log(level, "%s", text)
+        if Log.queue is not None and not _is_shown(text, written):
             Log.queue.put(level, self._name, text)
-        with _beside(self._name):
-            if self._logger.hasHandlers():  # or `logging` prints it, for the node to log again
-                self._logger.log(level, "%s", text)
+
+
+_TRACEBACK = b"Traceback (most recent call last):"
+
+_CAUSES = (b"direct cause of the following exception:", b"another exception occurred:")
+
+
+def _goes_on(lines: bytes) -> bool:
+    """Whether lines end inside of a traceback: it may be printed in pieces."""
+    if _TRACEBACK not in lines and not lines.rstrip().endswith(_CAUSES):
+        return False
+    last = lines.rstrip(b"\n").rpartition(b"\n")[2]
+    return last.startswith((b" ", _TRACEBACK)) or last.endswith(_CAUSES)
+
+
+def _portions(lines: bytes) -> Iterator[bytes]:
+    """Cut lines where no message could hold them all."""
+    while len(lines) > MAX_TEXT:
+        cut = lines.rfind(b"\n", 0, MAX_TEXT)
+        if cut < 0:
+            cut = lines.find(b"\n")
+        if cut < 0:
+            break
+        yield lines[:cut]
+        lines = lines[cut + 1 :]
+    yield lines
 
 
 class _Lines(io.RawIOBase):
-    """The bytes of a standard stream, cut into lines."""
+    """The bytes of a standard stream: what is written at once is one message, in whole lines."""
 
     def __init__(self, queue: LogQueue, level: int, name: str, fd: int) -> None:
         self._queue = queue
@@ -175,22 +222,27 @@ class _Lines(io.RawIOBase):
         return False
 
     def write(self, data: Any) -> int:
-        *lines, self._rest = (self._rest + bytes(data)).split(b"\n")
-        if len(self._rest) > MAX_TEXT:
-            lines.append(self._rest)
-            self._rest = b""
-        for line in lines:
-            self._put(line)
+        if (written := getattr(_offered, "written", None)) is not None:
+            written.append(bytes(data))
+        lines, end, rest = (self._rest + bytes(data)).rpartition(b"\n")
+        if end and _goes_on(lines) and len(lines) < MAX_TEXT:
+            lines, end, rest = b"", b"", lines + end + rest
+        if len(rest) > MAX_TEXT:
+            lines, end, rest = lines + end + rest, b"\n", b""
+        self._rest = rest
+        if end:
+            self._put(lines)
         return len(data)
 
     def finish(self) -> None:
         """Send what has no line end yet."""
         if self._rest:
-            self._put(self._rest)
+            self._put(self._rest.removesuffix(b"\n"))
             self._rest = b""
 
-    def _put(self, line: bytes) -> None:
-        self._queue.put(self._level, self._name, line.decode("utf-8", "backslashreplace"))
+    def _put(self, lines: bytes) -> None:
+        for portion in _portions(lines):
+            self._queue.put(self._level, self._name, portion.decode("utf-8", "backslashreplace"))
 
 
 class _Stream(io.TextIOWrapper):
@@ -218,7 +270,7 @@ class Capture:
 
     def __init__(self, queue: LogQueue) -> None:
         self._queue = queue
-        self._handler = LogHandler(queue)
+        self._last_resort = logging.lastResort
         self._stdout = _Stream(queue, PRINTED, "stdout", 1)
         self._stderr = _Stream(queue, logging.WARNING, "stderr", 2)
         # What WSGI apps report errors to.
@@ -227,12 +279,13 @@ class Capture:
     def install(self) -> None:
         Log.queue = self._queue
         sys.stdout, sys.stderr = self._stdout, self._stderr
-        root = logging.getLogger()
-        root.addHandler(self._handler)
-        # `logging.basicConfig` does nothing once there is a handler, so INFO is let through
-        # here; the BEAM's logger has levels of its own.
-        root.setLevel(logging.INFO)
-        logging.captureWarnings(True)
+        logging.lastResort = LogHandler(self._queue, logging.WARNING)
+        handler = LogHandler(self._queue)
+        for name in SERVERS:
+            logger = logging.getLogger(name)
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
         sys.excepthook = self._uncaught
         sys.unraisablehook = self._unraisable
         threading.excepthook = self._thread_died
@@ -256,7 +309,7 @@ class Capture:
     def restore(self) -> None:
         """Leave the standard streams to a forked child, which has no wire."""
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        logging.getLogger().removeHandler(self._handler)
+        logging.lastResort = self._last_resort
         sys.excepthook = sys.__excepthook__
         sys.unraisablehook = sys.__unraisablehook__
         threading.excepthook = threading.__excepthook__
@@ -277,16 +330,19 @@ class Capture:
             self._put_error(f"exception in thread {name}", args.exc_value)
 
     def _failed_in_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._put_error(_title(context), context.get("exception"), "asyncio")
-        with _beside("asyncio"):
-            if logging.getLogger("asyncio").hasHandlers():
-                loop.default_exception_handler(context)
+        text = _with_traceback(_title(context), context.get("exception"))
+        with _offer("asyncio") as written:
+            loop.default_exception_handler(context)
+        if not _is_shown(text, written):
+            self._queue.put(logging.ERROR, "asyncio", text)
 
-    def _put_error(
-        self, title: str, error: BaseException | None, logger: str = "hornbeam.python"
-    ) -> None:
-        trace = "" if error is None else describe(error).traceback
-        self._queue.put(logging.ERROR, logger, f"{title}\n{trace}".rstrip())
+    def _put_error(self, title: str, error: BaseException | None) -> None:
+        self._queue.put(logging.ERROR, "hornbeam.python", _with_traceback(title, error))
+
+
+def _with_traceback(title: str, error: BaseException | None) -> str:
+    trace = "" if error is None else describe(error).traceback
+    return f"{title}\n{trace}".rstrip()
 
 
 # What has no place in the title of what a loop tells.

@@ -26,8 +26,7 @@
 %% @doc Log so from now on.
 -spec install(look()) -> ok.
 install(#{level := Level, colors := Colors}) ->
-    lists:foreach(fun(Device) -> ok = io:setopts(Device, [{encoding, unicode}]) end,
-                  [standard_error, user]),
+    ok = hornbeam_log:unicode(),
     _ = logger:remove_handler(default),
     ok = logger:set_primary_config(level, Level),
     ok = logger:set_module_level(hornbeam_worker_log, all),
@@ -100,9 +99,9 @@ flush() ->
 
 %% @private
 -spec format(logger:log_event(), #{colors := boolean()}) -> unicode:chardata().
-format(#{meta := #{python_logger := Stream}, msg := {_, [_Worker, _Stream, Line]}}, _Config)
+format(#{meta := #{python_logger := Stream, python_text := Lines}}, _Config)
         when Stream =:= <<"stdout">>; Stream =:= <<"stderr">> ->
-    [Line, "\n"];
+    [hornbeam_quoted:passed(Lines), "\n"];
 format(#{level := Level} = Event, #{colors := Colors}) ->
     [prefix(Level, Colors), string:trim(message(Event), trailing, "\n"), "\n"].
 

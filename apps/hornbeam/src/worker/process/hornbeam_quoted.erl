@@ -6,9 +6,12 @@
 %% a log begins.
 -module(hornbeam_quoted).
 
--export([line/1, lines/1, printed/1]).
+-export([line/1, lines/1, printed/1, passed/1]).
 
 -define(INDENT, "    ").
+
+%% What sets colours and the like (ECMA-48, SGR).
+-define(COLOR, "(\e\\[[0-9;:]*m)").
 
 %% C0 without tab and line feed, DEL, C1; what ends a line or turns the direction of writing.
 -define(IS_CONTROL(C), C < 32 andalso C =/= $\t andalso C =/= $\n orelse C >= 127 andalso C < 160
@@ -31,6 +34,15 @@ lines(Text) ->
 -spec printed(unicode:chardata()) -> binary().
 printed(Text) ->
     << <<(in_printed(C))/binary>> || <<C/utf8>> <= utf8(Text) >>.
+
+%% @doc What a program of the user's own has written to the user's terminal: its lines are lines,
+%% its colours colours, and nothing else moves the cursor or sets the terminal.
+-spec passed(unicode:chardata()) -> iodata().
+passed(Text) ->
+    colored(re:split(utf8(Text), ?COLOR, [{return, binary}])).
+
+colored([Plain, Color | Rest]) -> [printed(Plain), Color | colored(Rest)];
+colored([Plain]) -> [printed(Plain)].
 
 %% Up to the first byte that is no text.
 utf8(Text) ->

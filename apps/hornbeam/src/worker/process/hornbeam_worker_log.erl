@@ -51,7 +51,7 @@ write(Level, Logger, Text, Worker) ->
                [Worker, hornbeam_quoted:line(Logger), hornbeam_quoted:lines(Text)],
                %% With the mfa an operator can give these events a level of their own.
                #{domain => [hornbeam, python], worker => Worker, python_logger => Logger,
-                 mfa => {?MODULE, write, 4}}).
+                 python_text => Text, mfa => {?MODULE, write, 4}}).
 
 level(Level) when Level >= 50 -> critical;
 level(Level) when Level >= 40 -> error;

@@ -38,8 +38,12 @@ if [ -z \"$begun\" ] || [ \"$begun\" = \"$first\" ]; then kill -9 -$1; fi
 %% the variables of `env'. Fails with a posix reason when the file cannot be executed.
 -spec open(file:filename(), hornbeam_config:app_options()) -> {ok, port()} | {error, term()}.
 open(Python, Options) ->
-    run(Python, ["hornbeam_erlang._worker"], Options,
+    run(Python, ["hornbeam_erlang._worker" | log_config(Options)], Options,
         [nouse_stdio, stream, eof, {busy_limits_port, ?BUSY_LIMITS}]).
+
+%% How its logging begins is known before the wire is.
+log_config(#{log_config := undefined}) -> [];
+log_config(#{log_config := File}) -> [File].
 
 %% @doc Start the reaper of a process that {@link open/2} has started: once the port is closed,
 %% because the calling process has ended or the whole node, it kills that process and all of its
