@@ -146,6 +146,15 @@ def test_the_readmes_page_talks_to_its_app(readmes):
 FIVE = (DOCS.parent / "five-minutes.md").read_text()
 
 
+def test_the_flask_app_of_the_five_minutes_answers(tmp_path):
+    (source,) = re.findall(r"^```python\n# flasked\.py\n(.*?)^```", FIVE, re.M | re.S)
+    (words,) = re.findall(r"^hornbeam (flasked:.*)$", FIVE, re.M)
+    (tmp_path / "flasked.py").write_text(source)
+    running = Running(tmp_path, *words.split(), "--port", "0")
+    with closing(running):
+        assert running.get().json() == {"hello": "world"}
+
+
 @pytest.mark.parametrize("name", ["main", "stars", "raw"])
 def test_the_apps_of_the_five_minutes_answer_and_echo(name, tmp_path):
     ((source),) = re.findall(rf"^```python\n# {name}\.py\n(.*?)^```", FIVE, re.M | re.S)

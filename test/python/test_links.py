@@ -62,4 +62,5 @@ def test_every_guide_is_on_the_site():
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     docs = ROOT / "docs"
     pages = {str(page.relative_to(docs)) for page in docs.rglob("*.md")}
-    assert pages - set(re.findall(r": (\S+\.md)$", nav, re.MULTILINE)) == set()
+    missing = pages - set(re.findall(r": (\S+\.md)$", nav, re.MULTILINE))
+    assert missing == set(), "give it a place in the nav of mkdocs.yml"
