@@ -10,12 +10,13 @@ dist=$(realpath "${1:-dist}")
 main() {
     compgen -G "$dist/*.whl" >/dev/null || fail "no wheel in $dist: \`make wheel\` makes two"
     python3 -c 'import ensurepip, venv' 2>/dev/null || as_debian_does
+    printf '%s, %s\n' "$(. /etc/os-release && echo "$PRETTY_NAME")" "$(python3 --version)"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     cp examples/docker/main.py "$work"
     cd "$work"
     python3 -m venv .venv
-    step 'pip install' .venv/bin/pip install -q --disable-pip-version-check --find-links "$dist" \
+    step 'pip install' .venv/bin/pip install -qq --disable-pip-version-check --find-links "$dist" \
         hornbeam-erlang fastapi websockets
     step 'hornbeam main:app' serve
 }

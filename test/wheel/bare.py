@@ -28,32 +28,51 @@ NOBODY = 12345
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python of this machine."""
+    """A Python of this machine, or of a Debian in a folder that tools/debian.sh has made."""
 
     program: Path
     version: str
+    system: Path = Path("/")
+    """The root in which all its files are, and the shell and the libraries of its system."""
+
+    def inside(self, *command: str | Path) -> list[str | Path]:
+        """Return what to execute for a command in its system."""
+        if self.system == Path("/"):
+            return list(command)
+        return ["chroot", self.system, *command]
 
     @cached_property
     def folders(self) -> list[Path]:
         """What it needs besides libraries."""
         say = "import sys, sysconfig; print(sys.base_prefix, sysconfig.get_path('stdlib'))"
-        prefix, standard = said_by(self.program, "-I", "-c", say).split()
+        prefix, standard = said_by(*self.inside(self.program, "-I", "-c", say)).split()
         return [Path(standard)] if prefix == "/usr" else [Path(prefix)]
 
     @cached_property
     def libraries(self) -> set[Path]:
         """The libraries of the system that it loads, with all its modules but Tk's."""
-        modules = {path for folder in self.folders for path in folder.rglob("lib-dynload/*.so")}
-        modules = {path for path in modules if "tkinter" not in path.name}
+        found = (f for folder in self.folders for f in self.found(folder, "lib-dynload/*.so"))
+        modules = [path for path in found if "tkinter" not in path.name]
         return {
             library
-            for library in loaded_by(self.program, *modules)
+            for library in self.loaded_by(self.program, *modules)
             if not any(library.is_relative_to(folder) for folder in self.folders)
         }
 
+    def found(self, folder: Path, pattern: str) -> list[Path]:
+        """Return files below a folder of its system, as that knows them."""
+        outside = self.system / folder.relative_to("/")
+        return [Path("/", path.relative_to(self.system)) for path in outside.rglob(pattern)]
+
+    def loaded_by(self, *programs: Path) -> set[Path]:
+        """Return the libraries that programs of its system load."""
+        command = self.inside("ldd", *programs)
+        listed = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+        return {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", listed, re.MULTILINE)}
+
 
 def interpreters() -> list[Interpreter]:
-    """Find one Python of each version, in the places where they are kept."""
+    """Find one Python of each version, in the places where they are kept, then in Debians."""
     kept = Path.home() / ".pyenv" / "versions"
     found = {}
     for version in VERSIONS:
@@ -62,33 +81,39 @@ def interpreters() -> list[Interpreter]:
         for program in [own, *others, *sorted(kept.glob(f"{version}.*/bin/{own.name}"))]:
             if program.exists():
                 found.setdefault(version, Interpreter(program, version))
+        for system in debians():
+            program = Path("/usr/bin", own.name)
+            if (system / program.relative_to("/")).exists():
+                found.setdefault(version, Interpreter(program, version, system))
     return list(found.values())
+
+
+def debians() -> list[Path]:
+    """Find the systems that tools/debian.sh has made here; only root gets into them."""
+    kept = os.environ.get("DEBIAN_SYSTEMS") or Path(__file__).parents[2] / "_debian"
+    return sorted(Path(kept).resolve().glob("[a-z]*/")) if os.geteuid() == 0 else []
 
 
 def said_by(*command: str | Path) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def loaded_by(*programs: Path) -> set[Path]:
-    listed = subprocess.run(["ldd", *programs], check=False, capture_output=True, text=True).stdout
-    return {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", listed, re.MULTILINE)}
-
-
 ENTER = """\
 set -eu
-root={root} srv={srv} mode=$1
+root={root} srv={srv} system={system} mode=$1
 shift
 # In a chroot / is no mount, and whoever made that has seen to this.
 mount --make-rprivate / 2>/dev/null || true
 mount -t tmpfs none "$root"
-while read -r file; do mkdir -p "$root${{file%/*}}"; cp -L "$file" "$root$file"; done <<END
+while read -r file; do mkdir -p "$root${{file%/*}}"; cp -L "$system$file" "$root$file"; done <<END
 {files}
 END
-for folder in {folders} /dev; do
+for folder in {folders}; do
     mkdir -p "$root$folder"
-    mount --rbind "$folder" "$root$folder"
+    mount --rbind "$system$folder" "$root$folder"
 done
-mkdir "$root/proc"
+mkdir "$root/dev" "$root/proc"
+mount --rbind /dev "$root/dev"
 # The first process of a container sees only its own.
 if [ $$ = 1 ]; then mount -t proc proc "$root/proc"; else mount --rbind /proc "$root/proc"; fi
 mkdir "$root/srv" "$root/tmp"
@@ -112,6 +137,7 @@ class Root:
             ENTER.format(
                 root=shlex.quote(str(self.root)),
                 srv=shlex.quote(str(self.srv)),
+                system=shlex.quote(str(interpreter.system).rstrip("/")),
                 files="\n".join(map(str, sorted(needed_by(interpreter)))),
                 folders=shlex.join(map(str, interpreter.folders)),
             )
@@ -141,8 +167,8 @@ class Root:
 def needed_by(interpreter: Interpreter) -> set[Path]:
     """Return the files of the system that a Python and a shell need."""
     shell = Path("/bin/sh")
-    files = {shell, interpreter.program, *interpreter.libraries, *loaded_by(shell)}
-    files |= {path for path in system_libraries() if DEBIANS_OWN.fullmatch(path.name)}
+    files = {shell, interpreter.program, *interpreter.libraries, *interpreter.loaded_by(shell)}
+    files |= {path for path in known_to(interpreter) if DEBIANS_OWN.fullmatch(path.name)}
     return {
         file
         for file in files
@@ -150,7 +176,8 @@ def needed_by(interpreter: Interpreter) -> set[Path]:
     }
 
 
-def system_libraries() -> set[Path]:
-    """Return the libraries that the loader of this machine knows."""
-    listed = said_by(shutil.which("ldconfig", path="/sbin:/usr/sbin") or "ldconfig", "-p")
+def known_to(interpreter: Interpreter) -> set[Path]:
+    """Return the libraries that the loader of its system knows."""
+    program = shutil.which("ldconfig", path="/sbin:/usr/sbin") or "ldconfig"
+    listed = said_by(*interpreter.inside(program, "-p"))
     return {Path(path) for path in re.findall(r"x86-64\).* => (/\S+)", listed)}
