@@ -203,7 +203,8 @@ class Page(HTMLParser):
 
 def broken(folder: Path) -> Iterator[str]:
     """Yield a sentence for each link between pages that leads nowhere."""
-    pages = {path: Page(path) for path in folder.rglob("*.html") if path.name != "404.html"}
+    found = sorted(folder.rglob("*.html"))
+    pages = {path: Page(path) for path in found if path.name != "404.html"}
     for page in pages.values():
         for link in sorted(page.links):
             parts = urlsplit(link)
