@@ -77,7 +77,7 @@ def begun(environ, start_response, key):
 
 
 def stuck(environ, start_response, key):
-    threading.Event().wait()
+    time.sleep(3600)
 
 
 def sleeps(environ, start_response, seconds):

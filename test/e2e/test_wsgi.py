@@ -290,7 +290,8 @@ def test_worker_all_of_whose_threads_are_stuck_is_replaced_and_the_log_says_wher
     (pid,) = server.worker_pids()
     stuck = stick(server, 2, key)
     assert [http.response().status for http in stuck] == [502, 502]
-    server.node.wait_log(r"\[error\](?=.*what: worker_hung)(?=.*threaded\.py.{0,40} in stuck)")
+    where = r"(?=.*at: .{0,9}File .{0,200}threaded\.py.{0,40} in stuck)"
+    server.node.wait_log(r"\[error\](?=.*what: worker_hung)" + where)
     eventually(lambda: get(server, "who") not in ("", str(pid)))
     assert not alive(pid)
     assert server.info()["ended"]["hung"] == 1

@@ -545,6 +545,41 @@ def test_thread_keeps_what_is_its_own_also_when_it_was_not_needed_for_a_while(se
             assert time.monotonic() < end
 
 
+@pytest.mark.parametrize("path", [b"/list", b"/parts", b"/fails", b"/breaks", b"/read"])
+def test_request_that_is_over_leaves_nothing_to_a_collection(serve, path):
+    beam = serve("""
+        import gc, weakref
+        gc.disable()
+        seen = []
+        def app(environ, start_response):
+            if environ["PATH_INFO"] == "/alive":
+                start_response("200 OK", [])
+                return [b"%d" % sum(each() is not None for each in seen)]
+            seen.append(weakref.ref(start_response.__self__))
+            environ["wsgi.input"].read()
+            if environ["PATH_INFO"] == "/fails":
+                raise KeyError("the app's own")
+            start_response("200 OK", [])
+            if environ["PATH_INFO"] == "/list":
+                return [b"whole"]
+            return parts(environ)
+        def parts(environ):
+            yield b"one"
+            if environ["PATH_INFO"] == "/breaks":
+                raise KeyError("the app's own")
+            yield b"two"
+    """)
+    more = path == b"/read"
+    headers = [(b"content-length", b"100000")] if more else []
+    beam.open_http(1, path, method="POST", headers=headers, more=more)
+    if more:
+        beam.expect("credit", 1)
+        beam.send("request_body", 1, bytes(100_000), False)
+    failure(beam)
+    # What a thread has done last is let go with the next.
+    assert answer(beam, 2, path=b"/alive")[2] == [b"0"]
+
+
 # Heartbeats
 
 
