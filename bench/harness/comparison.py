@@ -1,4 +1,4 @@
-"""A table of servers beside uvicorn: rate, latency and CPU under each load.
+"""A table of servers beside one of them: rate, latency and CPU under each load.
 
 Knows what harness.load.window tells; knows nothing of what was asked of the servers.
 """
@@ -15,22 +15,22 @@ RIVAL = "uvicorn"
 Row = Callable[[str, str, list[Window], list[Window]], str]
 
 
-def table(windows: list[Window], one: str, many: str) -> list[str]:
+def table(windows: list[Window], one: str, many: str, rival: str = RIVAL) -> list[str]:
     """One row for each server under each load; the load counts `many`, each is `one`."""
     rows = report.head(
-        *("load", "server", f" {many}/s", f" × {RIVAL}", " p50 µs", " p99 µs"),
-        *(f" server CPU µs/{one}", f" × {RIVAL}", " of it Python"),
+        *("load", "server", f" {many}/s", f" × {rival}", " p50 µs", " p99 µs"),
+        *(f" server CPU µs/{one}", f" × {rival}", " of it Python"),
         *(f" generator CPU µs/{one}", " errors"),
     )
-    return rows + each(windows, _row)
+    return rows + each(windows, _row, rival)
 
 
-def each(windows: list[Window], row: Row) -> list[str]:
+def each(windows: list[Window], row: Row, rival: str = RIVAL) -> list[str]:
     """One row for each server under each load, beside the rival's windows under the same load."""
     return [
-        row(load, server, report.cell(windows, load=load, server=server), rival)
+        row(load, server, report.cell(windows, load=load, server=server), its)
         for load in report.distinct(windows, "load")
-        for rival in [report.good(report.cell(windows, load=load, server=RIVAL))]
+        for its in [report.good(report.cell(windows, load=load, server=rival))]
         for server in report.distinct(windows, "server")
     ]
 

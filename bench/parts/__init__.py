@@ -22,6 +22,7 @@ from parts import (
     slow,
     start,
     tls,
+    wsgi,
 )
 
 PARTS = {
@@ -29,6 +30,7 @@ PARTS = {
     "echo2": echo2,
     "partload": partload,
     "http": http,
+    "wsgi": wsgi,
     "connect": connect,
     "tls": tls,
     "ops": ops,
