@@ -309,6 +309,22 @@ def test_answer_is_closed_when_the_client_has_gone(serve):
     assert not [line for line in beam.logs if line[0] >= 40]
 
 
+def test_what_fails_on_the_way_out_is_logged_also_when_the_client_has_gone(serve):
+    beam = serve("""
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            try:
+                while True: yield bytes(16384)
+            finally:
+                raise KeyError("on the way out")
+    """)
+    beam.open_http(1)
+    beam.expect("response_start", 1)
+    beam.send("disconnect", 1, None, b"")
+    assert failure(beam) == ("KeyError", "'on the way out'")
+    beam.expect_log("on the way out")
+
+
 def test_failure_of_close_is_logged_behind_a_whole_answer(serve):
     beam = serve("""
         class Answer(list):
@@ -545,7 +561,9 @@ def test_thread_keeps_what_is_its_own_also_when_it_was_not_needed_for_a_while(se
             assert time.monotonic() < end
 
 
-@pytest.mark.parametrize("path", [b"/list", b"/parts", b"/fails", b"/breaks", b"/read"])
+@pytest.mark.parametrize(
+    "path", [b"/list", b"/parts", b"/fails", b"/breaks", b"/read", b"/short", b"/long"]
+)
 def test_request_that_is_over_leaves_nothing_to_a_collection(serve, path):
     beam = serve("""
         import gc, weakref
@@ -559,7 +577,8 @@ def test_request_that_is_over_leaves_nothing_to_a_collection(serve, path):
             environ["wsgi.input"].read()
             if environ["PATH_INFO"] == "/fails":
                 raise KeyError("the app's own")
-            start_response("200 OK", [])
+            length = {"/short": [("Content-Length", "9")], "/long": [("Content-Length", "4")]}
+            start_response("200 OK", length.get(environ["PATH_INFO"], []))
             if environ["PATH_INFO"] == "/list":
                 return [b"whole"]
             return parts(environ)

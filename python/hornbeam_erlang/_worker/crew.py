@@ -77,7 +77,7 @@ class Crew:
         waiting = self._queue.qsize()
         if waiting > self._submitted - submitted and self._threads < self._most:
             self._join()
-        self._watching = waiting > 0
+        self._watching = waiting > 0 and self._threads < self._most
         if self._watching:
             self._loop.call_later(PATIENCE, self._look, self._submitted)
 

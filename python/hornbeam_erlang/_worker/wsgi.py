@@ -253,8 +253,12 @@ class Exchange:
         finally:
             self._close()
         assert self._outcome is not None
-        if raised := failure or self._outcome:
-            raise raised.pop()
+        told = _most_telling(self._outcome, failure)
+        # A frame that holds what it raises is a circle.
+        failure.clear()
+        self._outcome.clear()
+        if told:
+            raise told.pop()
 
     async def _next(self) -> Part | Question | None:
         """Return what the thread has given or asked for; None when it is through."""
@@ -362,6 +366,14 @@ def _answer(question: Question, event: Event) -> None:
         question.set_exception(_gone())
     else:
         question.set_result(event)
+
+
+def _most_telling(
+    raised: list[BaseException], failure: list[BaseException]
+) -> list[BaseException]:
+    """Return, of what the app has raised and what kept us from sending, what is not its echo."""
+    own = [error for error in raised if not isinstance(error, ClientDisconnected)]
+    return own or failure.copy() or raised.copy()
 
 
 def _gone() -> ClientDisconnected:
