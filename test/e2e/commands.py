@@ -33,7 +33,8 @@ class Address:
 class Running:
     """One run of the command in a folder, with a file for each of its outputs."""
 
-    def __init__(self, folder: Path, *words: object, before=(), variables=(), out=None) -> None:
+    def __init__(self, folder: Path, *words: object, before=(), variables=(), out=None,
+                 keep=()) -> None:  # fmt: skip
         self.folder = folder
         self.notes = folder / "notes"
         marker = f"HORNBEAM_E2E={uuid.uuid4().hex}"
@@ -52,6 +53,7 @@ class Running:
                 stdout=file if out is None else out,
                 stderr=err,
                 start_new_session=True,
+                pass_fds=keep,
             )
 
     @property

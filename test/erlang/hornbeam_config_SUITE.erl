@@ -97,12 +97,18 @@ good_values_are_accepted(Config) ->
             {reload_includes, "*.html"}, {reload_includes, ["*.html", <<"*.ü"/utf8>>]},
             {max_requests, 1}, {max_requests, infinity}, {max_requests_jitter, 0},
             {max_requests_jitter, 1}, {worker_max_age, 1}, {worker_max_age, infinity},
+            {headers, "a: b"}, {headers, ["A: b, c", <<"x:">>]}, {headers, [{"a", <<"b">>}]},
+            {server_header, false}, {date_header, false}, {bind, "fd:0"}, {bind, "fd:17"},
             {worker_max_age_jitter, 0}, {worker_max_rss, 1}, {worker_max_rss, infinity},
             {worker_hang_timeout, 1}, {worker_hang_timeout, infinity}, {drain_timeout, 1}],
     [?assertMatch({Key, {ok, _}}, {Key, check(#{Key => Value})}) || {Key, Value} <- Good].
 
 bad_values_are_refused(_Config) ->
-    Bad = [{bind, 8000}, {worker_class, wsgi3}, {worker_class, "asgi"}, {workers, 0},
+    Bad = [{headers, ["a"]}, {headers, [": b"]}, {headers, ["a b: c"]}, {headers, ["a: b\r\nc: d"]},
+           {headers, ["a: b\n"]}, {headers, ["Content-Length: 1"]}, {headers, ["connection: x"]},
+           {headers, ["sec-websocket-accept: x"]}, {headers, [{"a", b}]}, {headers, #{}},
+           {server_header, 1}, {bind, "fd:"}, {bind, "fd:-1"}, {bind, "fd:x"}, {bind, 8000},
+           {worker_class, wsgi3}, {worker_class, "asgi"}, {workers, 0},
            {workers, "2"}, {python, "/no/such/python"}, {venv, "/no/such/venv"},
            {pythonpath, ["/no/such/folder"]}, {pythonpath, none}, {chdir, "/no/such/folder"},
            {env, [{"A", "b"}]}, {env, #{"A=B" => "c"}}, {env, #{a => "b"}},

@@ -53,6 +53,7 @@ SAMPLES = {
     Kind.PATHS: "one:two",
     Kind.SWITCH: "true",
     Kind.FIELDS: "A=b",
+    Kind.LINES: "a: b, c",
 }
 
 OPTIONS = [row for row in ROWS if row.means is None and row.name not in ("keyfile_password", "env")]

@@ -71,6 +71,8 @@ said(_Key, _Told) ->
 advice(eaddrinuse) -> "; another process listens there: end it, or choose another address";
 advice(eacces) -> "; ports below 1024 need a right of their own: choose another, or give that";
 advice(eaddrnotavail) -> "; it is not an address of this machine";
+advice(enotsock) -> "; this process was started with no socket by that number";
+advice(esocktnosupport) -> "; a stream socket of TCP or a Unix socket is needed";
 advice(_Reason) -> "".
 
 %% Texts, and lists of them, as they were said.

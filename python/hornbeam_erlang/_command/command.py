@@ -5,6 +5,7 @@ project's file. What is wrong ends it with a sentence: with status 2 where it is
 here, with 3 where the server does not start.
 """
 
+import contextlib
 import os
 import platform
 import sys
@@ -39,7 +40,7 @@ DID_NOT_START = 3
 STDERR = 2
 """Not sys.stderr, which is None where the process was started without one."""
 
-LISTS = frozenset({Kind.NAMES, Kind.PATHS, Kind.FIELDS})
+LISTS = frozenset({Kind.NAMES, Kind.PATHS, Kind.FIELDS, Kind.LINES})
 
 RANKS = {
     ParameterSource.COMMANDLINE: Rank.FLAG,
@@ -205,10 +206,7 @@ def refusal(flag: str, sentence: str) -> click.Option:
     )
 
 
-WITHOUT_VALUE = frozenset(
-    {"--http2", "--reset-contextvars", "--preload", "--daemon",
-     "--server-header", "--date-header"}
-)  # fmt: skip
+WITHOUT_VALUE = frozenset({"--http2", "--reset-contextvars", "--preload", "--daemon"})
 
 
 # The rest of the command line
@@ -273,7 +271,7 @@ def serve(app: str | None, check_config: bool, print_config: bool) -> None:
     heard = ctx.ensure_object(Heard)
     warn_of_typos(os.environ)
     try:
-        settled = settle(heard.said, os.environ)
+        settled = settle(heard.said + activated(os.environ), os.environ)
     except Contradiction as error:
         raise click.UsageError(str(error), ctx) from error
     terminal = {said.row.name: said.value for said in heard.said if said.row.target == "command"}
@@ -289,6 +287,20 @@ def serve(app: str | None, check_config: bool, print_config: bool) -> None:
         check_config,
     )
     sys.exit(run(order))
+
+
+FIRST_ACTIVATED = 3
+"""The first socket of systemd's socket activation (sd_listen_fds(3))."""
+
+
+def activated(environment: Mapping[str, str]) -> list[Said]:
+    """Return what systemd says by the socket that it has opened for this process."""
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or count == "0":
+        return []
+    if count != "1":
+        raise Contradiction(f"LISTEN_FDS is {count}: one socket can be listened on, say one --fd")
+    return [Said(BY_NAME["fd"], FIRST_ACTIVATED, Rank.ACTIVATED, "LISTEN_FDS")]
 
 
 def app_origin(ctx: click.Context) -> str:
@@ -354,9 +366,18 @@ def run(order: Order) -> int:
     except RuntimeNotFound as error:
         click.echo(f"hornbeam does not start: {error}", err=True)
         return DID_NOT_START
+    if "bind" in order.settings:
+        inherit_socket(str(order.settings["bind"].value))
     fd = inherited_file(order.packed())
     command = runtime.command("+fnu", "-hornbeam_order", str(fd), "-s", "hornbeam_command")
     return parent.run(command, runtime.environment())
+
+
+def inherit_socket(address: str) -> None:
+    """Let the node have the socket that this process was started with, if that is the address."""
+    if address.startswith("fd:") and address[3:].isdigit():
+        with contextlib.suppress(OSError):  # the node says what is wrong with it
+            os.set_inheritable(int(address[3:]), True)
 
 
 def make_command() -> click.Command:

@@ -67,11 +67,14 @@ WITHOUT_VARIABLE = frozenset({"env"})
 SECTIONS: dict[str, tuple[Row, ...]] = {
     "Address": (
         Row("bind", Kind.TEXT, "127.0.0.1:8000",
-            "Where to listen: IP:PORT, [IPV6]:PORT, localhost:PORT or unix:PATH.", ("-b",)),
+            "Where to listen: IP:PORT, [IPV6]:PORT, localhost:PORT, unix:PATH or fd:NUMBER.",
+            ("-b",)),
         Row("host", Kind.TEXT, "", "The address alone, such as 0.0.0.0 or ::1.", means="bind"),
         Row("port", Kind.COUNT, "", "The port alone; 0 lets the system choose.",
             variables=("PORT",), means="bind"),
         Row("uds", Kind.PATH, "", "A Unix socket instead.", means="bind"),
+        Row("fd", Kind.COUNT, "", "A socket that this process was started with, by its descriptor, "
+            "such as systemd's 3.", means="bind"),
         Row("backlog", Kind.COUNT, "2048",
             "How many connections may wait to be accepted by the server."),
         Row("root_path", Kind.TEXT, "", "The path below which a proxy serves the app."),
@@ -208,6 +211,12 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             "Whose pages may open WebSockets, such as https://*.example.org; * is any.",
             words=("any", "*", "same_host")),
     ),
+    "What every answer has": (
+        Row("headers", Kind.LINES, "", "A header for each answer that has none of this name.",
+            ("--header",)),
+        Row("server_header", Kind.SWITCH, "true", "Whether it says `server: hornbeam`."),
+        Row("date_header", Kind.SWITCH, "true", "Whether it says the date."),
+    ),
     "TLS": (
         Row("certfile", Kind.PATH, "", "The server's certificate and its chain (PEM).",
             ("--ssl-certfile",)),
@@ -274,9 +283,5 @@ ELSEWHERE = {
     "--preload": "workers share no memory: each imports the app; the first failure fails the start",
     "--daemon": "the command stays in the foreground: let systemd or a container keep it",
     "--pid": "the command is one process from its start to its end: its parent knows the number",
-    "--fd": "say --bind, or --uds: sockets that others have opened are not taken yet",
-    "--header": "let a middleware of the app add it, or a proxy in front",
-    "--server-header": "it is always sent, unless the app has one of its own; a proxy can drop it",
-    "--date-header": "it is always sent, unless the app has one of its own; a proxy can drop it",
 }
 """Flags of others that mean nothing here, and what to do instead."""

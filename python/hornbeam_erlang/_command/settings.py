@@ -20,8 +20,10 @@ class Rank(enum.IntEnum):
 
     FLAG = 0
     VARIABLE = 1
-    FILE = 2
-    DEFAULT = 3
+    ACTIVATED = 2
+    """The socket of systemd's socket activation, which is the address of this very process."""
+    FILE = 3
+    DEFAULT = 4
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,24 @@ def _ciphers(rows: Rows, _inherited: Mapping[str, str]) -> Setting:
     return replace(setting, value=[name for part in setting.value for name in part.split(":")])
 
 
+WHOLE = {"bind": "", "uds": "unix:", "fd": "fd:"}
+"""Ways to say all of an address, and what stands in front of their values."""
+
+
 def _bind(rows: Rows, _inherited: Mapping[str, str]) -> Setting:
     """Put host and port into the address that somebody of no higher rank has named."""
-    whole = [rows[name] for name in ("bind", "uds") if name in rows]
+    whole = [rows[name] for name in WHOLE if name in rows]
     base = _first(whole) if whole else None
     parts = [rows[name] for name in ("host", "port") if name in rows]
+    if base is not None and base.rank is Rank.ACTIVATED:
+        parts = [part for part in parts if part.rank is Rank.FLAG]
     if base is not None:
         for part in parts:
             if part.rank == base.rank:
                 raise Contradiction(f"{base.origin} and {part.origin} exclude each other")
         parts = [part for part in parts if part.rank < base.rank]
         if not parts:
-            address = f"unix:{base.value}" if base.row.name == "uds" else base.value
-            return Setting(address, base.origin, Kind.TEXT)
+            return Setting(f"{WHOLE[base.row.name]}{base.value}", base.origin, Kind.TEXT)
     said = {part.row.name: part.value for part in parts}
     host, port = _host_and_port(base)
     return Setting(
@@ -139,10 +146,14 @@ def _bind(rows: Rows, _inherited: Mapping[str, str]) -> Setting:
 
 def _host_and_port(base: Said | None) -> tuple[str, str]:
     address = BY_NAME["bind"].default
-    if base is not None and base.row.name == "bind" and not base.value.startswith("unix:"):
+    if base is not None and base.row.name == "bind" and _is_host_and_port(base.value):
         address = base.value
     host, _, port = address.rpartition(":")
     return host, port
+
+
+def _is_host_and_port(address: str) -> bool:
+    return not address.startswith(("unix:", "fd:"))
 
 
 def _bracketed(host: str) -> str:

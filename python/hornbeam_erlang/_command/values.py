@@ -49,6 +49,8 @@ class Kind(enum.Enum):
     """A list that colons part, as they do in PATH."""
     FIELDS = "NAME=VALUE"
     """A table of names and text."""
+    LINES = "NAME:VALUE"
+    """A list of headers; only lines part them where they are one text."""
 
 
 def read(kind: Kind, value: Any, words: Sequence[str] = ()) -> Any:
@@ -132,6 +134,15 @@ def _fields(value: Any, _words: Sequence[str]) -> dict[str, str]:
     raise ValueError(f"is not {EXPECTED[Kind.FIELDS]}")
 
 
+def _lines(value: Any, _words: Sequence[str]) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{name}: {_field_text(text)}" for name, text in value.items()]
+    lines = _items(value, "\n")
+    if not all(":" in line for line in lines):
+        raise ValueError(f"is not {EXPECTED[Kind.LINES]}")
+    return lines
+
+
 def _field_text(value: Any) -> str:
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
@@ -149,6 +160,7 @@ _READERS: dict[Kind, Callable[[Any, Sequence[str]], Any]] = {
     Kind.NAMES: _names,
     Kind.PATHS: _paths,
     Kind.FIELDS: _fields,
+    Kind.LINES: _lines,
 }
 
 EXPECTED = {
@@ -162,6 +174,7 @@ EXPECTED = {
     Kind.NAMES: "a list of names",
     Kind.PATHS: "a list of paths",
     Kind.FIELDS: "NAME=VALUE",
+    Kind.LINES: "NAME:VALUE, such as x-frame-options:DENY",
 }
 
 

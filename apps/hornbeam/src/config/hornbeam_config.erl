@@ -24,6 +24,9 @@
     http_engine := hornbeam | cowboy,
     access_log := boolean(),
     access_log_format := hornbeam_option:log_format(),
+    headers := [{Name :: binary(), Value :: binary()}],
+    server_header := boolean(),
+    date_header := boolean(),
     allowed_hosts := any | [hornbeam_origin:host_pattern()],
     forwarded_allow_ips := any | [hornbeam_option:peer()],
     max_connections := limit(),
@@ -239,7 +242,8 @@ found(Path) -> {ok, filename:absname(Path)}.
 %% A row is the default, the check (see hornbeam_option), and what is expected.
 table(server) ->
     #{bind => {"127.0.0.1:8000", fun hornbeam_option:bind/1,
-               "\"ip:port\", \"[ipv6]:port\", \"localhost:port\" or \"unix:path\""},
+               "\"ip:port\", \"[ipv6]:port\", \"localhost:port\", \"unix:path\" or "
+               "\"fd:number\""},
       backlog => {2048, positive, "a positive integer"},
       http_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
                            "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "
@@ -249,6 +253,11 @@ table(server) ->
           {short, fun hornbeam_option:log_format/1,
            "short, common, combined, json, or text with Apache's directives: %h %l %u %t %r %m %U "
            "%q %H %s %>s %b %B %D %T %{Name}i and %%"},
+      headers => {[], fun hornbeam_option:headers/1,
+                  "a list of texts such as \"x-frame-options: DENY\", but for headers that are "
+                  "about the connection or the length of a body"},
+      server_header => {true, {one_of, [true, false]}, "true or false"},
+      date_header => {true, {one_of, [true, false]}, "true or false"},
       allowed_hosts => {any, fun hornbeam_option:hosts/1,
                         "any or a list of host names, such as \"*.example\", without ports"},
       forwarded_allow_ips =>

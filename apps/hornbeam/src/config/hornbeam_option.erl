@@ -7,7 +7,7 @@
 -export([check/2, app/1, bind/1, executable/1, program/1, venv/1, venv_python/1, directory/1,
          directories/1, environment/1, functions/1, root_path/1, texts/1, file/1, secret/1,
          tls_versions/1, ciphers/1, origins/1, hosts/1, peers/1, callback/1,
-         log_format/1]).
+         log_format/1, headers/1]).
 -export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0,
               log_format/0]).
 
@@ -21,7 +21,8 @@
 %% `count' is 0 or more, `timeout' a positive integer or infinity.
 
 -type checked() :: {ok, term()} | error.
--type bind() :: {inet:ip_address(), inet:port_number()} | {local, binary()}.
+-type bind() :: {inet:ip_address(), inet:port_number()} | {local, binary()}
+              | {fd, Descriptor :: non_neg_integer()}.
 -type peer() :: {inet:ip_address(), Bits :: 0..128} | unix.
 -type tls_version() :: 'tlsv1.2' | 'tlsv1.3'.
 -type callback() :: fun((map()) -> term()) | {module(), Function :: atom()}.
@@ -31,6 +32,10 @@
                   | microseconds | seconds.
 -type secret() :: hornbeam_secret:secret(string()).
 %% No log prints what a fun returns.
+
+%% RFC 9110, 5.6.2 and 5.5.
+-define(TOKEN, "[!#$%&'*+.^_`|~0-9A-Za-z-]+").
+-define(CLEAN, "[^\\x00-\\x08\\x0a-\\x1f\\x7f]").
 
 %% @doc Check a value; a good one comes out in the form that the server uses.
 -spec check(check(), term()) -> checked().
@@ -115,6 +120,29 @@ log_directive($D) -> microseconds;
 log_directive($T) -> seconds;
 log_directive(_Other) -> error.
 
+%% @doc Headers of responses, each as its line, or as name and value.
+-spec headers(term()) -> checked().
+headers(Value) -> texts(Value, fun header/1).
+
+header({Name, Value}) ->
+    header([Name, ":", Value]);
+header(Line) ->
+    with_text(Line, fun parse_header/1).
+
+parse_header(Line) ->
+    case re:run(Line, ["^(", ?TOKEN, "):[ \t]*(", ?CLEAN, "*?)[ \t]*$"],
+                [dollar_endonly, {capture, all_but_first, binary}]) of
+        {match, [Name, Value]} -> header(string:lowercase(Name), Value);
+        nomatch -> error
+    end.
+
+%% What is about this one connection, or this one body, is nobody's to say once for all.
+header(<<"sec-websocket-", _/binary>>, _Value) -> error;
+header(Name, Value) ->
+    ok_if(not lists:member(Name, [<<"connection">>, <<"keep-alive">>, <<"proxy-connection">>,
+                                  <<"transfer-encoding">>, <<"content-length">>, <<"upgrade">>,
+                                  <<"te">>, <<"trailer">>]), {Name, Value}).
+
 %% @doc The pages that may open WebSockets.
 -spec origins(term()) -> checked().
 origins(Value) when Value =:= any; Value =:= same_host -> {ok, Value};
@@ -181,6 +209,11 @@ bind(Value) ->
 
 parse_bind(<<"unix:", Path/binary>>) when Path =/= <<>>, byte_size(Path) < 108 ->
     {ok, {local, Path}};
+parse_bind(<<"fd:", Number/binary>>) ->
+    case matches(Number, "^[0-9]{1,9}$") of
+        {ok, _} -> {ok, {fd, binary_to_integer(Number)}};
+        error -> error
+    end;
 parse_bind(Text) ->
     case re:run(Text, "^(?:\\[([^\\]]+)\\]|([^:]+)):([0-9]{1,5})$",
                 [dollar_endonly, {capture, all_but_first, list}]) of

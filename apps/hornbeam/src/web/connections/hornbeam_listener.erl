@@ -64,13 +64,13 @@ reload_certificate() ->
 init({Pool, #{server := #{bind := Bind}} = Mount, Limit}) ->
     process_flag(trap_exit, true),
     State = #state{pool = Pool, bind = Bind, mount = Mount, limit = Limit},
-    case hornbeam_transport:is_listening(?REF) orelse listen(in_the_way(Bind), Mount, Limit) of
+    case hornbeam_transport:is_listening(?REF) orelse listen(obstacle(Bind), Mount, Limit) of
         true -> {ok, State};
         {ok, _} -> {ok, State};
         {error, Reason} -> {stop, {shutdown, {listen, posix(Reason)}}}
     end.
 
-listen(nothing, #{server := Options} = Mount, Limit) ->
+listen(none, #{server := Options} = Mount, Limit) ->
     case hornbeam_tls:load(Options) of
         {error, _} = Error -> Error;
         none -> start_listener(tcp_transport(Options), none, Mount, Limit);
@@ -79,7 +79,8 @@ listen(nothing, #{server := Options} = Mount, Limit) ->
 listen(Reason, _Mount, _Limit) ->
     {error, Reason}.
 
-start_listener(Transport, Identity, Mount, Limit) ->
+start_listener(Transport, Identity, #{server := Server} = Mount, Limit) ->
+    ok = hornbeam_own_headers:set(Server),
     Options = #{mount => Mount, limit => Limit, cowboy => hornbeam_cowboy:options(Mount),
                 is_secure => Identity =/= none},
     hornbeam_transport:start_listener(?REF, Transport, {Options, Identity}).
@@ -105,19 +106,22 @@ tls_transport(Options) ->
     Transport#{socket_opts := Tcp ++ hornbeam_tls:listen_options(Options)}.
 
 socket({local, Path}) -> [{ip, {local, Path}}, {port, 0}];
+socket({fd, Descriptor}) -> hornbeam_inherited_socket:options(Descriptor);
 socket({Ip, Port}) when tuple_size(Ip) =:= 8 -> [inet6, {ip, Ip}, {port, Port}];
 socket({Ip, Port}) -> [{ip, Ip}, {port, Port}].
 
 %% Ranch deletes what stands at a socket's path. That must be a socket that nobody listens on:
 %% one stays behind when a node is killed.
-in_the_way({local, Path}) ->
+obstacle({local, Path}) ->
     case file:read_file_info(Path, [raw]) of
         {ok, #file_info{type = other}} -> listener_at(Path);
         {ok, #file_info{}} -> eexist;
-        {error, _} -> nothing
+        {error, _} -> none
     end;
-in_the_way(_Bind) ->
-    nothing.
+obstacle({fd, Descriptor}) ->
+    hornbeam_inherited_socket:obstacle(Descriptor);
+obstacle(_Bind) ->
+    none.
 
 listener_at(Path) ->
     case gen_tcp:connect({local, Path}, 0, [local], 1000) of
@@ -125,7 +129,7 @@ listener_at(Path) ->
             ok = gen_tcp:close(Socket),
             eaddrinuse;
         {error, _} ->
-            nothing
+            none
     end.
 
 remove_file({local, Path}) ->

@@ -8,7 +8,7 @@
 
 -export([options/1, protocol/2, begun/3, unbound/0, taken/0, reading/0]).
 -export([socket/0, reader/0, finish/2]).
--export([request/1, authority/1, response/1]).
+-export([request/1, authority/1, response/1, without_withheld/1]).
 
 %% The flow control windows of HTTP/2 (bytes).
 -define(HTTP2_WINDOW, 65535).
@@ -256,11 +256,24 @@ authority(#{scheme := Scheme, host := Host, port := Port}) ->
 %% each value gets its line. Fields about this one connection are Cowboy's to send.
 -spec response(hornbeam_headers:fields()) -> {cowboy:http_headers(), IsLast :: boolean()}.
 response(Fields) ->
-    {Cookies, Others} = lists:partition(fun({Name, _}) -> Name =:= <<"set-cookie">> end, Fields),
+    {Cookies, Others} = lists:partition(fun({Name, _}) -> Name =:= <<"set-cookie">> end,
+                                        Fields ++ hornbeam_own_headers:missing(Fields)),
     Joined = hornbeam_headers:joined(unique_length([Field || {Name, _} = Field <- Others,
                                                              not is_connections(Name)])),
-    Map = maps:merge(#{<<"server">> => <<"hornbeam">>, <<"date">> => hornbeam_date:now()}, Joined),
-    {with_cookies([Value || {_, Value} <- Cookies], Map), wants_close(Others)}.
+    {with_cookies([Value || {_, Value} <- Cookies], Joined), wants_close(Others)}.
+
+%% @doc A command of Cowboy's without the headers that Cowboy would add to what a request's process
+%% answers, and that are not to be: the process has given them an empty value.
+-spec without_withheld(Command) -> Command when Command :: tuple().
+without_withheld({response, Status, Headers, Body}) -> {response, Status, said(Headers), Body};
+without_withheld({headers, Status, Headers}) -> {headers, Status, said(Headers)};
+without_withheld({switch_protocol, Headers, Protocol, State}) ->
+    {switch_protocol, said(Headers), Protocol, State};
+without_withheld(Command) -> Command.
+
+said(#{<<"server">> := <<>>} = Headers) -> said(maps:remove(<<"server">>, Headers));
+said(#{<<"date">> := <<>>} = Headers) -> said(maps:remove(<<"date">>, Headers));
+said(Headers) -> Headers.
 
 with_cookies([], Map) -> Map;
 with_cookies(Cookies, Map) -> Map#{<<"set-cookie">> => Cookies}.

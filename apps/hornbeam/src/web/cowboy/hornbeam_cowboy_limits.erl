@@ -136,7 +136,8 @@ info(_StreamId, trailed, #state{left = none} = State) ->
     {[], State};
 info(StreamId, Info, #state{next = Next0} = State) ->
     {Commands, Next} = cowboy_stream:info(StreamId, Info, Next0),
-    {Commands, State#state{next = Next, responding = responds(Commands, State)}}.
+    {lists:map(fun hornbeam_cowboy:without_withheld/1, Commands),
+     State#state{next = Next, responding = responds(Commands, State)}}.
 
 responds(_Commands, #state{responding = true}) -> true;
 responds(Commands, _State) -> lists:any(fun begins_response/1, Commands).

@@ -57,8 +57,12 @@ shaken({accept, Fields, Session}, #{version := Version, socket := Tcp} = Req, Mo
     hornbeam_read_buffer:widen(Tcp),
     moved(Version, hornbeam_websocket_session:stream(Session), Req),
     State = #state{session = Session, http2 = http2(Req), tcp = Tcp},
-    {cowboy_websocket, with_headers(maps:remove(<<"date">>, Headers), Req), State,
-     options(Version, Mount)}.
+    Own = with_withheld(maps:remove(<<"date">>, Headers)),
+    {cowboy_websocket, with_headers(Own, Req), State, options(Version, Mount)}.
+
+%% Cowboy adds its own to what a request's process says, unless there is something.
+with_withheld(Headers) ->
+    maps:merge(maps:from_list([{Name, <<>>} || Name <- hornbeam_own_headers:withheld()]), Headers).
 
 %% From 2.12 on Cowboy takes no cookie as a header, and what it takes as a cookie it writes itself.
 with_headers(#{<<"set-cookie">> := Cookies} = Headers, Req) ->
@@ -84,7 +88,7 @@ options(Version, #{options := Options}) ->
 %% What an app binds to a WebSocket that it then refuses ends with the TCP connection.
 refused({Status, Fields, Body}, Req, Mount) ->
     {Headers, _} = hornbeam_cowboy:response(Fields),
-    {ok, cowboy_req:reply(Status, last(Req, Headers), Body, Req), Mount}.
+    {ok, cowboy_req:reply(Status, last(Req, with_withheld(Headers)), Body, Req), Mount}.
 
 last(#{version := 'HTTP/1.1'}, Headers) -> Headers#{<<"connection">> => <<"close">>};
 last(_Req, Headers) -> Headers.

@@ -112,28 +112,16 @@ continue() -> <<"HTTP/1.1 100 Continue\r\n\r\n">>.
 %% @doc The head of the response that goes over to another protocol.
 -spec switch(hornbeam_headers:fields()) -> iodata().
 switch(Fields) ->
-    [status_line(101), lines(Fields), dated(Fields), served(Fields), <<"\r\n">>].
+    [status_line(101), lines(Fields), hornbeam_own_headers:lines(Fields), <<"\r\n">>].
 
 %% The head.
 
 head(Status, Own, Framing, Response, Exchange) ->
-    [status_line(Status), lines(Own), Framing, dated(Own), served(Own),
+    [status_line(Status), lines(Own), Framing, hornbeam_own_headers:lines(Own),
      connection(Status, Response, Exchange), <<"\r\n">>].
 
 lines(Fields) ->
     [[Name, <<": ">>, Value, <<"\r\n">>] || {Name, Value} <- Fields].
-
-dated(Fields) ->
-    case lists:keymember(<<"date">>, 1, Fields) of
-        true -> [];
-        false -> [<<"date: ">>, hornbeam_date:now(), <<"\r\n">>]
-    end.
-
-served(Fields) ->
-    case lists:keymember(<<"server">>, 1, Fields) of
-        true -> [];
-        false -> <<"server: hornbeam\r\n">>
-    end.
 
 connection(426, #response{is_last = true}, _Exchange) -> <<"connection: close, upgrade\r\n">>;
 connection(426, _Response, _Exchange) -> <<"connection: upgrade\r\n">>;
