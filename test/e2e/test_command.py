@@ -164,6 +164,8 @@ def broken(folder: Path) -> None:
     (folder / "shop.py").write_text("def app(scope, receive, send): ...\n")
     (folder / "broken.py").write_text("def deep():\n    return 1 / 0\n\n\ndeep()\n")
     (folder / "misspelt.py").write_text("def app(:\n")
+    (folder / "leaving.py").write_text("import os\nos._exit(7)\n")
+    (folder / "crashing.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     (folder / "raising.py").write_text(
         "import traceback\n"
         "async def app(scope, receive, send):\n"
@@ -204,6 +206,18 @@ FAILURES = {
         "        return 1 / 0\n"
         "               ~~^~~\n"
         "    ZeroDivisionError: division by zero\n",
+    ),
+    "a process that ends meanwhile": (
+        ["leaving:app"],
+        "hornbeam does not start: PYTHON ended (status 7) while it imported the app or started its "
+        "lifespan. No exception came out of either: something called os._exit, crashed or killed "
+        "it\n    app          leaving:app\n" + PLACE,
+    ),
+    "a process that crashes meanwhile": (
+        ["crashing:app"],
+        "hornbeam does not start: PYTHON ended (status 139, which is SIGSEGV: native code crashed) "
+        "while it imported the app or started its lifespan. No exception came out of either: "
+        "something called os._exit, crashed or killed it\n    app          crashing:app\n" + PLACE,
     ),
     "its lifespan": (
         ["lifespans:fails", "--lifespan", "on"],
@@ -397,7 +411,10 @@ def test_when_a_worker_is_killed_it_serves_on_and_buries_the_dead(run):
     eventually(lambda: served_by(running) not in (None, pid))
     assert running.zombies() == []
     # The end of its pipe may come before the status does.
-    ended = r"WARNING:  worker ended\n    pool: /\n    reason: status (137|closed_its_pipe)\n"
+    ended = (
+        r"WARNING:  worker ended\n    pool: /\n    reason: (it closed its pipe to the node|"
+        r"status 137, which is SIGKILL: somebody killed it, or the system for want of memory)\n"
+    )
     eventually(lambda: re.search(ended, running.shown))
 
 
@@ -486,6 +503,19 @@ def test_an_event_begins_with_what_it_is(run, tmp_path):
     eventually(lambda: running.shown.endswith("NOTICE:   reloaded\n"))
     log = running.shown.partition("stops\n")[2]
     assert log.startswith(f"NOTICE:   files changed\n    files: {tmp_path}/changing.py\n")
+
+
+def test_code_that_is_broken_when_it_is_saved_is_told_once(run, tmp_path):
+    app = tmp_path / "changing.py"
+    app.write_text("from naming import application\n")
+    running = run("changing:application", *HERE, "--reload")
+    running.address()
+    app.write_text("from naming import application\nraise LookupError('half done')\n")
+    eventually(lambda: "not reloaded" in running.shown)
+    assert running.get().status_code == 200
+    app.write_text("from naming import application\n\n")
+    eventually(lambda: "NOTICE:   reloaded\n" in running.shown)
+    assert running.shown.count("Traceback") == 1
 
 
 # The access log

@@ -210,7 +210,7 @@ reload_certificate() ->
 %% Fresh workers import it beside the old ones. When all of them are ready they take over, and
 %% the old ones finish what they run: no request is lost, and a WebSocket goes on until its end or
 %% `drain_timeout'. When the new code does not start, nothing has changed, and the error has the
-%% Python traceback. A SIGHUP to the node does the same.
+%% Python traceback, which is logged too: a shell cuts it off. A SIGHUP to the node does the same.
 -spec reload() -> ok | {error, reload_error()}.
 reload() ->
     case hornbeam_pool:all() of
@@ -223,6 +223,7 @@ reload([]) ->
 reload([Pool | Pools]) ->
     case hornbeam_pool:reload(Pool) of
         ok -> reload(Pools);
+        {error, {_Whose, _Failure}} = Error -> hornbeam_reloader:report(Error), Error;
         {error, _} = Error -> Error
     end.
 

@@ -11,7 +11,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, report/1]).
+-export([start_link/1, report/1, conclude/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {
@@ -32,7 +32,13 @@
 start_link(Options) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
 
-%% @doc Log what became of a reload that nobody waits for.
+%% @doc Log what became of a reload that nobody waits for, but for what {@link hornbeam:reload/0}
+%% has logged itself.
+-spec conclude(ok | {error, hornbeam:reload_error()}) -> ok.
+conclude({error, {_Whose, _Failure}}) -> ok;
+conclude(Outcome) -> report(Outcome).
+
+%% @doc Log what became of a reload.
 -spec report(ok | {error, hornbeam:reload_error()}) -> ok.
 report(ok) ->
     ?LOG_NOTICE(#{what => reloaded}, #{domain => [hornbeam]});
@@ -115,7 +121,7 @@ reloaded({error, reloading}, _Next, State) ->
     _ = erlang:send_after(?PAUSE, self(), changed),
     State;
 reloaded(Outcome, Next, State) ->
-    ok = report(Outcome),
+    ok = conclude(Outcome),
     next(Next, State).
 
 next(rest, State) -> State;

@@ -35,7 +35,7 @@ init([]) ->
 handle_event(sighup, State) ->
     _ = spawn(fun() ->
         certificate_reloaded(hornbeam:reload_certificate()),
-        hornbeam_reloader:report(hornbeam:reload())
+        hornbeam_reloader:conclude(hornbeam:reload())
     end),
     {ok, State};
 handle_event(_Signal, State) ->

@@ -301,8 +301,8 @@ down(_Worker, _Reason, State) ->
 cause({shutdown, Reason}) -> Reason;
 cause(Reason) -> Reason.
 
-%% As a shell has it: 137 is signal 9, maybe for want of memory.
-told({exited, Status}) -> unicode:characters_to_binary(io_lib:format("status ~0tp", [Status]));
+told({exited, Status}) ->
+    unicode:characters_to_binary(hornbeam_worker_failure:ending(Status));
 told(Cause) -> Cause.
 
 count_end(Reason, #state{roster = Roster} = State) ->
@@ -375,15 +375,19 @@ take_over(Pid, #state{round = {Round, From}, roster = Roster} = State0) ->
 %% A fresh worker cannot start: nothing changes.
 abandon_round(Reason, #state{round = {Round, From}, failed_rounds = Failed} = State0) ->
     Why = explain(Reason, State0),
-    ?LOG_ERROR(#{what => worker_not_replaced, pool => State0#state.name,
-                 because => hornbeam_pool_replacement:reason(Round), reason => Why},
-               #{domain => [hornbeam]}),
-    _ = [gen_server:reply(From, {error, Why}) || From =/= nobody],
+    abandoned(From, Why, hornbeam_pool_replacement:reason(Round), State0),
     State = end_round(State0),
     Pause = max(?CHECK, hornbeam_pool_backoff:pause(Failed + 2)),
     State#state{failed_rounds = Failed + 1, next_round = now_ms() + Pause};
 abandon_round(_Reason, State) ->
     State.
+
+%% Who has asked for it says so.
+abandoned(nobody, Why, Because, #state{name = Name}) ->
+    ?LOG_ERROR(#{what => worker_not_replaced, pool => Name, because => Because, reason => Why},
+               #{domain => [hornbeam]});
+abandoned(From, Why, _Because, _State) ->
+    gen_server:reply(From, {error, Why}).
 
 end_round(#state{round = none} = State) ->
     State;

@@ -397,8 +397,10 @@ ended(State, #data{exit = {status, _}, eof = true} = Data) ->
 ended(_State, Data) ->
     {keep_state, Data, [{{timeout, ending}, ?END_SLACK, over}]}.
 
-exited(starting, Data) ->
+exited(starting, #data{about = undefined} = Data) ->
     failed({exited, exit_status(Data)}, Data);
+exited(starting, Data) ->
+    failed({ended_in_start, exit_status(Data)}, Data);
 exited(draining, #data{exit = {status, 0}} = Data) ->
     {stop, {shutdown, stopped}, Data};
 exited(_State, Data) ->

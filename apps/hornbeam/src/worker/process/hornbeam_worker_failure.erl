@@ -1,17 +1,21 @@
 %% Why a worker did not start, as an error that a person can act upon. Pure.
 -module(hornbeam_worker_failure).
 
--export([explain/2]).
+-export([explain/2, ending/1]).
 -export_type([reason/0, explained/0]).
 
 -type reason() ::
     {late, Milliseconds :: pos_integer()}
-    | {exited, Status :: term()}
+    | {exited, Status :: ending()}
+    | {ended_in_start, Status :: ending()}
     | {version, Ours :: pos_integer(), Theirs :: non_neg_integer()}
     | {port, term()}
     | {broke_the_wire, term()}
     | {python, hornbeam:python_error()}
     | term().
+
+-type ending() :: non_neg_integer() | closed_its_pipe.
+%% An exit status as a shell has it, of which that of a signal is 128 more than its number.
 
 -type explained() :: {python, hornbeam:python_error()} | {worker, Sentence :: binary()}.
 
@@ -31,7 +35,11 @@ sentence({exited, ?NO_PACKAGE}, Python) ->
     io_lib:format("~ts has no package hornbeam-erlang, which the interpreter of every app needs. "
                   "Install it: ~ts -m pip install hornbeam-erlang", [Python, Python]);
 sentence({exited, Status}, Python) ->
-    io_lib:format("~ts ended (status ~0tp) before it was ready", [Python, Status]);
+    io_lib:format("~ts ended (~ts) before it was ready", [Python, ending(Status)]);
+sentence({ended_in_start, Status}, Python) ->
+    io_lib:format("~ts ended (~ts) while it imported the app or started its lifespan. No exception "
+                  "came out of either: something called os._exit, crashed or killed it",
+                  [Python, ending(Status)]);
 sentence({version, Ours, Theirs}, Python) when Theirs < Ours ->
     io_lib:format("the hornbeam-erlang package of ~ts speaks version ~b of the wire and this "
                   "node version ~b. Upgrade the package: "
@@ -51,3 +59,17 @@ sentence(no_python, _Python) ->
     "path";
 sentence(Reason, Python) ->
     io_lib:format("~ts did not start (~0tp)", [Python, Reason]).
+
+%% @doc How a process ended, for a person.
+-spec ending(ending()) -> unicode:chardata().
+ending(closed_its_pipe) -> "it closed its pipe to the node";
+ending(Status) when Status > 128, Status =< 192 ->
+    ["status ", integer_to_list(Status), ", which is ", signal(Status - 128)];
+ending(Status) ->
+    ["status ", integer_to_list(Status)].
+
+signal(6) -> "SIGABRT: it aborted itself";
+signal(9) -> "SIGKILL: somebody killed it, or the system for want of memory";
+signal(11) -> "SIGSEGV: native code crashed";
+signal(15) -> "SIGTERM";
+signal(Number) -> ["signal ", integer_to_list(Number)].
