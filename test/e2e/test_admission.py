@@ -350,3 +350,35 @@ def test_an_on_connect_that_fails_lets_nobody_in_and_is_logged(serve, shared, cl
 def test_on_connect_may_be_an_exported_function(serve):
     server = serve(EXCHANGES, on_connect=(Atom("maps"), Atom("size")))
     assert get(server, target="/hello").status == 500
+
+
+# What the log says of it
+
+REFUSED = {
+    "allowed_origins": ["GET /echo HTTP/1.1", "host: here", *handshake_headers(),
+                        "origin: https://elsewhere.example"],
+    "allowed_hosts": ["GET / HTTP/1.1", "host: nowhere.example"],
+    "max_body_size": ["POST / HTTP/1.1", "host: here", "content-length: 11"],
+    "limit_request_line": [f"GET /{'x' * 100} HTTP/1.1", "host: here"],
+    "limit_request_fields": ["GET / HTTP/1.1", "host: here", *["x: y"] * 20],
+}  # fmt: skip
+
+
+def test_a_refusal_names_its_option_and_does_not_repeat_it(own_node):
+    server = own_node.serve(
+        SOCKETS, allowed_hosts=["here"], max_body_size=10, limit_request_line=100,
+        limit_request_fields=15,
+    )  # fmt: skip
+    for option, lines in REFUSED.items():
+        for _ in range(3):
+            with RawHTTP(server) as raw:
+                raw.send("\r\n".join([*lines, "", ""]).encode())
+                assert 400 <= raw.head().status < 500
+        own_node.wait_log(rf"\[notice\] .*because: [^\n]*option: {option}\b")
+    for option in REFUSED:
+        assert own_node.log.count(f"option: {option}") == 1
+    assert "add it if it is yours: --allowed-origins same_host,https://elsewhere.example" in (
+        own_node.log
+    )
+    assert "a page of https://elsewhere.example opens a WebSocket: 403" in own_node.log
+    assert "a request names the host nowhere.example: 400" in own_node.log

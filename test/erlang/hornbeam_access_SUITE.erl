@@ -6,7 +6,8 @@
 -compile(export_all).
 
 all() ->
-    [a_page_of_the_same_host_may_connect, a_page_of_another_host_may_not,
+    [a_page_of_the_same_host_may_connect, a_page_of_this_machine_may_connect_to_it,
+     a_page_of_another_host_may_not,
      what_is_no_browser_may_connect, only_websockets_are_asked_for_their_origin,
      any_lets_every_page_in, listed_origins_may_connect,
      origins_that_are_not_of_the_web_are_let_in_by_their_own_entry_alone,
@@ -21,6 +22,18 @@ a_page_of_the_same_host_may_connect(_Config) ->
                            {"https://site:443", "site"}, {"http://site:8000", "site:8000"},
                            {"https://site", "site."}, {"http://[::1]:8000", "[::1]:8000"},
                            {"http://127.0.0.1:8000", "127.0.0.1:8000"}]].
+
+a_page_of_this_machine_may_connect_to_it(_Config) ->
+    Names = ["localhost", "127.0.0.1", "[::1]"],
+    [?assertEqual({Origin, Host, ok}, {Origin, Host, origin(Origin, Host, Allowed)})
+     || Name <- Names, Named <- Names, Origin <- ["http://" ++ Name ++ ":5173", "https://" ++ Name],
+        Host <- [Named, Named ++ ":8000"], Allowed <- [same_host, [same_host]]],
+    [?assertEqual({Origin, Host, refused()}, {Origin, Host, origin(Origin, Host, same_host)})
+     || {Origin, Host} <- [{"http://localhost:5173", "site"}, {"http://site", "localhost:8000"},
+                           {"http://localhost.evil", "localhost"},
+                           {"http://127.0.0.2", "localhost"},
+                           {"app://localhost", "localhost"}, {"null", "localhost"}]],
+    ?assertEqual(refused(), origin("http://localhost:5173", "localhost:8000", ["https://site"])).
 
 a_page_of_another_host_may_not(_Config) ->
     [?assertEqual({Origin, Host, refused()}, {Origin, Host, origin(Origin, Host, same_host)})

@@ -31,6 +31,7 @@ make_tables() ->
     ok = hornbeam_websocket_registry:new_table(),
     ok = hornbeam_connection_limit:new_table(),
     ok = hornbeam_date:new_table(),
+    ok = hornbeam_hints:new(),
     ok = hornbeam_access_log:new_table(),
     ok = hornbeam_http1_head:prepare(),
     ok = hornbeam_pool_row:new_table(),

@@ -6,6 +6,12 @@
 
 -include("hornbeam_request.hrl").
 
+-define(IS_WEB(Scheme), (Scheme =:= <<"https">> orelse Scheme =:= <<"http">>)).
+
+%% This machine, by names that no other one can have.
+-define(IS_LOOPBACK(Name), (Name =:= <<"localhost">> orelse Name =:= <<"127.0.0.1">>
+                            orelse Name =:= <<"[::1]">>)).
+
 -export([check/4, host/1]).
 -export_type([type/0, refusal/0]).
 
@@ -75,9 +81,13 @@ is_origin(_Pattern, _Origin, _Host) ->
     false.
 
 %% Only a page of the web can come from a host of the web. A Host without port is that of whichever
-%% scheme the client speaks: a proxy that ends TLS may not say so.
+%% scheme the client speaks: a proxy that ends TLS may not say so. Who develops has the page at
+%% another port of this machine than the server; the names of that are nobody else's.
+is_same_host({Scheme, Name, _Port}, {ok, Named, _OtherPort})
+        when ?IS_WEB(Scheme), ?IS_LOOPBACK(Name), ?IS_LOOPBACK(Named) ->
+    true;
 is_same_host({Scheme, Name, Port}, {ok, Name, Named})
-        when Scheme =:= <<"https">>; Scheme =:= <<"http">> ->
+        when ?IS_WEB(Scheme) ->
     Port =:= Named orelse
         (Named =:= undefined andalso Port =:= hornbeam_origin:default_port(Scheme));
 is_same_host(_Origin, _Host) ->

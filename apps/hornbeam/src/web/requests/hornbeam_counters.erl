@@ -79,6 +79,7 @@ add(Name, {Counters, Places}) ->
 tell(Name) when Name =:= http_requests; Name =:= websockets; Name =:= resumes; Name =:= kicked ->
     ok;
 tell(Limit) ->
+    hornbeam_hints:limit(Limit),
     hornbeam_telemetry:execute([hornbeam, limit, hit], #{count => 1}, #{limit => Limit}).
 
 %% @doc The values now.

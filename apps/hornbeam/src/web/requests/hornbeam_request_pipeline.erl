@@ -56,8 +56,16 @@ judge(Type, Request, Peer, #{forwarded_allow_ips := Trusted} = Server, Options) 
 refuse(Refusal, Request, Counters) ->
     {Counter, Status, Sentence} = answer(Refusal),
     hornbeam_counters:add(Counter, Counters),
+    hint(Refusal, Request),
     hornbeam_access_log:refused(Request, Status, byte_size(Sentence)),
     {refuse, hornbeam_error_response:new(Status, Sentence)}.
+
+hint(unknown_host, Request) ->
+    hornbeam_hints:host(hornbeam_request:field(<<"host">>, Request));
+hint(foreign_origin, Request) ->
+    hornbeam_hints:origin(hornbeam_request:field(<<"origin">>, Request));
+hint(_Refusal, _Request) ->
+    ok.
 
 %% What is of https came past its protection (RFC 9110, 7.4), unless a trusted proxy has ended that.
 is_misdirected(#request{https = true, scheme = <<"http">>}, Peer, Trusted) ->
