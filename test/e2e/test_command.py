@@ -249,8 +249,29 @@ FAILURES = {
     ),
     "a function": (
         [APP, "--rpc-allow", "not a function"],
-        'hornbeam does not start: --rpc-allow has the value "not a function"; expected '
-        "a list of {Module, Function, Arity} or Module\n",
+        'hornbeam does not start: --rpc-allow has the value "not a function"; expected functions '
+        "that there are, as MODULE, MODULE:FUNCTION/ARITY or several with commas between them\n",
+    ),
+    "a function that is asked": (
+        [APP, "--on-connect", "maps:nothing"],
+        'hornbeam does not start: --on-connect has the value "maps:nothing"; expected '
+        "MODULE:FUNCTION, which takes one argument\n",
+    ),
+    "a duration": (
+        [APP, "--timeout", "0"],
+        "hornbeam does not start: --timeout has the value 0; expected a duration such as 30s or 5m "
+        "or infinity\n",
+    ),
+    "a size": (
+        [APP, "--limit-response-head", "1M"],
+        "hornbeam does not start: --limit-response-head has the value 1048576; expected a size "
+        "such as 64K or 16M, from 1 to 524288\n",
+    ),
+    "a header": (
+        [APP, "--header", "content-length: 1"],
+        'hornbeam does not start: --header has the value "content-length: 1"; expected a list of '
+        'texts such as "x-frame-options: DENY", but for headers that are about the connection or '
+        "the length of a body\n",
     ),
     "a key without its certificate": (
         [APP, "--ssl-keyfile", "broken.py"],
@@ -503,6 +524,43 @@ def test_an_event_begins_with_what_it_is(run, tmp_path):
     eventually(lambda: running.shown.endswith("NOTICE:   reloaded\n"))
     log = running.shown.partition("stops\n")[2]
     assert log.startswith(f"NOTICE:   files changed\n    files: {tmp_path}/changing.py\n")
+
+
+def test_code_that_is_broken_at_the_start_is_waited_for(run, tmp_path):
+    """As uvicorn's reloader does: whoever develops mends it and saves."""
+    app = tmp_path / "changing.py"
+    app.write_text("raise LookupError('half done')\n")
+    running = run("changing:application", *HERE, "--reload")
+    waits = "\n\nIt tries again when a file is saved. Ctrl-C ends it.\n"
+    eventually(lambda: running.shown.endswith(waits))
+    assert running.shown.startswith(
+        "hornbeam does not start: LookupError: half done\n    importing    changing:application\n"
+    )
+    saved(app, "import os\nos._exit(9)\n", lambda: running.shown.count(waits) == 2)
+    saved(app, "from naming import application\n", lambda: "listening on" in running.shown)
+    assert running.get().status_code == 200
+    app.write_text("from naming import application\n\n")
+    eventually(lambda: "NOTICE:   reloaded\n" in running.shown)
+
+
+def saved(file: Path, text: str, condition: Callable[[], bool]) -> None:
+    """Save a file until that is seen: nobody says from when on it is watched."""
+
+    def seen() -> bool:
+        if not condition():
+            file.write_text(text)
+        return condition()
+
+    eventually(seen)
+
+
+def test_a_start_that_waits_for_a_file_is_ended_by_a_signal(run, tmp_path):
+    (tmp_path / "changing.py").write_text("raise LookupError('half done')\n")
+    running = run("changing:application", *HERE, "--reload")
+    eventually(lambda: "when a file is saved" in running.shown)
+    running.signal(signal.SIGINT)
+    assert running.status() == 0
+    eventually(running.gone)
 
 
 def test_code_that_is_broken_when_it_is_saved_is_told_once(run, tmp_path):

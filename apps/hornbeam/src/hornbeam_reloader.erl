@@ -11,7 +11,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, report/1, conclude/1]).
+-export([start_link/1, report/1, conclude/1, watch/1, await_change/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {
@@ -26,6 +26,8 @@
 %% After the watcher's end, or while a reload of somebody else's is under way, the next try comes
 %% so much later (ms).
 -define(PAUSE, 1000).
+
+-define(WATCH_ENDED, <<"the watch of the files ended">>).
 
 %% @doc Watch from now on. The error says why that cannot be.
 -spec start_link(hornbeam_config:app_options()) -> gen_server:start_ret().
@@ -45,6 +47,17 @@ report(ok) ->
 report({error, Reason}) ->
     ?LOG_ERROR("not reloaded: ~ts", [hornbeam:format_error(Reason)], #{domain => [hornbeam]}).
 
+%% @doc Wait for the next change of a file that {@link watch/1} has begun to look at; the error says
+%% why there will be none.
+-spec await_change(port()) -> ok | {error, {reload, Sentence :: binary()}}.
+await_change(Port) ->
+    receive
+        {Port, {data, {eol, <<"changed ", _/binary>>}}} -> ok;
+        {Port, {data, {eol, <<"watching">>}}} -> await_change(Port);
+        {Port, {data, {eol, <<"failed ", Sentence/binary>>}}} -> {error, {reload, Sentence}};
+        {Port, {exit_status, _}} -> {error, {reload, ?WATCH_ENDED}}
+    end.
+
 %% @private
 -spec init(hornbeam_config:app_options()) ->
     {ok, #state{}} | {stop, {shutdown, {reload, binary()}}}.
@@ -53,13 +66,15 @@ init(#{startup_timeout := Timeout} = Options) ->
     receive
         {Port, {data, {eol, <<"watching">>}}} -> {ok, #state{options = Options, port = Port}};
         {Port, {data, {eol, <<"failed ", Sentence/binary>>}}} -> refused(Sentence);
-        {Port, {exit_status, _}} -> refused(<<"the watch of the files ended">>)
+        {Port, {exit_status, _}} -> refused(?WATCH_ENDED)
     after Timeout ->
         refused(<<"the files were not watched in time (startup_timeout)">>)
     end.
 
 refused(Sentence) -> {stop, {shutdown, {reload, Sentence}}}.
 
+%% @doc Let the calling process hear of changes of an app's files.
+-spec watch(hornbeam_config:app_options()) -> port().
 watch(Options) ->
     {ok, Python} = hornbeam_config:python(Options),
     {ok, Port} = hornbeam_worker_port:watch(Python, arguments(Options), Options),

@@ -28,7 +28,7 @@ paragraph({bad_option, Key, undefined}, _Told) ->
     io_lib:format("~ts is not given; expected ~ts", [Key, hornbeam_config:expected(Key)]);
 paragraph({bad_option, Key, Value}, #{origins := Origins}) when is_map_key(Key, Origins) ->
     io_lib:format("~ts has the value ~ts; expected ~ts",
-                  [maps:get(Key, Origins), shown(Value), hornbeam_config:expected(Key)]);
+                  [maps:get(Key, Origins), shown(Value), in_words(Key)]);
 paragraph(Reason, _Told) ->
     hornbeam:format_error(Reason).
 
@@ -74,6 +74,19 @@ advice(eaddrnotavail) -> "; it is not an address of this machine";
 advice(enotsock) -> "; this process was started with no socket by that number";
 advice(esocktnosupport) -> "; a stream socket of TCP or a Unix socket is needed";
 advice(_Reason) -> "".
+
+%% What the command's user may write, who has no terms of Erlang.
+in_words(rpc_allow) ->
+    "functions that there are, as MODULE, MODULE:FUNCTION/ARITY or several with commas between "
+    "them";
+in_words(on_connect) ->
+    "MODULE:FUNCTION, which takes one argument";
+in_words(Key) ->
+    case hornbeam_config:expected(Key) of
+        "milliseconds" ++ Rest -> ["a duration such as 30s or 5m", Rest];
+        "bytes" ++ Rest -> ["a size such as 64K or 16M", Rest];
+        Expected -> Expected
+    end.
 
 %% Texts, and lists of them, as they were said.
 shown([_ | _] = Values) -> lists:join(",", lists:map(fun shown/1, Values));

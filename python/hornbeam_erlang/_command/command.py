@@ -388,7 +388,9 @@ def make_command() -> click.Command:
         "hornbeam",
         params=parameters,
         callback=serve,
-        help="Serve a Python app, named as MODULE:ATTRIBUTE, from the BEAM.\n\n"
+        help="Serve a Python app, named as MODULE:ATTRIBUTE, such as main:app.\n\n"
+        "An Erlang node, which this command starts and stays the parent of, holds the sockets; "
+        "Python processes run the app.\n\n"
         "Each flag is also a variable, HORNBEAM_ and its name in capitals, and a key of "
         "hornbeam.toml or of [tool.hornbeam] in pyproject.toml.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

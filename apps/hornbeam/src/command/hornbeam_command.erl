@@ -172,14 +172,42 @@ check(#{app := App, options := Options} = Order) ->
     end.
 
 -spec serve(order()) -> no_return().
-serve(#{app := App, options := Options} = Order) ->
+serve(Order) ->
     {ok, _} = application:ensure_all_started(hornbeam),
     Root = monitor(process, hornbeam_sup),
-    case hornbeam_sup:start_server(App, Options) of
-        ok -> hornbeam_terminal:say(banner(App, Options));
-        {error, Reason} -> refuse_unless(is_stopping(), Reason, Order)
-    end,
+    ok = start_server(none, Order),
     receive {'DOWN', Root, process, _, Why} -> exit(Why) end.
+
+start_server(Watch, #{app := App, options := Options} = Order) ->
+    case hornbeam_sup:start_server(App, Options) of
+        ok -> started(Watch, Order);
+        {error, Reason} -> failed(may_be_mended(Reason, Order), Reason, Watch, Order)
+    end.
+
+started(Watch, #{app := App, options := Options}) ->
+    _ = [port_close(Watch) || is_port(Watch)],
+    hornbeam_terminal:say(banner(App, Options)).
+
+%% With `reload' whoever writes the app sees to it, and saves a file.
+may_be_mended({Whose, _}, #{options := #{reload := true}})
+        when Whose =:= python; Whose =:= worker ->
+    not is_stopping();
+may_be_mended(_Reason, _Order) ->
+    false.
+
+failed(true, Reason, none, #{app := App, options := Options} = Order) ->
+    {ok, #{app := Checked}} = hornbeam_config:check(App, hornbeam_sup:given(Options)),
+    failed(true, Reason, hornbeam_reloader:watch(Checked), Order);
+failed(true, Reason, Watch, Order) ->
+    hornbeam_terminal:say(["hornbeam does not start: ",
+                           hornbeam_start_error:paragraph(Reason, Order),
+                           "\n\nIt tries again when a file is saved. Ctrl-C ends it."]),
+    case hornbeam_reloader:await_change(Watch) of
+        ok -> start_server(Watch, Order);
+        {error, NoWatch} -> refuse(NoWatch, Order)
+    end;
+failed(false, Reason, _Watch, Order) ->
+    refuse_unless(is_stopping(), Reason, Order).
 
 %% A start that a signal has ended has not failed.
 is_stopping() ->
