@@ -171,7 +171,7 @@ threads_are_those_of_wsgi_and_bound_what_a_worker_is_given(_Config) ->
     Wsgi = #{worker_class => wsgi},
     [?assertMatch({Options, {ok, #{worker_connections := Most, queue_timeout := Wait}}},
                   {Options, check(Options)})
-     || {Options, Most, Wait} <- [{#{}, infinity, 5000}, {Wsgi, 10, 30000},
+     || {Options, Most, Wait} <- [{#{}, infinity, 30000}, {Wsgi, 10, 30000},
                                   {Wsgi#{threads => 3}, 3, 30000},
                                   {Wsgi#{worker_connections => 7, queue_timeout => 1}, 7, 1}]],
     [?assertEqual({error, {bad_option, threads, Threads}}, check(Options#{threads => Threads}))

@@ -115,7 +115,7 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         Row("worker_connections", Kind.COUNT, "infinity",
             "How many requests and WebSockets one worker is given at once; of a WSGI app as many "
             "as it has threads.", words=INFINITY),
-        Row("queue_timeout", Kind.DURATION, "5s",
+        Row("queue_timeout", Kind.DURATION, "30s",
             "How long a request waits for a worker; of a WSGI app 30s."),
         Row("queue_max", Kind.COUNT, "1024", "How many may wait so."),
         Row("max_requests", Kind.COUNT, "infinity",
@@ -128,7 +128,7 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         Row("worker_max_age_jitter", Kind.DURATION, "0", "At most so much later, at random."),
         Row("worker_max_rss", Kind.SIZE, "infinity", "A worker with so much memory is replaced.",
             words=INFINITY),
-        Row("worker_hang_timeout", Kind.DURATION, "30s",
+        Row("worker_hang_timeout", Kind.DURATION, "1m",
             "A worker whose event loop, or all of whose threads, stand still for so long is killed "
             "and replaced.",
             ("--timeout-worker-healthcheck",), INFINITY),
@@ -196,7 +196,7 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             "Open WebSockets go on with another worker when theirs ends; on with --reload."),
         Row("websocket_resume_attempts", Kind.COUNT, "5",
             "After so many workers in a row that soon ended a socket is closed."),
-        Row("websocket_resume_timeout", Kind.DURATION, "60s",
+        Row("websocket_resume_timeout", Kind.DURATION, "2m",
             "How long a socket waits for a worker that goes on."),
     ),
     "Who may connect": (

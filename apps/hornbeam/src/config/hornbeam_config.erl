@@ -119,9 +119,6 @@
 -define(MAX_RESPONSE_HEAD, 524288).
 -define(MAX_RESPONSE_FIELDS, 10000).
 
-%% How long a request to a WSGI app waits for a thread (ms).
--define(WSGI_QUEUE_TIMEOUT, 30000).
-
 %% @doc Check the options of `start/2' for an app, fill in the defaults, and take apart what the
 %% server is told and what the app.
 %%
@@ -167,11 +164,10 @@ with_resume(Given, #{reload := true} = App) when not is_map_key(websocket_resume
 with_resume(_Given, App) ->
     App.
 
-%% A thread runs one request. So that is what a worker is given at once, and to wait is no sign of
-%% trouble there.
-with_threads(Given, #{worker_class := wsgi, threads := Threads} = App) ->
-    Own = #{worker_connections => Threads, queue_timeout => ?WSGI_QUEUE_TIMEOUT},
-    maps:merge(App, maps:without(maps:keys(Given), Own));
+%% A thread runs one request. So that is what a worker is given at once.
+with_threads(Given, #{worker_class := wsgi, threads := Threads} = App)
+        when not is_map_key(worker_connections, Given) ->
+    App#{worker_connections := Threads};
 with_threads(_Given, App) ->
     App.
 
@@ -305,14 +301,14 @@ table(app) ->
       threads => {10, {range, 1, 1000}, "a number from 1 to 1000, and worker_class wsgi"},
       workers => {erlang:system_info(schedulers_online), positive, "a positive integer"},
       worker_connections => {infinity, timeout, "a positive integer or infinity"},
-      queue_timeout => {5000, positive, "milliseconds"},
+      queue_timeout => {30000, positive, "milliseconds"},
       queue_max => {1024, positive, "a positive integer"},
       max_requests => {infinity, timeout, "a positive integer or infinity"},
       max_requests_jitter => {0, count, "an integer, 0 or more"},
       worker_max_age => {infinity, timeout, "milliseconds or infinity"},
       worker_max_age_jitter => {0, count, "milliseconds, 0 or more"},
       worker_max_rss => {infinity, timeout, "bytes or infinity"},
-      worker_hang_timeout => {30000, timeout, "milliseconds or infinity"},
+      worker_hang_timeout => {60000, timeout, "milliseconds or infinity"},
       drain_timeout => {30000, positive, "milliseconds"},
       startup_timeout => {300000, positive, "milliseconds"},
       python => {undefined, fun hornbeam_option:executable/1,
@@ -350,7 +346,7 @@ table(app) ->
       websocket_compress => {false, {one_of, [true, false]}, "true or false"},
       websocket_resume => {false, {one_of, [true, false]}, "true or false"},
       websocket_resume_attempts => {5, positive, "a positive integer"},
-      websocket_resume_timeout => {60000, positive, "milliseconds"},
+      websocket_resume_timeout => {120000, positive, "milliseconds"},
       allowed_origins => {same_host, fun hornbeam_option:origins/1,
                           "same_host, any, or a list of origins, such as \"https://*.example\""},
       on_connect => {undefined, fun hornbeam_option:callback/1,
