@@ -184,6 +184,42 @@ def test_what_does_not_start_says_why_and_ends_with_status_3(run, tmp_path, opti
     assert not (tmp_path / "erl_crash.dump").exists()
 
 
+TALKING = """
+import logging, sys
+logging.getLogger("shop").warning("logged: größe ✓")
+print("printed: größe ✓", file=sys.stderr, flush=True)
+async def application(scope, receive, send): ...
+"""
+
+SAID = ("worker-1 shop: logged: größe ✓", "worker-1 stderr: printed: größe ✓")
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "POSIX"])
+def test_its_log_is_utf8_in_any_locale(run, tmp_path, monkeypatch, locale):
+    monkeypatch.setenv("LC_ALL", locale)
+    (tmp_path / "talking.py").write_text(TALKING, encoding="utf-8")
+    running = run(app="talking:application", chdir=tmp_path, lifespan=Atom("off"))
+    eventually(running.serves)
+    log = tmp_path / "stdout"
+    eventually(lambda: all(said.encode() in log.read_bytes() for said in SAID))
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_the_log_in_a_shell_is_utf8_in_any_locale(tmp_path, monkeypatch, locale):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "talking.py").write_text(TALKING, encoding="utf-8")
+    options = text({Atom(key): value for key, value in {
+        "chdir": tmp_path, "workers": 1, "lifespan": Atom("off"), "python": PYTHON,
+        "bind": f"unix:{tmp_path}/socket",
+    }.items()})  # fmt: skip
+    shell = Terminal([shutil.which("rebar3"), "shell"], {"LC_ALL": locale, "TERM": "xterm"})
+    with contextlib.closing(shell):
+        shell.shows(b"1>")
+        shell.types(f'hornbeam:start("talking:application", {options}).\n'.encode())
+        for said in SAID:
+            shell.shows(said.encode())
+
+
 # make run
 
 
