@@ -4,7 +4,7 @@
 #
 #   tools/deps.sh run      what it takes to build the server and to serve an app
 #   tools/deps.sh wheel    also what makes wheels
-#   tools/deps.sh test     also what checks, tests and documents it, a browser among that
+#   tools/deps.sh test     also what checks, tests and documents it, a browser and Elixir among that
 #
 # Erlang's libraries come from hex where it answers; elsewhere Debian's rabbitmq-server package
 # carries them compiled. It is unpacked into _deps/lib, never installed, and no broker runs.
@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 erlang_packages=(rebar3 erlang-dev erlang-ssl erlang-inets erlang-os-mon)
-test_packages=(erlang-proper erlang-proper-dev chromium)
+test_packages=(erlang-proper erlang-proper-dev elixir chromium)
 carried_libraries=(cowboy cowlib ranch jsx)
 
 main() {

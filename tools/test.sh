@@ -13,7 +13,7 @@ logs=_build/logs
 passed=0 failed=0 skipped=0
 
 run_lint() { tools/lint.sh; }
-run_types() { (cd python && ../.venv/bin/mypy) && .venv/bin/mypy --strict examples/chat/chat.py; }
+run_types() { (cd python && ../.venv/bin/mypy) && .venv/bin/mypy --strict examples/*/chat.py examples/*/priv/*.py; }
 run_xref() { rebar3 xref; }
 run_dialyzer() { rebar3 dialyzer; }
 run_docs() { tools/docs.sh; }
