@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -47,8 +48,10 @@ def release(tmp_path_factory) -> Path:
 class Running:
     """`bin/hornbeam foreground` with a configuration of the test's own."""
 
-    def __init__(self, release: Path, tmp: Path, **options) -> None:
-        self.tmp = tmp
+    def __init__(
+        self, release: Path, tmp: Path, variables: Mapping[str, str] | None = None, **options
+    ) -> None:
+        self.release, self.tmp = release, tmp
         self.socket = tmp / "socket"
         self.notes = tmp / "notes"
         self.notes.touch()
@@ -62,19 +65,34 @@ class Running:
         } | options
         pairs = text([(Atom(key), value) for key, value in given.items()])
         (tmp / "sys.config").write_text(f"[{{hornbeam, {pairs}}}].")
-        (tmp / "vm.args").write_text(VM_ARGS.format(name=f"test-{uuid.uuid4().hex}"))
-        files = {"RELX_CONFIG_PATH": tmp / "sys.config", "VMARGS_PATH": tmp / "vm.args"}
+        self.variables = os.environ | {"RELX_CONFIG_PATH": str(tmp / "sys.config")}
+        if variables is None:
+            (tmp / "vm.args").write_text(VM_ARGS.format(name=f"test-{uuid.uuid4().hex}"))
+            variables = {"VMARGS_PATH": str(tmp / "vm.args")}
+        self.variables |= variables
         self.errors = tmp / "stderr"
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [release / "bin" / "hornbeam", "foreground"],
                 cwd=tmp,
-                env=os.environ | {key: str(path) for key, path in files.items()},
+                env=self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=(tmp / "stdout").open("wb"),
                 stderr=errors,
                 start_new_session=True,
             )
+
+    def command(self, *words: str) -> tuple[str, str, int]:
+        """Run `bin/hornbeam` with the variables of this one: output, errors, status."""
+        with subprocess.Popen(
+            [self.release / "bin" / "hornbeam", *words],
+            env=self.variables, encoding="utf-8", stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as command:  # fmt: skip
+            if words == ("stop",):
+                self.status()  # it waits until the process is gone, whose parent this one is
+            said, errors = command.communicate(timeout=60)
+            return said, errors, command.returncode
 
     # What a client of the harness's kind needs of a server.
     host, port = "localhost", 80
@@ -106,8 +124,8 @@ def run(release, tmp_path) -> Iterator[Callable[..., Running]]:
     """Start the release; it is gone after the test."""
     started: list[Running] = []
 
-    def start(**options) -> Running:
-        started.append(Running(release, tmp_path, **options))
+    def start(folder: Path = tmp_path, **options) -> Running:
+        started.append(Running(release, folder, **options))
         return started[-1]
 
     yield start
@@ -220,6 +238,73 @@ def test_the_log_in_a_shell_is_utf8_in_any_locale(tmp_path, monkeypatch, locale)
             shell.shows(said.encode())
 
 
+# What is said to one that runs
+
+
+def of_its_own(folder: Path, name: str) -> dict[str, str]:
+    """Make the variables of a release that stands beside others, without a daemon for names."""
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return {
+        "RELEASE_NODE": f"{name}@127.0.0.1", "ERL_DIST_PORT": str(port),
+        "RELX_OUT_FILE_PATH": str(folder), "HOME": str(folder),
+    }  # fmt: skip
+
+
+def test_two_of_one_release_run_beside_each_other_and_eval_reaches_each(run, tmp_path):
+    first, second = (
+        run(tmp_path / name, variables=of_its_own(tmp_path / name, name))
+        for name in ("first", "second")
+    )
+    for running, name in ((first, "first"), (second, "second")):
+        eventually(running.serves)
+        assert running.command("eval", "node().") == (f"'{name}@127.0.0.1'\n", "", 0)
+    assert first.command("stop")[2] == 0
+    assert first.status() == 0
+    assert second.serves()
+    assert second.command("ping") == ("pong\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "printed"),
+    [
+        (
+            'X = <<"größe ☃"/utf8>>, {X, "☃", #{a => <<"b">>}}.',
+            '{<<"größe ☃"/utf8>>,"☃",#{a => <<"b">>}}',
+        ),
+        ("maps:get(apps, hornbeam:info())", '#{<<"/">> => <<"endings:application">>}'),
+        ('"two\\nlines".', '"two\\nlines"'),
+    ],
+    ids=["text", "no full stop", "lines"],
+)
+def test_eval_prints_text_as_text(evaluating, expressions, printed):
+    assert evaluating.command("eval", expressions) == (printed + "\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("expressions", "sentence"),
+    [("1 / 0.", "arithmetic"), ("[1,", "syntax error"), ("nobody:home()", "nobody")],
+)
+def test_eval_says_what_is_wrong_and_ends_with_status_1(evaluating, expressions, sentence):
+    said, errors, status = evaluating.command("eval", expressions)
+    assert (said, status) == ("", 1)
+    assert sentence in errors
+
+
+@pytest.fixture(scope="module")
+def evaluating(release, tmp_path_factory) -> Iterator[Running]:
+    """Start one for all that is only asked."""
+    folder = tmp_path_factory.mktemp("evaluating") / "one"
+    running = Running(release, folder, variables=of_its_own(folder, "one"))
+    try:
+        eventually(running.serves)
+        yield running
+    finally:
+        os.killpg(running.process.pid, signal.SIGKILL)
+        running.process.wait()
+
+
 # make run
 
 
@@ -298,6 +383,29 @@ def test_the_guides_unit_is_one_that_systemd_takes(release, tmp_path):
         check=False, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert [line for line in answer.stderr.splitlines() if "chat.service" in line] == []
+
+
+def test_the_guides_configuration_keeps_the_shipped_log(run, release, tmp_path):
+    (block,) = [text for name, text in snippets("deployment.md") if "releases/0.1.0" in text]
+    config = tmp_path / "config" / "sys.config"
+    config.parent.mkdir()
+    (tmp_path / "chat.py").write_text("from endings import application\n")
+    config.write_text(
+        block.replace("/srv/chat/hornbeam", str(release))
+        .replace("/srv/chat", str(tmp_path))
+        .replace("127.0.0.1:8000", f"unix:{tmp_path}/socket")
+        .replace(
+            "{workers, 4}", f'{{workers, 1}}, {{python, "{PYTHON}"}}, {{pythonpath, ["{APPS}"]}}'
+        )
+    )
+    vm_args = tmp_path / "its.args"
+    vm_args.write_text(VM_ARGS.format(name=f"test-{uuid.uuid4().hex}"))
+    running = run(variables={"RELX_CONFIG_PATH": str(config), "VMARGS_PATH": str(vm_args)})
+    eventually(running.serves)
+    running.process.send_signal(signal.SIGHUP)
+    # As config/sys.config has it; Erlang's own would be a line of equal signs and a date.
+    reloaded = re.compile(r"^\d{4}-\d\d-\d\dT\S+ notice +what: reloaded$", re.MULTILINE)
+    eventually(lambda: reloaded.search((tmp_path / "stdout").read_text()))
 
 
 def test_sockets_go_through_the_guides_nginx(run, tmp_path):
