@@ -23,9 +23,9 @@ start() ->
     _ = spawn(fun() -> begin_answering(Starter) end),
     receive ready -> ok end,
     {ok, Checked} = hornbeam_config:check("hello:application", #{}),
-    Mount = hornbeam_mounts:new(?POOL, Checked),
-    Options = #{mount => Mount, limit => hornbeam_connection_limit:new(infinity),
-                cowboy => hornbeam_cowboy:options(Mount), is_secure => false},
+    Mounts = hornbeam_mounts:new(Checked),
+    Options = #{mounts => Mounts, limit => hornbeam_connection_limit:new(infinity),
+                cowboy => hornbeam_cowboy:options(Mounts), is_secure => false},
     %% A request of the load comes by one read.
     Buffer = {buffer, 16384},
     {ok, _} = hornbeam_transport:start_listener(

@@ -60,6 +60,73 @@ def test_the_banner_says_where_what_and_how_to_stop_it(run, tmp_path):
     assert address.startswith("http://127.0.0.1:")
 
 
+def test_the_banner_says_where_each_of_several_apps_is(run, tmp_path):
+    (tmp_path / "hornbeam.toml").write_text(
+        f'lifespan = "off"\nworkers = 2\n[[mount]]\npath = "/api"\napp = "{APP}"\nworkers = 1\n'
+        f'env = {{ SAID_WHERE = "api" }}\n[[mount]]\npath = "/a/long/path"\napp = "{APP}"\n'
+    )
+    running = run(APP, "--port", "0")
+    address = running.address()
+    banner = (
+        f"  Hornbeam  0.1.0, listening on {address}\n"
+        f"  /         {APP} in {tmp_path}\n"
+        f"  python    {PYTHON}, 2 workers\n"
+        f"  /api      {APP} in {tmp_path}\n"
+        f"  python    {PYTHON}, 1 worker\n"
+        f"  /a/long/path {APP} in {tmp_path}\n"
+        f"  python    {PYTHON}, 2 workers\n"
+        "  Ctrl-C    stops\n"
+    )
+    eventually(lambda: running.shown.endswith(banner))
+    assert running.get("/api/x").json()["variables"] == {"SAID_WHERE": "api"}
+    assert running.get("/a/long/path").json()["root_path"] == "/a/long/path"
+    assert running.get("/x").json()["root_path"] == ""
+
+
+def test_mounts_of_flags_are_served_and_logged_by_their_names(run):
+    running = run("--mount", f"/api={APP}", "--access-log-format", "json", *HERE)
+    assert running.get("/api").json()["root_path"] == "/api"
+    assert running.get("/other").status_code == 404
+
+    def logged() -> list:
+        return [json.loads(line) for line in running.printed.splitlines()]
+
+    eventually(lambda: len(logged()) == 2)
+    assert [(line["path"], line["mount"]) for line in logged()] == [
+        ("/api", "/api"),
+        ("/other", None),
+    ]
+    running.signal(signal.SIGTERM)
+    assert running.status() == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--mount", "/api=broken_import:application"],
+         "    mount        /api\n    importing    broken_import:application\n    folder       "),
+        (["--mount", "api=naming:application"],
+         'hornbeam does not start: mount api: path has the value "api"; expected "/", or a path'),
+        (["--mount", f"/={APP}", APP],
+         "hornbeam does not start: mount /: there is another app at this path (--mount)\n"),
+    ],
+)  # fmt: skip
+def test_a_mount_that_does_not_start_is_named(run, words, told):
+    running = run(*words, *HERE)
+    assert running.status() == 3
+    assert told in running.shown
+
+
+def test_an_option_of_the_server_in_a_mount_is_refused(run, tmp_path):
+    (tmp_path / "hornbeam.toml").write_text(f'[[mount]]\npath = "/api"\napp = "{APP}"\nport = 80\n')
+    running = run("--check-config")
+    assert running.status() == 3
+    assert running.shown == (
+        "hornbeam does not start: mount /api: option bind is the server's, and the same for all of "
+        "its apps (mounts in hornbeam.toml)\n"
+    )
+
+
 def test_an_address_of_ipv6_is_a_link_too(run):
     running = run(APP, "--bind", "[::1]:0")
     assert running.address().startswith("http://[::1]:")

@@ -97,6 +97,17 @@ def test_a_child_is_described_in_each_form(household, form):
     assert price_of(household.running()) == "400"
 
 
+def test_a_child_may_be_several_apps(household):
+    mounts = [{Atom("path"): f"/{name}", Atom("app"): APP} for name in "ab"]
+    options = text(household.options | {Atom("mounts"): mounts})
+    assert household.start(PRICES, f"hornbeam:child_spec({options})") == "ok"
+    server = household.running()
+    assert [httpx.get(f"{server.http}/{name}").text for name in "ab"] == ["400", "400"]
+    assert household.stop() == "shutdown"
+    assert household.noted() == ["shutdown", "shutdown"]
+    assert household.node.python_pids() == []
+
+
 def test_the_end_of_the_supervisor_is_one_in_order(household):
     server = household.serve()
     ws = RawWebSocket(server, "/")

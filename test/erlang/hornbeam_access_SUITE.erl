@@ -138,5 +138,6 @@ host(Host, Allowed) ->
     check(http, #{<<"host">> => list_to_binary(Host)}, #{allowed_hosts => Allowed}).
 
 check(Type, Headers, Options) ->
-    {ok, #{server := Server, app := App}} = hornbeam_config:check("app:application", Options),
+    {ok, #{server := Server, mounts := [{_, App}]}} =
+        hornbeam_config:check("app:application", Options),
     hornbeam_access:check(Type, hornbeam_requests:new(Headers), Server, App).

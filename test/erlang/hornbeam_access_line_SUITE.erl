@@ -13,17 +13,17 @@ all() ->
 -define(CLIENT, {<<"127.0.0.1">>, 53412}).
 
 request(Path) ->
-    {http, ?CLIENT, {<<"GET">>, Path, <<"y=1">>, 'HTTP/1.1'}, 200, true, 5, 1234,
+    {http, ?CLIENT, {<<"GET">>, Path, <<"y=1">>, 'HTTP/1.1'}, <<"/">>, 200, true, 5, 1234,
      [{<<"user-agent">>, <<"curl">>}]}.
 
 broken_off() ->
-    {http, {<<"::1">>, 5}, {<<"GET">>, <<"/x">>, <<>>, 'HTTP/2'}, 200, false, 5, 1234, []}.
+    {http, {<<"::1">>, 5}, {<<"GET">>, <<"/x">>, <<>>, 'HTTP/2'}, none, 200, false, 5, 1234, []}.
 
 refused() ->
-    {http, undefined, {websocket, <<"/ws">>, <<>>, 'HTTP/1.1'}, 403, true, 0, 9, []}.
+    {http, undefined, {websocket, <<"/ws">>, <<>>, 'HTTP/1.1'}, <<"/">>, 403, true, 0, 9, []}.
 
 closed() ->
-    {closed, ?CLIENT, <<"/ws">>, 1000, 12, {1, 40}, {5, 1}}.
+    {closed, ?CLIENT, <<"/ws">>, <<"/">>, 1000, 12, {1, 40}, {5, 1}}.
 
 the_short_format_is_as_uvicorns(_Config) ->
     [?assertEqual(Line, text(short, Entry))
@@ -31,7 +31,7 @@ the_short_format_is_as_uvicorns(_Config) ->
             [{request(<<"/x">>), <<"127.0.0.1:53412 - \"GET /x?y=1 HTTP/1.1\" 200\n">>},
              {broken_off(), <<"[::1]:5 - \"GET /x HTTP/2\" 200 broken off\n">>},
              {refused(), <<"unix - \"WebSocket /ws\" 403\n">>},
-             {{accepted, ?CLIENT, <<"/ws">>},
+             {{accepted, ?CLIENT, <<"/ws">>, <<"/ws">>},
               <<"127.0.0.1:53412 - \"WebSocket /ws\" [accepted]\n">>},
              {closed(), <<"127.0.0.1:53412 - \"WebSocket /ws\" closed 1000 after 12 s, "
                           "1 message (40 bytes) in, 5 messages (1 byte) out\n">>}]].
@@ -47,7 +47,10 @@ formats_of_apache(_Config) ->
              {"%m %U%q %H %s %B %D %T 100%%", request(<<"/x">>),
               <<"GET /x?y=1 HTTP/1.1 200 5 1234 0 100%\n">>},
              {"%h %r %s %b %D", refused(), <<"unix WebSocket /ws 403 - 9\n">>},
-             {"%h %r %s %b %D", {accepted, ?CLIENT, <<"/ws">>},
+             {"%{mount}n %U", {accepted, ?CLIENT, <<"/a/ws">>, <<"/a">>}, <<"/a /a/ws\n">>},
+             {"%{mount}n %U", request(<<"/x">>), <<"/ /x\n">>},
+             {"%{mount}n %U", broken_off(), <<"- /x\n">>},
+             {"%h %r %s %b %D", {accepted, ?CLIENT, <<"/ws">>, <<"/ws">>},
               <<"127.0.0.1 WebSocket /ws 101 - 0\n">>},
              {"%h %r %s %b %D %{Referer}i", closed(),
               <<"127.0.0.1 WebSocket /ws 1000 1 12000000 -\n">>}]].
@@ -64,11 +67,13 @@ json_is_an_object_a_line(_Config) ->
               #{<<"event">> => <<"request">>, <<"path">> => <<"/\"x\\">>, <<"status">> => 200,
                 <<"time">> => <<"2026-11-30T09:05:07+0100">>, <<"seconds">> => 0.001234,
                 <<"client">> => <<"127.0.0.1:53412">>, <<"user_agent">> => <<"curl">>,
-                <<"whole">> => true, <<"bytes">> => 5}},
+                <<"whole">> => true, <<"bytes">> => 5, <<"mount">> => <<"/">>}},
+             {broken_off(), #{<<"mount">> => null}},
              {refused(), #{<<"client">> => null, <<"method">> => <<"WebSocket">>}},
-             {{accepted, ?CLIENT, <<"/ws">>}, #{<<"event">> => <<"websocket_accepted">>}},
+             {{accepted, ?CLIENT, <<"/a/ws">>, <<"/a">>},
+              #{<<"event">> => <<"websocket_accepted">>, <<"mount">> => <<"/a">>}},
              {closed(), #{<<"event">> => <<"websocket_closed">>, <<"code">> => 1000,
-                          <<"messages_in">> => 1, <<"bytes_out">> => 1}}]].
+                          <<"mount">> => <<"/">>, <<"messages_in">> => 1, <<"bytes_out">> => 1}}]].
 
 object(Entry) -> hornbeam_wire_files:decode_json(text(json, Entry)).
 

@@ -110,5 +110,5 @@ close(Code, Reason) ->
     hornbeam_app_message:check({close, 1, Code, Reason}, limits()).
 
 limits() ->
-    {ok, #{app := Options}} = hornbeam_config:check("app:application", #{}),
+    {ok, #{mounts := [{_, Options}]}} = hornbeam_config:check("app:application", #{}),
     Options.

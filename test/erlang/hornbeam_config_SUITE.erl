@@ -52,7 +52,7 @@ fields(Type) ->
     lists:sort([Key || {type, _, map_field_exact, [{atom, _, Key}, _]} <- Fields]).
 
 an_option_is_the_servers_or_the_apps(_Config) ->
-    {ok, #{server := Server, app := App} = Checked} =
+    {ok, #{server := Server, mounts := [{<<"/">>, App}]} = Checked} =
         hornbeam_config:check("app:application", #{timeout => 7, header_timeout => 8}),
     ?assertEqual(2, map_size(Checked)),
     ?assertMatch({#{header_timeout := 8}, #{timeout := 7, app := <<"app:application">>}},
@@ -209,7 +209,7 @@ apps_are_named_module_attribute(_Config) ->
      || App <- ["app", "app:", ":app", "a b:c", "1a:b", "a:b:c", "a:b()", app, undefined]].
 
 text_may_be_string_or_binary(_Config) ->
-    {ok, #{app := #{app := <<"größe:app"/utf8>>, root_path := <<"/ä"/utf8>>}}} =
+    {ok, #{mounts := [{_, #{app := <<"größe:app"/utf8>>, root_path := <<"/ä"/utf8>>}}]}} =
         hornbeam_config:check("größe:app", #{root_path => <<"/ä"/utf8>>}),
     ok.
 
@@ -223,7 +223,8 @@ an_interpreter_may_have_any_name(Config) ->
     ok = file:make_dir(Folder),
     Python = <<Folder/binary, "/python">>,
     ok = file:make_symlink(os:find_executable("python3"), Python),
-    {ok, #{app := Options}} = hornbeam_config:check("app:application", #{python => Python}),
+    {ok, #{mounts := [{_, Options}]}} =
+        hornbeam_config:check("app:application", #{python => Python}),
     {ok, Found} = hornbeam_config:python(Options),
     ?assertEqual({ok, element(2, file:read_file_info(Python))}, file:read_file_info(Found)).
 
@@ -285,7 +286,7 @@ bind_of(Text) ->
 %% What most cases look at is one option, whosever it is.
 check(Options) ->
     case hornbeam_config:check("app:application", Options) of
-        {ok, #{server := Server, app := App}} -> {ok, maps:merge(Server, App)};
+        {ok, #{server := Server, mounts := [{_, App}]}} -> {ok, maps:merge(Server, App)};
         {error, _} = Error -> Error
     end.
 

@@ -216,7 +216,7 @@ has(Count, Limit) ->
 counters(Config) -> proplists:get_value(counters, Config).
 
 start(Counters) ->
-    {ok, Pid} = hornbeam_connection_limit:start_link(<<"/">>, Counters),
+    {ok, Pid} = hornbeam_connection_limit:start_link([<<"/">>], Counters),
     true = unlink(Pid),
     Pid.
 

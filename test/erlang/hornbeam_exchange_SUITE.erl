@@ -208,7 +208,8 @@ request(Options) ->
 
 mount(Options) ->
     {ok, Checked} = hornbeam_config:check("app:application", maps:remove(expect, Options)),
-    hornbeam_mounts:new(<<"/">>, Checked).
+    #{mounts := [Mount]} = hornbeam_mounts:new(Checked),
+    Mount.
 
 %% What comes of it that the app says something, of which so many messages come.
 says(Packets, Count, Exchange, Config) ->

@@ -50,7 +50,7 @@ program() ->
 options(Port, Options) ->
     %% It answers no heartbeat but those that the test answers.
     Given = maps:merge(#{worker_hang_timeout => infinity}, maps:remove(deaf, Options)),
-    {ok, #{app := Checked}} = hornbeam_config:check("puppet:app", Given),
+    {ok, #{mounts := [{_, Checked}]}} = hornbeam_config:check("puppet:app", Given),
     Deaf = atom_to_binary(maps:get(deaf, Options, false)),
     Env = #{<<"PUPPET">> => integer_to_binary(Port), <<"PUPPET_DEAF">> => Deaf},
     Checked#{env := fun() -> Env end}.

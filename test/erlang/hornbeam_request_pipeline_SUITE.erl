@@ -309,4 +309,5 @@ request() ->
 
 mount(Waits, Options) ->
     {ok, Checked} = hornbeam_config:check("app:application", Options),
-    (hornbeam_mounts:new(pool(), Checked))#{waits := Waits}.
+    #{mounts := [Mount]} = hornbeam_mounts:new(Checked),
+    Mount#{waits := Waits}.

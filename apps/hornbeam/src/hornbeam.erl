@@ -8,7 +8,7 @@
 -export([start/1, start/2, child_spec/1, child_spec/2, start_link/2]).
 -export([stop/0, info/0, reload_certificate/0, format_error/1]).
 -export([connections/0, connections/1, kick/3]).
--export([reload/0, set_workers/1, stacks/1]).
+-export([reload/0, reload/1, set_workers/1, set_workers/2, stacks/1]).
 -export([publish/2, subscribe/1, unsubscribe/1]).
 -export([call/3, call/4, cast/3, cast/4]).
 -export([register_function/2, register_function/3, unregister_function/1]).
@@ -19,7 +19,7 @@
     App :: string() | binary()
     | {App :: string() | binary(), options()}
     | options().
-%% What a child of a supervisor serves; in options alone `app' is one of them.
+%% What a child of a supervisor serves; in options alone `app' or `mounts' is one of them.
 
 -type options() :: #{atom() => term()} | [{atom(), term()}].
 %% A map, or Elixir's keyword list.
@@ -31,26 +31,35 @@
 -type start_error() ::
     hornbeam_config:error()
     | {already_started, App :: binary()}
-    | {python, python_error()}
-    | {worker, Sentence :: binary()}
-    | {reload, Sentence :: binary()}
+    | app_error()
+    | hornbeam_config:in_mount(app_error())
     | {listen, inet:posix() | hornbeam_tls:error() | term()}
     | {application, not_started | term()}.
 
+-type app_error() ::
+    {python, python_error()} | {worker, Sentence :: binary()} | {reload, Sentence :: binary()}.
+
 -type certificate_error() :: hornbeam_tls:error() | no_tls | not_serving.
 
--type reload_error() ::
+-type reload_error() :: pool_error() | hornbeam_config:in_mount(pool_error()).
+
+-type pool_error() ::
     {python, python_error()}
     | {worker, Sentence :: binary()}
     | not_serving
     | reloading
     | interrupted.
-%% `not_serving': nothing is served, or the start is not over. `reloading': a reload is under way.
-%% `interrupted': the process that changes the workers has crashed meanwhile. They serve on, with
-%% the old code, with the new, or some with each: ask again.
+%% `not_serving': nothing is served, not at that path, or the start is not over. `reloading': a
+%% reload is under way. `interrupted': the process that changes the workers has crashed meanwhile.
+%% They serve on, with the old code, with the new, or some with each: ask again.
 
-%% @doc Serve an app with the options of the application's environment.
--spec start(App :: string() | binary()) -> ok | {error, start_error()}.
+%% @doc Serve an app with the options of the application's environment; or apps, with a map of
+%% options in which `app' or `mounts' names them. See {@link start/2}.
+-spec start(App :: string() | binary() | options()) -> ok | {error, start_error()}.
+start(Options) when is_map(Options) ->
+    start(maps:get(app, Options, undefined), maps:remove(app, Options));
+start([{_, _} | _] = Options) ->
+    start(maps:from_list(Options));
 start(App) ->
     start(App, #{}).
 
@@ -60,7 +69,10 @@ start(App) ->
 %% options, their units and defaults stand in docs/guide/configuration.md; what the
 %% application's environment (sys.config) says holds where the map says nothing. On an error
 %% nothing is left running; {@link format_error/1} makes it a sentence.
--spec start(App :: string() | binary(), options()) -> ok | {error, start_error()}.
+%%
+%% Several apps are served by the option `mounts', a list of maps with `path', `app' and options of
+%% that app; an app that is named beside it is the one at `/'.
+-spec start(App :: string() | binary() | undefined, options()) -> ok | {error, start_error()}.
 start(App, Given) ->
     Options = as_map(Given),
     case application:ensure_all_started(hornbeam) of
@@ -89,7 +101,7 @@ child_spec(App) ->
     child_spec(App, #{}).
 
 %% @doc The same, with options.
--spec child_spec(App :: string() | binary(), options()) -> supervisor:child_spec().
+-spec child_spec(App :: string() | binary() | undefined, options()) -> supervisor:child_spec().
 child_spec(App, Options) ->
     %% Supervisors print what they start, and there may be secrets in it.
     #{id => hornbeam, start => {hornbeam, start_link, [App, hornbeam_secret:hide(Options)]},
@@ -103,7 +115,8 @@ child_spec(App, Options) ->
 %% with the supervisor: first the listener, then the workers. When its own restarts are used up it
 %% ends, and the supervisor decides what comes then. The application hornbeam must have been
 %% started: name it among the `applications' of yours. One node serves once.
--spec start_link(App :: string() | binary(), options() | hornbeam_secret:secret(options())) ->
+-spec start_link(App :: string() | binary() | undefined,
+                 options() | hornbeam_secret:secret(options())) ->
     {ok, pid()} | {error, start_error()}.
 start_link(App, Options) when is_function(Options, 0) ->
     start_link(App, hornbeam_secret:show(Options));
@@ -152,8 +165,9 @@ stop_unless(false) -> hornbeam_sup:stop_server().
 %% reason) and `counters'; since the node's start `pubsub_losses' (see
 %% {@link hornbeam_pubsub:losses/0}) and `quota': what apps keep in the node, in `bytes' and `rows',
 %% all together and of each of the `kinds', the `limits', and how often each has `refused' more.
-%% `workers', for each: `pool' (its app's path), `name',
-%% `os_pid', `state' (starting, ready, retiring, draining), `streams', `requests' and `messages'
+%% `workers', for each: `pool' (its app's path), `name' (`worker-1', or `worker-1@/api' where there
+%% are several apps), `os_pid', `state' (starting, ready, retiring, draining), `streams', `requests'
+%% and `messages'
 %% that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that its event loop
 %% took to answer the last heartbeat), `slow' (whether the answer to one is late now), and of its
 %% place `restarts' and `last_end', why the worker before it ended.
@@ -172,8 +186,9 @@ connections() ->
 
 %% @doc The open WebSockets that a filter lets through, oldest first.
 %%
-%% Of each: `id', `pid', `path', `peer' ({Host, Port}), `worker' (its name), `state' (open or
-%% resuming), `seconds' since it was opened, `messages_in', `bytes_in', `messages_out', `bytes_out',
+%% Of each: `id', `pid', `mount' (its app's path), `path', `peer' ({Host, Port}), `worker' (its
+%% name), `state' (open or resuming), `seconds' since it was opened, `messages_in', `bytes_in',
+%% `messages_out', `bytes_out',
 %% `untaken' (messages that wait for the app), `mailbox' (messages that wait in the connection's
 %% process), `unsent' (bytes that the client has not read), `subscriptions' (topics), and `resume'
 %% (none, or how often it went on with another worker, how many seconds ago, and how long it had
@@ -211,33 +226,53 @@ reload_certificate() ->
 %% the old ones finish what they run: no request is lost, and a WebSocket goes on until its end or
 %% `drain_timeout'. When the new code does not start, nothing has changed, and the error has the
 %% Python traceback, which is logged too: a shell cuts it off. A SIGHUP to the node does the same.
+%%
+%% Of several apps each is loaded by itself, one after the other: that the code of one does not
+%% start changes nothing for the others, and the error says which it was, or the first.
 -spec reload() -> ok | {error, reload_error()}.
 reload() ->
     case hornbeam_pool:all() of
         [] -> {error, not_serving};
-        Pools -> reload(Pools)
+        [Pool] -> reload(Pool);
+        Pools -> first_error([logged_reload(of_mount(Pool, hornbeam_pool:reload(Pool)))
+                              || Pool <- Pools])
     end.
 
-reload([]) ->
-    ok;
-reload([Pool | Pools]) ->
-    case hornbeam_pool:reload(Pool) of
-        ok -> reload(Pools);
-        {error, {_Whose, _Failure}} = Error -> hornbeam_reloader:report(Error), Error;
-        {error, _} = Error -> Error
+first_error(Outcomes) ->
+    case [Error || {error, _} = Error <- Outcomes] of
+        [Error | _] -> Error;
+        [] -> ok
     end.
+
+%% @doc The same for the app at a path, such as `<<"/api">>'.
+-spec reload(Path :: binary()) -> ok | {error, reload_error()}.
+reload(Path) ->
+    logged_reload(hornbeam_pool:reload(Path)).
+
+of_mount(_Pool, ok) -> ok;
+of_mount(Pool, {error, Why}) -> {error, {mount, Pool, Why}}.
+
+logged_reload(Outcome) ->
+    ok = hornbeam_reloader:report_failure(Outcome),
+    Outcome.
 
 %% @doc Run so many workers from now on. New ones are started at once; those that are too many
 %% finish what they run and end. Lasts until {@link stop/0}.
 -spec set_workers(Workers :: pos_integer()) ->
     ok | {error, not_serving | several_apps | reloading | interrupted | hornbeam_config:error()}.
-set_workers(Workers) when is_integer(Workers), Workers > 0 ->
-    case hornbeam_pool:all() of
-        [Pool] -> hornbeam_pool:set_workers(Pool, Workers);
-        [] -> {error, not_serving};
-        [_ | _] -> {error, several_apps}
-    end;
 set_workers(Workers) ->
+    case hornbeam_pool:all() of
+        [_, _ | _] -> {error, several_apps};
+        [Pool] -> set_workers(Pool, Workers);
+        [] -> set_workers(<<"/">>, Workers)
+    end.
+
+%% @doc The same for the app at a path, such as `<<"/api">>'.
+-spec set_workers(Path :: binary(), Workers :: pos_integer()) ->
+    ok | {error, not_serving | reloading | interrupted | hornbeam_config:error()}.
+set_workers(Path, Workers) when is_integer(Workers), Workers > 0 ->
+    hornbeam_pool:set_workers(Path, Workers);
+set_workers(_Path, Workers) ->
     {error, {bad_option, workers, Workers}}.
 
 %% @doc What each handler of a worker waits for, and where its threads are; waits at most 5 s.
@@ -249,9 +284,9 @@ stacks(Worker) ->
     hornbeam_stacks:of_worker(Worker).
 
 %% @doc A readable sentence for an error of {@link start/2}, {@link stop/0}, {@link reload/0},
-%% {@link set_workers/1} or {@link reload_certificate/0}.
--spec format_error(start_error() | reload_error() | certificate_error() | several_apps
-                   | supervised) ->
+%% {@link set_workers/1}, {@link reload_certificate/0}, and of those like them.
+-spec format_error(start_error() | reload_error() | certificate_error() | several_apps | supervised
+                   | {servers_option, atom()} | repeated) ->
     unicode:chardata().
 format_error({listen, {tls, Sentence}}) ->
     Sentence;
@@ -269,6 +304,14 @@ format_error(reloading) ->
     "a reload is under way already";
 format_error(interrupted) ->
     "the process that changes the workers crashed meanwhile; ask again";
+format_error({mount, Path, Reason}) ->
+    [io_lib:format("mount ~ts: ", [shown(Path)]), format_error(Reason)];
+format_error({servers_option, Key}) ->
+    io_lib:format("option ~ts is the server's, and the same for all of its apps", [Key]);
+format_error(repeated) ->
+    "there is another app at this path";
+format_error({bad_option, Key, undefined}) when Key =:= app; Key =:= path ->
+    io_lib:format("~ts is not given; expected ~ts", [Key, hornbeam_config:expected(Key)]);
 format_error({bad_option, Key, Value}) ->
     io_lib:format("option ~0tp has the value ~0tp; expected ~ts",
                   [Key, Value, hornbeam_config:expected(Key)]);
@@ -289,6 +332,10 @@ format_error({application, not_started}) ->
     "the application hornbeam is not started: name it among the applications of yours";
 format_error({application, Reason}) ->
     io_lib:format("the hornbeam application does not start: ~0tp", [Reason]).
+
+%% What is no text is shown as it is.
+shown(Path) when is_binary(Path) -> Path;
+shown(Path) -> io_lib:format("~0tp", [Path]).
 
 %% @doc Publish a term; the number of subscribers on all nodes that it was handed to. See
 %% {@link hornbeam_pubsub:publish/2}.

@@ -1,4 +1,5 @@
-%% The application's start and stop. With the key `app' in its environment it serves at once.
+%% The application's start and stop. With the key `app' or `mounts' in its environment it serves at
+%% once.
 %%
 %% Where that fails in a release, there is no node to go on with: the reason is written to standard
 %% error and the node halts with status 3, without the crash dump of a permanent application that
@@ -21,9 +22,11 @@ start(_Type, _Args) ->
     ok = make_tables(),
     {ok, Sup} = hornbeam_sup:start_link(),
     ok = hornbeam_signals:install(),
-    case application:get_env(hornbeam, app) of
-        {ok, App} -> serve(Sup, App);
-        undefined -> {ok, Sup}
+    case {application:get_env(hornbeam, app), application:get_env(hornbeam, mounts)} of
+        {undefined, undefined} -> {ok, Sup};
+        {{ok, App}, undefined} -> serve(Sup, App, #{});
+        {undefined, {ok, Mounts}} -> serve(Sup, undefined, #{mounts => Mounts});
+        {{ok, App}, {ok, Mounts}} -> serve(Sup, App, #{mounts => Mounts})
     end.
 
 make_tables() ->
@@ -39,21 +42,23 @@ make_tables() ->
     ok = hornbeam_pool_waiting:new_table(),
     hornbeam_api_sup:new_tables(hornbeam_config:defaults(server)).
 
-serve(Sup, App) ->
-    case hornbeam_sup:start_server(App, #{}) of
-        ok -> {ok, Sup};
-        {error, Reason} -> give_up(code:get_mode(), App, Reason)
+serve(Sup, App, Options) ->
+    case hornbeam_sup:start_server(App, Options) of
+        ok ->
+            {ok, Sup};
+        {error, Reason} ->
+            Told = #{app => App, options => hornbeam_sup:given(Options)},
+            give_up(code:get_mode(), Told, Reason)
     end.
 
--spec give_up(embedded | interactive, App :: term(), hornbeam:start_error()) ->
+-spec give_up(embedded | interactive, hornbeam_start_error:told(), hornbeam:start_error()) ->
     {error, hornbeam:start_error()}.
-give_up(embedded, App, Reason) ->
-    Told = #{app => App, options => hornbeam_sup:given(#{})},
+give_up(embedded, Told, Reason) ->
     io:put_chars(standard_error, ["hornbeam does not start: ",
                                   hornbeam_start_error:paragraph(Reason, Told), "\n"]),
     halt(?DID_NOT_START);
-give_up(interactive, App, Reason) ->
-    hornbeam_start_error:log(Reason, #{app => App, options => hornbeam_sup:given(#{})}),
+give_up(interactive, Told, Reason) ->
+    hornbeam_start_error:log(Reason, Told),
     ok = hornbeam_signals:uninstall(),
     {error, Reason}.
 

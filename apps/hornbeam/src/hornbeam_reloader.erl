@@ -11,10 +11,11 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, report/1, conclude/1, watch/1, await_change/1]).
+-export([start_link/2, report/1, report_failure/1, conclude/1, watch/1, await_change/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -record(state, {
+    mount :: hornbeam_pool:name(),
     options :: hornbeam_config:app_options(),
     port :: port() | undefined,
     reload = none :: none | {reference(), next()}
@@ -29,16 +30,31 @@
 
 -define(WATCH_ENDED, <<"the watch of the files ended">>).
 
-%% @doc Watch from now on. The error says why that cannot be.
--spec start_link(hornbeam_config:app_options()) -> gen_server:start_ret().
-start_link(Options) ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
+%% @doc Watch the files of a mount's app from now on. The error says why that cannot be.
+-spec start_link(hornbeam_pool:name(), hornbeam_config:app_options()) -> gen_server:start_ret().
+start_link(Mount, Options) ->
+    gen_server:start_link(?MODULE, {Mount, Options}, []).
 
 %% @doc Log what became of a reload that nobody waits for, but for what {@link hornbeam:reload/0}
 %% has logged itself.
 -spec conclude(ok | {error, hornbeam:reload_error()}) -> ok.
-conclude({error, {_Whose, _Failure}}) -> ok;
-conclude(Outcome) -> report(Outcome).
+conclude(Outcome) ->
+    case is_failure(Outcome) of
+        true -> ok;
+        false -> report(Outcome)
+    end.
+
+%% @doc Log why the code of an app did not start, if that is what became of a reload.
+-spec report_failure(ok | {error, hornbeam:reload_error()}) -> ok.
+report_failure(Outcome) ->
+    case is_failure(Outcome) of
+        true -> report(Outcome);
+        false -> ok
+    end.
+
+is_failure({error, {mount, _Path, Why}}) -> is_failure({error, Why});
+is_failure({error, {_Whose, _Failure}}) -> true;
+is_failure(_Outcome) -> false.
 
 %% @doc Log what became of a reload.
 -spec report(ok | {error, hornbeam:reload_error()}) -> ok.
@@ -59,14 +75,17 @@ await_change(Port) ->
     end.
 
 %% @private
--spec init(hornbeam_config:app_options()) ->
+-spec init({hornbeam_pool:name(), hornbeam_config:app_options()}) ->
     {ok, #state{}} | {stop, {shutdown, {reload, binary()}}}.
-init(#{startup_timeout := Timeout} = Options) ->
+init({Mount, #{startup_timeout := Timeout} = Options}) ->
     Port = watch(Options),
     receive
-        {Port, {data, {eol, <<"watching">>}}} -> {ok, #state{options = Options, port = Port}};
-        {Port, {data, {eol, <<"failed ", Sentence/binary>>}}} -> refused(Sentence);
-        {Port, {exit_status, _}} -> refused(?WATCH_ENDED)
+        {Port, {data, {eol, <<"watching">>}}} ->
+            {ok, #state{mount = Mount, options = Options, port = Port}};
+        {Port, {data, {eol, <<"failed ", Sentence/binary>>}}} ->
+            refused(Sentence);
+        {Port, {exit_status, _}} ->
+            refused(?WATCH_ENDED)
     after Timeout ->
         refused(<<"the files were not watched in time (startup_timeout)">>)
     end.
@@ -122,15 +141,11 @@ handle_info(_Stray, State) ->
     {noreply, State}.
 
 %% A reload takes its time; what is saved meanwhile may or may not be in it.
-changed(#state{reload = none} = State) ->
-    {_, Ref} = spawn_monitor(fun reload/0),
+changed(#state{mount = Mount, reload = none} = State) ->
+    {_, Ref} = spawn_monitor(fun() -> exit({reloaded, hornbeam:reload(Mount)}) end),
     State#state{reload = {Ref, rest}};
 changed(#state{reload = {Ref, _}} = State) ->
     State#state{reload = {Ref, again}}.
-
--spec reload() -> no_return().
-reload() ->
-    exit({reloaded, hornbeam:reload()}).
 
 reloaded({error, reloading}, _Next, State) ->
     _ = erlang:send_after(?PAUSE, self(), changed),

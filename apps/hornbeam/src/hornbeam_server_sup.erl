@@ -1,11 +1,12 @@
-%% A server: an app's pool, what belongs to it, and the listener. hornbeam_sup puts it together.
+%% A server: the pools of its apps, what belongs to them, and the listener. hornbeam_sup puts it
+%% together.
 %%
 %%   hornbeam_server_sup           one_for_one; the order is that of start and, reversed, of stop
 %%   ├── hornbeam_server           the server's own life
-%%   ├── hornbeam_pool_sup         called after its path
+%%   ├── hornbeam_pool_sup         for each app; called after its path
 %%   │   ├── hornbeam_pool_dispatcher  gives places to those who wait for one
 %%   │   └── hornbeam_pool_workers_sup the workers, and who keeps them alive
-%%   ├── hornbeam_reloader         with the option reload
+%%   ├── hornbeam_reloader         for each app with the option reload
 %%   ├── hornbeam_access_log       with the option access_log
 %%   ├── hornbeam_connection_limit counts the connections
 %%   └── hornbeam_listener         last, so that it opens when the house is ready and shuts first

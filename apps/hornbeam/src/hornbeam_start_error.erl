@@ -7,20 +7,24 @@
 -include_lib("kernel/include/logger.hrl").
 
 -export([paragraph/2, log/2]).
+-export_type([told/0]).
 
 -type told() :: #{app := term(), options := map(), origins => #{atom() => binary()}}.
 %% What was asked for, and where each option was said.
 
 %% @doc The paragraph, with the traceback behind it where there is one. No line end at its end.
 -spec paragraph(hornbeam:start_error(), told()) -> unicode:chardata().
-paragraph({python, Failure}, Told) ->
-    #{stage := Stage, class := Class, message := Message, traceback := Traceback} = Failure,
-    lists:join("\n", [
-        raised(Class, Message),
-        row(at(Stage), maps:get(app, Told)) | place(Told) ++ traceback(Traceback)
-    ]);
-paragraph({worker, Sentence}, Told) ->
-    lists:join("\n", [Sentence, row("app", maps:get(app, Told)) | place(Told)]);
+paragraph({mount, Path, Reason}, Told) when element(1, Reason) =:= python;
+                                           element(1, Reason) =:= worker ->
+    of_app(Reason, Path, [row("mount", Path)], Told);
+paragraph({mount, Path, {bad_option, Key, Value}}, #{origins := _} = Told)
+        when is_binary(Path), Value =/= undefined ->
+    io_lib:format("mount ~ts: ~ts has the value ~ts; expected ~ts~ts",
+                  [Path, Key, shown(Value), hornbeam_config:expected(Key), said(mounts, Told)]);
+paragraph({mount, _Path, _Reason} = Wrong, Told) ->
+    [hornbeam:format_error(Wrong), said(mounts, Told)];
+paragraph(Reason, Told) when element(1, Reason) =:= python; element(1, Reason) =:= worker ->
+    of_app(Reason, <<"/">>, [], Told);
 paragraph({listen, Reason}, #{options := Options} = Told) when is_atom(Reason) ->
     Bind = maps:get(bind, Options, maps:get(bind, hornbeam_config:defaults(server))),
     ["cannot listen: ", inet:format_error(Reason), ": ", Bind, said(bind, Told), advice(Reason)];
@@ -38,6 +42,13 @@ log(Reason, Told) ->
     ?LOG_ERROR("hornbeam does not start: ~ts", [paragraph(Reason, Told)],
                #{domain => [hornbeam]}).
 
+of_app({python, Failure}, Path, Mount, Told) ->
+    #{stage := Stage, class := Class, message := Message, traceback := Traceback} = Failure,
+    lists:join("\n", [raised(Class, Message)
+                      | Mount ++ place(at(Stage), Path, Told) ++ traceback(Traceback)]);
+of_app({worker, Sentence}, Path, Mount, Told) ->
+    lists:join("\n", [Sentence | Mount ++ place("app", Path, Told)]).
+
 raised(<<>>, Message) -> hornbeam_quoted:line(Message);
 raised(Class, <<>>) -> hornbeam_quoted:line(Class);
 raised(Class, Message) -> hornbeam_quoted:line([Class, ": ", Message]).
@@ -46,9 +57,11 @@ at(<<"import">>) -> "importing";
 at(<<"lifespan">>) -> "starting";
 at(_Stage) -> "app".
 
-place(#{app := App, options := Options}) ->
-    {ok, #{app := #{chdir := Folder} = Checked}} = hornbeam_config:check(App, Options),
-    [row("folder", Folder), row("interpreter", interpreter(hornbeam_config:python(Checked)))].
+place(Doing, Path, #{app := App, options := Options}) ->
+    {ok, #{mounts := Mounts}} = hornbeam_config:check(App, Options),
+    {Path, #{app := Name, chdir := Folder} = Checked} = lists:keyfind(Path, 1, Mounts),
+    [row(Doing, Name), row("folder", Folder),
+     row("interpreter", interpreter(hornbeam_config:python(Checked)))].
 
 interpreter({ok, Python}) -> Python;
 interpreter({error, no_python}) -> "none".

@@ -2,7 +2,7 @@
 %%
 %%   hornbeam_sup                  one_for_one
 %%   ├── hornbeam_api_sup          the processes behind the ops
-%%   └── hornbeam_server_sup       while an app is served, unless a supervisor of the user's has it
+%%   └── hornbeam_server_sup       while apps are served, unless a supervisor of the user's has it
 %%
 %% When a server below it ends by itself it ends, too, and the application with it.
 %%
@@ -13,9 +13,6 @@
 -export([start_link/0, start_server/2, start_link_server/2, given/1, stop_server/0, stop_for_good/0,
          is_supervised/0]).
 -export([init/1]).
-
-%% Where the app is served.
--define(PATH, <<"/">>).
 
 %% What is served, in whoever's tree.
 -define(SERVER, hornbeam_server_sup).
@@ -30,7 +27,7 @@ start_link() ->
 %% @doc Check the options, start the workers, and then listen.
 %%
 %% Options of the application's environment hold where `Options' says nothing. On any error
-%% nothing is left running.
+%% nothing is left running. The app is undefined where all that are served stand in `mounts'.
 -spec start_server(App :: term(), Options :: term()) -> ok | {error, hornbeam:start_error()}.
 start_server(App, Options) ->
     case start_server_in(fun start_below/0, App, Options) of
@@ -67,7 +64,7 @@ start_server_alone(_Root, _Server, _Tree, _App, _Options) ->
 -spec given(Options :: term()) -> term().
 given(Options) when is_map(Options) ->
     Env = maps:from_list(application:get_all_env(hornbeam)),
-    maps:merge(maps:without([app, included_applications], Env), Options);
+    maps:merge(maps:without([app, mounts, included_applications], Env), Options);
 given(Options) ->
     Options.
 
@@ -76,13 +73,14 @@ start_checked({error, _} = Error, _Tree) ->
 start_checked({ok, Checked}, Tree) ->
     ok = await_orphans(),
     {ok, Server} = Tree(),
-    case start_parts([fun check_tls/1, fun set_limits/1, fun start_pool/1, fun start_reloader/1,
+    case start_parts([fun check_tls/1, fun set_limits/1, fun start_pools/1, fun start_reloaders/1,
                       fun start_access_log/1, fun start_listener/1], Checked) of
         ok ->
             {ok, Server};
         {error, _} = Error ->
             %% Who has called is no less there for that.
             true = unlink(Server),
+            begin_stop(),
             ok = stop_alone(),
             Error
     end.
@@ -90,8 +88,8 @@ start_checked({ok, Checked}, Tree) ->
 %% Of a server whose supervisor was killed. They end by themselves, in order, and have their names
 %% until then.
 await_orphans() ->
-    Parts = [Pid || Name <- [hornbeam_server, hornbeam_reloader, hornbeam_access_log,
-                             hornbeam_connection_limit, hornbeam_listener],
+    Parts = [Pid || Name <- [hornbeam_server, hornbeam_access_log, hornbeam_connection_limit,
+                             hornbeam_listener],
                     Pid <- [whereis(Name)], is_pid(Pid)],
     Keepers = [Pid || Name <- hornbeam_pool:all(), {ok, Pid} <- [hornbeam_pool:lookup(Name)]],
     Refs = [erlang:monitor(process, Pid) || Pid <- Parts ++ Keepers],
@@ -112,19 +110,55 @@ check_tls(#{server := Server}) ->
 set_limits(#{server := Server}) ->
     hornbeam_quota:set_limits(Server).
 
-start_pool(#{server := #{shutdown_timeout := Timeout}, app := App}) ->
-    Start = #{name => ?PATH, api => hornbeam_api, options => App, stop_timeout => Timeout},
-    Spec = #{id => {hornbeam_pool_sup, ?PATH},
+%% All at once.
+start_pools(#{mounts := Mounts} = Checked) ->
+    lists:foreach(fun(Mount) -> start_pool(Mount, Checked) end, Mounts),
+    await_pools([{Path, spawn_monitor(fun() -> exit(hornbeam_pool:await_ready(Path)) end)}
+                 || {Path, _Options} <- Mounts], Checked).
+
+start_pool({Path, Options}, #{server := #{shutdown_timeout := Timeout}} = Checked) ->
+    Start = #{name => Path, is_alone => is_alone(Checked), api => hornbeam_api,
+              options => Options, stop_timeout => Timeout},
+    Spec = #{id => {hornbeam_pool_sup, Path},
              start => {hornbeam_pool_sup, start_link, [Start]},
              type => supervisor},
-    {ok, _} = supervisor:start_child(?SERVER, Spec),
-    hornbeam_pool:await_ready(?PATH).
+    {ok, _} = supervisor:start_child(?SERVER, Spec).
 
-start_reloader(#{app := #{reload := false}}) ->
+is_alone(#{mounts := [{<<"/">>, _}]}) -> true;
+is_alone(_Checked) -> false.
+
+%% The first that fails speaks for all, whoever still starts.
+await_pools([], _Checked) ->
     ok;
-start_reloader(#{app := App}) ->
+await_pools(Starting, Checked) ->
+    receive
+        {'DOWN', Ref, process, Pid, Outcome} ->
+            {value, {Path, _}, Others} = lists:keytake({Pid, Ref}, 2, Starting),
+            case in_mount(Outcome, Path, Checked) of
+                ok ->
+                    await_pools(Others, Checked);
+                {error, _} = Error ->
+                    _ = [erlang:demonitor(Left, [flush]) || {_, {_, Left}} <- Others],
+                    Error
+            end
+    end.
+
+in_mount({error, Why}, Path, Checked) ->
+    case is_alone(Checked) of
+        true -> {error, Why};
+        false -> {error, {mount, Path, Why}}
+    end;
+in_mount(ok, _Path, _Checked) ->
+    ok.
+
+start_reloaders(#{mounts := Mounts} = Checked) ->
+    start_parts([fun(_) -> in_mount(start_reloader(Path, Options), Path, Checked) end
+                 || {Path, #{reload := true} = Options} <- Mounts], Checked).
+
+start_reloader(Path, Options) ->
     %% Temporary: a server without it is better than none.
-    start_part(#{id => hornbeam_reloader, start => {hornbeam_reloader, start_link, [App]},
+    start_part(#{id => {hornbeam_reloader, Path},
+                 start => {hornbeam_reloader, start_link, [Path, Options]},
                  restart => temporary}).
 
 start_access_log(#{server := #{access_log := false}}) ->
@@ -135,11 +169,12 @@ start_access_log(#{server := #{access_log_format := Format}}) ->
 
 start_listener(#{server := #{shutdown_timeout := Timeout, max_connections := Max}} = Checked) ->
     Limit = hornbeam_connection_limit:new(Max),
-    #{counters := Counters} = Mount = hornbeam_mounts:new(?PATH, Checked),
+    #{counters := Counters} = Mounts = hornbeam_mounts:new(Checked),
+    Pools = hornbeam_mounts:pools(Mounts),
     ok = start_part(#{id => hornbeam_connection_limit,
-                      start => {hornbeam_connection_limit, start_link, [?PATH, Counters]}}),
+                      start => {hornbeam_connection_limit, start_link, [Pools, Counters]}}),
     start_part(#{id => hornbeam_listener,
-                 start => {hornbeam_listener, start_link, [?PATH, Mount, Limit]},
+                 start => {hornbeam_listener, start_link, [Mounts, Limit]},
                  shutdown => Timeout + 5000}).
 
 start_part(Spec) ->
@@ -164,9 +199,17 @@ stop_for_good() ->
     true = global:set_lock(?LOCK, [node()]),
     stop_alone().
 
-%% Who starts has the lock as long as the app imports, but gives up without its pool.
-stop_starting(undefined) -> lists:foreach(fun stop_pool/1, pools(whereis(?SERVER)));
-stop_starting(_Listener) -> ok.
+%% Who starts has the lock as long as an app imports, but gives up without its pool.
+stop_starting(undefined) ->
+    begin_stop(),
+    lists:foreach(fun stop_pool/1, pools(whereis(?SERVER)));
+stop_starting(_Listener) ->
+    ok.
+
+%% A supervisor waits for one child after the other: all workers begin to end before that. Of a
+%% server that serves the listener sees to it.
+begin_stop() ->
+    lists:foreach(fun hornbeam_pool:begin_stop/1, hornbeam_pool:all()).
 
 pools(undefined) -> [];
 pools(Server) ->

@@ -18,7 +18,7 @@ import click
 from click.core import ParameterSource
 
 import hornbeam_erlang
-from hornbeam_erlang._command import files, parent, values
+from hornbeam_erlang._command import files, mounts, parent, values
 from hornbeam_erlang._command.options import ELSEWHERE, ROWS, SECTIONS, Row, variable
 from hornbeam_erlang._command.order import Order, inherited_file
 from hornbeam_erlang._command.refused import INSTEAD
@@ -40,7 +40,7 @@ DID_NOT_START = 3
 STDERR = 2
 """Not sys.stderr, which is None where the process was started without one."""
 
-LISTS = frozenset({Kind.NAMES, Kind.PATHS, Kind.FIELDS, Kind.LINES})
+LISTS = frozenset({Kind.NAMES, Kind.PATHS, Kind.FIELDS, Kind.LINES, Kind.MOUNTS})
 
 RANKS = {
     ParameterSource.COMMANDLINE: Rank.FLAG,
@@ -154,11 +154,13 @@ def _hear(row: Row) -> Callable[[click.Context, click.Parameter, Any], None]:
         place = origin(ctx, param)
         given = _flat(row, value)
         try:
-            term = _file_of_variables(given) if row.name == "env_file" else _read(row, given)
+            if row.kind is Kind.MOUNTS:
+                term = mounts.read(given, place, os.environ, _read)
+            else:
+                term = _read(row, given)
         except ValueError as error:
-            shown = "the value" if row.name == "keyfile_password" else given
             place_of = f"{place}: {row.name}" if rank is Rank.FILE else place
-            raise click.UsageError(f"{place_of}: {shown} {error}", ctx) from error
+            raise click.UsageError(f"{place_of}: {_shown(row, given)}{error}", ctx) from error
         ctx.ensure_object(Heard).said.append(Said(row, term, rank, place))
 
     return hear
@@ -172,7 +174,16 @@ def _flat(row: Row, value: Any) -> Any:
     return items[0] if len(items) == 1 else items
 
 
+def _shown(row: Row, given: Any) -> str:
+    """Return the begin of a sentence about a value; one about mounts has its own."""
+    if row.kind is Kind.MOUNTS:
+        return ""
+    return "the value " if row.name == "keyfile_password" else f"{given} "
+
+
 def _read(row: Row, given: Any) -> Any:
+    if row.name == "env_file":
+        return _file_of_variables(given)
     if isinstance(given, str) and (instead := INSTEAD.get((row.target, given))):
         raise ValueError(instead)
     return values.read(row.kind, given, row.words)
@@ -279,7 +290,7 @@ def serve(app: str | None, check_config: bool, print_config: bool) -> None:
         click.echo(report(app, app_origin(ctx), settled), nl=False)
         return
     order = Order(
-        named(app, ctx),
+        None if app is None and "mounts" in settled else named(app, ctx),
         with_defaults(settled),
         heard.file.name,
         values.LEVELS[str(terminal.get("log_level", "info"))],
@@ -311,16 +322,13 @@ def app_origin(ctx: click.Context) -> str:
 
 
 def named(app: str | None, ctx: click.Context) -> str:
-    """Return the name of an app, of which a beginner may have given only the file."""
+    """Return the name of the app, if it is one."""
     if app is None:
         raise click.UsageError("which app? Name it as MODULE:ATTRIBUTE, such as main:app", ctx)
-    module, _, attribute = app.partition(":")
-    if not (module and attribute) or module.endswith(".py"):
-        module = (module or "main").removesuffix(".py").strip("./").replace("/", ".")
-        raise click.UsageError(
-            f'"{app}" is not MODULE:ATTRIBUTE; did you mean {module}:{attribute or "app"}?', ctx
-        )
-    return app
+    try:
+        return values.app(app)
+    except ValueError as error:
+        raise click.UsageError(f'"{app}" {error}', ctx) from error
 
 
 PREFIX = "HORNBEAM_"

@@ -41,16 +41,17 @@ def read(path: Path) -> File:
     table = whole
     if path.name == PROJECT:
         table = whole.get("tool", {}).get("hornbeam", {})
-    return File(str(path), _by_rows(path, table))
+    return File(str(path), by_rows(str(path), table))
 
 
-def _by_rows(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+def by_rows(place: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a table says, by the names of rows. Raises `ValueError` with a sentence."""
     said: dict[str, Any] = {}
     for given, value in table.items():
         key = given.replace("-", "_")
         if key not in KEYS:
-            raise ValueError(f"{path} has an unknown key {given}{did_you_mean(key, list(KEYS))}")
+            raise ValueError(f"{place} has an unknown key {given}{did_you_mean(key, list(KEYS))}")
         if KEYS[key] in said:
-            raise ValueError(f"{path} says {given} twice, under two names")
+            raise ValueError(f"{place} says {given} twice, under two names")
         said[KEYS[key]] = value
     return said

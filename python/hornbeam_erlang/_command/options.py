@@ -82,6 +82,9 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             words=("hornbeam", "cowboy")),
     ),
     "App": (
+        Row("mount", Kind.MOUNTS, "",
+            "Another app at a path, such as /api=api:app; may be said several times.",
+            means="mounts"),
         Row("factory", Kind.SWITCH, "false", "APP is a function that returns the app."),
         Row("worker_class", Kind.WORD, "asgi", "The interface that the app speaks.", ("-k",),
             words=("asgi", "asgi2", "wsgi")),

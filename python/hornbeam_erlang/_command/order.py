@@ -19,7 +19,7 @@ from hornbeam_erlang.terms import Atom
 class Order:
     """All that the node of the command has to know."""
 
-    app: str
+    app: str | None
     settings: Mapping[str, Setting]
     file: str
     """What settings of the project's file have as their origin."""

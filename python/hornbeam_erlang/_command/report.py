@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from hornbeam_erlang._command import values
+from hornbeam_erlang._command import mounts, values
 from hornbeam_erlang._command.options import ROWS, Row
 from hornbeam_erlang._command.settings import DEFAULT, Setting
 
@@ -18,6 +18,17 @@ def report(app: str | None, app_origin: str, settled: Mapping[str, Setting]) -> 
     """Return the lines, in the order of the table."""
     lines = [_line("app", json.dumps(app), app_origin)] if app else []
     lines += [_of_row(row, settled.get(row.name)) for row in ROWS if row.means is None]
+    if all_mounts := settled.get("mounts"):
+        lines += [_mount(mount, all_mounts.origin) for mount in all_mounts.value]
+    return "".join(lines)
+
+
+def _mount(mount: mounts.Mount, origin: str) -> str:
+    lines = ["\n", _line("[[mount]]", None, origin)]
+    for name, value in mounts.shown(mount, SECRET).items():
+        is_secret = value is None
+        line = _line(name, "hidden" if is_secret else _toml(value), origin)
+        lines.append(f"# {line}" if is_secret else line)
     return "".join(lines)
 
 
@@ -39,8 +50,9 @@ def _default_line(row: Row) -> str:
     return _line(row.name, _toml(values.shown(row.kind, default)), DEFAULT)
 
 
-def _line(name: str, value: str, origin: str) -> str:
-    return f"{f'{name} = {value}':<{WIDTH}} # {origin}\n"
+def _line(name: str, value: str | None, origin: str) -> str:
+    said = name if value is None else f"{name} = {value}"
+    return f"{said:<{WIDTH}} # {origin}\n"
 
 
 def _toml(value: Any) -> str:

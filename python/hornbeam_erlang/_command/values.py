@@ -51,6 +51,8 @@ class Kind(enum.Enum):
     """A table of names and text."""
     LINES = "NAME:VALUE"
     """A list of headers; only lines part them where they are one text."""
+    MOUNTS = "PATH=APP"
+    """Apps by their paths, or tables of their options; read by mounts.py."""
 
 
 def read(kind: Kind, value: Any, words: Sequence[str] = ()) -> Any:
@@ -176,6 +178,18 @@ EXPECTED = {
     Kind.FIELDS: "NAME=VALUE",
     Kind.LINES: "NAME:VALUE, such as x-frame-options:DENY",
 }
+
+
+def app(name: Any) -> str:
+    """Return the name of an app, of which a beginner may have given only the file.
+
+    Raises `ValueError` with the end of a sentence that begins with it.
+    """
+    module, _, attribute = str(name).partition(":")
+    if not (module and attribute) or module.endswith(".py"):
+        module = (module or "main").removesuffix(".py").strip("./").replace("/", ".")
+        raise ValueError(f"is not MODULE:ATTRIBUTE; did you mean {module}:{attribute or 'app'}?")
+    return str(name)
 
 
 def shown(kind: Kind, value: Any) -> Any:

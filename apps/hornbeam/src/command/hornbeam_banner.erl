@@ -1,20 +1,24 @@
 %% What the command shows once it listens: where, what, by which interpreter, and how to stop it.
 -module(hornbeam_banner).
 
--export([lines/3, url/2]).
+-export([lines/2, url/2]).
 
-%% @doc The lines, of an app and its checked options.
--spec lines(App :: binary(), hornbeam_config:checked(), Address :: term()) -> unicode:chardata().
-lines(App, #{server := Server, app := Options}, Address) ->
-    #{workers := Workers, chdir := Folder} = Options,
-    lists:join("\n", [
-        row("Hornbeam", [version(), ", listening on ", url(Address, Server)]),
-        row("app", [App, " in ", Folder]),
-        row("python", [interpreter(Options), ", ", counted(Workers, "worker")]),
-        row("Ctrl-C", "stops")
-    ]).
+%% @doc The lines, of what is served with checked options.
+-spec lines(hornbeam_config:checked(), Address :: term()) -> unicode:chardata().
+lines(#{server := Server, mounts := Mounts}, Address) ->
+    lists:join("\n",
+               [row("Hornbeam", [version(), ", listening on ", url(Address, Server)])]
+               ++ apps(Mounts)
+               ++ [row("Ctrl-C", "stops")]).
 
-row(Name, Text) -> ["  ", string:pad(Name, 10), Text].
+apps([{<<"/">>, Options}]) -> app("app", Options);
+apps(Mounts) -> lists:append([app(Path, Options) || {Path, Options} <- Mounts]).
+
+app(Name, #{app := App, chdir := Folder, workers := Workers} = Options) ->
+    [row(Name, [App, " in ", Folder]),
+     row("python", [interpreter(Options), ", ", counted(Workers, "worker")])].
+
+row(Name, Text) -> ["  ", string:pad(Name, 9), " ", Text].
 
 version() ->
     {ok, Version} = application:get_key(hornbeam, vsn),

@@ -10,7 +10,7 @@
 
 -export([start/0]).
 
--type order() :: #{app := binary(), options := #{atom() => term()},
+-type order() :: #{app := binary() | undefined, options := #{atom() => term()},
                    origins := #{atom() => binary()}, only_check := boolean()}.
 
 %% The node's exit status.
@@ -107,18 +107,23 @@ order(#{<<"app">> := App, <<"options">> := Options, <<"origins">> := Origins,
     case maps:keys(Options) -- maps:keys(Keys) of
         [] ->
             {ok, #{app => App, only_check => OnlyCheck,
-                   options => maps:map(fun erlang_term/2, renamed(Options, Keys)),
-                   origins => renamed(Origins, Keys)}};
+                   options => terms(Options, Keys), origins => renamed(Origins, Keys)}};
         [Unknown | _] ->
             {error, {bad_option, Unknown, maps:get(Unknown, Options)}}
     end.
 
 keys() ->
     Defaults = maps:merge(hornbeam_config:defaults(server), hornbeam_config:defaults(app)),
-    maps:from_list([{atom_to_binary(Key), Key} || Key <- maps:keys(Defaults)]).
+    maps:from_list([{atom_to_binary(Key), Key}
+                    || Key <- [mounts, path, app | maps:keys(Defaults)]]).
 
 renamed(Map, Keys) ->
-    maps:from_list([{maps:get(Name, Keys), Value} || {Name, Value} <- maps:to_list(Map)]).
+    maps:from_list([{maps:get(Name, Keys, Name), Value} || {Name, Value} <- maps:to_list(Map)]).
+
+terms(Options, Keys) ->
+    maps:map(fun(mounts, Mounts) -> [terms(Mount, Keys) || Mount <- Mounts];
+                (Key, Value) -> erlang_term(Key, Value)
+             end, renamed(Options, Keys)).
 
 %% Functions are named in words there.
 erlang_term(on_connect, Text) -> function_name(Text);
@@ -165,11 +170,14 @@ list_to_name([Module, Function, Arity]) ->
 check(#{app := App, options := Options} = Order) ->
     case hornbeam_config:check(App, Options) of
         {ok, _} ->
-            hornbeam_terminal:say(["The configuration of ", App, " is good."]),
+            hornbeam_terminal:say(["The configuration", of_app(App), " is good."]),
             leave(0);
         {error, Reason} ->
             refuse(Reason, Order)
     end.
+
+of_app(undefined) -> "";
+of_app(App) -> [" of ", App].
 
 -spec serve(order()) -> no_return().
 serve(Order) ->
@@ -185,29 +193,42 @@ start_server(Watch, #{app := App, options := Options} = Order) ->
     end.
 
 started(Watch, #{app := App, options := Options}) ->
-    _ = [port_close(Watch) || is_port(Watch)],
+    ok = end_watch(Watch),
     hornbeam_terminal:say(banner(App, Options)).
 
+end_watch(none) -> ok;
+end_watch({_Path, Port}) -> true = port_close(Port), ok.
+
 %% With `reload' whoever writes the app sees to it, and saves a file.
+may_be_mended({mount, _Path, Reason}, Order) ->
+    may_be_mended(Reason, Order);
 may_be_mended({Whose, _}, #{options := #{reload := true}})
         when Whose =:= python; Whose =:= worker ->
     not is_stopping();
 may_be_mended(_Reason, _Order) ->
     false.
 
-failed(true, Reason, none, #{app := App, options := Options} = Order) ->
-    {ok, #{app := Checked}} = hornbeam_config:check(App, hornbeam_sup:given(Options)),
-    failed(true, Reason, hornbeam_reloader:watch(Checked), Order);
 failed(true, Reason, Watch, Order) ->
     hornbeam_terminal:say(["hornbeam does not start: ",
                            hornbeam_start_error:paragraph(Reason, Order),
                            "\n\nIt tries again when a file is saved. Ctrl-C ends it."]),
-    case hornbeam_reloader:await_change(Watch) of
-        ok -> start_server(Watch, Order);
+    {_Path, Port} = Watching = watch(Reason, Watch, Order),
+    case hornbeam_reloader:await_change(Port) of
+        ok -> start_server(Watching, Order);
         {error, NoWatch} -> refuse(NoWatch, Order)
     end;
 failed(false, Reason, _Watch, Order) ->
     refuse_unless(is_stopping(), Reason, Order).
+
+%% The files of the app that does not start; what is saved during a try counts for the next.
+watch({mount, Path, _}, {Path, _Port} = Watch, _Order) ->
+    Watch;
+watch({mount, Path, _}, Watch, #{app := App, options := Options}) ->
+    ok = end_watch(Watch),
+    {ok, #{mounts := Mounts}} = hornbeam_config:check(App, hornbeam_sup:given(Options)),
+    {Path, hornbeam_reloader:watch(proplists:get_value(Path, Mounts))};
+watch(Reason, Watch, Order) ->
+    watch({mount, <<"/">>, Reason}, Watch, Order).
 
 %% A start that a signal has ended has not failed.
 is_stopping() ->
@@ -219,7 +240,7 @@ refuse_unless(false, Reason, Order) -> refuse(Reason, Order).
 banner(App, Options) ->
     {ok, Checked} = hornbeam_config:check(App, Options),
     #{address := Address} = hornbeam:info(),
-    hornbeam_banner:lines(App, Checked, Address).
+    hornbeam_banner:lines(Checked, Address).
 
 -spec refuse(hornbeam:start_error(), map()) -> no_return().
 refuse(Reason, Order) ->

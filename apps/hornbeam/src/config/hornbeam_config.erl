@@ -1,17 +1,29 @@
-%% What a server and the app that it serves may be told: the two tables of options.
+%% What a server and the apps that it serves may be told: the two tables of options.
 %%
 %% Configuration enters the application here and nowhere else; everything behind receives a checked
-%% map. A user gives one map of both. How a value is checked is told by hornbeam_option.
+%% map. A user gives one map of both, and in it the option `mounts' where there are several apps.
+%% How a value is checked is told by hornbeam_option.
 -module(hornbeam_config).
 
 -export([check/2, defaults/1, expected/1, python/1]).
--export_type([checked/0, server_options/0, app_options/0, bind/0, error/0]).
+-export_type([checked/0, path/0, server_options/0, app_options/0, bind/0, error/0, in_mount/1]).
 
--type checked() :: #{server := server_options(), app := app_options()}.
+-type checked() :: #{server := server_options(), mounts := [{path(), app_options()}, ...]}.
+%% In the order in which they were given; one app without mounts is at `/'.
+
+-type path() :: binary().
+%% Where an app is served: `/', or a path that begins with a slash and does not end in one.
 
 -type bind() :: hornbeam_option:bind().
--type error() :: {bad_option, Key :: term(), Value :: term()}.
+-type error() ::
+    {bad_option, Key :: term(), Value :: term()}
+    | in_mount({bad_option, Key :: term(), Value :: term()} | {servers_option, Key :: atom()}
+               | repeated).
 %% `hidden' stands for a value that may be secret.
+
+-type in_mount(Reason) :: {mount, Path :: term(), Reason}.
+%% Of one of several apps. Where its path is wrong it stands as it was given; a number says which of
+%% them has none.
 
 -type limit() :: pos_integer() | infinity.
 -type milliseconds() :: pos_integer().
@@ -120,30 +132,55 @@
 -define(MAX_RESPONSE_FIELDS, 10000).
 
 %% @doc Check the options of `start/2' for an app, fill in the defaults, and take apart what the
-%% server is told and what the app.
+%% server is told and what each app.
 %%
 %% Text may be given as string or binary and comes out as binary. The first option that is
-%% unknown or has a value outside its type is returned as the error.
+%% unknown or has a value outside its type is returned as the error. With the option `mounts' the
+%% app is one more of them, at `/', unless it is undefined.
 -spec check(App :: term(), Options :: term()) -> {ok, checked()} | {error, error()}.
+check(App, #{mounts := Mounts} = Options) ->
+    Given = maps:remove(mounts, Options),
+    checked([fun(_) -> check_names(Given) end,
+             fun(_) -> check_common(Given) end,
+             fun(_) -> check_list(Mounts) end,
+             fun(_) -> check_server(Given) end,
+             fun(Server) -> check_mounts(with_app(App, Mounts), Given, Server) end]);
 check(App, Options) when is_map(Options) ->
     Given = Options#{app => App},
-    case lists:sort(maps:keys(Given) -- maps:keys(both_tables())) of
-        [] -> check_both(Given);
-        [Unknown | _] -> {error, {bad_option, Unknown, maps:get(Unknown, Given)}}
-    end;
+    checked([fun(_) -> check_names(Given) end,
+             fun(_) -> check_server(Given) end,
+             fun(Server) -> check_only(Given, Server) end]);
 check(_App, Options) ->
     {error, {bad_option, options, Options}}.
 
-check_both(Given) ->
-    case {check_values(server, Given), check_values(app, Given)} of
-        {{ok, Server}, {ok, App}} ->
-            check_fit(Given, Server, with_threads(Given, with_resume(Given, App)));
-        {{ok, _}, {error, _} = Error} -> Error;
-        {{error, _} = Error, _} -> Error
+%% One check after the other, each with what the one before has given, up to the first error.
+checked(Checks) ->
+    lists:foldl(fun(Check, {ok, Before}) -> Check(Before);
+                   (_Check, {error, _} = Error) -> Error
+                end, {ok, none}, Checks).
+
+check_names(Given) ->
+    case lists:sort(maps:keys(Given) -- maps:keys(both_tables())) of
+        [] -> {ok, none};
+        [Unknown | _] -> {error, {bad_option, Unknown, maps:get(Unknown, Given)}}
     end.
 
-check_values(Whose, Given) ->
-    check_values(lists:sort(maps:to_list(table(Whose))), Given, #{}).
+check_server(Given) ->
+    checked([fun(_) -> check_values(table(server), Given) end,
+             fun(Server) -> fitting([misfit(Server)], Server) end]).
+
+check_only(Given, Server) ->
+    checked([fun(_) -> check_app(Given, Server) end,
+             fun(App) -> {ok, #{server => Server, mounts => [{<<"/">>, App}]}} end]).
+
+check_app(Given, Server) ->
+    checked([fun(_) -> check_values(table(app), Given) end,
+             fun(App) -> {ok, with_threads(Given, with_resume(Given, App))} end,
+             fun(App) -> fitting([misfit(App), misfit(Server, App), misfit_interface(Given, App)],
+                                 App) end]).
+
+check_values(Table, Given) ->
+    check_values(lists:sort(maps:to_list(Table)), Given, #{}).
 
 check_values([], _Given, Checked) ->
     {ok, Checked};
@@ -171,10 +208,87 @@ with_threads(Given, #{worker_class := wsgi, threads := Threads} = App)
 with_threads(_Given, App) ->
     App.
 
-check_fit(Given, Server, App) ->
-    Misfits = [misfit(Server), misfit(App), misfit(Server, App), misfit_interface(Given, App)],
+%% Mounts.
+
+%% Also what each of them says otherwise has to be right.
+check_common(Given) ->
+    check_values(maps:remove(app, table(app)), Given).
+
+check_list([_ | _] = Mounts) when length(Mounts) > 0 ->
+    case [Mount || Mount <- Mounts, not is_map(Mount)] of
+        [] -> {ok, none};
+        [Wrong | _] -> {error, {bad_option, mounts, Wrong}}
+    end;
+check_list(Wrong) ->
+    {error, {bad_option, mounts, Wrong}}.
+
+with_app(undefined, Mounts) -> Mounts;
+with_app(App, Mounts) -> [#{path => "/", app => App} | Mounts].
+
+check_mounts(Mounts, Given, Server) ->
+    Numbered = lists:zip(lists:seq(1, length(Mounts)), Mounts),
+    checked([fun(_) -> {ok, []} end]
+            ++ [fun(Before) -> check_mount(Number, Mount, Given, {Server, Before}) end
+                || {Number, Mount} <- Numbered]
+            ++ [fun(All) -> {ok, #{server => Server, mounts => lists:reverse(All)}} end]).
+
+check_mount(Number, Mount, Given, {Server, Before}) ->
+    Named = maps:get(path, Mount, undefined),
+    Own = maps:remove(path, Mount),
+    case checked([fun(_) -> check_path(Named, Before) end,
+                  fun(Path) -> check_own(Path, Own, Given, Server) end]) of
+        {ok, Good} -> {ok, [Good | Before]};
+        {error, Why} -> {error, {mount, called(Named, Number), Why}}
+    end.
+
+called(undefined, Number) -> Number;
+called(Path, _Number) ->
+    case hornbeam_option:text(Path) of
+        {ok, Text} -> Text;
+        error -> Path
+    end.
+
+check_path(Named, Before) ->
+    case hornbeam_option:mount_path(Named) of
+        {ok, Path} -> repeated_or(Path, lists:keymember(Path, 1, Before));
+        error -> {error, {bad_option, path, Named}}
+    end.
+
+repeated_or(_Path, true) -> {error, repeated};
+repeated_or(Path, false) -> {ok, Path}.
+
+check_own(Path, Own, Common, Server) ->
+    Given = with_common(Own, Common),
+    checked([fun(_) -> check_names(Own) end,
+             fun(_) -> check_no_servers(Own) end,
+             fun(_) -> check_app(Given, Server) end,
+             fun(App) -> {ok, {Path, below(Path, App)}} end]).
+
+check_no_servers(Own) ->
+    case lists:sort(maps:keys(maps:with(maps:keys(table(server)), Own))) of
+        [] -> {ok, none};
+        [Key | _] -> {error, {servers_option, Key}}
+    end.
+
+%% What is said of all holds where a mount says nothing, and can have a meaning there. An
+%% interpreter of its own, in whatever way it is said, comes in the place of the one that all have.
+with_common(Own, Common) ->
+    Otherwise = [venv || is_map_key(python, Own)] ++ [python || is_map_key(venv, Own)],
+    Class = maps:get(worker_class, Own, maps:get(worker_class, Common, asgi)),
+    maps:merge(maps:without([app, without_meaning(Class) | Otherwise], Common), Own).
+
+without_meaning(wsgi) -> lifespan;
+without_meaning(_Class) -> threads.
+
+%% The path below which clients see it: the mount's, behind what a proxy has taken off.
+below(<<"/">>, App) -> App;
+below(Path, #{root_path := Root} = App) -> App#{root_path := <<Root/binary, Path/binary>>}.
+
+%% What does not go together.
+
+fitting(Misfits, Options) ->
     case [Misfit || {_, _} = Misfit <- Misfits] of
-        [] -> {ok, #{server => Server, app => App}};
+        [] -> {ok, Options};
         [{Key, Value} | _] -> {error, {bad_option, Key, Value}}
     end.
 
@@ -211,6 +325,11 @@ defaults(Whose) ->
 -spec expected(Key :: term()) -> string().
 expected(options) ->
     "a map of options";
+expected(mounts) ->
+    "a list of maps, each with path, app, and options of the app";
+expected(path) ->
+    "\"/\", or a path such as \"/api\": with a slash in front and none at its end, written as "
+    "people read it, without percent signs, a query, empty segments or dots as segments";
 expected(Key) ->
     case both_tables() of
         #{Key := {_, _, Expected}} -> Expected;

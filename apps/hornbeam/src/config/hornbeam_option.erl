@@ -5,8 +5,8 @@
 -module(hornbeam_option).
 
 -export([check/2, app/1, bind/1, executable/1, program/1, venv/1, venv_python/1, directory/1,
-         directories/1, environment/1, functions/1, root_path/1, texts/1, file/1, secret/1,
-         tls_versions/1, ciphers/1, origins/1, hosts/1, peers/1, callback/1,
+         directories/1, environment/1, functions/1, root_path/1, mount_path/1, text/1, texts/1,
+         file/1, secret/1, tls_versions/1, ciphers/1, origins/1, hosts/1, peers/1, callback/1,
          log_format/1, headers/1]).
 -export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0,
               log_format/0]).
@@ -28,8 +28,8 @@
 -type callback() :: fun((map()) -> term()) | {module(), Function :: atom()}.
 -type log_format() :: short | json | [log_part()].
 -type log_part() :: Text :: binary() | {field, Name :: binary()} | client | unknown | time | request
-                  | method | path | query | protocol | status | bytes | bytes_or_dash
-                  | microseconds | seconds.
+                  | method | mount | path | query | protocol | status | bytes
+                  | bytes_or_dash | microseconds | seconds.
 -type secret() :: hornbeam_secret:secret(string()).
 %% No log prints what a fun returns.
 
@@ -85,6 +85,8 @@ log_parts(<<>>, []) ->
     error;
 log_parts(<<"%>s", Rest/binary>>, Parts) ->
     log_parts(Rest, [status | Parts]);
+log_parts(<<"%{mount}n", Rest/binary>>, Parts) ->
+    log_parts(Rest, [mount | Parts]);
 log_parts(<<"%{", Rest/binary>>, Parts) ->
     case re:run(Rest, "^([A-Za-z0-9_-]+)}i(.*)$", [dotall, {capture, all_but_first, binary}]) of
         {match, [Name, After]} -> log_parts(After, [{field, string:lowercase(Name)} | Parts]);
@@ -301,6 +303,13 @@ text(Value) -> with_text(Value, fun(Text) -> {ok, Text} end).
 root_path(Value) ->
     with_text(Value, fun(Text) ->
         ok_if(Text =:= <<>> orelse binary:first(Text) =:= $/ andalso binary:last(Text) =/= $/, Text)
+    end).
+
+%% @doc Where an app is served: "/", or a path of segments that clients leave as they are.
+-spec mount_path(term()) -> checked().
+mount_path(Value) ->
+    with_text(Value, fun(Text) ->
+        matches(Text, "^/$|^(?:/(?!\\.\\.?(?:/|$))[^/?#%\\x00-\\x1f\\x7f]+)+$")
     end).
 
 %% @doc A file that exists, or none.

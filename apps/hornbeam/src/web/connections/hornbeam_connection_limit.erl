@@ -19,7 +19,7 @@
 -opaque limit() :: #limit{}.
 
 -record(state, {
-    pool :: hornbeam_pool:name(),
+    pools :: [hornbeam_pool:name()],
     counters :: hornbeam_counters:ref()
 }).
 
@@ -44,9 +44,9 @@ new(Max) ->
     #limit{counts = atomics:new(2, []), max = Max}.
 
 %% @doc Start the process that hears of the ends.
--spec start_link(hornbeam_pool:name(), hornbeam_counters:ref()) -> gen_server:start_ret().
-start_link(Pool, Counters) ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, {Pool, Counters}, []).
+-spec start_link([hornbeam_pool:name()], hornbeam_counters:ref()) -> gen_server:start_ret().
+start_link(Pools, Counters) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, {Pools, Counters}, []).
 
 %% @doc Count the calling process as a connection, until its end. `full': it may say so to its
 %% client; `overrun': it has no time for that.
@@ -76,10 +76,10 @@ count(#limit{counts = Counts}) ->
     atomics:get(Counts, ?IN).
 
 %% @private
--spec init({hornbeam_pool:name(), hornbeam_counters:ref()}) -> {ok, #state{}}.
-init({Pool, Counters}) ->
+-spec init({[hornbeam_pool:name()], hornbeam_counters:ref()}) -> {ok, #state{}}.
+init({Pools, Counters}) ->
     lists:foreach(fun({Connection, _Place}) -> watch(Connection) end, ets:tab2list(?TABLE)),
-    {ok, #state{pool = Pool, counters = Counters}}.
+    {ok, #state{pools = Pools, counters = Counters}}.
 
 watch(Connection) ->
     _ = erlang:monitor(process, Connection),
@@ -109,10 +109,10 @@ handle_info(_Stray, State) ->
 %% One that was found in the table may say later that it has entered: its end comes twice.
 ended([], _Reason, _State) ->
     ok;
-ended([{Connection, {Counts, Place}}], Reason, #state{pool = Pool, counters = Counters}) ->
+ended([{Connection, {Counts, Place}}], Reason, #state{pools = Pools, counters = Counters}) ->
     ok = atomics:sub(Counts, Place, 1),
     _ = [hornbeam_counters:add(http2_floods, Counters) || is_flood(Reason)],
-    _ = [hornbeam_pool:process_down(Connection, Pool) || not is_orderly(Reason)],
+    _ = [hornbeam_pool:process_down(Connection, Pool) || not is_orderly(Reason), Pool <- Pools],
     ok.
 
 %% Cowboy ends a connection so whose client has sent too much of something.

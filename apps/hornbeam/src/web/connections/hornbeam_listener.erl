@@ -1,20 +1,20 @@
 %% The listener: opens last and shuts first.
 %%
 %% It owns no connection. When it ends it stops accepting, sends the WebSockets away in
-%% batches, lets requests finish, and takes at most `shutdown_timeout' for that. When it crashes the
+%% batches, lets requests finish, and takes at most `shutdown_timeout' for that; then the apps may
+%% end. When it crashes the
 %% connections live on, and its successor finds them as they are.
 -module(hornbeam_listener).
 -behaviour(gen_server).
 
 -include_lib("kernel/include/file.hrl").
 
--export([start_link/3, info/0, reload_certificate/0]).
+-export([start_link/2, info/0, reload_certificate/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
-    pool :: hornbeam_pool:name(),
     bind :: hornbeam_config:bind(),
-    mount :: hornbeam_mounts:mount(),
+    mounts :: hornbeam_mounts:mounts(),
     limit :: hornbeam_connection_limit:limit()
 }).
 
@@ -33,11 +33,11 @@
 %% app's credit for one WebSocket, so that only a huge message makes a connection wait.
 -define(HIGH_WATERMARK, 1048576).
 
-%% @doc Listen, and serve a mount to so many connections as there may be.
--spec start_link(hornbeam_pool:name(), hornbeam_mounts:mount(),
-                 hornbeam_connection_limit:limit()) -> gen_server:start_ret().
-start_link(Pool, Mount, Limit) ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, {Pool, Mount, Limit}, []).
+%% @doc Listen, and serve mounts to so many connections as there may be.
+-spec start_link(hornbeam_mounts:mounts(), hornbeam_connection_limit:limit()) ->
+    gen_server:start_ret().
+start_link(Mounts, Limit) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, {Mounts, Limit}, []).
 
 %% @doc Where the server listens, and what the web room has counted; empty when it does not.
 -spec info() -> #{address => term(), sockets => non_neg_integer(),
@@ -59,29 +59,29 @@ reload_certificate() ->
     end.
 
 %% @private
--spec init({hornbeam_pool:name(), hornbeam_mounts:mount(), hornbeam_connection_limit:limit()}) ->
+-spec init({hornbeam_mounts:mounts(), hornbeam_connection_limit:limit()}) ->
     {ok, #state{}} | {stop, {shutdown, {listen, term()}}}.
-init({Pool, #{server := #{bind := Bind}} = Mount, Limit}) ->
+init({#{server := #{bind := Bind}} = Mounts, Limit}) ->
     process_flag(trap_exit, true),
-    State = #state{pool = Pool, bind = Bind, mount = Mount, limit = Limit},
-    case hornbeam_transport:is_listening(?REF) orelse listen(obstacle(Bind), Mount, Limit) of
+    State = #state{bind = Bind, mounts = Mounts, limit = Limit},
+    case hornbeam_transport:is_listening(?REF) orelse listen(obstacle(Bind), Mounts, Limit) of
         true -> {ok, State};
         {ok, _} -> {ok, State};
         {error, Reason} -> {stop, {shutdown, {listen, posix(Reason)}}}
     end.
 
-listen(none, #{server := Options} = Mount, Limit) ->
+listen(none, #{server := Options} = Mounts, Limit) ->
     case hornbeam_tls:load(Options) of
         {error, _} = Error -> Error;
-        none -> start_listener(tcp_transport(Options), none, Mount, Limit);
-        {ok, Identity} -> start_listener(tls_transport(Options), Identity, Mount, Limit)
+        none -> start_listener(tcp_transport(Options), none, Mounts, Limit);
+        {ok, Identity} -> start_listener(tls_transport(Options), Identity, Mounts, Limit)
     end;
 listen(Reason, _Mount, _Limit) ->
     {error, Reason}.
 
-start_listener(Transport, Identity, #{server := Server} = Mount, Limit) ->
+start_listener(Transport, Identity, #{server := Server} = Mounts, Limit) ->
     ok = hornbeam_own_headers:set(Server),
-    Options = #{mount => Mount, limit => Limit, cowboy => hornbeam_cowboy:options(Mount),
+    Options = #{mounts => Mounts, limit => Limit, cowboy => hornbeam_cowboy:options(Mounts),
                 is_secure => Identity =/= none},
     hornbeam_transport:start_listener(?REF, Transport, {Options, Identity}).
 
@@ -141,11 +141,11 @@ remove_file(_Bind) ->
 %% @private
 -spec handle_call(info | reload_certificate, gen_server:from(), #state{}) ->
     {reply, term(), #state{}}.
-handle_call(info, _From, #state{bind = Bind, mount = Mount, limit = Limit} = State) ->
-    #{counters := Counters} = Mount,
+handle_call(info, _From, #state{bind = Bind, mounts = Mounts, limit = Limit} = State) ->
+    #{counters := Counters} = Mounts,
     {reply, #{address => address(Bind), sockets => hornbeam_connection_limit:count(Limit),
               counters => hornbeam_counters:values(Counters)}, State};
-handle_call(reload_certificate, _From, #state{mount = #{server := Options}} = State) ->
+handle_call(reload_certificate, _From, #state{mounts = #{server := Options}} = State) ->
     {reply, reloaded(Options), State}.
 
 reloaded(Options) ->
@@ -173,35 +173,41 @@ handle_info(_Stray, State) ->
 terminate(Reason, _State) when Reason =/= shutdown, Reason =/= normal ->
     %% A crash: the connections are the next one's.
     ok;
-terminate(_Reason, #state{pool = Pool, bind = Bind, mount = #{server := Options} = Mount}) ->
+terminate(_Reason, #state{bind = Bind, mounts = #{server := Options} = Mounts}) ->
     #{shutdown_timeout := Timeout} = Options,
     Address = address(Bind),
     hornbeam_transport:suspend_listener(?REF),
-    hornbeam_mounts:begin_shutdown(Mount),
-    finish(Pool, now_ms() + Timeout),
-    turn_away(Pool),
+    hornbeam_mounts:begin_shutdown(Mounts),
+    Pools = hornbeam_mounts:pools(Mounts),
+    finish(Pools, now_ms() + Timeout),
+    turn_away(Pools),
     hornbeam_socket:abandon(Address),
     hornbeam_transport:stop_listener(?REF),
-    remove_file(Bind).
+    remove_file(Bind),
+    %% The apps are ended one after the other, and begin together.
+    lists:foreach(fun hornbeam_pool:begin_stop/1, Pools).
 
 %% A request that waited in line may begin meanwhile, and a handshake may become a WebSocket.
-finish(Pool, Deadline) ->
+finish(Pools, Deadline) ->
     send_away(hornbeam_websocket_registry:pids(), Deadline),
-    Left = in_flight(Pool),
+    Left = in_flight(Pools),
     await_all(monitors(Left), Deadline),
     case Left =:= [] orelse now_ms() >= Deadline of
         true -> ok;
-        false -> finish(Pool, Deadline)
+        false -> finish(Pools, Deadline)
     end.
 
-in_flight(Pool) ->
+in_flight(Pools) ->
+    lists:append([in_flight_of(Pool) || Pool <- Pools]).
+
+in_flight_of(Pool) ->
     hornbeam_pool:owners(http, Pool) ++ hornbeam_pool:owners(websocket, Pool)
         ++ hornbeam_pool:waiters(Pool).
 
 %% Their time is over: who has no answer yet gets one of ours.
-turn_away(Pool) ->
-    Left = in_flight(Pool),
-    hornbeam_pool:turn_away(Pool),
+turn_away(Pools) ->
+    Left = in_flight(Pools),
+    lists:foreach(fun hornbeam_pool:turn_away/1, Pools),
     lists:foreach(fun hornbeam_websocket_session:go_away/1, Left),
     await_all(monitors(Left), now_ms() + ?LAST_ANSWER).
 

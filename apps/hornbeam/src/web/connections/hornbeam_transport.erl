@@ -21,7 +21,7 @@
          cleanup/1, format_error/1]).
 -export_type([options/0]).
 
--type options() :: #{mount := hornbeam_mounts:mount(),
+-type options() :: #{mounts := hornbeam_mounts:mounts(),
                      limit := hornbeam_connection_limit:limit(),
                      cowboy := cowboy:opts(), is_secure := boolean()}.
 %% They are a persistent term, for they are large: passed on, they would be copied into the process
@@ -186,7 +186,7 @@ secured(Identity, Socket, Timeout) ->
     ranch_ssl:handshake(Socket, hornbeam_secret:show(Identity), Timeout).
 
 %% Ranch ends the process, without a word where the client is to blame.
-refused(Error, #{mount := #{counters := Counters}}) ->
+refused(Error, #{mounts := #{counters := Counters}}) ->
     hornbeam_counters:add(tls_refused, Counters),
     Error.
 
@@ -194,7 +194,7 @@ refused(Error, #{mount := #{counters := Counters}}) ->
 begun(ok, Ref, Socket, Options) ->
     Both = both(Socket, Options),
     spoken(protocol(Both, Options), Ref, Both, Options);
-begun(full, _Ref, Socket, #{mount := #{counters := Counters}} = Options) ->
+begun(full, _Ref, Socket, #{mounts := #{counters := Counters}} = Options) ->
     {Transport, Raw} = Both = both(Socket, Options),
     hornbeam_error_response:count(full, Counters),
     _ = Transport:send(Raw, hornbeam_http1_response:refusal(full, <<>>)),
@@ -214,33 +214,33 @@ protocol({ranch_ssl, Raw}, _Options) ->
         {ok, <<"h2">>} -> {http2, <<>>};
         _ -> {http1, <<>>}
     end;
-protocol(Socket, #{mount := #{server := #{http_engine := cowboy} = Server}}) ->
+protocol(Socket, #{mounts := #{server := #{http_engine := cowboy} = Server}}) ->
     #{keepalive_timeout := Timeout} = Server,
     hornbeam_cowboy:protocol(Socket, Timeout);
 protocol(_Socket, _Options) ->
     {http1, <<>>}.
 
-spoken({http2, First}, _Ref, Socket, #{mount := Mount}) ->
-    http2(First, Socket, Mount);
+spoken({http2, First}, _Ref, Socket, #{mounts := Mounts}) ->
+    http2(First, Socket, Mounts);
 spoken({http1, First}, _Ref, {_Transport, Raw} = Socket,
-       #{mount := #{server := #{http_engine := cowboy}} = Mount}) ->
+       #{mounts := #{server := #{http_engine := cowboy}} = Mounts}) ->
     _ = [self() ! {tcp, Raw, First} || First =/= <<>>],
-    hornbeam_cowboy:begun(Socket, none, Mount),
+    hornbeam_cowboy:begun(Socket, none, Mounts),
     {ok, Raw};
-spoken({http1, <<>>}, Ref, Socket, #{mount := Mount}) ->
+spoken({http1, <<>>}, Ref, Socket, #{mounts := Mounts}) ->
     [Parent | _] = get('$ancestors'),
-    case hornbeam_http1:serve(Parent, Ref, Socket, Mount) of
+    case hornbeam_http1:serve(Parent, Ref, Socket, Mounts) of
         ended -> exit(normal);
-        {http2, First} -> http2(First, Socket, Mount)
+        {http2, First} -> http2(First, Socket, Mounts)
     end;
 spoken({error, _}, _Ref, {Transport, Raw}, _Options) ->
     _ = Transport:close(Raw),
     exit(normal).
 
-http2(First, {_Transport, Raw} = Socket, Mount) ->
-    case hornbeam_http2_reader:start(Socket, First, Mount) of
+http2(First, {_Transport, Raw} = Socket, Mounts) ->
+    case hornbeam_http2_reader:start(Socket, First, Mounts) of
         {ok, Reader} ->
-            hornbeam_cowboy:begun(Socket, Reader, Mount),
+            hornbeam_cowboy:begun(Socket, Reader, Mounts),
             {ok, Raw};
         {error, _} = Error ->
             Error

@@ -34,15 +34,15 @@
 %% What a client of HTTP/2 begins with, up to where no request of HTTP/1.1 does (RFC 9113, 3.4).
 -define(PREFACE, "PRI * HTTP/2.0\r\n").
 
-%% @doc The options of Cowboy for a mount, for both versions of HTTP.
+%% @doc The options of Cowboy for a server's mounts, for both versions of HTTP.
 %%
 %% Cowboy's versions differ in their defaults: every limit is set, and what a version does not
 %% know it leaves alone. Cowboy's own limits are for what has no end yet; of what is whole
 %% hornbeam_cowboy_limits knows exactly whether it is too large.
--spec options(hornbeam_mounts:mount()) -> cowboy:opts().
-options(#{server := Server} = Mount) ->
+-spec options(hornbeam_mounts:mounts()) -> cowboy:opts().
+options(#{server := Server} = Mounts) ->
     maps:merge(maps:merge(http1(Server), http2(Server)),
-               #{env => #{mount => Mount#{waits := apart}},
+               #{env => #{mounts => hornbeam_mounts:with_waits(apart, Mounts)},
                  connection_type => supervisor,
                  stream_handlers => [hornbeam_cowboy_limits, hornbeam_http2_stream,
                                      hornbeam_cowboy_exchange, cowboy_stream_h],
@@ -130,9 +130,9 @@ now_ms() -> erlang:monotonic_time(millisecond).
 
 %% @doc The calling process is a connection's in which Cowboy goes on; over HTTP/2 another process
 %% reads for it, and what it reads by itself is bounded.
--spec begun(hornbeam_socket:socket(), Reader :: pid() | none, hornbeam_mounts:mount()) -> ok.
-begun(Socket, Reader, Mount) ->
-    _ = put(?CONNECTION, {Socket, Reader, Mount}),
+-spec begun(hornbeam_socket:socket(), Reader :: pid() | none, hornbeam_mounts:mounts()) -> ok.
+begun(Socket, Reader, Mounts) ->
+    _ = put(?CONNECTION, {Socket, Reader, Mounts}),
     _ = Reader =:= none andalso bound(),
     hornbeam_read_buffer:widen(Socket).
 
@@ -162,13 +162,13 @@ reading() ->
     case get(?TAKEN) of
         undefined -> ok;
         just_now -> put(?TAKEN, received()), ok;
-        Before -> bounded(received() - Before, mount())
+        Before -> bounded(received() - Before, mounts())
     end.
 
 bounded(Waiting, #{server := #{limit_request_head := Head}}) when Waiting =< Head + ?MOST_WAITING ->
     ok;
-bounded(_TooMuch, Mount) ->
-    finish(bad_request, Mount).
+bounded(_TooMuch, Mounts) ->
+    finish(bad_request, Mounts).
 
 received() ->
     {Transport, Raw} = socket(),
@@ -180,28 +180,29 @@ received() ->
 %% @doc The process that reads for the calling one.
 -spec reader() -> pid() | none.
 reader() ->
-    {_Socket, Reader, _Mount} = get(?CONNECTION),
+    {_Socket, Reader, _Mounts} = get(?CONNECTION),
     Reader.
 
-mount() ->
-    {_Socket, _Reader, Mount} = get(?CONNECTION),
-    Mount.
+mounts() ->
+    {_Socket, _Reader, Mounts} = get(?CONNECTION),
+    Mounts.
 
 %% @doc The socket of the calling process, a connection's.
 -spec socket() -> hornbeam_socket:socket().
 socket() ->
-    {Socket, _Reader, _Mount} = get(?CONNECTION),
+    {Socket, _Reader, _Mounts} = get(?CONNECTION),
     Socket.
 
 %% @doc End the connection of the calling process with a last word, whatever Cowboy is about to do:
 %% it catches all but a signal. Streams that are left of it are told to the workers.
--spec finish(hornbeam_error_response:fault(), hornbeam_mounts:mount()) -> no_return().
-finish(Fault, #{counters := Counters, pool := Pool}) ->
+-spec finish(hornbeam_error_response:fault(), hornbeam_mounts:mounts()) -> no_return().
+finish(Fault, #{counters := Counters} = Mounts) ->
     {Transport, Raw} = Socket = socket(),
     hornbeam_error_response:count(Fault, Counters),
     _ = Transport:send(Raw, hornbeam_http1_response:refusal(Fault, <<>>)),
     hornbeam_socket:linger(Socket),
-    hornbeam_pool:process_down(self(), Pool),
+    lists:foreach(fun(Pool) -> hornbeam_pool:process_down(self(), Pool) end,
+                  hornbeam_mounts:pools(Mounts)),
     _ = process_flag(trap_exit, false),
     exit(self(), shutdown),
     receive after infinity -> exit(shutdown) end.
@@ -210,8 +211,8 @@ finish(Fault, #{counters := Counters, pool := Pool}) ->
 -spec request(cowboy_req:req()) -> hornbeam_request:request().
 request(#{version := Version, method := Method, path := Path, qs := Query, peer := Peer,
           sock := Sock} = Req) ->
-    #request{version = Version, method = Method, path = Path, query = Query,
-             fields = fields(Req), scheme = scheme(Req), peer = Peer, server = Sock,
+    #request{version = Version, method = Method, path = Path, below = Path,
+             query = Query, fields = fields(Req), scheme = scheme(Req), peer = Peer, server = Sock,
              body = body(Req), upgrade = upgrade(Req), socket = maps:get(socket, Req, undefined)}.
 
 %% Over HTTP/2 the client says which scheme it thinks to use.

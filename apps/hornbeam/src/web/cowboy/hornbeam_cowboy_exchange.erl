@@ -12,6 +12,7 @@
 -record(state, {
     owner :: hornbeam_stream:owner(),
     req :: cowboy_req:req(),
+    request :: hornbeam_request:request(),
     mount :: hornbeam_mounts:mount(),
     %% the handlers behind this one, of a WebSocket
     next = none :: none | {asked, term()},
@@ -62,9 +63,9 @@ break('HTTP/1.1', {Transport, Socket}) -> Transport:close(Socket).
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
-init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
-    State = #state{owner = {self(), StreamId}, req = Req, mount = Mount},
-    Request = hornbeam_cowboy:request(Req),
+init(StreamId, Req, #{env := #{mounts := Mounts}} = Opts) ->
+    {Mount, Request} = hornbeam_mounts:find(hornbeam_cowboy:request(Req), Mounts),
+    State = #state{owner = {self(), StreamId}, req = Req, request = Request, mount = Mount},
     case Request of
         #request{upgrade = websocket} -> ask(StreamId, Req, Opts, State);
         #request{method = <<"CONNECT">>} -> refused(hornbeam_error_response:new(501), State);
@@ -125,9 +126,8 @@ info(_StreamId, late, #state{exchange = Exchange} = State) when Exchange =/= non
     acted(hornbeam_exchange:handle_timeout(erlang:monotonic_time(millisecond), Exchange),
           State#state{timer = none});
 info(_StreamId, {serve, Stream, Packets}, State) ->
-    #state{owner = Owner, req = Req, mount = Mount} = State,
+    #state{owner = Owner, request = Request, mount = Mount} = State,
     hornbeam_stream:take_over(Stream, Owner),
-    Request = hornbeam_cowboy:request(Req),
     Served = hornbeam_exchange:adopt(Stream, Packets, Request, {Owner, false, Mount}),
     acted(Served, State#state{is_last = true});
 info(StreamId, {alarm, _Name, on} = Alarm, State) ->

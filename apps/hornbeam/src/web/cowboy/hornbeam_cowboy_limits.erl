@@ -20,10 +20,10 @@
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
-init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
+init(StreamId, Req, #{env := #{mounts := Mounts}} = Opts) ->
     hornbeam_cowboy:taken(),
-    _ = asks_for_http2(Req) andalso hornbeam_cowboy:finish(bad_request, Mount),
-    begun(StreamId, Req, Mount, Opts).
+    _ = asks_for_http2(Req) andalso hornbeam_cowboy:finish(bad_request, Mounts),
+    begun(StreamId, Req, Mounts, Opts).
 
 %% Cowboy before 2.13 has begun to go on with HTTP/2 when it shows us such a request, and has read
 %% what comes behind it: heads past their reader. Only the end of its process keeps it from that.
@@ -33,8 +33,8 @@ asks_for_http2(#{version := 'HTTP/1.1', headers := #{<<"http2-settings">> := _,
 asks_for_http2(_Req) ->
     false.
 
-begun(StreamId, Req0, Mount, Opts) ->
-    #{server := Server, counters := Counters, options := #{max_body_size := Most}} = Mount,
+begun(StreamId, #{path := Path} = Req0, #{server := Server, counters := Counters} = Mounts, Opts) ->
+    #{options := #{max_body_size := Most}} = hornbeam_mounts:at(Path, Mounts),
     Req = Req0#{socket => hornbeam_cowboy:socket()},
     State = #state{counters = Counters, req = Req, left = Most},
     case fault(Req, Most, Server) of
@@ -161,7 +161,7 @@ terminate(StreamId, Reason, #state{next = Next}) ->
 early_error(_StreamId, {internal_error, _, _}, _PartialReq, Response, _Opts) ->
     Response;
 early_error(_StreamId, _Reason, _PartialReq, {response, Status, Headers, _Body}, Opts) ->
-    #{env := #{mount := #{counters := Counters}}} = Opts,
+    #{env := #{mounts := #{counters := Counters}}} = Opts,
     Fault = fault_of(Status),
     hornbeam_error_response:count(Fault, Counters),
     {_Status, Fields, Sentence} = hornbeam_error_response:fault(Fault),

@@ -23,15 +23,15 @@
 %% @private Which handler serves a request that comes here: only WebSockets do.
 -spec execute(Req, Env) -> {ok, Req, Env}
     when Req :: cowboy_req:req(), Env :: cowboy_middleware:env().
-execute(Req, #{mount := Mount} = Env) ->
-    {ok, Req, Env#{handler => ?MODULE, handler_opts => Mount}}.
+execute(Req, #{mounts := Mounts} = Env) ->
+    {ok, Req, Env#{handler => ?MODULE, handler_opts => Mounts}}.
 
 %% @private
--spec init(cowboy_req:req(), hornbeam_mounts:mount()) ->
+-spec init(cowboy_req:req(), hornbeam_mounts:mounts()) ->
     {ok, cowboy_req:req(), hornbeam_mounts:mount()}
     | {cowboy_websocket, cowboy_req:req(), #state{}, cowboy_websocket:opts()}.
-init(Req, Mount) ->
-    Request = hornbeam_cowboy:request(Req),
+init(Req, Mounts) ->
+    {Mount, Request} = hornbeam_mounts:find(hornbeam_cowboy:request(Req), Mounts),
     case hornbeam_request_pipeline:check(websocket, Request, Mount) of
         {ok, _Told, Checked} ->
             %% A client may be gone while the app is asked.

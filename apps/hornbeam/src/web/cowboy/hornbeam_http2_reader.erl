@@ -51,7 +51,7 @@
 -define(QUIET, 1000).
 
 %% @doc Read the socket of the calling process, Cowboy's, for it; `First' was read already.
--spec start(hornbeam_socket:socket(), First :: binary(), hornbeam_mounts:mount()) ->
+-spec start(hornbeam_socket:socket(), First :: binary(), hornbeam_mounts:mounts()) ->
     {ok, pid()} | {error, term()}.
 start({Transport, Raw} = Socket, First, #{server := Server, counters := Counters}) ->
     #{limit_request_head := Limit, header_timeout := Timeout, http2_max_streams := Most} = Server,

@@ -73,14 +73,14 @@ give(Active, Ref) ->
 %% @private
 -spec init(cowboy_stream:streamid(), cowboy_req:req(), cowboy:opts()) ->
     {cowboy_stream:commands(), #state{}}.
-init(StreamId, Req, #{env := #{mount := Mount}} = Opts) ->
-    case is_let_in(Mount) of
+init(StreamId, Req, #{env := #{mounts := Mounts}} = Opts) ->
+    case is_let_in(Mounts) of
         true ->
             next_init(StreamId, Req, Opts,
                       #state{socket = maps:get(socket, Req), pinger = pinger(StreamId, Req),
                              ended = not cowboy_req:has_body(Req)});
         false ->
-            #{counters := Counters} = Mount,
+            #{counters := Counters} = Mounts,
             hornbeam_counters:add(http2_floods, Counters),
             {[{internal_error, too_many_resets, 'The client cancels too many streams.'}],
              #state{next = none}}

@@ -29,13 +29,13 @@
 
 %% @doc Serve a connection. Returns when it has ended, when its client begins with HTTP/2, or never
 %% when a WebSocket has become of it.
--spec serve(pid(), ranch:ref(), hornbeam_socket:socket(), hornbeam_mounts:mount()) -> result().
-serve(Parent, Ref, {_Transport, Raw} = Socket, Mount) ->
+-spec serve(pid(), ranch:ref(), hornbeam_socket:socket(), hornbeam_mounts:mounts()) -> result().
+serve(Parent, Ref, {_Transport, Raw} = Socket, Mounts) ->
     case hornbeam_http1_request:template(Socket) of
         {ok, Template} ->
             _ = process_flag(trap_exit, true),
             _ = process_flag(min_heap_size, ?BUSY_HEAP),
-            Connection = hornbeam_http1_connection:new(Socket, Template, Mount),
+            Connection = hornbeam_http1_connection:new(Socket, Template, Mounts),
             go_on(hornbeam_http1_connection:start(Connection),
                   #http1{parent = Parent, ref = Ref, socket = Raw, connection = Connection});
         error ->

@@ -26,7 +26,7 @@
 -export_type([connection/0, step/0]).
 
 -record(state, {
-    mount :: hornbeam_mounts:mount(),
+    mounts :: hornbeam_mounts:mounts(),
     server :: hornbeam_config:server_options(),
     template :: hornbeam_request:request(),
     reader :: hornbeam_http1_reader:reader(),
@@ -35,7 +35,9 @@
     %% how many requests there were, and which of them is being answered
     number = 0 :: non_neg_integer(),
     current = 0 :: non_neg_integer(),
+    %% the request that was read last, and the mount that it is for
     request :: hornbeam_request:request() | undefined,
+    mount :: hornbeam_mounts:mount() | undefined,
     work = none :: none | {exchange, hornbeam_exchange:exchange()}
                  | {handshake, hornbeam_websocket_handshake:handshake()},
     ends = {false, false} :: hornbeam_http1_queue:ends(),
@@ -70,9 +72,9 @@
 
 %% @doc The connection of a socket, in the calling process.
 -spec new(hornbeam_socket:socket(), Template :: hornbeam_request:request(),
-          hornbeam_mounts:mount()) -> connection().
-new(Socket, Template, #{server := #{header_timeout := Timeout} = Server} = Mount) ->
-    #state{mount = Mount, server = Server, template = Template,
+          hornbeam_mounts:mounts()) -> connection().
+new(Socket, Template, #{server := #{header_timeout := Timeout} = Server} = Mounts) ->
+    #state{mounts = Mounts, server = Server, template = Template,
            reader = hornbeam_http1_reader:new(Socket, Server),
            writer = hornbeam_http1_writer:new(Socket), deadline = now_ms() + Timeout}.
 
@@ -168,7 +170,7 @@ handle_timeout(_Passed, _Now, #state{work = {handshake, Handshake}} = State) ->
     shake(hornbeam_websocket_handshake:handle_timeout(Handshake), State);
 handle_timeout(_Passed, _Now, #state{phase = reading, has_begun = true} = State) ->
     refuse(head_timeout, State);
-handle_timeout(_Passed, _Now, #state{mount = #{counters := Counters}} = State) ->
+handle_timeout(_Passed, _Now, #state{mounts = #{counters := Counters}} = State) ->
     hornbeam_counters:add(idle_closed, Counters),
     finish(State).
 
@@ -218,11 +220,12 @@ begin_head(State) ->
     State.
 
 begin_request(Line, #fields{body = Length} = Fields, #state{number = Number} = State) ->
-    #state{mount = #{options := #{max_body_size := Most}} = Mount, reader = Reader,
-           template = Template} = State,
+    #state{mounts = Mounts, reader = Reader, template = Template} = State,
+    {#{options := #{max_body_size := Most}} = Mount, Request} =
+        hornbeam_mounts:find(hornbeam_http1_request:new(Line, Fields, Template), Mounts),
     Begun = State#state{number = Number + 1, current = Number + 1, phase = busy,
-                        has_begun = false, ends = hornbeam_http1_request:ends(Line, Fields, Mount),
-                        request = hornbeam_http1_request:new(Line, Fields, Template),
+                        has_begun = false, request = Request, mount = Mount,
+                        ends = hornbeam_http1_request:ends(Line, Fields, Mounts),
                         reader = hornbeam_http1_reader:begin_body(Length, Most, Reader)},
     case is_integer(Length) andalso Length > Most of
         true -> refuse(body_too_large, Begun);
@@ -270,8 +273,8 @@ may_be_followed(_State) ->
     false.
 
 follow(Head, #state{number = Before, queue = Queue, reader = Reader} = State) ->
-    #state{template = Template, mount = Mount} = State,
-    case hornbeam_http1_queue:add(Before + 1, Head, Template, Mount, Queue) of
+    #state{template = Template, mounts = Mounts} = State,
+    case hornbeam_http1_queue:add(Before + 1, Head, Template, Mounts, Queue) of
         {ok, Known, Added} ->
             Reused = hornbeam_http1_reader:known_fields(Known, Reader),
             next(State#state{number = Before + 1, queue = Added, reader = Reused});
@@ -293,7 +296,7 @@ add_body({ok, Data, Reader}, #state{work = {exchange, Exchange}} = State) ->
 add_body({fault, Fault}, State) ->
     refuse_body(Fault, State).
 
-refuse_body(Fault, #state{writer = Writer, mount = #{counters := Counters}} = State) ->
+refuse_body(Fault, #state{writer = Writer, mounts = #{counters := Counters}} = State) ->
     case hornbeam_http1_writer:has_started(Writer) of
         false -> refuse(Fault, State);
         true -> hornbeam_error_response:count(Fault, Counters), cut_short(State)
@@ -333,9 +336,9 @@ respond_last({Status, Fields, Body}, #state{ends = {_, IsKept}} = State) ->
 
 %% What the request and the server's state say of the response. A body that will not be read away,
 %% or that the client may or may not send, lets no request follow.
-decided(#state{request = Request, ends = {IsLast0, IsKept}, mount = Mount} = State) ->
+decided(#state{request = Request, ends = {IsLast0, IsKept}, mounts = Mounts} = State) ->
     #request{method = Method, version = Version} = Request,
-    IsLast = IsLast0 orelse hornbeam_mounts:is_shutting_down(Mount)
+    IsLast = IsLast0 orelse hornbeam_mounts:is_shutting_down(Mounts)
         orelse not can_be_skipped(State),
     {Method, Version, IsLast, IsKept andalso not IsLast}.
 
@@ -379,10 +382,10 @@ begin_draining(#state{reader = Reader, server = #{keepalive_timeout := Timeout}}
     State#state{phase = draining, deadline = now_ms() + Timeout,
                 reader = hornbeam_http1_reader:begin_skip(Reader)}.
 
-end_work(#state{work = {exchange, Exchange}, mount = Mount} = State) ->
+end_work(#state{work = {exchange, Exchange}, mounts = Mounts} = State) ->
     hornbeam_exchange:cancel(Exchange),
     %% Only now: who closes the listener asks the workers for what is left, and waits for this.
-    hornbeam_mounts:exchange_ended(owner(State), Mount),
+    hornbeam_mounts:exchange_ended(owner(State), Mounts),
     State#state{work = none, request = undefined};
 end_work(#state{work = {handshake, Handshake}} = State) ->
     hornbeam_websocket_handshake:cancel(Handshake),
@@ -414,11 +417,11 @@ wait_for_request(#state{parked = {fault, Fault}} = State) ->
     refuse(Fault, State);
 wait_for_request(#state{parked = {Line, Fields}} = State) ->
     begin_request(Line, Fields, State#state{parked = none});
-wait_for_request(#state{mount = Mount, reader = Reader, server = Server} = State) ->
+wait_for_request(#state{mounts = Mounts, reader = Reader, server = Server} = State) ->
     #{keepalive_timeout := Timeout} = Server,
     Reading = State#state{phase = reading, has_begun = false, is_idle = false,
                           deadline = now_ms() + Timeout},
-    case {hornbeam_mounts:is_shutting_down(Mount), hornbeam_http1_reader:is_empty(Reader)} of
+    case {hornbeam_mounts:is_shutting_down(Mounts), hornbeam_http1_reader:is_empty(Reader)} of
         {true, _} -> finish(State);
         {false, true} -> next(Reading);
         {false, false} -> next(begin_head(Reading))
@@ -446,7 +449,7 @@ shake({accept, Fields, Session}, #state{request = Request, mount = Mount} = Stat
 %% The end of the connection.
 
 %% Nobody knows what follows a fault.
-refuse(Fault, #state{mount = #{counters := Counters}} = State) ->
+refuse(Fault, #state{mounts = #{counters := Counters}} = State) ->
     hornbeam_error_response:count(Fault, Counters),
     Response = hornbeam_http1_response:refusal(Fault, start_of(State)),
     finish(cancel(write(Response, State))).
@@ -484,8 +487,8 @@ client_closed(State) ->
     ended.
 
 %% Nobody waits for what is not answered.
-cancel(#state{queue = Queue, mount = Mount} = State) ->
-    hornbeam_http1_queue:cancel(Queue, Mount),
+cancel(#state{queue = Queue, mounts = Mounts} = State) ->
+    hornbeam_http1_queue:cancel(Queue, Mounts),
     end_work(State#state{queue = hornbeam_http1_queue:new()}).
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -36,15 +36,16 @@ has_room(Queue) ->
 
 %% @doc Give the connection's n-th request to the app, if it may follow and is let in; and what is
 %% known of its fields then.
--spec add(pos_integer(), {hornbeam_http1_head:line(), Fields}, Template, hornbeam_mounts:mount(),
+-spec add(pos_integer(), {hornbeam_http1_head:line(), Fields}, Template, hornbeam_mounts:mounts(),
           queue()) -> {ok, Fields | none, queue()} | no
     when Fields :: hornbeam_http1_head:fields(), Template :: hornbeam_request:request().
-add(Number, {Line, Fields}, Template, Mount, Queue) ->
-    Request = hornbeam_http1_request:new(Line, Fields, Template),
+add(Number, {Line, Fields}, Template, Mounts, Queue) ->
+    {Mount, Request} = hornbeam_mounts:find(hornbeam_http1_request:new(Line, Fields, Template),
+                                            Mounts),
     case hornbeam_http1_request:may_follow(Request)
              andalso hornbeam_http1_request:check(Request, Fields, Mount) of
         {ok, Checked, Known} ->
-            Ends = hornbeam_http1_request:ends(Line, Fields, Mount),
+            Ends = hornbeam_http1_request:ends(Line, Fields, Mounts),
             {ok, Known, Queue ++ [queued(Number, Checked, Ends, Mount)]};
         _ ->
             no
@@ -83,9 +84,9 @@ next([#queued{number = Number, request = Request, exchange = Exchange} = Next | 
     {Number, Request, Ends, {Actions, Exchange}, Queue}.
 
 %% @doc None of them is answered any more.
--spec cancel(queue(), hornbeam_mounts:mount()) -> ok.
-cancel(Queue, Mount) ->
+-spec cancel(queue(), hornbeam_mounts:mounts()) -> ok.
+cancel(Queue, Mounts) ->
     lists:foreach(fun(#queued{number = Number, exchange = Exchange}) ->
         hornbeam_exchange:cancel(Exchange),
-        hornbeam_mounts:exchange_ended({self(), Number}, Mount)
+        hornbeam_mounts:exchange_ended({self(), Number}, Mounts)
     end, Queue).

@@ -11,9 +11,9 @@
 template({Transport, Raw} = Socket) ->
     case {Transport:peername(Raw), Transport:sockname(Raw)} of
         {{ok, Peer}, {ok, Name}} ->
-            {ok, #request{version = 'HTTP/1.1', method = <<>>, path = <<>>, query = <<>>,
-                          fields = [], scheme = scheme(Transport), peer = Peer, server = Name,
-                          socket = Socket}};
+            {ok, #request{version = 'HTTP/1.1', method = <<>>, path = <<>>, below = <<>>,
+                          query = <<>>, fields = [], scheme = scheme(Transport), peer = Peer,
+                          server = Name, socket = Socket}};
         _ ->
             error
     end.
@@ -25,9 +25,9 @@ scheme(ranch_tcp) -> <<"http">>.
 -spec new(hornbeam_http1_head:line(), hornbeam_http1_head:fields(), Template) -> Template
     when Template :: hornbeam_request:request().
 new({Method, Path, Query, Version}, #fields{list = List, body = Length} = Fields, Template) ->
-    Template#request{version = Version, method = Method, path = Path, query = Query, fields = List,
-                     rest = Fields#fields.rest, body = Length, upgrade = upgrade(Version, Fields),
-                     https = Fields#fields.https}.
+    Template#request{version = Version, method = Method, path = Path, below = Path, query = Query,
+                     fields = List, rest = Fields#fields.rest, body = Length,
+                     upgrade = upgrade(Version, Fields), https = Fields#fields.https}.
 
 %% It is one only where the connection's options say so (RFC 9110, 7.8).
 upgrade('HTTP/1.1', #fields{upgrade = websocket, connection = Options}) ->
@@ -39,26 +39,27 @@ upgrade(_Version, _Fields) ->
     none.
 
 %% @doc Whether the connection is to end with the response, and how its client is told.
--spec ends(hornbeam_http1_head:line(), hornbeam_http1_head:fields(), hornbeam_mounts:mount()) ->
+-spec ends(hornbeam_http1_head:line(), hornbeam_http1_head:fields(), hornbeam_mounts:mounts()) ->
     hornbeam_http1_queue:ends().
-ends({_, _, _, 'HTTP/1.0'}, #fields{connection = Options}, Mount) ->
-    {not lists:member(<<"keep-alive">>, Options) orelse wants_end(Options, Mount), true};
-ends(_Line, #fields{connection = Options}, Mount) ->
-    {wants_end(Options, Mount), false}.
+ends({_, _, _, 'HTTP/1.0'}, #fields{connection = Options}, Mounts) ->
+    {not lists:member(<<"keep-alive">>, Options) orelse wants_end(Options, Mounts), true};
+ends(_Line, #fields{connection = Options}, Mounts) ->
+    {wants_end(Options, Mounts), false}.
 
-wants_end(Options, Mount) ->
-    lists:member(<<"close">>, Options) orelse hornbeam_mounts:is_shutting_down(Mount).
+wants_end(Options, Mounts) ->
+    lists:member(<<"close">>, Options) orelse hornbeam_mounts:is_shutting_down(Mounts).
 
 %% @doc Let a request in, or not; and what is known of its fields then. Who was let in by the same
 %% fields is let in again.
 -spec check(Request, Fields, hornbeam_mounts:mount()) ->
     {ok, Request, Fields | none} | {refuse, {300..599, hornbeam_headers:fields(), binary()}}
     when Request :: hornbeam_request:request(), Fields :: hornbeam_http1_head:fields().
-check(#request{rest = undefined} = Request, Fields, Mount) ->
+check(#request{rest = Rest} = Request, Fields, #{path := Path} = Mount)
+        when Rest =:= undefined; Path =:= none ->
     case hornbeam_request_pipeline:check(http, Request, Mount) of
         {ok, none, Checked} ->
-            #request{rest = Rest} = Packed = hornbeam_scope:packed(Checked),
-            {ok, Packed, Fields#fields{rest = Rest}};
+            #request{rest = Same} = Packed = hornbeam_scope:packed(Checked),
+            {ok, Packed, Fields#fields{rest = Same}};
         {ok, _Forwarded, Checked} ->
             {ok, Checked, none};
         {refuse, Response} ->

@@ -12,7 +12,7 @@
 -define(IS_LOOPBACK(Name), (Name =:= <<"localhost">> orelse Name =:= <<"127.0.0.1">>
                             orelse Name =:= <<"[::1]">>)).
 
--export([check/4, host/1]).
+-export([check/4, check_host/2, host/1]).
 -export_type([type/0, refusal/0]).
 
 -type type() :: http | websocket.
@@ -21,22 +21,31 @@
 %% @doc Whether a request may come in, by the options `allowed_hosts' and `allowed_origins'.
 -spec check(type(), hornbeam_request:request(), hornbeam_config:server_options(),
             hornbeam_config:app_options()) -> ok | {refuse, refusal()}.
-check(Type, Request, #{allowed_hosts := Hosts}, #{allowed_origins := Origins}) ->
-    Host = named_host(hornbeam_request:field(<<"host">>, Request)),
-    case check_host(Host, Hosts) of
+check(Type, Request, Server, #{allowed_origins := Origins}) ->
+    case check_host(Request, Server) of
         ok when Type =:= websocket ->
-            check_origin(hornbeam_request:values(<<"origin">>, Request), Host, Origins);
+            check_origin(hornbeam_request:values(<<"origin">>, Request), named_host(Request),
+                         Origins);
         Answer ->
             Answer
     end.
 
-named_host(undefined) -> none;
-named_host(Value) -> host(Value).
+%% @doc The same by the first of them alone.
+-spec check_host(hornbeam_request:request(), hornbeam_config:server_options()) ->
+    ok | {refuse, refusal()}.
+check_host(Request, #{allowed_hosts := Hosts}) ->
+    is_served(named_host(Request), Hosts).
 
-check_host(error, _Allowed) -> {refuse, bad_host};
-check_host(_Host, any) -> ok;
-check_host(none, _Allowed) -> {refuse, bad_host};
-check_host({ok, Host, _Port}, Allowed) -> ok_if(is_among(Host, Allowed), unknown_host).
+named_host(Request) ->
+    case hornbeam_request:field(<<"host">>, Request) of
+        undefined -> none;
+        Value -> host(Value)
+    end.
+
+is_served(error, _Allowed) -> {refuse, bad_host};
+is_served(_Host, any) -> ok;
+is_served(none, _Allowed) -> {refuse, bad_host};
+is_served({ok, Host, _Port}, Allowed) -> ok_if(is_among(Host, Allowed), unknown_host).
 
 ok_if(true, _Refusal) -> ok;
 ok_if(false, Refusal) -> {refuse, Refusal}.

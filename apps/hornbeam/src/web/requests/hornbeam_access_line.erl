@@ -13,11 +13,12 @@
 %% Local time, and how it differs from UTC: `+0200'.
 
 -type entry() ::
-    {http, client(), Line :: line(), Status :: 100..599, IsWhole :: boolean(),
-     Bytes :: non_neg_integer(), Microseconds :: non_neg_integer(), hornbeam_headers:fields()}
-    | {accepted, client(), Path :: binary()}
-    | {closed, client(), Path :: binary(), Code :: 1000..4999, Seconds :: non_neg_integer(),
-       In :: traffic(), Out :: traffic()}.
+    {http, client(), Line :: line(), Mount :: binary() | none, Status :: 100..599,
+     IsWhole :: boolean(), Bytes :: non_neg_integer(), Microseconds :: non_neg_integer(),
+     hornbeam_headers:fields()}
+    | {accepted, client(), Path :: binary(), Mount :: binary()}
+    | {closed, client(), Path :: binary(), Mount :: binary(), Code :: 1000..4999,
+       Seconds :: non_neg_integer(), In :: traffic(), Out :: traffic()}.
 
 -type line() :: {Method :: binary() | websocket, Path :: binary(), Query :: binary(),
                  hornbeam_request:version()}.
@@ -39,13 +40,13 @@ text(Parts, Clock, Entry) ->
 
 %% As uvicorn's.
 
-short({http, _, {websocket, _, _, _} = Line, Status, _, _, _, _}) ->
+short({http, _, {websocket, _, _, _} = Line, _, Status, _, _, _, _}) ->
     ["\"WebSocket ", target(Line), "\" ", integer_to_binary(Status)];
-short({http, _, Line, Status, IsWhole, _, _, _}) ->
+short({http, _, Line, _, Status, IsWhole, _, _, _}) ->
     [$", request(Line), "\" ", integer_to_binary(Status), broken_off(IsWhole)];
-short({accepted, _, Path}) ->
+short({accepted, _, Path, _}) ->
     ["\"WebSocket ", quoted(Path), "\" [accepted]"];
-short({closed, _, Path, Code, Seconds, In, Out}) ->
+short({closed, _, Path, _, Code, Seconds, In, Out}) ->
     ["\"WebSocket ", quoted(Path), "\" closed ", integer_to_binary(Code), " after ",
      integer_to_binary(Seconds), " s, ", traffic(In), " in, ", traffic(Out), " out"].
 
@@ -84,47 +85,51 @@ part(request, _Clock, Entry) -> request_of(Entry);
 part(method, _Clock, Entry) -> method(Entry);
 part(path, _Clock, Entry) -> path(Entry);
 part(query, _Clock, Entry) -> query(Entry);
-part(protocol, _Clock, {http, _, {_, _, _, Version}, _, _, _, _, _}) -> atom_to_binary(Version);
+part(protocol, _Clock, {http, _, {_, _, _, Version}, _, _, _, _, _, _}) -> atom_to_binary(Version);
 part(protocol, _Clock, _WebSocket) -> "WebSocket";
 part(status, _Clock, Entry) -> integer_to_binary(status(Entry));
 part(bytes, _Clock, Entry) -> integer_to_binary(bytes(Entry));
 part(bytes_or_dash, _Clock, Entry) -> or_dash(bytes(Entry));
 part(microseconds, _Clock, Entry) -> integer_to_binary(microseconds(Entry));
 part(seconds, _Clock, Entry) -> integer_to_binary(microseconds(Entry) div 1000000);
-part({field, Name}, _Clock, {http, _, _, _, _, _, _, Fields}) -> field(Name, Fields);
+part(mount, _Clock, {http, _, _, none, _, _, _, _, _}) -> "-";
+part(mount, _Clock, {http, _, _, Mount, _, _, _, _, _}) -> quoted(Mount);
+part(mount, _Clock, WebSocket) -> quoted(element(4, WebSocket));
+part({field, Name}, _Clock, {http, _, _, _, _, _, _, _, Fields}) -> field(Name, Fields);
 part({field, _Name}, _Clock, _WebSocket) -> "-".
 
 host(undefined) -> "unix";
 host({Host, _Port}) -> Host.
 
-request_of({http, _, {websocket, _, _, _} = Line, _, _, _, _, _}) -> ["WebSocket ", target(Line)];
-request_of({http, _, Line, _, _, _, _, _}) -> request(Line);
+request_of({http, _, {websocket, _, _, _} = Line, _, _, _, _, _, _}) ->
+    ["WebSocket ", target(Line)];
+request_of({http, _, Line, _, _, _, _, _, _}) -> request(Line);
 request_of(Entry) -> ["WebSocket ", path(Entry)].
 
-method({http, _, {Method, _, _, _}, _, _, _, _, _}) when is_binary(Method) -> quoted(Method);
+method({http, _, {Method, _, _, _}, _, _, _, _, _, _}) when is_binary(Method) -> quoted(Method);
 method(_WebSocket) -> "WebSocket".
 
-path({http, _, {_, Path, _, _}, _, _, _, _, _}) -> quoted(Path);
+path({http, _, {_, Path, _, _}, _, _, _, _, _, _}) -> quoted(Path);
 path(Entry) -> quoted(element(3, Entry)).
 
-query({http, _, {_, _, <<>>, _}, _, _, _, _, _}) -> "";
-query({http, _, {_, _, Query, _}, _, _, _, _, _}) -> [$?, quoted(Query)];
+query({http, _, {_, _, <<>>, _}, _, _, _, _, _, _}) -> "";
+query({http, _, {_, _, Query, _}, _, _, _, _, _, _}) -> [$?, quoted(Query)];
 query(_WebSocket) -> "".
 
-status({http, _, _, Status, _, _, _, _}) -> Status;
-status({accepted, _, _}) -> 101;
-status({closed, _, _, Code, _, _, _}) -> Code.
+status({http, _, _, _, Status, _, _, _, _}) -> Status;
+status({accepted, _, _, _}) -> 101;
+status({closed, _, _, _, Code, _, _, _}) -> Code.
 
-bytes({http, _, _, _, _, Bytes, _, _}) -> Bytes;
-bytes({accepted, _, _}) -> 0;
-bytes({closed, _, _, _, _, _, {_, Bytes}}) -> Bytes.
+bytes({http, _, _, _, _, _, Bytes, _, _}) -> Bytes;
+bytes({accepted, _, _, _}) -> 0;
+bytes({closed, _, _, _, _, _, _, {_, Bytes}}) -> Bytes.
 
 or_dash(0) -> "-";
 or_dash(Bytes) -> integer_to_binary(Bytes).
 
-microseconds({http, _, _, _, _, _, Microseconds, _}) -> Microseconds;
-microseconds({accepted, _, _}) -> 0;
-microseconds({closed, _, _, _, Seconds, _, _}) -> Seconds * 1000000.
+microseconds({http, _, _, _, _, _, _, Microseconds, _}) -> Microseconds;
+microseconds({accepted, _, _, _}) -> 0;
+microseconds({closed, _, _, _, _, Seconds, _, _}) -> Seconds * 1000000.
 
 field(Name, Fields) ->
     case lists:keyfind(Name, 1, Fields) of
@@ -152,21 +157,26 @@ json(Clock, Entry) ->
 json_client(undefined) -> "null";
 json_client(Client) -> [$", host_and_port(Client), $"].
 
-json_of({http, _, {Method, Path, Query, Version}, Status, IsWhole, Bytes, Microseconds, Fields}) ->
-    [{"event", "\"request\""}, {"method", string(method_name(Method))}, {"path", string(Path)},
+json_of({http, _, {Method, Path, Query, Version}, Mount, Status, IsWhole, Bytes, Microseconds,
+         Fields}) ->
+    [{"event", "\"request\""}, {"mount", json_mount(Mount)},
+     {"method", string(method_name(Method))}, {"path", string(Path)},
      {"query", string(Query)}, {"protocol", [$", atom_to_binary(Version), $"]},
      {"status", integer_to_binary(Status)}, {"whole", atom_to_binary(IsWhole)},
      {"bytes", integer_to_binary(Bytes)},
      {"seconds", float_to_binary(Microseconds / 1000000, [{decimals, 6}])}
      | [{binary:replace(Name, <<"-">>, <<"_">>), string(Value)} || {Name, Value} <- Fields]];
-json_of({accepted, _, Path}) ->
-    [{"event", "\"websocket_accepted\""}, {"path", string(Path)}];
-json_of({closed, _, Path, Code, Seconds, {MessagesIn, BytesIn}, {MessagesOut, BytesOut}}) ->
-    [{"event", "\"websocket_closed\""}, {"path", string(Path)}
+json_of({accepted, _, Path, Mount}) ->
+    [{"event", "\"websocket_accepted\""}, {"mount", string(Mount)}, {"path", string(Path)}];
+json_of({closed, _, Path, Mount, Code, Seconds, {MessagesIn, BytesIn}, {MessagesOut, BytesOut}}) ->
+    [{"event", "\"websocket_closed\""}, {"mount", string(Mount)}, {"path", string(Path)}
      | [{Key, integer_to_binary(Number)}
         || {Key, Number} <- [{"code", Code}, {"seconds", Seconds}, {"messages_in", MessagesIn},
                              {"bytes_in", BytesIn}, {"messages_out", MessagesOut},
                              {"bytes_out", BytesOut}]]].
+
+json_mount(none) -> "null";
+json_mount(Mount) -> string(Mount).
 
 method_name(websocket) -> <<"WebSocket">>;
 method_name(Method) -> Method.

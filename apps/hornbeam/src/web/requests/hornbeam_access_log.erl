@@ -11,8 +11,10 @@
 
 -include("hornbeam_request.hrl").
 
--export([new_table/0, start_link/1, http/4, refused/3, accepted/2, closed/5]).
+-export([new_table/0, start_link/1, http/4, refused/3, accepted/1, closed/5]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+
+-type socket() :: {hornbeam_access_line:client(), Path :: binary(), Mount :: binary()}.
 
 -record(state, {
     format :: hornbeam_option:log_format(),
@@ -58,25 +60,24 @@ refused(Request, Status, Bytes) ->
 
 http_entry(Request, {Status, IsWhole}, Bytes, Began, Names) ->
     #request{method = Method, path = Path, query = Query, version = Version, upgrade = Upgrade,
-             fields = Fields} = Request,
-    {http, Request#request.peer, {method(Upgrade, Method), Path, Query, Version}, Status, IsWhole,
-     Bytes, erlang:monotonic_time(microsecond) - Began,
+             mount = Mount, fields = Fields} = Request,
+    {http, Request#request.peer, {method(Upgrade, Method), Path, Query, Version}, Mount, Status,
+     IsWhole, Bytes, erlang:monotonic_time(microsecond) - Began,
      [Field || Name <- Names, {_, _} = Field <- [lists:keyfind(Name, 1, Fields)]]}.
 
 method(websocket, _Method) -> websocket;
 method(none, Method) -> Method.
 
 %% @doc A WebSocket was opened.
--spec accepted(hornbeam_access_line:client(), Path :: binary()) -> ok.
-accepted(Client, Path) ->
-    with_log(fun(_Names) -> {accepted, Client, Path} end).
+-spec accepted(socket()) -> ok.
+accepted({Client, Path, Mount}) ->
+    with_log(fun(_Names) -> {accepted, Client, Path, Mount} end).
 
 %% @doc A WebSocket was closed, after so many seconds and messages.
--spec closed({hornbeam_access_line:client(), Path :: binary()}, Code :: 1000..4999,
-             Seconds :: non_neg_integer(), In, Out) -> ok
+-spec closed(socket(), Code :: 1000..4999, Seconds :: non_neg_integer(), In, Out) -> ok
     when In :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()}, Out :: In.
-closed({Client, Path}, Code, Seconds, In, Out) ->
-    with_log(fun(_Names) -> {closed, Client, Path, Code, Seconds, In, Out} end).
+closed({Client, Path, Mount}, Code, Seconds, In, Out) ->
+    with_log(fun(_Names) -> {closed, Client, Path, Mount, Code, Seconds, In, Out} end).
 
 with_log(Entry) ->
     case persistent_term:get(?MODULE, none) of
@@ -141,7 +142,7 @@ lines(Number, Format, Clock) ->
 dropped(0) -> [];
 dropped(Lines) -> [integer_to_binary(Lines), " lines of the access log dropped\n"].
 
-of_client({http, Peer, _, _, _, _, _, _} = Entry) ->
+of_client({http, Peer, _, _, _, _, _, _, _} = Entry) ->
     setelement(2, Entry, hornbeam_scope:client(Peer));
 of_client(Entry) ->
     Entry.

@@ -17,6 +17,7 @@
     | bodies_too_large
     | origin_refused
     | host_refused
+    | no_mount
     | forwarded_ignored
     | forwarded_refused
     | connect_refused
@@ -45,6 +46,7 @@ names() ->
      bodies_too_large,
      origin_refused,
      host_refused,
+     no_mount,
      forwarded_ignored,
      forwarded_refused,
      connect_refused,

@@ -259,10 +259,10 @@ log(IsWhole, #exchange{request = Request, began = Began, status = Status, size =
     hornbeam_access_log:http(Request, {Status, IsWhole}, Size, Began).
 
 tell_all(IsWhole, #exchange{request = Request, began = Began, status = Status}) ->
-    #request{method = Method, path = Path} = Request,
+    #request{method = Method, path = Path, mount = Mount} = Request,
     hornbeam_telemetry:execute([hornbeam, http, stop],
                                #{microseconds => erlang:monotonic_time(microsecond) - Began},
-                               #{method => Method, path => Path, status => Status,
+                               #{mount => Mount, method => Method, path => Path, status => Status,
                                  whole => IsWhole}).
 
 %% @doc When the app's answer, or the client's body, is late (monotonic time, ms).

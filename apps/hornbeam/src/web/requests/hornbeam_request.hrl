@@ -6,6 +6,10 @@
     %% percent-encoded, as it came
     path :: binary(),
     query :: binary(),
+    %% the mount that it is for, by its path, and what follows that in the request's; none where no
+    %% app is
+    mount = <<"/">> :: hornbeam_config:path() | none,
+    below :: binary(),
     %% in the order and number in which they came, names in lower case
     fields :: hornbeam_headers:fields(),
     scheme :: binary(),

@@ -1,7 +1,7 @@
 %% The way of a request to its app: one for HTTP and WebSockets, whatever engine has read it.
 %%
 %%   check ──▶ on_connect ──▶ a place on a worker
-%%     │ 400, 403    │ refused, 500        │ 503
+%%     │ 4xx         │ refused, 500        │ 503
 %%
 %% The rules of the server (who the client is, hosts, origins) need no waiting: check/3. What may
 %% have to be waited for, the node's own code and a place, goes on by messages to the owner of what
@@ -30,28 +30,33 @@
 -type refusal() :: {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}.
 
 %% @doc The request as the client sees it, and whether proxies told anything of it, unless the rules
-%% refuse it. What they say is counted.
+%% refuse it, or no app is where it goes. What they say is counted.
 -spec check(type(), Request, hornbeam_mounts:mount()) ->
     {ok, none | believed | ignored, Request} | {refuse, refusal()}
     when Request :: hornbeam_request:request().
-check(Type, Request0, #{counters := Counters, server := Server, options := Options}) ->
+check(Type, Request0, #{counters := Counters, server := Server} = Mount) ->
     #{forwarded_allow_ips := Trusted} = Server,
     case hornbeam_forwarded:resolve(Request0, Trusted) of
         malformed ->
             refuse(malformed, Request0, Counters);
         {Told, Request} ->
             _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
-            case judge(Type, Request, Request0#request.peer, Server, Options) of
+            case judge(Type, Request, Request0#request.peer, Mount) of
                 ok -> {ok, Told, Request};
                 {refuse, Refusal} -> refuse(Refusal, Request, Counters)
             end
     end.
 
-judge(Type, Request, Peer, #{forwarded_allow_ips := Trusted} = Server, Options) ->
+judge(Type, Request, Peer, #{server := #{forwarded_allow_ips := Trusted} = Server} = Mount) ->
+    #{path := Path, options := Options} = Mount,
     case is_misdirected(Request, Peer, Trusted) of
         true -> {refuse, misdirected};
+        false when Path =:= none -> nowhere(hornbeam_access:check_host(Request, Server));
         false -> hornbeam_access:check(Type, Request, Server, Options)
     end.
+
+nowhere(ok) -> {refuse, no_mount};
+nowhere(Refused) -> Refused.
 
 refuse(Refusal, Request, Counters) ->
     {Counter, Status, Sentence} = answer(Refusal),
@@ -77,6 +82,7 @@ answer(malformed) ->
     {forwarded_refused, 400, <<"What proxies say of the client cannot be read.\n">>};
 answer(bad_host) -> {host_refused, 400, <<"The Host header names no host.\n">>};
 answer(misdirected) -> {host_refused, 421, <<"A target of https must come over TLS.\n">>};
+answer(no_mount) -> {no_mount, 404, <<"No app is served at this path.\n">>};
 answer(unknown_host) -> {host_refused, 400, <<"This host is not served here.\n">>};
 answer(foreign_origin) -> {origin_refused, 403, <<"Pages of this origin may not connect.\n">>}.
 

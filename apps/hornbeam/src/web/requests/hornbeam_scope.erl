@@ -30,7 +30,7 @@ scope(Scheme, #request{rest = undefined} = Request) ->
 scope(Scheme, #request{rest = Rest} = Request) ->
     (line(Scheme, Request))#{rest => Rest}.
 
-line(Scheme, #request{version = Version, method = Method, path = Path, query = Query}) ->
+line(Scheme, #request{version = Version, method = Method, below = Path, query = Query}) ->
     #{http_version => version(Version), scheme => Scheme, method => Method, raw_path => Path,
       query_string => Query}.
 

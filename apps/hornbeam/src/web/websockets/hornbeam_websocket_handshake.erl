@@ -104,7 +104,7 @@ ask(Handle, Request, Client, #{options := #{timeout := Timeout}} = Mount) ->
     end),
     Session = #session{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
                      worker = hornbeam_stream:monitor(Stream), resume = resume(Scope, Mount),
-                     about = about(Scope), tcp = Request#request.socket,
+                     about = about(Request), tcp = Request#request.socket,
                      credit = hornbeam_stream:window()},
     #handshake{request = Request, client = Client, mount = Mount, step = {asked, Session},
                deadline = deadline_in(Timeout)}.
@@ -112,8 +112,8 @@ ask(Handle, Request, Client, #{options := #{timeout := Timeout}} = Mount) ->
 deadline_in(infinity) -> infinity;
 deadline_in(Timeout) -> now_ms() + Timeout.
 
-about(#{raw_path := Path, client := Client}) ->
-    {binary:copy(Path), Client, erlang:monotonic_time(second)}.
+about(#request{path = Path, peer = Peer}) ->
+    {binary:copy(Path), hornbeam_scope:client(Peer), erlang:monotonic_time(second)}.
 
 resume(Scope, #{options := #{websocket_resume := true, websocket_resume_attempts := Limit}}) ->
     hornbeam_resume_state:new(Scope, Limit);

@@ -142,12 +142,13 @@ reopened(#session{stream = Stream, resume = Resume0} = Session0) ->
     tell_of_resume(Resume, Session),
     Session#session{phase = open, resume = Resume}.
 
-tell_of_resume(Resume, #session{mount = #{counters := Counters}, id = Id, about = {Path, _, _}}) ->
+tell_of_resume(Resume, #session{mount = Mount, id = Id, about = {Path, _, _}}) ->
+    #{counters := Counters, pool := Name} = Mount,
     hornbeam_counters:add(resumes, Counters),
     hornbeam_telemetry:execute([hornbeam, websocket, resume],
                                #{gap_ms => hornbeam_resume_state:gap(Resume),
                                  attempt => hornbeam_resume_state:attempt(Resume)},
-                               #{id => Id, path => Path}).
+                               #{id => Id, mount => Name, path => Path}).
 
 %% @doc The socket ends. Whether it had a worker, which is to be told.
 -spec cancel(#session{}) -> boolean().

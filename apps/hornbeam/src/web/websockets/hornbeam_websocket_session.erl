@@ -61,7 +61,7 @@ monitor_worker(#session{stream = Stream} = Session) ->
 -spec opened(session()) -> result().
 opened(#session{stream = Stream, mount = #{counters := Counters} = Mount} = Session) ->
     {Path, Client, _} = Session#session.about,
-    hornbeam_access_log:accepted(Client, Path),
+    hornbeam_access_log:accepted({Client, Path, path(Mount)}),
     hornbeam_counters:add(websockets, Counters),
     hornbeam_stream:bind(Stream),
     ping_later(Mount),
@@ -70,8 +70,10 @@ opened(#session{stream = Stream, mount = #{counters := Counters} = Mount} = Sess
     hornbeam_telemetry:execute([hornbeam, websocket, open], #{count => 1}, metadata(Opened)),
     {[], Opened, hibernate}.
 
-metadata(#session{id = Id, about = {Path, _Peer, _Opened}}) ->
-    #{id => Id, path => Path}.
+metadata(#session{id = Id, mount = Mount, about = {Path, _Peer, _Opened}}) ->
+    #{id => Id, mount => path(Mount), path => Path}.
+
+path(#{pool := Path}) -> Path.
 
 ping_later(#{options := Options}) ->
     #{websocket_ping_interval := Interval, websocket_timeout := Timeout} = Options,
@@ -372,10 +374,12 @@ close(Code, Reason, Commands, Session) ->
 
 description(#session{about = {Path, Peer, Opened}, received = {MessagesIn, BytesIn}} = Session) ->
     {MessagesOut, BytesOut} = all_delivered(Session),
-    #session{stream = Stream, phase = Phase, tcp = Tcp, credit = {_, Credit}} = Session,
+    #session{mount = Mount, stream = Stream, phase = Phase, tcp = Tcp, credit = {_, Credit}} =
+        Session,
     {message_queue_len, Mailbox} = process_info(self(), message_queue_len),
     {_, Window} = hornbeam_stream:window(),
-    #{path => Path, peer => Peer, worker => hornbeam_stream:worker_of(Stream),
+    #{mount => path(Mount), path => Path, peer => Peer,
+      worker => hornbeam_stream:worker_of(Stream),
       state => state(Phase), seconds => erlang:monotonic_time(second) - Opened,
       messages_in => MessagesIn, bytes_in => BytesIn,
       messages_out => MessagesOut, bytes_out => BytesOut,
@@ -403,11 +407,11 @@ tell_app({Code, Text}, #session{stream = Stream, number = Number}) ->
     hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
     hornbeam_stream:closed(Stream).
 
-tell_of_close({Code, _Text}, #session{about = {Path, Client, Opened}} = Session) ->
+tell_of_close({Code, _Text}, #session{mount = Mount, about = {Path, Client, Opened}} = Session) ->
     #session{received = {MessagesIn, BytesIn} = In} = Session,
     {MessagesOut, BytesOut} = Out = all_delivered(Session),
     Seconds = erlang:monotonic_time(second) - Opened,
-    hornbeam_access_log:closed({Client, Path}, Code, Seconds, In, Out),
+    hornbeam_access_log:closed({Client, Path, path(Mount)}, Code, Seconds, In, Out),
     hornbeam_telemetry:execute([hornbeam, websocket, close],
                                #{seconds => Seconds,
                                  messages_in => MessagesIn, bytes_in => BytesIn,

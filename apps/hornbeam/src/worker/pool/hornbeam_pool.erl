@@ -6,22 +6,27 @@
 %% being restarted nobody fails but who wanted it to change something.
 -module(hornbeam_pool).
 
--export([all/0, lookup/1, await_ready/1, app/1, erase/1]).
+-export([all/0, lookup/1, await_ready/1, app/1, begin_stop/1, erase/1]).
 -export([reserve/2, reserve_now/2, drop_copy/0, wait/2, handle_info/3, cancel/1, wait/1, cancel/2]).
 -export([pick/1, find/2, owners/2]).
 -export([process_down/2, waiters/1, workers_changed/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/0, names/0]).
--export_type([name/0, wait/0, reason/0, start/0]).
+-export_type([name/0, wait/0, limit/0, reason/0, start/0]).
 
 -type name() :: binary().
 %% The path that its app is served at.
 
 -opaque wait() :: {name(), reference()}.
+
+-type limit() :: infinity | {Max :: pos_integer(), Others :: [name()]}.
+%% How many streams there may be, and who waits for one, in a pool and the others that count too.
+
 -type reason() :: full | no_worker | queue_full | late.
 
--type start() :: #{name := name(), api := module(), options := hornbeam_config:app_options(),
-                   stop_timeout := pos_integer()}.
-%% `stop_timeout': what a worker that is to end has for that (ms).
+-type start() :: #{name := name(), is_alone := boolean(), api := module(),
+                   options := hornbeam_config:app_options(), stop_timeout := pos_integer()}.
+%% `is_alone': whether there is no other pool. `stop_timeout': what a worker that is to end has for
+%% that (ms).
 
 %% @doc The pools that there are, sorted.
 -spec all() -> [name()].
@@ -59,6 +64,15 @@ await_ready(Name) ->
 app(Name) ->
     hornbeam_pool_snapshot:app(Name).
 
+%% @doc Have all workers end in order: when the pool is stopped, the rest of that is waited for. So
+%% several pools end at once.
+-spec begin_stop(name()) -> ok.
+begin_stop(Name) ->
+    case lookup(Name) of
+        {ok, Keeper} -> gen_server:cast(Keeper, begin_stop);
+        error -> ok
+    end.
+
 %% @doc The pool has been stopped: who still waits waits in vain, and nothing is known of it.
 -spec erase(name()) -> ok.
 erase(Name) ->
@@ -66,24 +80,24 @@ erase(Name) ->
     hornbeam_pool_snapshot:erase(Name),
     hornbeam_pool_waiting:abandon(Name).
 
-%% @doc A place for a new stream on the ready worker with the least open streams, unless the pool
-%% has `Max' of them.
+%% @doc A place for a new stream on the ready worker with the least open streams, unless there are
+%% too many.
 %%
 %% When no worker has room the calling process is in the pool's line, at most `queue_timeout', and
 %% gives each message that comes to {@link handle_info/3}. A place that was given is to be used at
 %% once or given back.
--spec reserve(name(), Max :: pos_integer() | infinity) ->
+-spec reserve(name(), limit()) ->
     {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
-reserve(Name, Max) ->
+reserve(Name, Limit) ->
     case hornbeam_pool_row:recall(Name) of
-        {ok, Row} -> reserve(Name, Max, Row);
+        {ok, Row} -> reserve(Name, Limit, Row);
         error -> {error, no_worker}
     end.
 
-reserve(Name, Max, Row) ->
+reserve(Name, Limit, Row) ->
     case take_now(Row) of
-        {ok, Handle} -> still_within(Max, Handle, Row);
-        none -> wait_within(Name, Max, Row)
+        {ok, Handle} -> still_within(Limit, Handle, Row);
+        none -> wait_within(Name, Limit, Row)
     end.
 
 %% @doc The calling process, which has asked for places, does not for a while: it gives back what it
@@ -93,27 +107,26 @@ drop_copy() ->
     hornbeam_pool_row:forget().
 
 %% @doc The same, unless one would have to wait.
--spec reserve_now(name(), Max :: pos_integer() | infinity) ->
-    {ok, hornbeam_capacity:handle()} | none.
-reserve_now(Name, Max) ->
+-spec reserve_now(name(), limit()) -> {ok, hornbeam_capacity:handle()} | none.
+reserve_now(Name, Limit) ->
     case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> reserve_now(take_now(Row), Max, Row);
+        {ok, Row} -> reserve_now(take_now(Row), Limit, Row);
         error -> none
     end.
 
-reserve_now({ok, Handle}, Max, Row) ->
-    case still_within(Max, Handle, Row) of
+reserve_now({ok, Handle}, Limit, Row) ->
+    case still_within(Limit, Handle, Row) of
         {ok, Handle} -> {ok, Handle};
         {error, full} -> none
     end;
-reserve_now(none, _Max, _Row) ->
+reserve_now(none, _Limit, _Row) ->
     none.
 
 %% @doc A place by the pool's line, for a process that may die before it has used it.
--spec wait(name(), Max :: pos_integer() | infinity) -> {wait, wait()} | {error, reason()}.
-wait(Name, Max) ->
+-spec wait(name(), limit()) -> {wait, wait()} | {error, reason()}.
+wait(Name, Limit) ->
     case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> wait_within(Name, Max, Row);
+        {ok, Row} -> wait_within(Name, Limit, Row);
         error -> {error, no_worker}
     end.
 
@@ -129,8 +142,8 @@ take_now(Row) ->
 %% Others may have come at the same time.
 still_within(infinity, Handle, _Row) ->
     {ok, Handle};
-still_within(Max, Handle, Row) ->
-    case hornbeam_pool_row:in_progress(Row) =< Max of
+still_within({Max, Others}, Handle, Row) ->
+    case in_progress(Row, Others) =< Max of
         true ->
             {ok, Handle};
         false ->
@@ -138,23 +151,31 @@ still_within(Max, Handle, Row) ->
             {error, full}
     end.
 
-wait_within(Name, Max, Row) ->
-    case Max =:= infinity orelse hornbeam_pool_row:in_progress(Row) < Max of
-        true -> {wait, {Name, wait(Name)}};
-        false -> {error, full}
+wait_within(Name, Limit, Row) ->
+    case is_full(Limit, Row) of
+        true -> {error, full};
+        false -> {wait, {Name, wait(Name)}}
     end.
 
+is_full(infinity, _Row) -> false;
+is_full({Max, Others}, Row) -> in_progress(Row, Others) >= Max.
+
+in_progress(Row, Others) ->
+    lists:sum([hornbeam_pool_row:in_progress(Each)
+               || Each <- [Row | [Other || Name <- Others,
+                                           {ok, Other} <- [hornbeam_pool_row:find(Name)]]]]).
+
 %% @doc A message to the process that waits.
--spec handle_info(term(), wait(), Max :: pos_integer() | infinity) ->
+-spec handle_info(term(), wait(), limit()) ->
     {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
-handle_info({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Max) ->
+handle_info({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Limit) ->
     case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> still_within(Max, Handle, Row);
+        {ok, Row} -> still_within(Limit, Handle, Row);
         error -> {ok, Handle}
     end;
-handle_info({hornbeam_pool, Ref, {error, _} = Error}, {_Name, Ref}, _Max) ->
+handle_info({hornbeam_pool, Ref, {error, _} = Error}, {_Name, Ref}, _Limit) ->
     Error;
-handle_info(_Other, Wait, _Max) ->
+handle_info(_Other, Wait, _Limit) ->
     {wait, Wait}.
 
 %% @doc Wait no longer.

@@ -34,7 +34,7 @@
     phase = starting :: hornbeam_pool_snapshot:phase(),
     %% who waits for the end of the start
     starters = [] :: [gen_server:from()],
-    roster = hornbeam_pool_roster:new() :: hornbeam_pool_roster:roster(),
+    roster :: hornbeam_pool_roster:roster(),
     round = none :: {hornbeam_pool_replacement:replacement(), gen_server:from() | nobody} | none,
     %% rounds of recycling in a row that failed, and when the next may begin
     failed_rounds = 0 :: non_neg_integer(),
@@ -54,12 +54,15 @@ start_link(Sup, Start) ->
 
 %% @private
 -spec init({pid(), hornbeam_pool:start()}) -> {ok, #state{}, {continue, start}}.
-init({Sup, #{name := Name, api := Api, options := Options, stop_timeout := StopTimeout}}) ->
+init({Sup, #{name := Name, api := Api, options := Options, stop_timeout := StopTimeout} = Start}) ->
     process_flag(trap_exit, true),
     ok = hornbeam_pool_row:keep(Name, self()),
     {ok, #state{name = Name, sup = Sup, api = Api, options = Options, stop_timeout = StopTimeout,
-                next_round = now_ms()},
+                roster = roster(Start), next_round = now_ms()},
      {continue, start}}.
+
+roster(#{is_alone := true}) -> hornbeam_pool_roster:new();
+roster(#{name := Name}) -> hornbeam_pool_roster:new(Name).
 
 %% @private
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
@@ -160,8 +163,8 @@ start_worker(Slot, Role, #state{roster = Roster, options = Options} = State) ->
 
 draw(Most) -> rand:uniform(Most + 1) - 1.
 
-start(Slot, #state{api = Api, options = Options, python = Python}) ->
-    #{pool => self(), name => hornbeam_pool_roster:worker_name(Slot), python => Python,
+start(Slot, #state{api = Api, options = Options, python = Python, roster = Roster}) ->
+    #{pool => self(), name => hornbeam_pool_roster:worker_name(Slot, Roster), python => Python,
       api => Api, options => Options}.
 
 %% @private
@@ -192,9 +195,11 @@ may_change(#state{round = {_, From}}) when From =/= nobody -> {error, reloading}
 may_change(_State) -> ok.
 
 %% @private
--spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Request, State) ->
-    {noreply, State}.
+-spec handle_cast(begin_stop, #state{}) -> {noreply, #state{}}.
+handle_cast(begin_stop, #state{roster = Roster} = State) ->
+    Stopped = lists:foldl(fun stop_worker/2, State#state{phase = stopping, round = none},
+                          hornbeam_pool_roster:workers(Roster)),
+    {noreply, publish(Stopped)}.
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
@@ -209,7 +214,7 @@ info({worker_failed, Pid, Reason}, #state{roster = Roster} = State) ->
     failed(hornbeam_pool_roster:worker(Pid, Roster), Reason, State);
 info({'DOWN', _Ref, process, Pid, Reason}, #state{roster = Roster0} = State) ->
     {#{started_at := Since} = Worker, Roster} = hornbeam_pool_roster:take(Pid, Roster0),
-    measure(down, #{seconds => (now_ms() - Since) div 1000}, #{reason => Reason}, Worker),
+    measure(down, #{seconds => (now_ms() - Since) div 1000}, #{reason => Reason}, Worker, State),
     down(Worker, Reason, publish(State#state{roster = Roster}));
 info({'ETS-TRANSFER', Table, _Worker, inherited}, State) ->
     hornbeam_stream_owners:notify_down(Table),
@@ -221,9 +226,10 @@ info(check, State) ->
     check(State).
 
 %% What happens to a worker, for whoever attached to it.
-measure(What, Measurements, Metadata, #{slot := Slot}) ->
+measure(What, Measurements, Metadata, #{slot := Slot}, #state{name = Name, roster = Roster}) ->
+    Worker = hornbeam_pool_roster:worker_name(Slot, Roster),
     hornbeam_telemetry:execute([hornbeam, worker, What], Measurements,
-                               Metadata#{worker => hornbeam_pool_roster:worker_name(Slot)}).
+                               Metadata#{mount => Name, worker => Worker}).
 
 %% Workers come.
 
@@ -231,7 +237,7 @@ ready(Pid, Handle, OsPid, #state{roster = Roster0} = State) ->
     Now = now_ms(),
     {Worker, Roster} = hornbeam_pool_roster:set_ready(Pid, Handle, OsPid, Now, Roster0),
     measure(ready, #{milliseconds => Now - maps:get(started_at, Worker)}, #{os_pid => OsPid},
-            Worker),
+            Worker, State),
     joined(Worker, Pid, State#state{roster = Roster}).
 
 joined(#{role := serving}, _Pid, State) ->
@@ -290,20 +296,13 @@ down(#{role := leaving}, Reason, State) when Reason =:= {shutdown, stopped}; Rea
 down(#{role := leaving}, Reason, State) ->
     count_end(Reason, State);
 down(#{role := successor}, Reason, State) ->
-    abandon_round(cause(Reason), State);
+    abandon_round(hornbeam_worker_failure:cause(Reason), State);
 down(Worker, Reason, #state{phase = serving} = State) ->
     replace(Worker, Reason, count_end(Reason, State));
 down(_Worker, Reason, #state{phase = starting} = State) ->
-    fail(cause(Reason), State);
+    fail(hornbeam_worker_failure:cause(Reason), State);
 down(_Worker, _Reason, State) ->
     State.
-
-cause({shutdown, Reason}) -> Reason;
-cause(Reason) -> Reason.
-
-told({exited, Status}) ->
-    unicode:characters_to_binary(hornbeam_worker_failure:ending(Status));
-told(Cause) -> Cause.
 
 count_end(Reason, #state{roster = Roster} = State) ->
     State#state{roster = hornbeam_pool_roster:count_end(Reason, Roster)}.
@@ -313,7 +312,7 @@ note_end(Slot, Reason, #state{roster = Roster} = State) ->
 
 replace(#{slot := Slot} = Worker, Reason, #state{roster = Roster} = State) ->
     ?LOG_WARNING(#{what => worker_ended, pool => State#state.name, worker => Slot,
-                   reason => told(cause(Reason))}, #{domain => [hornbeam]}),
+                   reason => hornbeam_worker_failure:told(Reason)}, #{domain => [hornbeam]}),
     case hornbeam_pool_roster:successor(Slot, Roster) of
         none -> restart_after(maps:get(ready_at, Worker, undefined), Slot, Reason, State);
         {starting, _Pid} -> note_end(Slot, Reason, State);
@@ -330,8 +329,8 @@ restart_later(Failures, Slot) ->
     _ = erlang:send_after(Pause, self(), {restart, Slot}),
     ok.
 
-restart(Slot, #state{roster = Roster} = State) ->
-    case hornbeam_pool_roster:is_vacant(Slot, Roster) of
+restart(Slot, #state{phase = Phase, roster = Roster} = State) ->
+    case Phase =/= stopping andalso hornbeam_pool_roster:is_vacant(Slot, Roster) of
         true ->
             Restarted = hornbeam_pool_roster:restarted(Slot, Roster),
             start_serving(Slot, State#state{roster = Restarted});
@@ -415,7 +414,7 @@ retire(Pid, Reason, #state{roster = Roster, stop_timeout = Stop} = State) ->
     #{slot := Slot} = Worker = hornbeam_pool_roster:worker(Pid, Roster),
     ?LOG_NOTICE(#{what => worker_retires, pool => State#state.name, worker => Slot,
                   because => Reason}, #{domain => [hornbeam]}),
-    measure(retire, #{seconds => seconds_ready(Worker)}, #{reason => Reason}, Worker),
+    measure(retire, #{seconds => seconds_ready(Worker)}, #{reason => Reason}, Worker, State),
     hornbeam_worker:retire(Pid, Reason, Drain, Stop),
     count_end({shutdown, Reason}, note_end(Slot, Reason, set_role(Pid, leaving, State))).
 

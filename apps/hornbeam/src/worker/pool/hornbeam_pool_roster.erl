@@ -9,12 +9,12 @@
 %% A slot has a history: how often its worker was started again, and how the last one ended.
 -module(hornbeam_pool_roster).
 
--export([new/0, renewed/1]).
+-export([new/0, new/1, renewed/1]).
 -export([slot_count/1, slots/1, add_slot/2, remove_slot/2, vacant/1, is_vacant/2]).
 -export([add_worker/3, set_ready/5, set_role/3, take/2, worker/2, workers/1, workers/2, ready/1]).
 -export([is_complete/1, is_served/2, serving/2, successor/2, handles/2]).
 -export([failed/5, restarted/2, note_end/3, count_end/2]).
--export([worker_name/1, describe/1, names/1, find/2]).
+-export([worker_name/2, describe/1, names/1, find/2]).
 -export_type([roster/0, slot/0, role/0, worker/0]).
 
 -type slot() :: pos_integer().
@@ -35,6 +35,8 @@
 }).
 
 -record(roster, {
+    %% how the names of its workers end, where there are other pools
+    suffix = <<>> :: binary(),
     slots = #{} :: #{slot() => #history{}},
     workers = #{} :: #{pid() => worker()},
     %% how many ended how
@@ -47,10 +49,15 @@
 new() ->
     #roster{}.
 
+%% @doc The same, of one of several pools.
+-spec new(hornbeam_pool:name()) -> roster().
+new(Pool) ->
+    #roster{suffix = <<"@", Pool/binary>>}.
+
 %% @doc The same of a pool that begins anew: only how workers ended is known of those before.
 -spec renewed(roster()) -> roster().
-renewed(#roster{ended = Ended}) ->
-    #roster{ended = Ended}.
+renewed(#roster{suffix = Suffix, ended = Ended}) ->
+    #roster{suffix = Suffix, ended = Ended}.
 
 %% Slots.
 
@@ -191,9 +198,10 @@ kind(_Reason) -> crashed.
 
 %% For who asks about the pool.
 
--spec worker_name(slot()) -> binary().
-worker_name(Slot) ->
-    <<"worker-", (integer_to_binary(Slot))/binary>>.
+%% @doc A name that no other worker of the node has.
+-spec worker_name(slot(), roster()) -> binary().
+worker_name(Slot, #roster{suffix = Suffix}) ->
+    <<"worker-", (integer_to_binary(Slot))/binary, Suffix/binary>>.
 
 %% @doc What is known of all, and of each worker with its slot, in the slots' order.
 -spec describe(roster()) -> {#{atom() => term()}, [{Worker :: pid(), #{atom() => term()}}]}.
@@ -207,14 +215,14 @@ history(#history{restarts = Restarts, last_end = LastEnd}) ->
     #{restarts => Restarts, last_end => LastEnd}.
 
 -spec names(roster()) -> #{pid() => binary()}.
-names(#roster{workers = Workers}) ->
-    maps:map(fun(_, #{slot := Slot}) -> worker_name(Slot) end, Workers).
+names(#roster{workers = Workers} = Roster) ->
+    maps:map(fun(_, #{slot := Slot}) -> worker_name(Slot, Roster) end, Workers).
 
 %% @doc The serving worker with a name.
 -spec find(Name :: binary(), roster()) -> {ok, pid()} | {error, no_worker}.
 find(Name, Roster) ->
     case [Pid || {Pid, #{slot := Slot, role := serving}} <- ready(Roster),
-                 worker_name(Slot) =:= Name] of
+                 worker_name(Slot, Roster) =:= Name] of
         [Pid] -> {ok, Pid};
         [] -> {error, no_worker}
     end.

@@ -6,7 +6,7 @@
 -export([app/1, describe/1, names/1, find/2]).
 -export_type([snapshot/0, phase/0]).
 
--type phase() :: starting | serving | {failed, hornbeam_worker_failure:explained()}.
+-type phase() :: starting | serving | stopping | {failed, hornbeam_worker_failure:explained()}.
 
 -type snapshot() :: #{workers_sup := pid(), app := binary(),
                       python := file:filename() | undefined, phase := phase(),

@@ -1,7 +1,7 @@
-%% Why a worker did not start, as an error that a person can act upon. Pure.
+%% Why a worker did not start, as an error that a person can act upon, or has ended. Pure.
 -module(hornbeam_worker_failure).
 
--export([explain/2, ending/1]).
+-export([explain/2, cause/1, told/1, ending/1]).
 -export_type([reason/0, explained/0]).
 
 -type reason() ::
@@ -73,3 +73,14 @@ signal(9) -> "SIGKILL: somebody killed it, or the system for want of memory";
 signal(11) -> "SIGSEGV: native code crashed";
 signal(15) -> "SIGTERM";
 signal(Number) -> ["signal ", integer_to_list(Number)].
+%% @doc Why a worker has ended, of the reason with which its process has.
+-spec cause(Reason :: term()) -> reason().
+cause({shutdown, Reason}) -> Reason;
+cause(Reason) -> Reason.
+
+%% @doc The same for the log, and as a shell has it: 137 is signal 9, maybe for want of memory.
+-spec told(Reason :: term()) -> term().
+told({shutdown, {exited, Status}}) ->
+    unicode:characters_to_binary(ending(Status));
+told(Reason) ->
+    cause(Reason).
