@@ -504,3 +504,26 @@ def test_a_node_with_mounts_in_its_configuration_serves_them(tmp_path):
         assert httpx.get(f"{server.http}/api/items/one").text == "one /api/items/one"
     finally:
         assert not node.close()
+
+
+HOOK = """
+def whose(action):
+    return name
+register_hook("whose", whose)
+"""
+
+
+def test_a_hook_of_ones_own_comes_before_that_of_another_mount(mount):
+    server = mount(*CONSOLES)
+    a, b = Console(server, "/a/console"), Console(server, "/b/console")
+    b(HOOK, name="b")
+    asked = [
+        'await aio.execute("whose", "x")',
+        'await (await aio.execute_async("whose", "x"))',
+    ]
+    assert [a(source) for source in asked] == ["b", "b"]
+    a(HOOK, name="a")
+    for _ in range(5):
+        assert [[c(source) for source in asked] for c in (a, b)] == [["a", "a"], ["b", "b"]]
+    a('unregister_hook("whose")')
+    assert [a(source) for source in asked] == ["b", "b"]

@@ -609,7 +609,7 @@ arguments_of_erlang_hooks_are_counted_as_terms(_Config) ->
         length(Args)
     end),
     Run = fun(Elements) ->
-        hornbeam_hooks:run(<<"counts">>, <<"a">>,
+        hornbeam_hooks:run(none, <<"counts">>, <<"a">>,
                            {packed, <<(16#90 + Elements), 0:Elements/unit:8>>},
                            {packed, <<16#80>>}, 5000)
     end,

@@ -41,11 +41,11 @@ start_link(Id, Call) ->
 %% @private
 -spec init({{hornbeam_executions_sup:id(), hornbeam_executions_sup:reservation()}, tuple()}) ->
     {ok, #state{}}.
-init({{Id, Reservation}, {none, _Target, {Name, Action, Args, Kwargs}}}) ->
+init({{Id, {Holder, _} = Reservation}, {none, _Target, {Name, Action, Args, Kwargs}}}) ->
     process_flag(trap_exit, true),
     Self = self(),
     Runner = proc_lib:spawn_link(fun() ->
-        Self ! {result, hornbeam_hooks:run(Name, Action, Args, Kwargs, ?LONGEST)}
+        Self ! {result, hornbeam_hooks:run(Holder, Name, Action, Args, Kwargs, ?LONGEST)}
     end),
     hornbeam_executions_sup:enter(?MODULE, Id, Reservation),
     {ok, #state{id = Id, runner = Runner}}.

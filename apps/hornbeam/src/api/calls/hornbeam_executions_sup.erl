@@ -46,7 +46,7 @@ start_link() ->
             {Name :: binary(), Action :: binary(), Args :: Value, Kwargs :: Value}) ->
     {ok, id()} | {error, hornbeam_hooks:failure()} when Value :: hornbeam_value:value().
 start(Module, Holder, Owner, {Name, Action, Args0, Kwargs0}) ->
-    case hornbeam_hooks:target(Name) of
+    case hornbeam_hooks:target(Name, Holder) of
         {ok, Target} ->
             [Args, Kwargs] = [hornbeam_hooks:for_target(Target, V) || V <- [Args0, Kwargs0]],
             Bytes = ?EXECUTION + hornbeam_value:bytes(Args) + hornbeam_value:bytes(Kwargs),

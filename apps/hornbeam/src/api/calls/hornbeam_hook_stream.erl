@@ -69,7 +69,7 @@ source({worker, Worker}, {Name, Action, Args, Kwargs}) ->
 source({erlang, _Handler}, {Name, Action, Args, Kwargs}) ->
     Self = self(),
     {erlang, proc_lib:spawn_link(fun() ->
-        Self ! {result, hornbeam_hooks:run(Name, Action, Args, Kwargs, ?LONGEST)}
+        Self ! {result, hornbeam_hooks:run(none, Name, Action, Args, Kwargs, ?LONGEST)}
     end)}.
 
 %% @private

@@ -2,7 +2,8 @@
 %%
 %% An app registers a handler in each of its workers, Erlang a fun or a module; anyone, Python or
 %% Erlang, calls an action of it by name. Of several workers the least loaded is taken, and an
-%% Erlang handler counts as idle. A worker's handlers go with it.
+%% Erlang handler counts as idle. A worker's handlers go with it. Where several apps are served, one
+%% that has a handler of the name itself is not given that of another.
 %%
 %% An Erlang handler is a fun of `(Action, Args)' or `(Action, Args, Kwargs)', or a module that
 %% exports `handle_hook/3' with the latter. Its results mean what those of registered functions
@@ -16,9 +17,9 @@
 -export([register_hook/2, unregister_hook/1, execute/3, execute/4, execute/5]).
 -export([execute_async/3, execute_async/4, await_result/2]).
 -export([stream/3, stream/4, next/2, close/1]).
--export([register_worker/2, unregister_worker/2, run/5, target/1, for_target/2]).
+-export([register_worker/2, unregister_worker/2, run/6, target/2, for_target/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
--export_type([handler/0, target/0, failure/0]).
+-export_type([handler/0, target/0, caller/0, failure/0]).
 
 -type handler() ::
     fun((Action :: binary(), Args :: [term()]) -> term())
@@ -26,6 +27,9 @@
     | module().
 
 -type target() :: {worker, pid()} | {erlang, handler()}.
+
+-type caller() :: Worker :: pid() | none.
+%% Whose app calls; none of them where it is Erlang.
 
 -type failure() ::
     no_hook
@@ -84,8 +88,8 @@ execute(Name, Action, Args, Kwargs) ->
 -spec execute(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()],
               Kwargs :: map(), timeout()) -> {ok, term()} | {error, failure()}.
 execute(Name, Action, Args, Kwargs, Timeout) ->
-    native(run(hornbeam_name:text(Name), hornbeam_name:text(Action), {term, Args}, named(Kwargs),
-               Timeout)).
+    native(run(none, hornbeam_name:text(Name), hornbeam_name:text(Action), {term, Args},
+               named(Kwargs), Timeout)).
 
 %% @doc Start an execution; see {@link execute_async/4}.
 -spec execute_async(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()]) ->
@@ -164,14 +168,28 @@ call(Request) ->
     hornbeam_retry:until_answered(fun() -> gen_server:call(?MODULE, Request, infinity) end).
 
 %% @doc Whoever is to be called for a hook now.
--spec target(Name :: binary()) -> {ok, target()} | {error, no_hook}.
-target(Name) ->
+-spec target(Name :: binary(), caller()) -> {ok, target()} | {error, no_hook}.
+target(Name, Caller) ->
     case ets:match_object(?TABLE, {{Name, '_'}, '_'}) of
         [] ->
             {error, no_hook};
+        [Row] ->
+            {ok, target_of(Row)};
         Rows ->
-            {_, Target} = lists:min([{rank(Row), target_of(Row)} || Row <- Rows]),
+            Near = near(Rows, Caller),
+            {_, Target} = lists:min([{rank(Row), target_of(Row)} || Row <- Near]),
             {ok, Target}
+    end.
+
+near(Rows, none) -> Rows;
+near(Rows, Caller) -> among(Rows, hornbeam_pool:peers(Caller)).
+
+among(Rows, all) ->
+    Rows;
+among(Rows, Peers) ->
+    case [Row || {{_, Whose}, _} = Row <- Rows, Whose =:= erlang orelse is_map_key(Whose, Peers)] of
+        [] -> Rows;
+        Near -> Near
     end.
 
 rank({{_, erlang}, _}) -> {0, 0};
@@ -186,11 +204,11 @@ for_target({worker, _}, Value) -> {packed, hornbeam_value:to_packed(Value)};
 for_target({erlang, _}, Value) -> Value.
 
 %% @doc Execute an action with values as they came.
--spec run(Name :: binary(), Action :: binary(), Args :: hornbeam_value:value(),
+-spec run(caller(), Name :: binary(), Action :: binary(), Args :: hornbeam_value:value(),
           Kwargs :: hornbeam_value:value(), timeout()) ->
     {ok, hornbeam_value:value()} | {error, failure()}.
-run(Name, Action, Args, Kwargs, Timeout) ->
-    case target(Name) of
+run(Caller, Name, Action, Args, Kwargs, Timeout) ->
+    case target(Name, Caller) of
         {ok, {worker, Worker}} ->
             Call = hornbeam_call:start(Worker, hook, Name, Action, hornbeam_value:to_packed(Args),
                                        hornbeam_value:to_packed(Kwargs)),

@@ -16,8 +16,10 @@ unregister_hook([Name], #{handle := Handle}) ->
     hornbeam_hooks:unregister_worker(Name, hornbeam_capacity:worker(Handle)).
 
 -spec execute([term()], context()) -> result(hornbeam_value:value()).
-execute([Name, Action, Args, Kwargs, Timeout], _Context) ->
-    named(Name, hornbeam_hooks:run(Name, Action, {packed, Args}, {packed, Kwargs}, Timeout)).
+execute([Name, Action, Args, Kwargs, Timeout], #{handle := Handle}) ->
+    Caller = hornbeam_capacity:worker(Handle),
+    named(Name, hornbeam_hooks:run(Caller, Name, Action, {packed, Args}, {packed, Kwargs},
+                                   Timeout)).
 
 named(Name, {error, no_hook}) ->
     {error, {unknown, <<"no handler is registered for the hook ", Name/binary>>}};

@@ -9,7 +9,7 @@
 -export([all/0, lookup/1, await_ready/1, app/1, begin_stop/1, erase/1]).
 -export([reserve/2, reserve_now/2, drop_copy/0, wait/2, handle_info/3, cancel/1, wait/1, cancel/2]).
 -export([pick/1, find/2, owners/2]).
--export([process_down/2, waiters/1, workers_changed/1, turn_away/1]).
+-export([peers/1, process_down/2, waiters/1, workers_changed/1, turn_away/1]).
 -export([reload/1, set_workers/2, info/0, names/0]).
 -export_type([name/0, wait/0, limit/0, reason/0, start/0]).
 
@@ -223,6 +223,18 @@ pick(Name) ->
 -spec find(name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.
 find(Name, Worker) ->
     hornbeam_pool_snapshot:find(Name, Worker).
+
+%% @doc The workers of the pool that a worker is in, with itself, also before they are ready; `all'
+%% where there is no other pool.
+-spec peers(pid()) -> all | #{pid() => Name :: binary()}.
+peers(Worker) ->
+    case all() of
+        [_] ->
+            all;
+        Names ->
+            Pools = [hornbeam_pool_snapshot:names(Name) || Name <- Names],
+            lists:foldl(fun maps:merge/2, #{}, [Pool || Pool <- Pools, is_map_key(Worker, Pool)])
+    end.
 
 %% @doc The owners of streams of a kind in the pool.
 -spec owners(hornbeam_stream:kind(), name()) -> [hornbeam_stream:owner()].
