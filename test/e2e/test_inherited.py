@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from commands import Running, closing
-from harness import PYTHON
+from harness import DEADLINE, PYTHON
 
 HERE = ("naming:application", "--lifespan", "off")
 
@@ -116,6 +117,31 @@ def test_what_cannot_be_listened_on_is_named(run, kind, fd, said, sentence):
     running = run(kind, fd, 0, "--fd", said)
     assert running.status() == 3
     assert running.shown == f"hornbeam does not start: cannot listen: {sentence}\n"
+
+
+@pytest.mark.parametrize("place", ["{}/notify", "@hornbeam-{}"])
+def test_systemd_is_told_by_the_process_that_it_has_started(tmp_path, place):
+    address = place.format(tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        systemd.settimeout(DEADLINE)
+        systemd.bind(address.replace("@", "\0"))
+        variables = {"NOTIFY_SOCKET": address, "SAID_A": "something"}
+        with closing(Running(tmp_path, *HERE, "--port", 0, variables=variables)) as running:
+            assert told(systemd) == (b"READY=1", running.process.pid)
+            assert running.get().status_code == 200
+            worker = Path(f"/proc/{running.worker()}/environ").read_bytes()
+            assert b"SAID_A=something" in worker
+            assert b"NOTIFY_SOCKET" not in worker
+            running.signal(15)
+            assert told(systemd) == (b"STOPPING=1", running.process.pid)
+            assert running.status() == 0
+
+
+def told(systemd: socket.socket) -> tuple[bytes, int]:
+    """Return what it is told next, and by which process."""
+    text, ((_, _, credentials), *_), _, _ = systemd.recvmsg(100, socket.CMSG_SPACE(12))
+    return text, struct.unpack("3i", credentials)[0]
 
 
 def test_a_client_that_came_before_is_served(tmp_path):

@@ -19,6 +19,7 @@ from click.core import ParameterSource
 
 import hornbeam_erlang
 from hornbeam_erlang._command import files, mounts, parent, values
+from hornbeam_erlang._command.notifier import OURS, Notifier
 from hornbeam_erlang._command.options import ELSEWHERE, ROWS, SECTIONS, Row, variable
 from hornbeam_erlang._command.order import Order, inherited_file
 from hornbeam_erlang._command.refused import INSTEAD
@@ -377,8 +378,10 @@ def run(order: Order) -> int:
     if "bind" in order.settings:
         inherit_socket(str(order.settings["bind"].value))
     fd = inherited_file(order.packed())
-    command = runtime.command("+fnu", "-hornbeam_order", str(fd), "-s", "hornbeam_command")
-    return parent.run(command, runtime.environment())
+    notifier = Notifier(os.environ)
+    words = ["-hornbeam_order", str(fd), *notifier.words(), "-s", "hornbeam_command"]
+    environment = {name: text for name, text in os.environ.items() if name not in OURS}
+    return parent.run(runtime.command("+fnu", *words), runtime.environment(environment), notifier)
 
 
 def inherit_socket(address: str) -> None:

@@ -10,8 +10,10 @@ it is the parent of whoever has lost his own. Knows no option.
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
+
+from hornbeam_erlang._command.notifier import Notifier
 
 STOP = frozenset({signal.SIGINT, signal.SIGTERM})
 HEARD = STOP | {signal.SIGHUP, signal.SIGCHLD}
@@ -30,7 +32,7 @@ def open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-def run(command: list[str], environment: Mapping[str, str]) -> int:
+def run(command: list[str], environment: Mapping[str, str], notifier: Notifier) -> int:
     """Run a node until its end; return the exit status."""
     # They wait until they are asked for, so none is lost. A handler, because the first process
     # of a container does not get signals that it does nothing about.
@@ -48,14 +50,20 @@ def run(command: list[str], environment: Mapping[str, str]) -> int:
         setsigdef=[*HEARD, signal.SIGPIPE],
     )
     os.close(leash)
-    return _follow(node, hand, has_terminal(), ignores_hangup)
+    notifier.begin()
+
+    def stop() -> None:
+        notifier.stopping()
+        os.close(hand)
+
+    return _follow(node, stop, has_terminal(), ignores_hangup)
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
     raise AssertionError("signals are waited for, and blocked otherwise")
 
 
-def _follow(node: int, hand: int, had_terminal: bool, ignores_hangup: bool) -> int:
+def _follow(node: int, stop: Callable[[], None], had_terminal: bool, ignores_hangup: bool) -> int:
     is_stopping = False
     while True:
         number = signal.sigwait(HEARD)
@@ -67,14 +75,14 @@ def _follow(node: int, hand: int, had_terminal: bool, ignores_hangup: bool) -> i
             # The terminal was closed, and with it whoever could say more.
             if not (ignores_hangup or is_stopping):
                 is_stopping = True
-                os.close(hand)
+                stop()
         elif number == signal.SIGHUP:
             os.kill(node, signal.SIGHUP)
         elif is_stopping:
             os.kill(node, signal.SIGKILL)
         else:
             is_stopping = True
-            os.close(hand)
+            stop()
 
 
 def reap(node: int) -> int | None:

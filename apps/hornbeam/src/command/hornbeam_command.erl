@@ -194,7 +194,12 @@ start_server(Watch, #{app := App, options := Options} = Order) ->
 
 started(Watch, #{app := App, options := Options}) ->
     ok = end_watch(Watch),
-    hornbeam_terminal:say(banner(App, Options)).
+    hornbeam_terminal:say(banner(App, Options)),
+    tell_ready(init:get_argument(hornbeam_ready)).
+
+%% The command's process passes it on to who has started that.
+tell_ready({ok, [[Descriptor]]}) -> file:write_file("/dev/fd/" ++ Descriptor, <<"READY=1">>);
+tell_ready(error) -> ok.
 
 end_watch(none) -> ok;
 end_watch({_Path, Port}) -> true = port_close(Port), ok.
