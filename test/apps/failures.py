@@ -137,7 +137,7 @@ async def says_things(scope, receive, send):
     print("printed to stderr", file=sys.stderr)
     print("two\nlines")
     print("surrogate \udcff and snowman ☃")
-    log.info("logged as %s", "info")
+    logging.getLogger("uvicorn.error").info("logged as %s", "info")
     log.warning("logged as warning")
     log.error("logged as error")
     log.critical("logged as critical")

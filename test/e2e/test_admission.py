@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from clients import RawHTTP, RawWebSocket, handshake_headers
+from clients import TEXT, RawHTTP, RawWebSocket, handshake_headers
 from harness import eventually
 from terms import Atom, Expression
 
@@ -366,8 +366,8 @@ REFUSED = {
 
 def test_a_refusal_names_its_option_and_does_not_repeat_it(own_node):
     server = own_node.serve(
-        SOCKETS, allowed_hosts=["here"], max_body_size=10, limit_request_line=100,
-        limit_request_fields=15,
+        SOCKETS, allowed_hosts=["here", "test"], max_body_size=10, limit_request_line=100,
+        limit_request_fields=15, websocket_max_frame_size=20,
     )  # fmt: skip
     for option, lines in REFUSED.items():
         for _ in range(3):
@@ -375,7 +375,12 @@ def test_a_refusal_names_its_option_and_does_not_repeat_it(own_node):
                 raw.send("\r\n".join([*lines, "", ""]).encode())
                 assert 400 <= raw.head().status < 500
         own_node.wait_log(rf"\[notice\] .*because: [^\n]*option: {option}\b")
-    for option in REFUSED:
+    for _ in range(2):
+        with RawWebSocket(server, "/echo") as ws:
+            ws.frame(TEXT, b"x" * 21)
+            ws.read_close()
+    own_node.wait_log(r"because: a client sent a larger message: 1009")
+    for option in [*REFUSED, "websocket_max_frame_size"]:
         assert own_node.log.count(f"option: {option}") == 1
     assert "add it if it is yours: --allowed-origins same_host,https://elsewhere.example" in (
         own_node.log

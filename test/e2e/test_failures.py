@@ -341,12 +341,12 @@ def test_what_the_app_prints_and_logs_is_in_the_log_with_worker_and_level(server
         r"\[notice\] %s .*: two",
         r"\[notice\] %s .*: lines",
         r"\[notice\] %s .*: surrogate .* and snowman (☃|.x\{2603\})",
-        r"\[info\] %s shop\.orders: logged as info",
+        r"\[info\] %s uvicorn\.error: logged as info",
         r"\[warning\] %s shop\.orders: logged as warning",
         r"\[error\] %s shop\.orders: logged as error",
         r"\[critical\] %s shop\.orders: logged as critical",
         r"\[error\] %s shop\.orders: logged with traceback.*Traceback.*KeyError: 'handled badly'",
-        r"\[warning\] %s py\.warnings: .*UserWarning: old ways",
+        r"\[warning\] %s stderr: .*UserWarning: old ways",
         r"\[error\] %s .*Traceback.*LookupError: in a thread",
     ):
         server.node.wait_log(line % worker)

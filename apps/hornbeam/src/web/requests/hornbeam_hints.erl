@@ -23,10 +23,10 @@ new() ->
 options() ->
     [allowed_hosts, allowed_origins, max_body_size, limit_request_line, limit_request_fields,
      max_connections, queue_max, queue_timeout, timeout, websocket_max_frame_rate,
-     http2_max_resets].
+     websocket_max_frame_size, http2_max_resets].
 
 %% @doc A limit has refused a client.
--spec limit(hornbeam_counters:name()) -> ok.
+-spec limit(hornbeam_counters:name() | messages_too_large) -> ok.
 limit(bodies_too_large) ->
     tell(max_body_size, "a request had a larger body: 413", "");
 limit(uris_too_long) ->
@@ -44,6 +44,8 @@ limit(timeouts) ->
     tell(timeout, "the app had not begun to answer a request by then: 504", "");
 limit(too_fast) ->
     tell(websocket_max_frame_rate, "a client sent frames faster: 1008", "");
+limit(messages_too_large) ->
+    tell(websocket_max_frame_size, "a client sent a larger message: 1009", "");
 limit(http2_floods) ->
     tell(http2_max_resets, "a client of HTTP/2 has broken off as many requests",
          "see http2_max_frames too");

@@ -116,7 +116,7 @@ received(Kind, Data, Session) ->
                             Bytes, Messages);
         false ->
             %% Cowboy measures a compressed message before it is inflated.
-            close(1009, <<"message too big">>, [], Session)
+            close(too_large(), <<"message too big">>, [], Session)
     end.
 
 more(Messages, Bytes, {AllMessages, AllBytes}) ->
@@ -144,7 +144,11 @@ failed(Fault, Session) ->
 
 fault_code(badframe) -> 1002;
 fault_code(badencoding) -> 1007;
-fault_code(badsize) -> 1009.
+fault_code(badsize) -> too_large().
+
+too_large() ->
+    hornbeam_hints:limit(messages_too_large),
+    1009.
 
 %% The app has said what it had to say, or cannot any more.
 close_failing(Commands, #session{phase = failing, closed = {Code, Reason}} = Session) ->
