@@ -344,7 +344,7 @@ def test_reload_is_of_all_mounts_or_of_one(mount):
     assert server.node.eval("hornbeam:reload()") == "ok"
     both = eventually(lambda: len(found := pids(server)) == 2 and found)
     assert not set(before["/a"] + before["/b"]) & set(both["/a"] + both["/b"])
-    assert server.node.eval('hornbeam:reload(<<"/b">>)') == "ok"
+    assert server.node.eval('hornbeam:reload("/b")') == "ok"
     one = eventually(lambda: len(found := pids(server)) == 2 and found)
     assert (one["/a"], one["/b"] != both["/b"]) == (both["/a"], True)
     assert server.node.eval('hornbeam:reload(<<"/c">>)') == ("error", "not_serving")
@@ -368,7 +368,7 @@ def test_reload_that_fails_in_one_mount_names_it_and_the_others_are_loaded(mount
 def test_the_number_of_workers_is_changed_by_the_mount(mount):
     server = mount(*CONSOLES)
     assert server.node.eval("hornbeam:set_workers(2)") == ("error", "several_apps")
-    assert server.node.eval('hornbeam:set_workers(<<"/a">>, 2)') == "ok"
+    assert server.node.eval('hornbeam:set_workers("/a", 2)') == "ok"
     eventually(lambda: {k: len(v) for k, v in pids(server).items()} == {"/a": 2, "/b": 1})
 
 

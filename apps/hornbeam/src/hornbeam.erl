@@ -167,9 +167,8 @@ stop_unless(false) -> hornbeam_sup:stop_server().
 %% all together and of each of the `kinds', the `limits', and how often each has `refused' more.
 %% `workers', for each: `pool' (its app's path), `name' (`worker-1', or `worker-1@/api' where there
 %% are several apps), `os_pid', `state' (starting, ready, retiring, draining), `streams', `requests'
-%% and `messages'
-%% that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that its event loop
-%% took to answer the last heartbeat), `slow' (whether the answer to one is late now), and of its
+%% and `messages' that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that its
+%% event loop took to answer the last heartbeat), `slow' (whether the answer to one is late now), and of its
 %% place `restarts' and `last_end', why the worker before it ended.
 -spec info() -> #{atom() => term()}.
 info() ->
@@ -244,10 +243,10 @@ first_error(Outcomes) ->
         [] -> ok
     end.
 
-%% @doc The same for the app at a path, such as `<<"/api">>'.
--spec reload(Path :: binary()) -> ok | {error, reload_error()}.
+%% @doc The same for the app at a path, such as `"/api"'.
+-spec reload(Path :: hornbeam_name:name()) -> ok | {error, reload_error()}.
 reload(Path) ->
-    logged_reload(hornbeam_pool:reload(Path)).
+    logged_reload(hornbeam_pool:reload(hornbeam_name:text(Path))).
 
 of_mount(_Pool, ok) -> ok;
 of_mount(Pool, {error, Why}) -> {error, {mount, Pool, Why}}.
@@ -267,11 +266,11 @@ set_workers(Workers) ->
         [] -> set_workers(<<"/">>, Workers)
     end.
 
-%% @doc The same for the app at a path, such as `<<"/api">>'.
--spec set_workers(Path :: binary(), Workers :: pos_integer()) ->
+%% @doc The same for the app at a path, such as `"/api"'.
+-spec set_workers(Path :: hornbeam_name:name(), Workers :: pos_integer()) ->
     ok | {error, not_serving | reloading | interrupted | hornbeam_config:error()}.
 set_workers(Path, Workers) when is_integer(Workers), Workers > 0 ->
-    hornbeam_pool:set_workers(Path, Workers);
+    hornbeam_pool:set_workers(hornbeam_name:text(Path), Workers);
 set_workers(_Path, Workers) ->
     {error, {bad_option, workers, Workers}}.
 

@@ -199,25 +199,14 @@ stop_for_good() ->
     true = global:set_lock(?LOCK, [node()]),
     stop_alone().
 
-%% Who starts has the lock as long as an app imports, but gives up without its pool.
-stop_starting(undefined) ->
-    begin_stop(),
-    lists:foreach(fun stop_pool/1, pools(whereis(?SERVER)));
-stop_starting(_Listener) ->
-    ok.
+%% Who starts has the lock as long as an app imports, but gives up with its pool.
+stop_starting(undefined) -> begin_stop();
+stop_starting(_Listener) -> ok.
 
 %% A supervisor waits for one child after the other: all workers begin to end before that. Of a
 %% server that serves the listener sees to it.
 begin_stop() ->
     lists:foreach(fun hornbeam_pool:begin_stop/1, hornbeam_pool:all()).
-
-pools(undefined) -> [];
-pools(Server) ->
-    [Id || {{hornbeam_pool_sup, _} = Id, _, _, _} <- supervisor:which_children(Server)].
-
-stop_pool(Id) ->
-    _ = supervisor:terminate_child(?SERVER, Id),
-    ok.
 
 stop_alone() ->
     case supervisor:terminate_child(?MODULE, ?SERVER) of

@@ -175,6 +175,8 @@ handle_call(await_ready, _From, #state{phase = serving} = State) ->
     {reply, ok, State};
 handle_call(await_ready, _From, #state{phase = {failed, Why}} = State) ->
     {reply, {error, Why}, State};
+handle_call(await_ready, _From, #state{phase = stopping} = State) ->
+    {reply, {error, interrupted}, State};
 handle_call(await_ready, From, #state{starters = Starters} = State) ->
     {noreply, State#state{starters = [From | Starters]}};
 handle_call(Change, From, State) ->
@@ -196,10 +198,11 @@ may_change(_State) -> ok.
 
 %% @private
 -spec handle_cast(begin_stop, #state{}) -> {noreply, #state{}}.
-handle_cast(begin_stop, #state{roster = Roster} = State) ->
-    Stopped = lists:foldl(fun stop_worker/2, State#state{phase = stopping, round = none},
-                          hornbeam_pool_roster:workers(Roster)),
-    {noreply, publish(Stopped)}.
+handle_cast(begin_stop, #state{starters = Starters, roster = Roster} = State) ->
+    reply_all(Starters, {error, interrupted}),
+    Stopping = State#state{phase = stopping, starters = [], round = none},
+    {noreply, publish(lists:foldl(fun stop_worker/2, Stopping,
+                                  hornbeam_pool_roster:workers(Roster)))}.
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.

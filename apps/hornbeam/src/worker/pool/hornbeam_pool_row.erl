@@ -97,7 +97,7 @@ forget() ->
 %% @doc The pools that there are, sorted.
 -spec names() -> [hornbeam_pool:name()].
 names() ->
-    lists:sort(ets:select(?TABLE, [{#row{name = '$1', _ = '_'}, [], ['$1']}])).
+    lists:sort(ets:select(?TABLE, [{'$1', [], [{element, #row.name, '$1'}]}])).
 
 -spec keeper(row()) -> pid() | undefined.
 keeper(#row{keeper = Keeper}) -> Keeper.
