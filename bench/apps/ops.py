@@ -20,10 +20,20 @@ import echo
 import redis
 import redis.asyncio
 import timing
-from hornbeam_erlang import aio, state_delete, state_get, state_incr, state_set
+from hornbeam_erlang import (
+    aio,
+    publish,
+    state_delete,
+    state_get,
+    state_incr,
+    state_set,
+    subscribe,
+)
 
 KEY, COUNTER = "bench:key", "bench:counter"
 VALUE = "0123456789abcdef"
+TOPIC, MESSAGE = "bench:topic", "x" * 128
+MANY = 64
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -75,6 +85,41 @@ connection = socket.create_connection(("127.0.0.1", int(os.environ["NODE_ECHO"])
 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 node = Echo(connection.fileno(), connection.fileno())
 
+
+def set_many() -> None:
+    """Set without waiting for any answer."""
+    for _ in range(MANY):
+        state_set(KEY, VALUE)
+
+
+async def redis_set_many() -> None:
+    """Set in one round trip."""
+    async with awaited.pipeline(transaction=False) as batch:
+        for _ in range(MANY):
+            batch.set(KEY, VALUE)
+        await batch.execute()
+
+
+def publish_many() -> None:
+    """Publish without waiting for any answer."""
+    for _ in range(MANY):
+        publish(TOPIC, MESSAGE)
+
+
+async def redis_publish_many() -> None:
+    """Publish one after the other, as redis-py does."""
+    for _ in range(MANY):
+        await awaited.publish(TOPIC, MESSAGE)
+
+
+# What has no answer to be compared, and is done so often in one call; whether that is awaited.
+OF_MANY: dict[tuple[str, str], tuple[Callable[[], Any], bool]] = {
+    ("hornbeam", "set"): (set_many, False),
+    ("redis", "set"): (redis_set_many, True),
+    ("hornbeam", "publish"): (publish_many, False),
+    ("redis", "publish"): (redis_publish_many, True),
+}
+
 OPS: dict[tuple[str, str], Callable[[], Any]] = {
     ("pipe", "get"): pipe.get,
     ("pipe", "incr"): pipe.incr,
@@ -93,13 +138,25 @@ OPS: dict[tuple[str, str], Callable[[], Any]] = {
 
 async def application(scope: Event, receive: Receive, send: Send) -> None:
     """Echo over WebSockets; measure for an HTTP request."""
-    if scope["type"] == "websocket":
+    if scope["type"] == "websocket" and scope["path"] == "/subscribed":
+        await subscribed(receive, send)
+    elif scope["type"] == "websocket":
         await echo.application(scope, receive, send)
     elif scope["type"] == "http":
         asked = timing.asked(scope)
         prepare()
         figures = await measure(asked["server"], asked["op"], float(asked["seconds"]))
         await timing.respond(send, figures)
+
+
+async def subscribed(receive: Receive, send: Send) -> None:
+    """Let the client have what is published."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    subscribe(TOPIC, forward=True)
+    await send({"type": "websocket.send", "text": "subscribed"})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 def prepare() -> None:
@@ -114,6 +171,18 @@ def prepare() -> None:
 
 async def measure(server: str, op: str, seconds: float) -> timing.Figures:
     """Do one operation again and again."""
+    if (server, op) in OF_MANY:
+        many, is_awaited = OF_MANY[server, op]
+        figures = await timing.measure(zip(repeat(many), repeat(None)), seconds, is_awaited)
+        state_get(KEY)  # comes when all before it is done
+        return {key: per_op(key, value) for key, value in figures.items()}
     due: Iterable[Any] = count(1) if op == "incr" else repeat(VALUE)
     calls = zip(repeat(OPS[server, op]), due)
     return await timing.measure(calls, seconds, op.startswith("await"))
+
+
+def per_op(key: str, value: float) -> float:
+    """What a figure of calls that do many says of one."""
+    if key == "seconds":
+        return value
+    return value * MANY if key == "messages" else value / MANY

@@ -2,14 +2,16 @@
 
 One Hornbeam worker does all of them, so that the Python, its event loop and its other work are the
 same; all that differs is who answers. Once it has nothing else to do, once it echoes at full
-load.
+load. Those that have no answer to wait for (`set`, `publish` to one subscriber) are done 64 at a
+time, by redis-py in one pipeline or one after the other.
 """
 
 import argparse
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from harness import asked, report, rounds
+from harness import asked, report, rounds, subscriber
 from harness.load import window
 from harness.panel import PANELS as USUAL
 from harness.panel import Panel
@@ -27,6 +29,8 @@ SERVERS: dict[str, type[Server]] = {
 }
 TIMES = Times(rounds=3, warmup=0.2, seconds=1.5)
 WORKERS = 1
+UNASKED = ("set", "publish")
+TOPIC = "bench:topic"
 PANELS = (*USUAL, Panel("echo messages/s beside", "echo_rate"))
 ECHO = {"sockets": 64, "depth": 8, "size": 16}
 
@@ -45,7 +49,7 @@ class Load:
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add this part's options."""
-    parser.add_argument("--ops", default="get,incr,await get", help="operations")
+    parser.add_argument("--ops", default="get,incr,await get,set,publish", help="operations")
 
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -55,14 +59,30 @@ def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, 
     answering = rounds.chosen_servers(chosen, SERVERS)
 
     def operate(name: str, load: Load) -> dict[str, Any]:
-        if load.echo:
-            return _under_echo(hornbeam, name, load, chosen)
-        pids, query = [*hornbeam.pids, *redis.pids], {"server": name, "op": load.op}
-        return asked.window(hornbeam, pids, query, chosen.warmup, chosen.seconds)
+        with _hearing(hornbeam if name == "hornbeam" else redis, load):
+            if load.echo:
+                return _under_echo(hornbeam, name, load, chosen)
+            pids, query = [*hornbeam.pids, *redis.pids], {"server": name, "op": load.op}
+            return asked.window(hornbeam, pids, query, chosen.warmup, chosen.seconds)
 
     servers = {"redis": redis, "hornbeam": hornbeam}
     loads = [Load(op, echo) for echo in (False, True) for op in chosen.ops.split(",")]
-    return rounds.run(chosen, hornbeam.workers, servers, loads, operate, answering)
+    windows: list[dict[str, Any]] = []
+    for is_unasked in (False, True):
+        some = [load for load in loads if (load.op in UNASKED) is is_unasked]
+        who = [name for name in answering if name in servers or not is_unasked]
+        about, found = rounds.run(chosen, hornbeam.workers, servers, some, operate, who)
+        windows += found
+    return about, windows
+
+
+def _hearing(server: Server, load: Load) -> AbstractContextManager[Any]:
+    """Somebody to publish to."""
+    if load.op != "publish":
+        return nullcontext()
+    if isinstance(server, Redis):
+        return subscriber.redis(server.host, server.port, TOPIC)
+    return subscriber.websocket(server.host, server.port, "/subscribed")
 
 
 def table(windows: list[dict[str, Any]]) -> list[str]:
