@@ -35,6 +35,7 @@ from hornbeam_erlang.hooks import (
 from hornbeam_erlang.pubsub import (
     Message,
     Overflow,
+    Sent,
     check_pubsub,
     publish,
     pubsub_dropped,
@@ -96,6 +97,7 @@ __all__ = [
     "Reference",
     "RemoteError",
     "Scope",
+    "Sent",
     "Term",
     "Value",
     "call",

@@ -2,7 +2,8 @@
 
 Each takes, returns and raises what the function of the same name does; those that wait for
 messages are here in the form for coroutines, and so is the state of the connection. `subscribed`
-is only here.
+is only here. What is sent without waiting (`publish`, `cast`, `state_set` and such) is sent by the
+call here too, and may be awaited; when the node does not keep up, it is the `await` that waits.
 
 >>> import asyncio
 >>> async def example():
@@ -18,12 +19,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from hornbeam_erlang import hooks, pubsub
+from hornbeam_erlang import hooks
 from hornbeam_erlang._ops import requests
 from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._ops.mailbox import Mailbox, Message, Published, too_late
-from hornbeam_erlang._ops.perform import follow_async, perform_async
+from hornbeam_erlang._ops.perform import follow_async, perform_async, tell
 from hornbeam_erlang._ops.requests import ABSENT
+from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire.values import Key, Value, checked_seconds
 from hornbeam_erlang.exceptions import ConnectionEnded, NotConnected
@@ -85,16 +87,16 @@ async def state_get(key: Key, default: Any = None) -> Any:
     return await perform_async(requests.state_get(key, default))
 
 
-async def state_set(
+def state_set(
     key: Key, value: Value, ttl: float | None = None, *, scope: Scope | None = None
-) -> None:
+) -> Sent[None]:
     """Set a key, whatever it was, for `ttl` seconds or for good."""
-    await perform_async(requests.state_set(key, value, ttl, scope))
+    return tell(requests.state_set(key, value, ttl, scope), is_asked=True)
 
 
-async def state_delete(key: Key) -> bool:
-    """Delete a key; return whether it was there."""
-    return await perform_async(requests.state_delete(key))
+def state_delete(key: Key) -> Sent[bool]:
+    """Delete a key; the answer is whether it was there."""
+    return tell(requests.state_delete(key), is_asked=True)
 
 
 async def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
@@ -112,9 +114,9 @@ async def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
     return await perform_async(requests.state_get_multi(keys))
 
 
-async def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> None:
+def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> Sent[None]:
     """Set several keys in one step, for `ttl` seconds or for good."""
-    await perform_async(requests.state_set_multi(mapping, ttl))
+    return tell(requests.state_set_multi(mapping, ttl), is_asked=True)
 
 
 async def state_keys(prefix: Prefix | None = None) -> list[Any]:
@@ -238,14 +240,22 @@ async def unsubscribe(topic: str) -> None:
     await follow_async(requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 
 
-async def publish(topic: str, message: Value) -> int:
-    """Publish a message; return to how many subscribers it was handed."""
-    return await perform_async(requests.publish(topic, message))
+def publish(topic: str, message: Value) -> Sent[int]:
+    """Publish a message; the answer is to how many subscribers it was handed."""
+    return tell(requests.publish(topic, message), is_asked=True)
 
 
 async def check_pubsub() -> Value:
-    """Return the next message that the connection has not read, or None; never waits."""
-    return pubsub.check_pubsub()
+    """Return the next message that the connection has not read, or None."""
+    carrier = connected()
+    number = carrier.caller()
+    mailbox = carrier.topics.find(number)
+    message = None if mailbox is None else mailbox.take()
+    if message is None and mailbox is not None and mailbox.owes_echo:
+        mailbox.echoes = False
+        await perform_async(requests.pubsub_dropped(carrier.topics, number))  # comes behind it
+        message = mailbox.take()
+    return None if message is None else message.value
 
 
 async def receive_pubsub(timeout: float | None = None) -> Message:
@@ -436,9 +446,9 @@ async def call(name: str, *args: Value, timeout: float | None = 5.0) -> Value:
     return await perform_async(requests.call(name, args, timeout))
 
 
-async def cast(name: str, *args: Value) -> None:
+def cast(name: str, *args: Value) -> Sent[None]:
     """Call a registered function and wait neither for its result nor for its failure."""
-    await perform_async(requests.cast(name, args))
+    return tell(requests.cast(name, args), is_asked=True)
 
 
 # Hooks

@@ -1,7 +1,8 @@
 """Calls to the Erlang functions that the node offers by `hornbeam:register_function`."""
 
 from hornbeam_erlang._ops import requests
-from hornbeam_erlang._ops.perform import perform
+from hornbeam_erlang._ops.perform import perform, tell
+from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._wire.values import Value
 
 __all__ = ["call", "cast"]
@@ -20,9 +21,13 @@ def call(name: str, *args: Value, timeout: float | None = 5.0) -> Value:
     return perform(requests.call(name, args, timeout))
 
 
-def cast(name: str, *args: Value) -> None:
+def cast(name: str, *args: Value) -> Sent[None]:
     """Call a registered function and wait neither for its result nor for its failure.
 
-    >>> cast("add", 1, 2)
+    Nor for Erlang, which begins it: that there is no such function is in the log, or raises
+    `NotFound` for who awaits what is returned or asks it (see `Sent`). Past what may be under way
+    it blocks, and raises `OpTimeout` when nothing moves.
+
+    >>> cast("add", 1, 2).result()
     """
-    return perform(requests.cast(name, args))
+    return tell(requests.cast(name, args))

@@ -8,7 +8,7 @@ is bounded: past it the oldest are dropped, and `pubsub_dropped` counts them.
 All here but `publish` raise `NotConnected` in a thread that was started without the context
 variables of a handler, and `ConnectionEnded` in a task that has outlived its connection.
 
-Of those who read, `check_pubsub` never waits, `receive_pubsub` waits in a thread, and
+Of those who read, `check_pubsub` waits for no other, `receive_pubsub` waits in a thread, and
 `aio.receive_pubsub` and `aio.messages` wait in a coroutine. `aio.subscribed` subscribes a block of
 code, with a queue of its own.
 """
@@ -18,12 +18,14 @@ from typing import Literal, TypeAlias
 from hornbeam_erlang._ops import requests
 from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._ops.mailbox import Message
-from hornbeam_erlang._ops.perform import follow, perform
+from hornbeam_erlang._ops.perform import follow, perform, tell
+from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._wire.values import Value, checked_seconds
 
 __all__ = [
     "Message",
     "Overflow",
+    "Sent",
     "check_pubsub",
     "publish",
     "pubsub_dropped",
@@ -50,7 +52,7 @@ def subscribe(topic: str, forward: bool = False, overflow: Overflow | None = Non
     `{"type": "hornbeam.pubsub"}` if the function that calls `receive()` names `check_pubsub` too.
 
     >>> subscribe("news")
-    >>> publish("news", "extra!")
+    >>> publish("news", "extra!").result()
     1
     >>> check_pubsub()
     'extra!'
@@ -65,33 +67,38 @@ def unsubscribe(topic: str) -> None:
 
     >>> subscribe("news")
     >>> unsubscribe("news")
-    >>> publish("news", "unheard")
+    >>> publish("news", "unheard").result()
     0
     """
     carrier = connected()
     follow(requests.unsubscribe(carrier.topics, carrier.caller(), topic))
 
 
-def publish(topic: str, message: Value) -> int:
-    """Publish a message; return to how many subscribers it was handed, in the whole cluster.
+def publish(topic: str, message: Value) -> Sent[int]:
+    """Publish a message and go on; the answer is to how many subscribers it was handed, in the
+    whole cluster.
 
-    Raises `TypeError` for a message that cannot travel, with the path to what is wrong in it.
+    Who wants to know awaits it or asks for it, see `Sent`. It is handed to them before what the
+    same connection then sends to its client, and before its next op. Raises `TypeError` for a
+    message that cannot travel, with the path to what is wrong in it, and `OpTimeout` when the node
+    does not keep up.
 
-    >>> publish("news", {"headline": "extra!", "pages": 12})
+    >>> publish("news", {"headline": "extra!", "pages": 12}).result()
     0
     >>> publish("news", {"readers": [{"ada"}]})
     Traceback (most recent call last):
         ...
     TypeError: message['readers'][0]: set has no form in Erlang
     """
-    return perform(requests.publish(topic, message))
+    return tell(requests.publish(topic, message))
 
 
 def check_pubsub() -> Value:
-    """Return the next message that the connection has not read, or None; never waits.
+    """Return the next message that the connection has not read, or None.
 
-    It has no more than that to say: a message that is None looks like none. See `subscribe` for
-    how it goes together with `receive()`.
+    Never waits for what others publish. For what the connection has published itself it waits
+    until the node has handed it out, unless `receive()` tells of it (see `subscribe`). It has no
+    more than that to say: a message that is None looks like none.
 
     >>> check_pubsub() is None
     True
@@ -99,6 +106,10 @@ def check_pubsub() -> Value:
     carrier = connected()
     mailbox = carrier.topics.find(carrier.caller())
     message = None if mailbox is None else mailbox.take()
+    if message is None and mailbox is not None and mailbox.owes_echo:
+        mailbox.echoes = False
+        perform(requests.pubsub_dropped(carrier.topics, carrier.caller()))  # comes behind it
+        message = mailbox.take()
     return None if message is None else message.value
 
 
@@ -110,11 +121,11 @@ def receive_pubsub(timeout: float | None = None) -> Message:
     brings the messages: there, `await aio.receive_pubsub()`.
 
     >>> subscribe("news")
-    >>> publish("news", "extra!")
+    >>> publish("news", "extra!").result()
     1
     >>> receive_pubsub(timeout=5)
     Message(topic='news', value='extra!')
-    >>> publish("news", "more!")
+    >>> publish("news", "more!").result()
     1
     >>> topic, value = receive_pubsub()
     """

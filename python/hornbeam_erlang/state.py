@@ -1,17 +1,22 @@
 """Shared state: one table in the Erlang VM for all workers of the node and for Erlang's code.
 
-Keys are `str`, `bytes`, `int` or tuples of keys, 64 within each other at most; values are what
+Keys are `str`, `bytes`, `int` or tuples of keys, 16 within each other at most; values are what
 `hornbeam_erlang` can send (see `terms`). Each function is one atomic step. All raise `NotConnected`
 outside of a worker, `TypeError` for a key or a value that cannot travel, `OpTimeout` when the node
 does not answer in time, and `LimitExceeded` for what would be more than the node keeps. They block;
 the same names in `aio` let the loop go on.
+
+`state_set`, `state_delete` and `state_set_multi` send and go on: what only the node knows, as that
+it keeps no more, is in its log with the line, or raised where what they return is awaited or asked
+(see `Sent`). They are done before the same connection's next op, and before what it then sends.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from hornbeam_erlang._ops import requests
-from hornbeam_erlang._ops.perform import perform
+from hornbeam_erlang._ops.perform import perform, tell
+from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._wire.values import Key, Value
 
 __all__ = [
@@ -46,7 +51,7 @@ def state_get(key: Key, default: T) -> Value | T: ...
 def state_get(key: Key, default: Any = None) -> Any:
     """Return the value of a key, or `default` if it is absent.
 
-    >>> state_set("greeting", "hello")
+    >>> state_set("greeting", "hello").result()
     >>> state_get("greeting")
     'hello'
     >>> state_get("nobody", "default")
@@ -57,28 +62,28 @@ def state_get(key: Key, default: Any = None) -> Any:
 
 def state_set(
     key: Key, value: Value, ttl: float | None = None, *, scope: Scope | None = None
-) -> None:
+) -> Sent[None]:
     """Set a key, whatever it was, for `ttl` seconds or for good.
 
     With `scope="connection"` it is bound to the connection whose handler calls (or to the
     worker, in the lifespan): the node deletes it when that ends, also when the worker is killed,
     unless somebody has set it anew.
 
-    >>> state_set(("session", 42), {"user": "ada"}, ttl=3600)
+    >>> state_set(("session", 42), {"user": "ada"}, ttl=3600).result()
     >>> state_get(("session", 42))
     {'user': 'ada'}
     """
-    return perform(requests.state_set(key, value, ttl, scope))
+    return tell(requests.state_set(key, value, ttl, scope))
 
 
-def state_delete(key: Key) -> bool:
-    """Delete a key; return whether it was there.
+def state_delete(key: Key) -> Sent[bool]:
+    """Delete a key; the answer is whether it was there.
 
-    >>> state_set("old", 1)
-    >>> state_delete("old"), state_delete("old")
+    >>> state_set("old", 1).result()
+    >>> state_delete("old").result(), state_delete("old").result()
     (True, False)
     """
-    return perform(requests.state_delete(key))
+    return tell(requests.state_delete(key))
 
 
 def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
@@ -108,21 +113,21 @@ def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any
 def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
     """Return those of the keys that are there, with their values.
 
-    >>> state_set_multi({"a": 1, "b": None})
+    >>> state_set_multi({"a": 1, "b": None}).result()
     >>> state_get_multi(["a", "b", "c"])
     {'a': 1, 'b': None}
     """
     return perform(requests.state_get_multi(keys))
 
 
-def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> None:
+def state_set_multi(mapping: Mapping[Any, Value], ttl: float | None = None) -> Sent[None]:
     """Set several keys in one step, for `ttl` seconds or for good.
 
-    >>> state_set_multi({("point", "x"): 1, ("point", "y"): 2}, ttl=60)
+    >>> state_set_multi({("point", "x"): 1, ("point", "y"): 2}, ttl=60).result()
     >>> state_get(("point", "y"))
     2
     """
-    return perform(requests.state_set_multi(mapping, ttl))
+    return tell(requests.state_set_multi(mapping, ttl))
 
 
 def state_keys(prefix: Prefix | None = None) -> list[Any]:
@@ -131,7 +136,7 @@ def state_keys(prefix: Prefix | None = None) -> list[Any]:
     A str or bytes is the prefix of keys of its type, a tuple that of the tuples which begin with
     its elements. Costs O(log n) for each key that is found, whatever else is stored.
 
-    >>> state_set_multi({("user", 1): "ada", ("user", 2): "bob", "user": 0})
+    >>> state_set_multi({("user", 1): "ada", ("user", 2): "bob", "user": 0}).result()
     >>> state_keys(("user",))
     [('user', 1), ('user', 2)]
     """
@@ -141,7 +146,7 @@ def state_keys(prefix: Prefix | None = None) -> list[Any]:
 def state_items(prefix: Prefix | None = None) -> list[tuple[Any, Value]]:
     """Return the keys with a prefix together with their values; see `state_keys`.
 
-    >>> state_set_multi({"room:1": "kitchen", "room:2": "hall"})
+    >>> state_set_multi({"room:1": "kitchen", "room:2": "hall"}).result()
     >>> state_items("room:")
     [('room:1', 'kitchen'), ('room:2', 'hall')]
     """
@@ -163,7 +168,7 @@ def state_cas(key: Key, old: Value, new: Value) -> bool:
     Types count: 1 is not 1.0, and a str not its bytes. The order of a dict does not. An absent
     key has no value, not even None. A time to live goes on.
 
-    >>> state_set("turn", "white")
+    >>> state_set("turn", "white").result()
     >>> state_cas("turn", "white", "black"), state_cas("turn", "white", "black")
     (True, False)
     """
@@ -181,7 +186,7 @@ def state_take(key: Key, default: Any = None) -> Any:
     the answer has come, the value is put back with what is left of its time to live, unless the key
     has been set again. With a worker that dies in that moment it is lost.
 
-    >>> state_set("ticket", 7)
+    >>> state_set("ticket", 7).result()
     >>> state_take("ticket"), state_take("ticket")
     (7, None)
     """

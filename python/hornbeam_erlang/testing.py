@@ -11,12 +11,15 @@
 Inside of `with Beam()` the functions of `hornbeam_erlang` do what they do in a worker: the same
 tests hold both to that. What the block runs calls for the worker, and inside of `connection()` for
 a connection, by context variables as in a worker. What is different: there is one worker and no
-other node, handlers run where they are called, and only `aio` keeps a `timeout`.
+other node, handlers run where they are called, and only `aio` keeps a `timeout`. What is sent
+without waiting is done at once; that it failed, and nobody has asked, is said by the logger
+`hornbeam.ops`.
 """
 
 import asyncio
 import contextlib
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -30,6 +33,8 @@ from hornbeam_erlang._local.quota import Limits
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._ops.carrier import Carrier, install, installed, uninstall
 from hornbeam_erlang._ops.handlers import Action, Handlers, Missing, remote_error, task_in
+from hornbeam_erlang._ops.requests import Request
+from hornbeam_erlang._ops.sent import Answer, Sent
 from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire import ops
 from hornbeam_erlang._wire.values import pack, unpack
@@ -43,6 +48,8 @@ _numbers = itertools.count(1)
 _END = object()
 
 T = TypeVar("T")
+
+_log = logging.getLogger("hornbeam.ops")
 
 
 class Connection:
@@ -68,8 +75,8 @@ class Beam:
 
     >>> from hornbeam_erlang import state_set
     >>> with Beam(state_max_rows=1) as beam:
-    ...     state_set("first", 1)
-    ...     state_set("second", 2)
+    ...     state_set("first", 1).result()
+    ...     state_set("second", 2).result()
     Traceback (most recent call last):
         ...
     hornbeam_erlang.exceptions.LimitExceeded: the option state_max_rows of this node, which is 1, \
@@ -123,7 +130,7 @@ allows no more
         >>> from hornbeam_erlang import publish, subscribe
         >>> with Beam() as beam, beam.connection() as connection:
         ...     subscribe("news", forward=True)
-        ...     publish("news", "extra!"), connection.forwarded
+        ...     publish("news", "extra!").result(), connection.forwarded
         (1, [('news', 'extra!')])
         """
         connection = Connection(next(_numbers))
@@ -165,7 +172,7 @@ allows no more
 
         >>> from hornbeam_erlang import state_get, state_set
         >>> with Beam() as beam:
-        ...     state_set("soon gone", 1, ttl=30)
+        ...     state_set("soon gone", 1, ttl=30).result()
         ...     beam.advance(30)
         ...     state_get("soon gone") is None
         True
@@ -188,6 +195,24 @@ allows no more
         if op in ops.HOOKS:
             return self._call_hooks(op, *args)
         return ops.result(*self._answer(op, args))
+
+    def tell(self, request: Request[T], place: int, *, is_asked: bool = False) -> Sent[T]:
+        sent = Sent(self, request.op, request.read, place)
+        sent.answer().set(*self._answer(request.op, request.args))
+        return sent
+
+    def ask(self, sent: Sent[Any], tell: bytes) -> bytes:
+        raise AssertionError("all that is sent is done at once")
+
+    def answer(self, op: int, place: int) -> Answer:
+        return Answer(op, place, _log.error)
+
+    def hear(self, answer: Answer, op: int, timeout: float | None) -> None:
+        assert answer.reply is not None
+
+    async def hear_async(self, answer: Answer, op: int) -> None:
+        # As in a worker, the loop goes on between what an op does and its result.
+        await asyncio.sleep(0)
 
     def _answer(self, op: int, args: Sequence[Any]) -> tuple[int, Any]:
         is_of_connection = ops.is_of_connection(op, args)

@@ -64,7 +64,7 @@ def kinds(server):
     [
         ("connection_state().__setitem__(n, n)", 10, "connection_state_max_rows"),
         ("connection_state().__setitem__(0, b'x' * 1000 * n)", 100, "connection_state_max_bytes"),
-        ("state_set((k, n), 1, scope='connection')", 10, "connection_state_max_rows"),
+        ("state_set((k, n), 1, scope='connection').result()", 10, "connection_state_max_rows"),
         ("state_incr((k, n), scope='connection')", 10, "connection_state_max_rows"),
         ("subscribe(f'{k}{n}')", 5, "connection_max_topics"),
         ("subscribe(f'{k}{n}', forward=True)", 5, "connection_max_topics"),
@@ -110,13 +110,13 @@ def test_the_node_is_full_for_all_until_something_goes(serve, consoles, key):
         state_max_bytes=held["bytes"] + 1_000_000,
     )
     here, there = consoles(server, 2)
-    times, option = until_refused(here, "state_set((k, n), n)", k=key)
+    times, option = until_refused(here, "state_set((k, n), n).result()", k=key)
     assert option == "state_max_rows"
     assert 15 < times <= 20
     assert until_refused(there, "state_add((k, n, n), n)", k=key) == (0, "state_max_rows")
     assert there("state_get((k, 3))", k=key) == 3
     there("state_set((k, 3), 4)", k=key)
-    assert until_refused(there, "state_set((k, 3), b'x' * 1_000_000)", k=key) == (
+    assert until_refused(there, "state_set((k, 3), b'x' * 1_000_000).result()", k=key) == (
         0,
         "state_max_bytes",
     )

@@ -49,6 +49,9 @@ encode(reopen_websocket, [Stream, Scope | Values]) ->
 encode(reply, [Stream, Ref, Status, Value]) ->
     Packed = hornbeam_msgpack:encode(hornbeam_wire_files:marked(Value)),
     hornbeam_wire:reply(Stream, Ref, Status, Packed);
+encode(tell_failed, [Stream, Ref, Op, Status, Value]) ->
+    Packed = hornbeam_msgpack:encode(hornbeam_wire_files:marked(Value)),
+    hornbeam_wire:tell_failed(Stream, Ref, Op, Status, Packed);
 encode(Name, [0 | Values])
         when Name =:= event; Name =:= call; Name =:= more; Name =:= cancel; Name =:= heartbeat ->
     apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values));
@@ -105,9 +108,9 @@ vectors_of_python_decode(_) ->
 %% The message with an op's arguments decoded.
 decode(Packet) ->
     case hornbeam_packet:decode(Packet) of
-        {ok, {op, Stream, Ref, Op, Binary}} ->
+        {ok, {Name, Stream, Ref, Op, Binary}} when Name =:= op; Name =:= tell ->
             {ok, Args} = hornbeam_packet:args(Binary),
-            {op, Stream, Ref, Op, Args};
+            {Name, Stream, Ref, Op, Args};
         {ok, Message} ->
             Message
     end.
@@ -119,7 +122,7 @@ message_fields(response_start, [Stream, Status, Headers, Body, More]) ->
     [Stream, Status, [list_to_tuple(Pair) || Pair <- Headers], Body, More];
 message_fields(accept, [Stream, Subprotocol, Headers]) ->
     [Stream, Subprotocol, [list_to_tuple(Pair) || Pair <- Headers]];
-message_fields(Name, [0 | Fields]) when Name =/= op, Name =/= credit ->
+message_fields(Name, [0 | Fields]) when Name =/= op, Name =/= tell, Name =/= credit ->
     Fields;
 message_fields(_, Fields) ->
     Fields.
@@ -188,7 +191,8 @@ a_message_with_a_byte_behind_it_is_an_error(_) ->
 
 is_error(Packet) ->
     case hornbeam_packet:decode(Packet) of
-        {ok, {op, _, _, _, Args}} -> element(1, hornbeam_packet:args(Args)) =:= error;
+        {ok, {Name, _, _, _, Args}} when Name =:= op; Name =:= tell ->
+            element(1, hornbeam_packet:args(Args)) =:= error;
         Result -> element(1, Result) =:= error
     end.
 
@@ -204,7 +208,8 @@ any_changed_byte_is_a_message_or_an_error(_) ->
 is_message_or_error(Packet, At, Byte) ->
     <<Front:At/binary, _, Back/binary>> = Packet,
     case hornbeam_packet:decode(<<Front/binary, Byte, Back/binary>>) of
-        {ok, {op, _, _, _, Args}} -> tuple_size(hornbeam_packet:args(Args)) =:= 2;
+        {ok, {Name, _, _, _, Args}} when Name =:= op; Name =:= tell ->
+            tuple_size(hornbeam_packet:args(Args)) =:= 2;
         {ok, Message} -> is_atom(element(1, Message));
         {error, _} -> true
     end.

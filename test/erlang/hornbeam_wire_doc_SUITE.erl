@@ -150,9 +150,9 @@ messages_of_python_have_the_fields_of_their_rows(_) ->
 
 decoded(Code, Stream, Fields, Name) ->
     case hornbeam_packet:decode(packed([Code, Stream | Fields])) of
-        {ok, {op, S, Ref, Op, Binary}} when Name =:= op ->
+        {ok, {Name, S, Ref, Op, Binary}} when Name =:= op; Name =:= tell ->
             {ok, Args} = hornbeam_packet:args(Binary),
-            {ok, {op, S, Ref, Op, Args}};
+            {ok, {Name, S, Ref, Op, Args}};
         Result ->
             Result
     end.
@@ -196,7 +196,8 @@ a_field_of_another_type_is_refused(_) ->
 
 undecoded(Values) ->
     case hornbeam_packet:decode(packed(Values)) of
-        {ok, {op, _, _, _, Args}} -> hornbeam_packet:args(Args);
+        {ok, {Name, _, _, _, Args}} when Name =:= op; Name =:= tell ->
+            hornbeam_packet:args(Args);
         Result -> Result
     end.
 
@@ -305,6 +306,7 @@ config() ->
         worker => <<"default-1">>,
         stream_window => {262144, 64},
         worker_window => 4194304,
+        tell_window => 2048,
         max_message => 16777216,
         op_timeout => 5000,
         hang_timeout => 30000,

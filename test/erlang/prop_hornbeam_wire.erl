@@ -52,7 +52,8 @@ is_result({ok, Message}) -> is_atom(element(1, Message));
 is_result({error, _}) -> true.
 
 %% An op's arguments are not looked at, so a cut among them is the receiver's to see.
-is_error({op, Stream, Ref, Op, _}, {ok, {op, Stream, Ref, Op, Args}}) ->
+is_error({Name, Stream, Ref, Op, _}, {ok, {Name, Stream, Ref, Op, Args}})
+        when Name =:= op; Name =:= tell ->
     is_error(args, hornbeam_packet:args(Args));
 is_error(_, Result) ->
     element(1, Result) =:= error.
@@ -116,6 +117,11 @@ python() ->
             {Id, R, O, A},
             {any_stream(), uint(), uint(), few_terms()},
             {44, Id, {op, Id, R, O, iolist_to_binary(hornbeam_msgpack:encode(A))}, [R, O, A]}
+        ),
+        ?LET(
+            {Id, R, O, A},
+            {any_stream(), uint(), uint(), few_terms()},
+            {53, Id, {tell, Id, R, O, iolist_to_binary(hornbeam_msgpack:encode(A))}, [R, O, A]}
         ),
         {45, 0, {stopped}, []},
         ?LET(N, uint(), {16, 0, {heartbeat, N}, [N]}),
@@ -184,6 +190,12 @@ beam_message() ->
             {Id, R, S, V},
             {any_stream(), uint(), uint(), prop_hornbeam_msgpack:wire_term()},
             {hornbeam_wire:reply(Id, R, S, hornbeam_msgpack:encode(V)), [10, Id, R, S, V]}
+        ),
+        ?LET(
+            {Id, R, O, S, V},
+            {any_stream(), uint(), uint(), uint(), prop_hornbeam_msgpack:wire_term()},
+            {hornbeam_wire:tell_failed(Id, R, O, S, hornbeam_msgpack:encode(V)),
+             [20, Id, R, O, S, V]}
         ),
         ?LET(T, uint(), {hornbeam_wire:stop(T), [11, 0, T]}),
         ?LET({T, V}, {text(), binary()}, {hornbeam_wire:event(T, [V]), [12, 0, T, V]}),

@@ -43,6 +43,7 @@ CODES = {
     "move": 17,
     "reopen_websocket": 18,
     "flush": 19,
+    "tell_failed": 20,
     "hello": 33,
     "ready": 34,
     "failed": 35,
@@ -62,6 +63,7 @@ CODES = {
     "flushed": 50,
     "multicast_text": 51,
     "multicast_bytes": 52,
+    "tell": 53,
 }
 NAMES = {code: name for name, code in CODES.items()}
 
@@ -82,6 +84,7 @@ CONFIG = {
     "worker": "test-1",
     "stream_window": [262_144, 256],
     "worker_window": 8 << 20,
+    "tell_window": 2048,
     "max_message": 16 << 20,
     "op_timeout": 20_000,
     "hang_timeout": None,
@@ -269,6 +272,8 @@ class Beam(Pipes):
             name = NAMES[code].replace("multicast", "send")
             self._messages += [(name, stream, payload) for stream in streams]
         elif self.node is None or not self._answer(data):
+            if NAMES[code] == "tell" and self._credit:
+                self.send("credit", 0, 0, 1)
             self._messages.append((NAMES[code], stream, *fields))
 
     def _answer(self, data: bytes) -> bool:
@@ -277,6 +282,8 @@ class Beam(Pipes):
         match NAMES[code]:
             case "op":
                 self.node.op(stream, *fields)
+            case "tell":
+                self.node.tell(stream, *fields)
             case "result":
                 return self.node.result(*fields)
             case "item":

@@ -93,7 +93,7 @@ class Inside:
         logs = LogQueue()
         self._log(logs)
         self.pipes = pipes.Pipes(logs)
-        self.pipes.open_window(self.config.worker_window)
+        self.pipes.open_window(self.config.worker_window, self.config.tell_window)
         self.carrier = WorkerCarrier(self.pipes, self.config)
         install(self.carrier)
         asyncio.set_event_loop(loop)

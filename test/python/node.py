@@ -92,6 +92,15 @@ class Node:
             case _:
                 self._reply(stream, ref, 9, UNKNOWN)
 
+    def tell(self, stream: int, ref: int, op: int, args: list[Any]) -> None:
+        status, value = self.memory.answer(stream, op, args)
+        if status:
+            self.beam.send_bytes(pack([20, stream, ref, op, status, value]))
+        self._done_telling()
+
+    def _done_telling(self) -> None:
+        self.beam.send("credit", 0, 0, 1)
+
     def result(self, ref: int, status: int, value: Any) -> bool:
         """Take a result; tell whether it was one of a hook."""
         if (done := self._calls.pop(ref, None)) is None:

@@ -157,6 +157,9 @@ class _Node(Node):
     def _reply(self, stream: int, ref: int, status: int, value: Any) -> None:
         self.beam.hold(stream, ref, status, value)
 
+    def _done_telling(self) -> None:
+        self.beam.owed_tells += 1
+
     def _event(self, topic: str, packed: bytes) -> None:
         self.events += 1
         self.beam.events.append((topic, packed))
@@ -166,7 +169,12 @@ class Puppet(Pipes):
     """The node of one worker."""
 
     def __init__(
-        self, to_worker: int, from_worker: int, window: tuple[int, int], worker_window: int
+        self,
+        to_worker: int,
+        from_worker: int,
+        window: tuple[int, int],
+        worker_window: int,
+        tell_window: int,
     ) -> None:
         super().__init__(to_worker, from_worker)
         self.failures: list[str] = []
@@ -187,6 +195,9 @@ class Puppet(Pipes):
         # What the worker may still write, and what it has written that we have not given back.
         self.credit = worker_window
         self.owed = 0
+        # The same of ops that it has told.
+        self.tells = tell_window
+        self.owed_tells = 0
         self._window = window
         self._event_credit = 0
         self._ops: dict[int, tuple[int, Any]] = {}
@@ -291,7 +302,9 @@ class Puppet(Pipes):
         size = self.owed if size is None else min(size, self.owed)
         self.owed -= size
         self.credit += size
-        return msgpack.packb([CODES["credit"], 0, size, 0])
+        tells, self.owed_tells = self.owed_tells, 0
+        self.tells += tells
+        return msgpack.packb([CODES["credit"], 0, size, tells])
 
     def reply(self, reply: Reply, *, with_credit: bool = False) -> None:
         """Let an answer go; `with_credit` in one write with all that we owe the worker."""
@@ -341,7 +354,7 @@ class Puppet(Pipes):
         name = NAMES[code]
         self.heard += 1
         try:
-            if name not in ("op", "heartbeat"):
+            if name not in ("op", "tell", "heartbeat"):
                 assert self.credit > 0, f"without the worker's credit: {self.credit}"
             self.credit -= len(packet) + 4
             self.owed += len(packet) + 4
@@ -358,6 +371,8 @@ class Puppet(Pipes):
                     self.streams[number].take(name.replace("multicast", "send"), fields[1:])
             case "op":
                 self._op(stream, *fields)
+            case "tell":
+                self._tell(stream, *fields)
             case "result":
                 self._result(*fields)
             case "item":
@@ -387,6 +402,16 @@ class Puppet(Pipes):
             self.hold(stream, ref, *ENDED)
         else:
             self.node.op(stream, ref, op, args)
+
+    def _tell(self, stream: int, ref: int, op: int, args: list[Any]) -> None:
+        self.tells -= 1
+        assert self.tells >= 0, "an op told without credit"
+        first = args[0] if args else None
+        self.arrived.add(first)
+        assert stream == 0 or stream in self.streams, "an op of no stream"
+        assert op not in BOUND, "told for a connection"
+        self._judge_owner(stream, op, first)
+        self.node.tell(stream, ref, op, args)
 
     def _judge_owner(self, stream: int, op: int, first: Any) -> None:
         """See that an op comes from who makes it; it is answered all the same: somebody waits."""

@@ -95,9 +95,13 @@ LOWER = {
     "_ops.handlers": {"exceptions", "_ops.identity"},
     "_ops.mailbox": {"exceptions", "_wire.values"},
     "_ops.topics": {"exceptions", "_ops.identity", "_ops.mailbox"},
-    "_ops.carrier": {"exceptions", "_ops.handlers", "_ops.topics"},
+    "_ops.places": set(),
+    "_ops.sent": {"exceptions", "_ops.places", "_wire.ops", "_wire.values"},
+    "_ops.carrier": {
+        *("exceptions", "_ops.handlers", "_ops.topics", "_ops.requests", "_ops.sent"),
+    },
     "_ops.requests": {"_ops.mailbox", "_ops.topics", "_wire.ops", "_wire.values"},
-    "_ops.perform": {"_ops.carrier", "_ops.requests"},
+    "_ops.perform": {"_ops.carrier", "_ops.requests", "_ops.places", "_ops.sent"},
     "_local.quota": set(),
     "_local.memory": {
         *("terms", "_wire.ops", "_wire.values", "_ops.handlers", "_local.quota"),

@@ -51,6 +51,7 @@ BY_ANOTHER = {
     "Pid": "Term",
     "Port": "Term",
     "Reference": "Term",
+    "Sent": "publish",
 }
 TYPES = {"Key", "Overflow", "Prefix", "Scope", "Value"}
 

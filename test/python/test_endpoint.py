@@ -293,3 +293,99 @@ def test_each_stream_keeps_its_order_whenever_the_pipe_is_full(messages, data):
         of_stream = [packet for packet in sent if packets.stream_of(packet) == stream]
         assert [packet for packet in found if packets.stream_of(packet) == stream] == of_stream
     assert made.idle
+
+
+# Ops that nobody asks about
+
+
+class Teller:
+    """What an op has been told by: it asks for the answer if it is told to."""
+
+    def ask(self, tell):
+        return packets.as_op(tell, 99)
+
+
+def tell(stream, value):
+    return packets.encode_tell(stream, 1, 22, [value])
+
+
+def told(made, stream, value):
+    made.send_tell(Teller(), tell(stream, value), stream)
+
+
+def test_one_whose_teller_is_held_is_asked_for_and_not_paid():
+    made = endpoint(1 << 20)
+    made.tells = 2
+    kept = Teller()
+    made.send_tell(kept, tell(300, "kept"), 300)
+    told(made, 1, "dropped")
+    assert not made.may_tell
+    asked, dropped = (unpack(packet) for packet in cut(everything(made)))
+    assert asked == [packets.OP, 300, 99, 22, ["kept"]]
+    assert dropped == [packets.TELL, 1, 1, 22, ["dropped"]]
+    assert (made.tells, made.tell_bytes) == (1, 0)
+
+
+@pytest.mark.parametrize("ref", [0, 127, 128, 1 << 16, 1 << 32])
+@pytest.mark.parametrize("stream", [0, 127, 128, 1 << 16, 1 << 32])
+def test_a_tell_becomes_the_op_that_it_is(stream, ref):
+    made = packets.as_op(packets.encode_tell(stream, 300, 22, ["t", b"x"]), ref)
+    assert made == packets.encode_op(stream, ref, 22, ["t", b"x"])
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_an_op_never_passes_what_its_stream_has_told(is_full):
+    """Also where it may pass all else: without credit, and while streams take turns."""
+    made = endpoint(1)
+    made.send(packets.encode_log(1, "spends", "the credit"))
+    everything(made)
+    if is_full:
+        made.send(packets.encode_log(1, "so that", "something waits"))
+        made.take_turns()
+    for stream, value in ((1, "a"), (2, "other"), (1, "b")):
+        told(made, stream, value)
+        made.send(packets.encode_send_text(stream, b"text"))
+    made.send_op(packets.encode_op(1, 7, 1, ["k"]), 1)
+    written = [unpack(packet) for packet in cut(made.take())]
+    assert [packet[4][0] for packet in written] == ["a", "b", "k"]
+    assert not everything(made)
+    made.credit += 10_000
+    rest = [unpack(packet)[0] for packet in cut(everything(made))]
+    assert rest.count(packets.TELL) == 1
+    assert rest.count(packets.SEND_TEXT) == 3
+    assert made.idle
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_tell_keeps_its_place_among_the_messages_of_its_stream(is_full):
+    made = endpoint(1 << 20)
+    for n in range(4):
+        if is_full and n == 2:
+            made.take_turns()
+        made.send_payload(packets.SEND_TEXT, 1, b"%d" % n)
+        told(made, 1, n)
+    written = [unpack(packet) for packet in cut(everything(made))]
+    assert [
+        packet[2] if packet[0] == packets.SEND_TEXT else packet[4][0] for packet in written
+    ] == [*(b"0", 0, b"1", 1, b"2", 2, b"3", 3)]
+
+
+def test_what_follows_an_op_that_is_first_waits_for_its_release():
+    made = endpoint(1 << 20)
+    made.send_first(b"\x95,\x01first", 1)
+    made.send(packets.encode_send_text(1, b"held"))
+    told(made, 1, "held")
+    made.send_op(packets.encode_op(1, 7, 1, ["held"]), 1)
+    made.send_first(b"\x95,\x01second", 1)
+    made.send_payload(packets.SEND_TEXT, 1, b"held longer")
+    made.send(packets.encode_send_text(2, b"not held"))
+    assert [packet[3:] for packet in cut(everything(made))] == [b"\xc4\x08not held", b"first"]
+    assert not made.idle
+    made.release(1)
+    written = cut(everything(made))
+    assert [packet[1] for packet in written[:3]] == [packets.SEND_TEXT, packets.TELL, packets.OP]
+    assert written[3][3:] == b"second"
+    assert len(written) == 4
+    made.release(1)
+    assert len(cut(everything(made))) == 1
+    assert made.idle

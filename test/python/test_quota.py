@@ -20,11 +20,11 @@ def test_one_key_too_many_is_refused_and_changes_nothing():
         h.state_set("a", 1)
         h.state_incr("b")
         for add in (
-            lambda: h.state_set("c", 1),
+            lambda: h.state_set("c", 1).result(),
             lambda: h.state_add("c", 1),
             lambda: h.state_incr("c"),
-            lambda: h.state_set_multi({"a": 5, "c": 5}),
-            lambda: h.state_set("c", 1, scope="connection"),
+            lambda: h.state_set_multi({"a": 5, "c": 5}).result(),
+            lambda: h.state_set("c", 1, scope="connection").result(),
             lambda: h.connection_state().__setitem__("c", 1),
         ):
             with refuses("state_max_rows", 2):
@@ -40,9 +40,9 @@ def test_a_value_that_grows_too_large_is_refused():
     with Beam(state_max_bytes=1000):
         h.state_set("a", b"x" * 500)
         for grow in (
-            lambda: h.state_set("a", b"x" * 1000),
+            lambda: h.state_set("a", b"x" * 1000).result(),
             lambda: h.state_cas("a", b"x" * 500, b"x" * 1000),
-            lambda: h.state_set("b", b"x" * 500),
+            lambda: h.state_set("b", b"x" * 500).result(),
             lambda: h.subscribe("a topic"),
         ):
             with refuses("state_max_bytes", 1000):
@@ -88,7 +88,7 @@ def test_a_refused_change_is_not_bound():
         with beam.connection():
             for _ in range(3):
                 with refuses("state_max_rows", 1):
-                    h.state_set("a", 2, scope="connection")
+                    h.state_set("a", 2, scope="connection").result()
         assert h.state_get("a") == 1
 
 

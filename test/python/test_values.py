@@ -196,7 +196,7 @@ def nested_key(depth):
 def test_nesting_of_keys_is_limited():
     assert checked_key(nested_key(MAX_KEY_DEPTH)) == nested_key(MAX_KEY_DEPTH)
     for depth in (MAX_KEY_DEPTH + 1, 600, 100_000):
-        with pytest.raises(ValueError, match=r"^key: is nested deeper than 64 levels"):
+        with pytest.raises(ValueError, match=r"^key: is nested deeper than 16 levels"):
             checked_key(nested_key(depth))
 
 

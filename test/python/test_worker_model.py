@@ -53,6 +53,7 @@ STEPS = 40
 
 WINDOW = (1000, 3)
 WORKER_WINDOW = 3000
+TELL_WINDOW = 3
 MANY = 1 << 30
 
 QUIET = 12
@@ -182,11 +183,12 @@ class Story(RuleBasedStateMachine):
             self._call_app,
             stream_window=list(WINDOW),
             worker_window=WORKER_WINDOW,
+            tell_window=TELL_WINDOW,
             op_timeout=10_000,
             resume=resume,
         )
         ends = self.worker.to_worker, self.worker.from_worker
-        self.puppet = Puppet(*ends, WINDOW, WORKER_WINDOW)
+        self.puppet = Puppet(*ends, WINDOW, WORKER_WINDOW, TELL_WINDOW)
         self.app = App(self.puppet, self.second, has_threads=not self.worker.is_still)
         self.puppet.replied = self._replied
         self.puppet.is_over = self._is_over

@@ -227,6 +227,7 @@ class WebSocket(Stream):
         """Tell whether who waits is to hear of a message, and let the next wake it if it may."""
         polls = _names_check_pubsub(caller)
         mailbox.listen(self._wake_readers if polls else None)
+        mailbox.is_polled = polls
         return polls and mailbox.may_ring
 
     async def send(self, event: Event) -> None:

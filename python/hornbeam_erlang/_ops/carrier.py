@@ -5,11 +5,15 @@ package can be imported anywhere.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from hornbeam_erlang._ops.handlers import Handlers
+from hornbeam_erlang._ops.requests import Request
+from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang.exceptions import NotConnected
+
+T = TypeVar("T")
 
 
 class Carrier(Protocol):
@@ -23,6 +27,13 @@ class Carrier(Protocol):
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         """Call an op and wait for it."""
+
+    def tell(self, request: Request[T], place: int, *, is_asked: bool = False) -> Sent[T]:
+        """Send an op and go on.
+
+        Where too many are under way it blocks until there is room, unless it is known that the
+        answer `is_asked` for; raises `OpTimeout`, and has sent nothing then.
+        """
 
     def caller(self) -> int:
         """Return the number of the connection for which the running code calls; 0 is the worker.

@@ -112,7 +112,9 @@ class Mailbox:
         "_waiters",
         "closed",
         "dropped",
+        "echoes",
         "inherited",
+        "is_polled",
         "queues",
         "rung",
         "ways",
@@ -130,6 +132,10 @@ class Mailbox:
         self._reader: asyncio.Future[Published | None] | None = None
         self.closed = False
         self.dropped = 0
+        # Whether its connection has published what may be on its way to it.
+        self.echoes = False
+        # Whether its reader is told of each message where it waits for something else.
+        self.is_polled = False
         # The topics of the connection.
         self.ways: dict[str, Way] = {}
         # Those of the worker before this one, of which the app has not said here who reads them.
@@ -147,6 +153,11 @@ class Mailbox:
     def listen(self, bell: Callable[[], None] | None) -> None:
         """Let `bell` be called for each message from now on, or nothing."""
         self._bell = bell
+
+    @property
+    def owes_echo(self) -> bool:
+        """Tell whether its reader may look for what its own connection has published, in vain."""
+        return self.echoes and not self.is_polled
 
     def put(self, message: Published, at_home: bool = False) -> None:
         """Give a message to who waits; `at_home` tells whether this is the home's thread."""

@@ -1,10 +1,13 @@
 """Requests and plans of requests, performed by who carries ops: blocking, and as coroutines."""
 
 import asyncio
+import sys
 from typing import TypeVar
 
 from hornbeam_erlang._ops.carrier import connected
+from hornbeam_erlang._ops.places import PLACES
 from hornbeam_erlang._ops.requests import Plan, Request
+from hornbeam_erlang._ops.sent import Sent
 
 T = TypeVar("T")
 
@@ -20,6 +23,12 @@ async def perform_async(request: Request[T]) -> T:
     carrier = connected()
     timeout = _seconds(request.timeout)
     return request.read(await carrier.call_async(request.op, request.args, timeout))
+
+
+def tell(request: Request[T], *, is_asked: bool = False) -> Sent[T]:
+    """Send a request's op for who calls the function that calls this one, and go on."""
+    frame = sys._getframe(1)
+    return connected().tell(request, PLACES.number(frame.f_back or frame), is_asked=is_asked)
 
 
 # How much longer than Erlang we wait: its own answer, which says more, comes first.

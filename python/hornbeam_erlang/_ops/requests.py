@@ -39,6 +39,9 @@ class Request(NamedTuple, Generic[T]):
     timeout: int | None = None
 
 
+# Makes a `Request` as a tuple is made, in half the time of calling it.
+_new = tuple.__new__
+
 Plan = Generator[Request[Any], Any, T]
 
 # What leaves open whether Erlang has done what it was asked for.
@@ -57,11 +60,11 @@ def state_get(key: Key, default: Any) -> Request[Any]:
 
 def state_set(key: Key, value: Any, ttl: float | None, scope: str | None) -> Request[None]:
     args = [checked_key(key), pack(value), milliseconds_to_live(ttl), _scoped(scope)]
-    return Request(ops.STATE_SET, args, _nothing)
+    return _new(Request, (ops.STATE_SET, args, _nothing, None))
 
 
 def state_delete(key: Key) -> Request[bool]:
-    return Request(ops.STATE_DELETE, [checked_key(key)], bool)
+    return _new(Request, (ops.STATE_DELETE, [checked_key(key)], bool, None))
 
 
 def state_incr(key: Key, delta: float, scope: str | None) -> Request[Any]:
@@ -304,7 +307,7 @@ def _in_erlang(topic: str, way: Way | None) -> Request[None]:
 
 def publish(topic: str, message: Any) -> Request[int]:
     args = [checked_text(topic, "topic"), pack(message, "message")]
-    return Request(ops.PUBSUB_PUBLISH, args, int)
+    return _new(Request, (ops.PUBSUB_PUBLISH, args, int, None))
 
 
 def pubsub_dropped(topics: Topics, number: int) -> Request[int]:

@@ -62,6 +62,11 @@ class Topics:
             self._opened(number, mailbox)
         return mailbox
 
+    def note_publish(self, number: int, topic: str) -> None:
+        """Note that a connection publishes; if it subscribes to that too, it will hear of it."""
+        if (mailbox := self._mailboxes.get(number)) is not None and topic in mailbox.ways:
+            mailbox.echoes = True
+
     def way(self, number: int, topic: str) -> Way | None:
         """Return how a connection has subscribed to a topic, if it has."""
         mailbox = self._mailboxes.get(number)

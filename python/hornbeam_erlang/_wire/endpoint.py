@@ -5,10 +5,12 @@ those feeds bytes in, iterates over the messages, and writes what `take` returns
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from sys import getrefcount
+from typing import Any, TypeGuard, cast
 
 from hornbeam_erlang._wire import packets
-from hornbeam_erlang._wire.fair import FairQueue
+from hornbeam_erlang._wire.fair import FairQueue, Tell, Teller
 
 # What may be written before `start` has told the real window: enough for `hello`.
 OPENING_CREDIT = 65_536
@@ -21,25 +23,49 @@ CHUNK = 262_144
 MULTICAST_STREAMS = 65_535
 MULTICAST_PAYLOAD = packets.MAX_MESSAGE // 2
 
+# What ops that nobody asks about may be together while they wait to be written (bytes); one may
+# go beyond it.
+TELL_BYTES = 1_048_576
+
 # A message for several clients, packed when it is written: its code, its streams, the payload.
 Multicast = tuple[int, list[int], bytes]
+
+
+def _is_tell(packet: Any) -> TypeGuard[Tell]:
+    return packet[0] in (packets.TELL, packets.OP)
+
+
+def _references(tell: Tell) -> int:
+    return getrefcount(tell[1])
+
+
+# How many there are while nobody else holds what may ask.
+_ALONE = _references((packets.TELL, object(), b""))  # type: ignore[arg-type]
 
 
 class Endpoint:
     """The worker's end of the two pipes: what the BEAM knows as its port."""
 
-    __slots__ = ("_fair", "_in_turns", "_ops", "_packets", "_payload", "_unpacker", "credit")
+    __slots__ = (
+        *("_fair", "_held", "_in_turns", "_ops", "_packets", "_payload", "_unpacker"),
+        *("credit", "tell_bytes", "tells"),
+    )
 
     def __init__(self) -> None:
         self._unpacker = packets.unpacker()
         # What waits in its order or, while the pipe is full, by streams.
-        self._packets: deque[bytes | Multicast] = deque()
+        self._packets: deque[bytes | Multicast | Tell] = deque()
         # The payload of the last of them, while another client may be told the same.
         self._payload: bytes | None = None
         self._fair = FairQueue()
         self._in_turns = False
         self._ops: deque[tuple[int | None, bytes]] = deque()
+        # What streams have said behind an op that is to be done before it.
+        self._held: dict[int, deque[tuple[Callable[..., None], tuple[Any, ...]]]] = {}
         self.credit = OPENING_CREDIT
+        # How many more ops may be sent of which nobody asks, and the bytes of those that wait.
+        self.tells = 0
+        self.tell_bytes = 0
 
     def receive(self, data: bytes | memoryview) -> Iterable[packets.Packet]:
         """Take bytes from the BEAM; return an iterator over the messages that are now whole."""
@@ -52,7 +78,9 @@ class Endpoint:
 
     def send(self, message: bytes) -> None:
         """Queue a message for the BEAM."""
-        if self._in_turns:
+        if self._held and (stream := packets.stream_of(message)) in self._held and stream:
+            self._held[stream].append((self.send, (message,)))
+        elif self._in_turns:
             self._fair.put(packets.stream_of(message), message)
         else:
             self._payload = None
@@ -60,7 +88,9 @@ class Endpoint:
 
     def send_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Queue a text or binary for a client; what others are told just before travels once."""
-        if self._in_turns:
+        if stream in self._held:
+            self._held[stream].append((self.send_payload, (code, stream, payload)))
+        elif self._in_turns:
             self._fair.put(stream, packets.SENDING[code](stream, payload))
         elif payload != self._payload or not self._joins(code, stream, payload):
             self._payload = payload
@@ -75,7 +105,7 @@ class Endpoint:
                 return False
             self._packets[-1] = (packets.MULTICAST[code], [first, stream], payload)
             return True
-        last_code, streams, _ = last
+        last_code, streams, _ = cast(Multicast, last)
         if (
             last_code != packets.MULTICAST[code]
             or streams[-1] == stream
@@ -90,8 +120,10 @@ class Endpoint:
         for message in self._packets:
             if isinstance(message, bytes):
                 self._fair.put(packets.stream_of(message), message)
+            elif _is_tell(message):
+                self._fair.put(packets.stream_of(message[2]), message)
             else:
-                self._part(message)
+                self._part(cast(Multicast, message))
         self._packets.clear()
         self._payload = None
         self._in_turns = True
@@ -105,13 +137,57 @@ class Endpoint:
 
     def send_op(self, message: bytes, stream: int | None = None) -> None:
         """Queue an op, which passes the others when these wait for credit, and those of other
-        streams than its own when streams take turns."""
-        self._ops.append((stream, message))
+        streams than its own when streams take turns; but none that its stream has told before."""
+        if stream in self._held and message[1] == packets.OP:
+            self._held[stream].append((self.send_op, (message, stream)))
+        else:
+            self._ops.append((stream, message))
+
+    @property
+    def may_tell(self) -> bool:
+        """Tell whether one more op may be sent of which nobody asks."""
+        return self.tells > 0 and self.tell_bytes < TELL_BYTES
+
+    def send_tell(
+        self, teller: Teller, message: bytes, stream: int, is_asked: bool = False
+    ) -> None:
+        """Queue an op, in its stream's order. If somebody holds the teller when the op is written,
+        its answer may be asked for: then, or if it is known that it will be, the teller asks."""
+        self.tells -= 1
+        self.tell_bytes += len(message)
+        tell = (packets.OP if is_asked else packets.TELL, teller, message)
+        if self._held or self._in_turns:
+            self._queue_tell(tell, stream)
+        else:  # the hot path
+            self._payload = None
+            self._packets.append(tell)
+
+    def _queue_tell(self, tell: Tell, stream: int) -> None:
+        if stream in self._held:
+            self._held[stream].append((self._queue_tell, (tell, stream)))
+        elif self._in_turns:
+            self._fair.put(stream, tell)
+        else:
+            self._payload = None
+            self._packets.append(tell)
+
+    def send_first(self, message: bytes, stream: int) -> None:
+        """Queue an op before whose end nothing else of its stream is written; `release` tells."""
+        if stream in self._held:
+            self._held[stream].append((self.send_first, (message, stream)))
+        else:
+            self._ops.append((stream, message))
+            self._held[stream] = deque()
+
+    def release(self, stream: int) -> None:
+        """Let what has been held of a stream be written, up to the next op of that kind."""
+        for send, args in self._held.pop(stream, ()):
+            send(*args)
 
     @property
     def idle(self) -> bool:
         """Tell whether nothing waits to be written."""
-        return not self._packets and not self._fair and not self._ops
+        return not (self._packets or self._fair or self._ops or self._held)
 
     @property
     def writable(self) -> bool:
@@ -130,8 +206,12 @@ class Endpoint:
             # `_add` is written out: this runs once for each message.
             packet = waiting.popleft()
             if isinstance(packet, tuple):
-                code, streams, payload = packet
-                packet = packets.SENDING[code](streams, payload)
+                # Of `_made` what comes most often.
+                if packet[0] == packets.TELL and getrefcount(packet[1]) <= _ALONE:
+                    packet = packet[2]
+                    self.tell_bytes -= len(packet)
+                else:
+                    packet = self._made(packet)
             length = len(packet)
             chunk.append(length.to_bytes(4, "big"))
             chunk.append(packet)
@@ -143,11 +223,38 @@ class Endpoint:
             credit = self._take_fairly(chunk, credit)
             self._in_turns = bool(self._fair)
         if self._ops and (credit <= 0 or not (waiting or self._fair)):
-            for _, packet in self._ops:
+            for stream, packet in self._ops:
+                for tell in self._told_before(stream):
+                    credit -= _add(tell, chunk)
                 credit -= _add(packet, chunk)
             self._ops.clear()
         self.credit = credit
         return b"".join(chunk)
+
+    def _made(self, packet: Any) -> bytes:
+        """Return the bytes of what is packed, or known, only when it is written."""
+        if not _is_tell(packet):
+            code, streams, payload = packet
+            return packets.SENDING[code](streams, payload)
+        self.tell_bytes -= len(packet[2])
+        if packet[0] == packets.TELL and _references(packet) <= _ALONE:
+            return packet[2]
+        self.tells += 1
+        return packet[1].ask(packet[2])
+
+    def _told_before(self, stream: int | None) -> list[bytes]:
+        """Take the ops that a stream has told, and that wait for credit: few, as they are paid."""
+        if not self.tell_bytes or stream is None:
+            return []
+        waiting, self._packets = self._packets, deque()
+        self._payload = None
+        told = self._fair.withdraw(stream)
+        for packet in waiting:
+            if _is_tell(packet) and packets.stream_of(packet[2]) == stream:
+                told.append(packet)
+            else:
+                self._packets.append(packet)
+        return [self._made(tell) for tell in told]
 
     def _take_fairly(self, chunk: list[bytes], credit: int) -> int:
         """Add ops that may pass, then what waits by streams; return the credit that is left."""
@@ -158,7 +265,8 @@ class Endpoint:
                 break
             credit -= _add(ops.popleft()[1], chunk)
         while fair and credit > 0 and size < CHUNK:
-            paid = _add(fair.pop(), chunk)
+            packet = fair.pop()
+            paid = _add(packet if isinstance(packet, bytes) else self._made(packet), chunk)
             size += paid
             credit -= paid
         return credit

@@ -7,6 +7,21 @@ stream keep their order. The BEAM's end of the pipe does the same (hornbeam_fair
 """
 
 from collections import deque
+from typing import Protocol
+
+
+class Teller(Protocol):
+    """What an op has been told by, and who may still ask for its answer."""
+
+    def ask(self, tell: bytes) -> bytes:
+        """Return what is to be written in the place of a `tell`."""
+
+
+# An op of which nobody asks, as far as is known before it is written: its code, its teller, itself.
+Tell = tuple[int, Teller, bytes]
+
+Message = bytes | Tell
+
 
 # The bytes of a turn. A message that is longer takes from the turns to come.
 QUANTUM = 16_384
@@ -17,7 +32,7 @@ class _Flow:
 
     __slots__ = ("left", "messages", "stream")
 
-    def __init__(self, stream: int, message: bytes) -> None:
+    def __init__(self, stream: int, message: Message) -> None:
         self.stream = stream
         self.messages = deque([message])
         self.left = QUANTUM
@@ -44,7 +59,7 @@ class FairQueue:
         flow = self._flows.get(stream)
         return flow is not None and bool(flow.messages)
 
-    def put(self, stream: int, message: bytes) -> None:
+    def put(self, stream: int, message: Message) -> None:
         """Let a message of a stream wait."""
         flow = self._flows.get(stream)
         if flow is None:
@@ -56,12 +71,21 @@ class FairQueue:
             flow.messages.append(message)
         self._count += 1
 
-    def pop(self) -> bytes:
+    def withdraw(self, stream: int) -> list[Tell]:
+        """Take what a stream has told out of the queue, in its order."""
+        if (flow := self._flows.get(stream)) is None:
+            return []
+        told = [message for message in flow.messages if not isinstance(message, bytes)]
+        flow.messages = deque(message for message in flow.messages if isinstance(message, bytes))
+        self._count -= len(told)
+        return told
+
+    def pop(self) -> Message:
         """Return the message that is next; there is one."""
         while not (flow := (self._fresh or self._others)[0]).messages or flow.left <= 0:
             self._end_turn(flow)
         message = flow.messages.popleft()
-        flow.left -= len(message)
+        flow.left -= len(message if isinstance(message, bytes) else message[2])
         self._count -= 1
         if not self._count:
             self._flows.clear()

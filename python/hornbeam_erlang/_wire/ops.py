@@ -117,6 +117,8 @@ OPS = (
     _row(CONNECTION_ITEMS, "connection.items", "", "array"),
 )
 
+NAMES = {op.code: op.name for op in OPS}
+
 HOOKS = frozenset(op.code for op in OPS if op.name.startswith("hooks."))
 
 _OF_CONNECTION = frozenset(

@@ -37,6 +37,7 @@ HEARTBEAT = 16
 MOVE = 17
 REOPEN_WEBSOCKET = 18
 FLUSH = 19
+TELL_FAILED = 20
 HELLO = 33
 READY = 34
 FAILED = 35
@@ -56,6 +57,7 @@ MOVED = 49
 FLUSHED = 50
 MULTICAST_TEXT = 51
 MULTICAST_BYTES = 52
+TELL = 53
 
 
 class MessageType(NamedTuple):
@@ -102,6 +104,7 @@ MESSAGES = (
         "scope: array, attempt: uint, reason: str, topics: array",
     ),
     _row(FLUSH, "flush", "beam"),
+    _row(TELL_FAILED, "tell_failed", "beam", "ref: uint, op: uint, status: uint, value: any"),
     _row(HELLO, "hello", "python", "version: uint, about: map"),
     _row(READY, "ready", "python", "about: map"),
     _row(FAILED, "failed", "python", "stage: str, class: str, message: str, traceback: str"),
@@ -126,10 +129,11 @@ MESSAGES = (
     _row(FLUSHED, "flushed", "python"),
     _row(MULTICAST_TEXT, "multicast_text", "python", "streams: array, text: bin"),
     _row(MULTICAST_BYTES, "multicast_bytes", "python", "streams: array, bytes: bin"),
+    _row(TELL, "tell", "python", "ref: uint, op: uint, args: array"),
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
-OPS = {op.code: op.name for op in ops.OPS}
+OPS = ops.NAMES
 STATUSES = ops.STATUSES
 
 Headers = list[tuple[bytes, bytes]]
@@ -323,6 +327,22 @@ def encode_log(level: int, logger: str, text: str) -> bytes:
 
 def encode_op(stream: int, ref: int, op: int, args: Sequence[Any]) -> bytes:
     return to_msgpack([OP, stream, ref, op, list(args)])
+
+
+def encode_tell(stream: int, ref: int, op: int, args: list[Any]) -> bytes:
+    return to_msgpack([TELL, stream, ref, op, args])
+
+
+def as_op(tell: bytes, ref: int) -> bytes:
+    """Return an encoded `tell` as the `op` of that number, whose answer is waited for."""
+    stream_end = 2 + _uint_size(tell[2])
+    args = stream_end + _uint_size(tell[stream_end])
+    return b"%c%c%b%b%b" % (tell[0], OP, tell[2:stream_end], to_msgpack(ref), tell[args:])
+
+
+def _uint_size(first: int) -> int:
+    """Return the bytes of an encoded uint, by the first of them."""
+    return 1 if first < 0x80 else 1 + (1 << (first - 0xCC))
 
 
 def encode_stopped() -> bytes:

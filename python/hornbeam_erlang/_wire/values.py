@@ -218,11 +218,31 @@ Value: TypeAlias = Any
 
 
 # Tuples within tuples of a key.
-MAX_KEY_DEPTH = 64
+MAX_KEY_DEPTH = 16
+
+# The bytes of a key as it travels, and those of a topic or another name.
+MAX_KEY = 65_535
+MAX_NAME = 4096
 
 
-def checked_key(key: Any, name: str = "key", depth: int = 0) -> Key:
+def checked_key(key: Any, name: str = "key") -> Key:
     """Return a key as it travels; raises `TypeError` for what is none, `ValueError` if too big."""
+    checked = _checked_key(key, name, 0)
+    if _most_bytes(checked) > MAX_KEY and len(to_msgpack(checked)) > MAX_KEY:
+        raise ValueError(f"{name}: is longer than {MAX_KEY} bytes")
+    return checked
+
+
+def _most_bytes(key: Key) -> int:
+    """Return what a key may have at most, without packing it."""
+    if isinstance(key, str):
+        return 4 * len(key) + 5
+    if isinstance(key, bytes):
+        return len(key) + 5
+    return 10 + sum(map(_most_bytes, key)) if isinstance(key, tuple) else MAX_INTEGER
+
+
+def _checked_key(key: Any, name: str, depth: int) -> Key:
     kind = type(key)
     if kind is bytes or (kind is str and key.isascii()):
         return key  # type: ignore[no-any-return]
@@ -230,7 +250,7 @@ def checked_key(key: Any, name: str = "key", depth: int = 0) -> Key:
         if depth >= MAX_KEY_DEPTH:
             outer = name.partition("[")[0]
             raise ValueError(f"{outer}: is nested deeper than {MAX_KEY_DEPTH} levels")
-        return tuple(checked_key(part, f"{name}[{n}]", depth + 1) for n, part in enumerate(key))
+        return tuple(_checked_key(part, f"{name}[{n}]", depth + 1) for n, part in enumerate(key))
     if not isinstance(key, bool | Atom):
         if isinstance(key, str | int):
             for problem, text in _problem_of_scalar(key, name):
@@ -250,8 +270,12 @@ def checked_text(text: Any, name: str) -> str:
     """Return a name or a topic; raises `TypeError` for what is no str."""
     if not isinstance(text, str):
         raise TypeError(f"{name}: is a str, not {type(text).__name__}")
-    if not _encodable(text):
-        raise ValueError(f"{name}: the text has surrogates, which UTF-8 cannot hold")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: the text has surrogates, which UTF-8 cannot hold") from None
+    if size > MAX_NAME:
+        raise ValueError(f"{name}: is longer than {MAX_NAME} bytes")
     return str.__str__(text)
 
 

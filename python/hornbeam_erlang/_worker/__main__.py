@@ -107,7 +107,7 @@ class Worker:
             self._fail("config", describe(error))
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             self._fail("config", Failure("RuntimeError", FREE_THREADED, ""))
-        self._pipes.open_window(config.worker_window)
+        self._pipes.open_window(config.worker_window, config.tell_window)
         return config
 
     def _new_loop(self, config: Config) -> asyncio.AbstractEventLoop:

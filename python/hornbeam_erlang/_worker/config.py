@@ -22,6 +22,7 @@ class Config:
     worker: str
     stream_window: tuple[int, int]
     worker_window: int
+    tell_window: int
     max_message: int
     op_timeout: int
     hang_timeout: int | None

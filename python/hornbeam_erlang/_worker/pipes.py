@@ -20,6 +20,7 @@ from typing import NoReturn, Protocol
 
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.endpoint import CHUNK, Endpoint
+from hornbeam_erlang._wire.fair import Teller
 from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._worker.failure import describe
 from hornbeam_erlang._worker.logs import Log, LogQueue
@@ -29,6 +30,10 @@ READ_SIZE = 1 << 20
 
 # How much of the log goes into the pipe at once, so that a flood leaves room for the streams.
 LOG_CHUNK = 65_536
+
+# The bytes of ops of which nobody asks that wait for the end of a turn: of more, Erlang does some
+# while the turn goes on.
+EARLY = 16_384
 
 # How long the last lines may take to be written, in seconds.
 LAST_WORDS = 2.0
@@ -61,6 +66,8 @@ class Pipes:
         self.backlog: deque[Packet] = deque()
         # Who takes messages as they come, also while an op blocks the loop, by their codes.
         self._at_once: dict[int, Callable[[Packet], None]] = {}
+        # Called when more ops may be sent of which nobody asks.
+        self.on_room: Callable[[], None] = lambda: None
         self.owner: int | None = None
         self.lock = threading.RLock()
         self._poll = select.poll()
@@ -112,6 +119,40 @@ class Pipes:
         """Queue an op for the next write."""
         self._endpoint.send_op(message, stream)
 
+    def send_first(self, message: bytes, stream: int) -> None:
+        """Queue an op before whose `release` nothing else of its stream is written."""
+        self._endpoint.send_first(message, stream)
+
+    def release(self, stream: int) -> None:
+        """Let what was held of a stream be written."""
+        self._endpoint.release(stream)
+        if self.owner is not None:
+            self.schedule_flush()
+
+    @property
+    def may_tell(self) -> bool:
+        """Tell whether one more op may be sent of which nobody asks."""
+        return self._endpoint.may_tell
+
+    def tell(self, teller: Teller, message: bytes, stream: int, is_asked: bool = False) -> None:
+        """Send an op of which nobody asks, at the end of this turn of the loop.
+
+        Of many, some are written before: of those the tellers have been dropped that will be.
+        """
+        endpoint = self._endpoint
+        if endpoint.tell_bytes > EARLY and self._unwritten is None and self.owner is not None:
+            self._write_early()
+        endpoint.send_tell(teller, message, stream, is_asked)
+        if self.owner is None:
+            self._write_some()
+        elif not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._call_soon(self.flush)
+
+    def _write_early(self) -> None:
+        if not self._write_some():
+            self.loop.add_writer(TO_BEAM, self._on_writable)
+
     def answer(self, message: bytes) -> None:
         """Send a message about the worker past those that wait; the BEAM waits for it."""
         self._endpoint.send_op(message, 0)
@@ -124,12 +165,13 @@ class Pipes:
 
     def flush(self) -> None:
         self._flush_scheduled = False
-        if self._unwritten is None and not self._write_some():
-            self.loop.add_writer(TO_BEAM, self._on_writable)
+        if self._unwritten is None:
+            self._write_early()
 
     def _on_writable(self) -> None:
         if self._write_some():
             self.loop.remove_writer(TO_BEAM)
+            self.on_room()
 
     def _on_readable(self) -> None:
         if self.backlog:
@@ -219,14 +261,21 @@ class Pipes:
         """Let messages of these codes be taken as they come, whatever the loop does."""
         self._at_once.update(handlers)
 
-    def open_window(self, size: int) -> None:
+    def open_window(self, size: int, tells: int) -> None:
         """Set the credit of the worker as a whole."""
         self._endpoint.open_window(size)
+        self._endpoint.tells = tells
 
-    def credit(self, size: int) -> None:
+    def credit(self, size: int, tells: int) -> None:
         """Add to the credit of the worker as a whole."""
-        self._endpoint.credit += size
+        self._add_credit(size, tells)
         self.schedule_flush()
+
+    def _add_credit(self, size: int, tells: int) -> None:
+        self._endpoint.credit += size
+        if tells:
+            self._endpoint.tells += tells
+            self.on_room()
 
     def _notify(self) -> None:
         """Take note of new lines in the log; called in any thread."""
@@ -309,7 +358,7 @@ class Pipes:
                 if (take := self._at_once.get(message[0])) is not None:
                     take(message)
                 elif message[0] == packets.CREDIT and message[1] == 0:
-                    self._endpoint.credit += message[2]
+                    self._add_credit(message[2], message[3])
                 else:
                     self.backlog.append(message)
         except Exception as error:

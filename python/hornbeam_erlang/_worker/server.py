@@ -88,6 +88,7 @@ class Server:
             packets.FLUSH: self._flush,
             packets.ACCEPTED: self._accepted,
             packets.REPLY: carrier.reply,
+            packets.TELL_FAILED: carrier.tell_failed,
             packets.STOP: self._stop,
             packets.EVENT: carrier.take_event,
             packets.CALL: self._calls.call,
@@ -129,7 +130,7 @@ class Server:
     def _credit(self, message: Packet) -> None:
         _, number, size, messages = message
         if number == 0:
-            self._pipes.credit(size)
+            self._pipes.credit(size, messages)
         elif (stream := self._streams.get(number)) is not None:
             stream.credit(size, messages)
 

@@ -86,8 +86,11 @@ def state(user: int) -> None:
     visits: int = state_get("visits") or 0
     count: int = state_incr("count", 2, scope="connection")
     rest: float = state_decr("count", 0.5)
-    done: bool = state_delete(name) or state_add(1, rest) or state_cas("k", count, None)
+    done: bool = state_delete(name).result() or state_add(1, rest) or state_cas("k", count, None)
     found: dict[Any, Any] = state_get_multi(["a", ("b", 1)])
+    nothing: None = state_set("b", done).result()
+    print(nothing)
+    assert_type(state_delete("b") == done, bool)
     state_set_multi({"a": done, ("b", 1): found}, ttl=5)
     keys: list[Any] = state_keys(("user",)) + [key for key, _ in state_items("user:")]
     print(keys, visits)

@@ -41,6 +41,7 @@
     | {credit, stream(), Bytes :: non_neg_integer(), Messages :: non_neg_integer()}
     | {log, Level :: non_neg_integer(), Logger :: binary(), Text :: binary()}
     | {op, stream(), Ref :: ref(), Op :: non_neg_integer(), Args :: binary()}
+    | {tell, stream(), Ref :: ref(), Op :: non_neg_integer(), Args :: binary()}
     | {stopped}
     | {result, Ref :: ref(), Status :: non_neg_integer(), Value :: term()}
     | {item, Ref :: ref(), Value :: binary()}
@@ -117,7 +118,7 @@ is_last_part(Packet) -> binary:last(Packet) =:= 16#c2.
 %% @doc Decodes a packet.
 %%
 %% Exactly the fields of the document are accepted, each of its type, with nothing after them.
-%% Only the arguments of an op are left as they came, for {@link args/1}.
+%% Only the arguments of an op, or a tell, are left as they came, for {@link args/1}.
 -spec decode(packet()) -> {ok, message()} | {error, reason()}.
 decode(<<16#93, ?SEND_TEXT, Rest/binary>>) -> payload(Rest, send_text);
 decode(<<16#93, ?SEND_BYTES, Rest/binary>>) -> payload(Rest, send_bytes);
@@ -142,8 +143,8 @@ payload(_, Name, _) -> {error, {bad_field, Name, bin}}.
 %% What may be as long as an app likes.
 -define(HAS_PAYLOAD(Code),
     (Code =:= ?RESPONSE_START orelse Code =:= ?RESPONSE_BODY orelse Code =:= ?OP orelse
-        Code =:= ?RESULT orelse Code =:= ?ITEM orelse Code =:= ?MULTICAST_TEXT orelse
-        Code =:= ?MULTICAST_BYTES)
+        Code =:= ?TELL orelse Code =:= ?RESULT orelse Code =:= ?ITEM orelse
+        Code =:= ?MULTICAST_TEXT orelse Code =:= ?MULTICAST_BYTES)
 ).
 
 %% All others. `worker' messages are about the worker: their stream is 0 and is left out;
@@ -167,6 +168,7 @@ layout(?CLOSE) -> {close, stream, [uint, bin]};
 layout(?ENDED) -> {ended, stream, [optional_str, str, str]};
 layout(?LOG) -> {log, worker, [uint, str, str]};
 layout(?OP) -> {op, both, [uint, uint, rest]};
+layout(?TELL) -> {tell, both, [uint, uint, rest]};
 layout(?STOPPED) -> {stopped, worker, []};
 layout(?RESULT) -> {result, worker, [uint, uint, any]};
 layout(?ITEM) -> {item, worker, [uint, bin]};

@@ -29,6 +29,7 @@
     heartbeat/1,
     move/1,
     flush/1,
+    tell_failed/5,
     reopen_websocket/5,
     pack_rest/1
 ]).
@@ -50,6 +51,7 @@
     worker := binary(),
     stream_window := {Bytes :: pos_integer(), Messages :: pos_integer()},
     worker_window := pos_integer(),
+    tell_window := pos_integer(),
     max_message := pos_integer(),
     op_timeout := pos_integer(),
     hang_timeout := pos_integer() | undefined,
@@ -163,6 +165,18 @@ reply(Stream, Ref, Status, Value) ->
     [
         head(5, ?REPLY, Stream),
         hornbeam_msgpack:uint(Ref),
+        hornbeam_msgpack:uint(Status),
+        Value
+    ].
+
+%% @doc Says that an op whose answer nobody waits for has failed, with a value as for a reply.
+-spec tell_failed(stream(), ref(), Op :: non_neg_integer(), Status :: pos_integer(),
+                  Value :: iodata()) -> iodata().
+tell_failed(Stream, Ref, Op, Status, Value) ->
+    [
+        head(6, ?TELL_FAILED, Stream),
+        hornbeam_msgpack:uint(Ref),
+        hornbeam_msgpack:uint(Op),
         hornbeam_msgpack:uint(Status),
         Value
     ].

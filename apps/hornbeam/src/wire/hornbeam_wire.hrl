@@ -21,6 +21,7 @@
 -define(MOVE, 17).
 -define(REOPEN_WEBSOCKET, 18).
 -define(FLUSH, 19).
+-define(TELL_FAILED, 20).
 
 %% both ways
 -define(CREDIT, 9).
@@ -46,3 +47,4 @@
 -define(FLUSHED, 50).
 -define(MULTICAST_TEXT, 51).
 -define(MULTICAST_BYTES, 52).
+-define(TELL, 53).

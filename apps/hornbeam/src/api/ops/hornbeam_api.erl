@@ -130,6 +130,8 @@ op(_Number) ->
     hornbeam_worker_api:answer().
 handle_op(_Number, _Packed, #{is_crowded := true}) ->
     reply(hornbeam_api_answer:failure(crowded));
+handle_op(Number, Packed, #{tell := _} = Context) ->
+    handle_known(Number, Packed, Context);
 handle_op(Number, Packed, #{unread := Unread} = Context) ->
     case below(hornbeam_worker_unread:bytes(replies, Unread)) of
         ok -> handle_known(Number, Packed, Context);
@@ -190,7 +192,7 @@ reply(Answer, _Op, _Size, _Context) ->
 
 run(Fun, Op, Size, Context) ->
     try
-        write_reply(in_turn(answer(Op, Fun), Op, Context), Context)
+        finish(in_turn(answer(Op, Fun), Op, Context), Context)
     after
         hornbeam_quota:release(ops, Size, 0)
     end.
@@ -205,6 +207,15 @@ in_turn({in_turn, Fun}, Op, #{turns := Turns}) ->
     answer(Op, Fun);
 in_turn(Answer, _Op, _Context) ->
     Answer.
+
+finish({Status, Packed}, #{tell := {Op, Tells}} = Context) ->
+    #{writer := Writer, stream := Stream, ref := Ref} = Context,
+    _ = [hornbeam_worker_writer:write(
+             Writer, iolist_to_binary(hornbeam_wire:tell_failed(Stream, Ref, Op, Status, Packed)))
+         || Status =/= 0],
+    hornbeam_worker_tells:done(Tells);
+finish(Answer, Context) ->
+    write_reply(Answer, Context).
 
 %% Others may have made all that the worker may have. So it is counted first: of those who do so at
 %% once one sees that there is room.

@@ -8,6 +8,7 @@
 -type context() :: #{
     stream := non_neg_integer(),
     ref := non_neg_integer(),
+    tell => {Op :: non_neg_integer(), hornbeam_worker_tells:tells()},
     client := hornbeam_worker_streams:client() | worker,
     handle := hornbeam_capacity:handle(),
     writer := pid(),
@@ -22,7 +23,9 @@
 %% to the client, `asked' before a WebSocket is accepted and for HTTP, `gone' when the client is;
 %% `worker' for stream 0. `writer' is the worker's writer, for replies that come later; each op
 %% has one, and its bytes count in `unread'. `turns': for what makes long ones. `is_crowded': too
-%% many ops of this worker wait for theirs; this one is to be refused.
+%% many ops of this worker wait for theirs; this one is to be refused. With `tell' nobody waits for
+%% a reply: a failure is told with the numbers of both (`tell_failed'), and the op counts in those
+%% tells until it is done.
 
 -type answer() :: {reply, Status :: non_neg_integer(), Packed :: iodata()} | noreply.
 %% Status and value as docs/wire.md lists them; `noreply' promises that the reply will be written

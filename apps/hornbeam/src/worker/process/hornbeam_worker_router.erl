@@ -27,6 +27,7 @@
     places = hornbeam_worker_places:new() :: hornbeam_worker_places:places(),
     calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
     ops :: hornbeam_worker_pending_ops:ops(),
+    tells :: hornbeam_worker_tells:tells(),
     unread :: hornbeam_worker_unread:unread(),
     turns :: pid(),
     %% why the worker retires, if it does
@@ -58,7 +59,7 @@ new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
         counts => Counts, tagged_owners => Tagged, adoption => {Api, Events}
     }),
     #router{port = Port, writer = Writer, api = Api, options = Options, handle = Handle,
-            events = Events, ops = Ops, unread = Unread,
+            events = Events, ops = Ops, tells = hornbeam_worker_tells:new(Writer), unread = Unread,
             turns = hornbeam_worker_turns:start_link(Writer),
             streams = hornbeam_worker_streams:new(Tagged)}.
 
@@ -118,8 +119,8 @@ put_op(Op, IsApart, Before) ->
 
 is_op(Packet) ->
     case hornbeam_packet:head(Packet) of
-        {?OP, _} -> true;
-        _ -> false
+        {Code, _} -> Code =:= ?OP orelse Code =:= ?TELL;
+        error -> false
     end.
 
 %% @doc Send packets to where they belong, one after the other, up to one in which Python speaks of
@@ -157,7 +158,7 @@ route({?ENDED, Number}, Packet, #router{streams = Streams0} = Router) when Numbe
         {ok, Streams} -> {ok, release(Router#router{streams = Streams})};
         {error, Reason} -> {error, {Reason, Number}}
     end;
-route({?OP, _Number}, Packet, Router) ->
+route({Code, _Number}, Packet, Router) when Code =:= ?OP; Code =:= ?TELL ->
     answer_known(hornbeam_packet:decode(Packet), Router);
 route({_Code, 0}, Packet, Router) ->
     decoded(fun of_no_stream/2, hornbeam_packet:decode(Packet), Router);
@@ -205,7 +206,7 @@ cast_ended(_Done, Router) ->
 with_calls({ok, Calls}, _Ref, Router) -> {ok, Router#router{calls = Calls}};
 with_calls({error, Reason}, Ref, _Router) -> {error, {Reason, Ref}}.
 
-answer_known({ok, {op, Number, _, _, _} = Op}, #router{streams = Streams} = Router) ->
+answer_known({ok, {_OpOrTell, Number, _, _, _} = Op}, #router{streams = Streams} = Router) ->
     case hornbeam_worker_streams:is_known(Number, Streams) of
         true -> answer(Op, Router);
         false -> {error, {no_such_stream, Number}}
@@ -213,23 +214,44 @@ answer_known({ok, {op, Number, _, _, _} = Op}, #router{streams = Streams} = Rout
 answer_known({error, Reason}, _Router) ->
     {error, Reason}.
 
-answer({op, _, _, _, _} = Op, #router{ops = Ops} = Router) ->
+answer({op, Number, Ref, Op, Args}, #router{ops = Ops, api = Api} = Router0) ->
     case hornbeam_worker_pending_ops:enter(Ops) of
-        flood -> {error, too_many_ops};
-        Room -> answer(Op, Room =:= full, Router)
+        flood ->
+            {error, too_many_ops};
+        Room ->
+            Router = with_client(Number, Router0),
+            Context = context(Number, Ref, Router),
+            replied(Api:handle_op(Op, Args, Context#{is_crowded := Room =:= full}),
+                    Number, Ref, Op, Router),
+            {ok, Router}
+    end;
+answer({tell, Number, Ref, Op, Args}, #router{tells = Tells, api = Api} = Router0) ->
+    case hornbeam_worker_tells:enter(Tells) of
+        overspent ->
+            {error, {overspent, tell_window}};
+        ok ->
+            Router = with_client(Number, Router0),
+            Context = context(Number, Ref, Router),
+            told(Api:handle_op(Op, Args, Context#{tell => {Op, Tells}}), Number, Ref, Op, Router),
+            {ok, Router}
     end.
 
-answer({op, Number, Ref, Op, Args}, IsCrowded, #router{api = Api} = Router0) ->
-    Streams = hornbeam_worker_streams:with_client(Number, Router0#router.streams),
-    Router = Router0#router{streams = Streams},
-    case Api:handle_op(Op, Args, context(Number, Ref, IsCrowded, Router)) of
-        {reply, Status, Packed} ->
-            IsApart = Api:is_apart_from_messages(Op),
-            reply(IsApart, hornbeam_wire:reply(Number, Ref, Status, Packed), Router);
-        noreply ->
-            ok
-    end,
-    {ok, Router}.
+with_client(Number, #router{streams = Streams} = Router) ->
+    Router#router{streams = hornbeam_worker_streams:with_client(Number, Streams)}.
+
+replied({reply, Status, Packed}, Number, Ref, Op, #router{api = Api} = Router) ->
+    IsApart = Api:is_apart_from_messages(Op),
+    reply(IsApart, hornbeam_wire:reply(Number, Ref, Status, Packed), Router);
+replied(noreply, _Number, _Ref, _Op, _Router) ->
+    ok.
+
+%% Nobody waits: it is said only if it went wrong.
+told({reply, Status, Packed}, Number, Ref, Op, #router{tells = Tells} = Router) ->
+    _ = [write(hornbeam_wire:tell_failed(Number, Ref, Op, Status, Packed), Router)
+         || Status =/= 0],
+    hornbeam_worker_tells:done(Tells);
+told(noreply, _Number, _Ref, _Op, _Router) ->
+    ok.
 
 %% Whoever waits for it has it soonest from here, where that may overtake what the writer has.
 reply(true, Reply, #router{port = Port, ops = Ops} = Router) ->
@@ -240,12 +262,12 @@ reply(true, Reply, #router{port = Port, ops = Ops} = Router) ->
 reply(false, Reply, #router{writer = Writer, unread = Unread}) ->
     hornbeam_worker_writer:reply(Writer, Unread, Reply).
 
-context(Number, Ref, IsCrowded, #router{streams = Streams, options = Options} = Router) ->
+context(Number, Ref, #router{streams = Streams, options = Options} = Router) ->
     #router{handle = Handle, writer = Writer, unread = Unread, turns = Turns, events = Events} =
         Router,
     #{stream => Number, ref => Ref, client => client(Number, Streams), handle => Handle,
       writer => Writer, unread => Unread, turns => Turns, events => Events,
-      is_crowded => IsCrowded, options => Options}.
+      is_crowded => false, options => Options}.
 
 client(0, _Streams) -> worker;
 client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
