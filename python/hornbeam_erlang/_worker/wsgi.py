@@ -368,9 +368,7 @@ def _answer(question: Question, event: Event) -> None:
         question.set_result(event)
 
 
-def _most_telling(
-    raised: list[BaseException], failure: list[BaseException]
-) -> list[BaseException]:
+def _most_telling(raised: list[BaseException], failure: list[BaseException]) -> list[BaseException]:
     """Return, of what the app has raised and what kept us from sending, what is not its echo."""
     own = [error for error in raised if not isinstance(error, ClientDisconnected)]
     return own or failure.copy() or raised.copy()
