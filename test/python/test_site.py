@@ -1,6 +1,7 @@
 """The maker of the site: where links of pages go, which of them lead to nothing, what is code."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,12 @@ def tool(name):
 
 
 site = tool("site")
+
+
+def test_every_page_has_a_place_in_the_nav():
+    nav = (site.ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    missing = set(site.sources().values()) - set(re.findall(r": (\S+\.md)$", nav, re.MULTILINE))
+    assert missing == set(), "give it a place in the nav of mkdocs.yml"
 
 
 @pytest.fixture
