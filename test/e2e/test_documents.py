@@ -155,6 +155,17 @@ def test_the_flask_app_of_the_five_minutes_answers(tmp_path):
         assert running.get().json() == {"hello": "world"}
 
 
+def test_the_apps_of_the_five_minutes_share_a_server(tmp_path):
+    for name in ("main", "raw"):
+        (source,) = re.findall(rf"^```python\n# {name}\.py\n(.*?)^```", FIVE, re.M | re.S)
+        (tmp_path / f"{name}.py").write_text(source)
+    (words,) = re.findall(r"^hornbeam (main:app --mount .*)$", FIVE, re.M)
+    running = Running(tmp_path, *words.split(), "--port", "0")
+    with closing(running):
+        assert running.get("/").json() == {"hello": "world"}
+        assert running.get("/raw").text == "Hello, world\n"
+
+
 @pytest.mark.parametrize("name", ["main", "stars", "raw"])
 def test_the_apps_of_the_five_minutes_answer_and_echo(name, tmp_path):
     ((source),) = re.findall(rf"^```python\n# {name}\.py\n(.*?)^```", FIVE, re.M | re.S)

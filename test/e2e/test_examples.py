@@ -53,6 +53,12 @@ def test_the_unit_says_what_the_command_understands(tmp_path):
     assert "0.0.0.0:8000" in told
 
 
+def test_the_unit_gives_the_time_that_a_start_may_take(tmp_path):
+    minutes = int(re.findall(r'startup[-_]timeout = "(\d+)m"', printed(tmp_path, "main:app"))[0])
+    assert setting("Type") == "notify"
+    assert int(setting("TimeoutStartSec").removesuffix("min")) > minutes
+
+
 def test_the_unit_gives_the_time_that_a_stop_may_take(tmp_path):
     seconds = int(re.findall(r'shutdown[-_]timeout = "(\d+)s"', printed(tmp_path, "main:app"))[0])
     assert int(setting("TimeoutStopSec")) >= 2 * seconds + 5
