@@ -167,9 +167,9 @@ stop_unless(false) -> hornbeam_sup:stop_server().
 %% all together and of each of the `kinds', the `limits', and how often each has `refused' more.
 %% `workers', for each: `pool' (its app's path), `name' (`worker-1', or `worker-1@/api' where there
 %% are several apps), `os_pid', `state' (starting, ready, retiring, draining), `streams', `requests'
-%% and `messages' that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that its
-%% event loop took to answer the last heartbeat), `slow' (whether the answer to one is late now), and of its
-%% place `restarts' and `last_end', why the worker before it ended.
+%% and `messages' that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that
+%% its event loop took to answer the last heartbeat), `slow' (whether the answer to one is late
+%% now), and of its place `restarts' and `last_end', why the worker before it ended.
 -spec info() -> #{atom() => term()}.
 info() ->
     with_losses(maps:merge(hornbeam_pool:info(), hornbeam_listener:info())).

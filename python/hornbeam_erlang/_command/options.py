@@ -119,7 +119,7 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             "How many requests and WebSockets one worker is given at once; of a WSGI app as many "
             "as it has threads.", words=INFINITY),
         Row("queue_timeout", Kind.DURATION, "30s",
-            "How long a request waits for a worker; of a WSGI app 30s."),
+            "How long a request waits for a worker."),
         Row("queue_max", Kind.COUNT, "1024", "How many may wait so."),
         Row("max_requests", Kind.COUNT, "infinity",
             "A worker that was given so many requests and messages is replaced.",
