@@ -8,6 +8,7 @@
 all() ->
     [a_line_is_one_line, the_lines_after_the_first_are_indented,
      control_characters_are_shown_and_not_written, all_else_stays_as_it_is,
+     what_is_passed_on_keeps_its_lines_and_colors_alone,
      what_a_worker_logs_cannot_forge_an_event, a_failure_of_the_app_cannot_forge_an_event].
 
 a_line_is_one_line(_Config) ->
@@ -31,6 +32,15 @@ all_else_stays_as_it_is(_Config) ->
     Text = <<"a\tb \\n ~ é ☃ 𝄞"/utf8>>,
     ?assertEqual(Text, hornbeam_quoted:line(Text)),
     ?assertEqual(Text, hornbeam_quoted:lines(Text)).
+
+what_is_passed_on_keeps_its_lines_and_colors_alone(_Config) ->
+    Passed = fun(Text) -> iolist_to_binary(hornbeam_quoted:passed(Text)) end,
+    [?assertEqual(Text, Passed(Text))
+     || Text <- [<<>>, <<"one\n\n  two\t☃\n"/utf8>>, <<"\e[m\e[1;38:5:7mred\e[0m\n">>]],
+    [?assertEqual(Shown, Passed(Text))
+     || {Text, Shown} <- [{<<"\e[2J\e[31">>, <<"\\x1b[2J\\x1b[31">>},
+                          {<<"\e]0;title\x07\e[31mx">>, <<"\\x1b]0;title\\x07\e[31mx">>},
+                          {<<"a\rb">>, <<"a\\x0db">>}, {<<"\e[1A">>, <<"\\x1b[1A">>}]].
 
 %% A worker may be hostile: the node quotes, whatever Python has done.
 what_a_worker_logs_cannot_forge_an_event(_Config) ->
