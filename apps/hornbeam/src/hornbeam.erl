@@ -232,9 +232,7 @@ reload_certificate() ->
 reload() ->
     case hornbeam_pool:all() of
         [] -> {error, not_serving};
-        [Pool] -> reload(Pool);
-        Pools -> first_error([logged_reload(of_mount(Pool, hornbeam_pool:reload(Pool)))
-                              || Pool <- Pools])
+        Pools -> first_error([reload(Pool) || Pool <- Pools])
     end.
 
 first_error(Outcomes) ->
@@ -246,10 +244,13 @@ first_error(Outcomes) ->
 %% @doc The same for the app at a path, such as `"/api"'.
 -spec reload(Path :: hornbeam_name:name()) -> ok | {error, reload_error()}.
 reload(Path) ->
-    logged_reload(hornbeam_pool:reload(hornbeam_name:text(Path))).
+    Name = hornbeam_name:text(Path),
+    logged_reload(in_mount(hornbeam_pool:reload(Name), Name, hornbeam_pool:all())).
 
-of_mount(_Pool, ok) -> ok;
-of_mount(Pool, {error, Why}) -> {error, {mount, Pool, Why}}.
+in_mount({error, Why}, Name, [_ | _] = Pools) when Pools =/= [Name] ->
+    {error, {mount, Name, Why}};
+in_mount(Outcome, _Name, _Pools) ->
+    Outcome.
 
 logged_reload(Outcome) ->
     ok = hornbeam_reloader:report_failure(Outcome),

@@ -12,7 +12,7 @@
 -include_lib("kernel/include/logger.hrl").
 
 -export([start_link/2, report/1, report_failure/1, conclude/1, watch/1, await_change/1]).
--export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, reload/1]).
 
 -record(state, {
     mount :: hornbeam_pool:name(),
@@ -142,11 +142,18 @@ handle_info(_Stray, State) ->
 
 %% A reload takes its time; what is saved meanwhile may or may not be in it.
 changed(#state{mount = Mount, reload = none} = State) ->
-    {_, Ref} = spawn_monitor(fun() -> exit({reloaded, hornbeam:reload(Mount)}) end),
+    {_, Ref} = spawn_monitor(?MODULE, reload, [Mount]),
     State#state{reload = {Ref, rest}};
 changed(#state{reload = {Ref, _}} = State) ->
     State#state{reload = {Ref, again}}.
 
+%% @private
+-spec reload(hornbeam_pool:name()) -> no_return().
+reload(Mount) ->
+    exit({reloaded, hornbeam:reload(Mount)}).
+
+reloaded({error, {mount, _Mount, reloading}}, Next, State) ->
+    reloaded({error, reloading}, Next, State);
 reloaded({error, reloading}, _Next, State) ->
     _ = erlang:send_after(?PAUSE, self(), changed),
     State;

@@ -9,7 +9,8 @@
 -export([paragraph/2, log/2]).
 -export_type([told/0]).
 
--type told() :: #{app := term(), options := map(), origins => #{atom() => binary()}}.
+-type told() :: #{app := term(), options := map(), origins => #{atom() => binary()},
+                  atom() => term()}.
 %% What was asked for, and where each option was said.
 
 %% @doc The paragraph, with the traceback behind it where there is one. No line end at its end.

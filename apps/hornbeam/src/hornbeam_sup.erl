@@ -12,7 +12,7 @@
 
 -export([start_link/0, start_server/2, start_link_server/2, given/1, stop_server/0, stop_for_good/0,
          is_supervised/0]).
--export([init/1]).
+-export([init/1, await_pool/1]).
 
 %% What is served, in whoever's tree.
 -define(SERVER, hornbeam_server_sup).
@@ -113,8 +113,8 @@ set_limits(#{server := Server}) ->
 %% All at once.
 start_pools(#{mounts := Mounts} = Checked) ->
     lists:foreach(fun(Mount) -> start_pool(Mount, Checked) end, Mounts),
-    await_pools([{Path, spawn_monitor(fun() -> exit(hornbeam_pool:await_ready(Path)) end)}
-                 || {Path, _Options} <- Mounts], Checked).
+    await_pools([{Path, spawn_monitor(?MODULE, await_pool, [Path])} || {Path, _Options} <- Mounts],
+                Checked).
 
 start_pool({Path, Options}, #{server := #{shutdown_timeout := Timeout}} = Checked) ->
     Start = #{name => Path, is_alone => is_alone(Checked), api => hornbeam_api,
@@ -126,6 +126,11 @@ start_pool({Path, Options}, #{server := #{shutdown_timeout := Timeout}} = Checke
 
 is_alone(#{mounts := [{<<"/">>, _}]}) -> true;
 is_alone(_Checked) -> false.
+
+%% @private
+-spec await_pool(hornbeam_pool:name()) -> no_return().
+await_pool(Path) ->
+    exit(hornbeam_pool:await_ready(Path)).
 
 %% The first that fails speaks for all, whoever still starts.
 await_pools([], _Checked) ->
