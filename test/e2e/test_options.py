@@ -310,6 +310,18 @@ def test_a_second_start_is_refused_and_the_first_goes_on(serve):
     assert seen(server)["root_path"] == ""
 
 
+def test_a_start_takes_no_message_of_who_calls(shared):
+    shared.stop()
+    given = {"bind": "127.0.0.1:0", "workers": 1, "python": PYTHON, "pythonpath": [APPS]}
+    options = text({Atom(key): value for key, value in given.items()})
+    answer = shared.node.eval(
+        "Ref = monitor(process, spawn(fun() -> ok end)),"
+        f' Started = hornbeam:start("settings:application", {options}),'
+        " {Started, receive {'DOWN', Ref, process, _, _} -> kept after 0 -> taken end}"
+    )
+    assert answer == ("ok", "kept")
+
+
 def test_a_stop_without_a_start_is_harmless(shared):
     shared.stop()
     assert shared.node.eval("hornbeam:stop()") == "ok"

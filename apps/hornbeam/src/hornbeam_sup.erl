@@ -12,7 +12,7 @@
 
 -export([start_link/0, start_server/2, start_link_server/2, given/1, stop_server/0, stop_for_good/0,
          is_supervised/0]).
--export([init/1, await_pool/1]).
+-export([init/1]).
 
 %% What is served, in whoever's tree.
 -define(SERVER, hornbeam_server_sup).
@@ -113,8 +113,15 @@ set_limits(#{server := Server}) ->
 %% All at once.
 start_pools(#{mounts := Mounts} = Checked) ->
     lists:foreach(fun(Mount) -> start_pool(Mount, Checked) end, Mounts),
-    await_pools([{Path, spawn_monitor(?MODULE, await_pool, [Path])} || {Path, _Options} <- Mounts],
-                Checked).
+    await_pools(maps:from_list([{await_pool(Path), Path} || {Path, _Options} <- Mounts]), Checked).
+
+await_pool(Path) ->
+    {_, Ref} = spawn_monitor(erlang, apply, [fun end_when_ready/1, [Path]]),
+    Ref.
+
+-spec end_when_ready(hornbeam_pool:name()) -> no_return().
+end_when_ready(Path) ->
+    exit(hornbeam_pool:await_ready(Path)).
 
 start_pool({Path, Options}, #{server := #{shutdown_timeout := Timeout}} = Checked) ->
     Start = #{name => Path, is_alone => is_alone(Checked), api => hornbeam_api,
@@ -127,23 +134,19 @@ start_pool({Path, Options}, #{server := #{shutdown_timeout := Timeout}} = Checke
 is_alone(#{mounts := [{<<"/">>, _}]}) -> true;
 is_alone(_Checked) -> false.
 
-%% @private
--spec await_pool(hornbeam_pool:name()) -> no_return().
-await_pool(Path) ->
-    exit(hornbeam_pool:await_ready(Path)).
-
-%% The first that fails speaks for all, whoever still starts.
-await_pools([], _Checked) ->
+%% The first that fails speaks for all, whoever still starts. The process is the caller's, who may
+%% have monitors of his own.
+await_pools(Starting, _Checked) when map_size(Starting) =:= 0 ->
     ok;
 await_pools(Starting, Checked) ->
     receive
-        {'DOWN', Ref, process, Pid, Outcome} ->
-            {value, {Path, _}, Others} = lists:keytake({Pid, Ref}, 2, Starting),
+        {'DOWN', Ref, process, _, Outcome} when is_map_key(Ref, Starting) ->
+            {Path, Others} = maps:take(Ref, Starting),
             case in_mount(Outcome, Path, Checked) of
                 ok ->
                     await_pools(Others, Checked);
                 {error, _} = Error ->
-                    _ = [erlang:demonitor(Left, [flush]) || {_, {_, Left}} <- Others],
+                    _ = [erlang:demonitor(Left, [flush]) || Left <- maps:keys(Others)],
                     Error
             end
     end.
