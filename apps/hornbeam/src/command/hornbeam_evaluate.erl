@@ -34,6 +34,7 @@ end_with({failed, Sentence}) ->
 end_with({badrpc, Reason}) ->
     fail(io_lib:format("the node does not answer: ~0tp", [Reason])).
 
+-spec fail(unicode:chardata()) -> no_return().
 fail(Sentence) ->
     io:format(standard_error, "~ts~n", [Sentence]),
     halt(1).
