@@ -208,7 +208,9 @@ class WorkerCarrier:
             self._pipes.tell(sent, message, stream, is_asked and not may_tell)
         return sent
 
-    def _send_first(self, sent: Sent[Any], message: bytes, stream: int) -> None:
+    def _send_first(
+        self, sent: Sent[Any], message: bytes, stream: int, is_asked: bool = True
+    ) -> None:
         """Send an op that is done by another process, and yet before what its stream does next."""
         ref, pipes, timer = self._ask(sent), self._pipes, None
         pipes.send_first(packets.as_op(message, ref), stream)
@@ -245,8 +247,9 @@ class WorkerCarrier:
         self, sent: Sent[T], message: bytes, stream: int, is_first: bool, is_asked: bool
     ) -> Sent[T]:
         pipes = self._pipes
-        is_finalizer = pipes.owner == threading.get_ident()  # nobody would make room for it
-        if not is_finalizer and not self._inbox.wait_for_room(self._op_timeout):
+        # A finalizer in the loop's thread would wait for itself, and without a loop one pumps.
+        has_to_wait = pipes.owner not in (None, threading.get_ident())
+        if has_to_wait and not self._inbox.wait_for_room(self._op_timeout):
             raise _no_room(sent.op, self._op_timeout)
         with pipes.lock:
             if pipes.owner is None:
@@ -458,7 +461,7 @@ class WorkerCarrier:
             self._blocking[ref] = message
         elif (answer := self._answers.pop(ref, None)) is not None:
             self._release(ref)
-            self._inbox.drain_if_stalled()
+            self._inbox.wake()
             answer.set(message[3], message[4])
         else:
             # Who takes the waiter from there answers for it: here, or where it is given up.

@@ -1,7 +1,8 @@
 """What other threads have the loop's thread send: their ops, in the order of each of them.
 
-Knows pipes and the loop; must not know what an op says. Those that nobody asks about wait here for
-room, and past a number of them their threads do.
+Knows pipes and the loop; must not know what an op says. They are in front of whatever the loop's
+thread writes next. Threads wait here for room for ops that nobody asks about; of those for which
+there is none when their turn comes, the answer is asked for.
 """
 
 import threading
@@ -22,29 +23,36 @@ class Inbox:
     def __init__(self, pipes: Pipes, may_tell: Callable[[], bool]) -> None:
         self._pipes = pipes
         self._may_tell = may_tell
-        # Whether one has to wait for room, and how it is sent.
+        # Whether one needs room, and how it is sent.
         self._waiting: deque[tuple[bool, Callable[..., None], tuple[Any, ...]]] = deque()
+        pipes.inbox, pipes.take_inbox = self._waiting, self._take
         self._room = threading.Condition()
+        self._sleepers = 0
         self._drain_scheduled = False
         self._is_stopped = False
-        pipes.on_room = self.drain_if_stalled
+        pipes.on_room = self.wake
 
     def wait_for_room(self, seconds: float) -> bool:
         """Block until one more may be put; return False if it may not in so many seconds."""
         if self._has_room():
             return True
         with self._room:
-            return self._room.wait_for(self._has_room, seconds)
+            self._sleepers += 1
+            try:
+                return self._room.wait_for(self._has_room, seconds)
+            finally:
+                self._sleepers -= 1
 
     def _has_room(self) -> bool:
-        return len(self._waiting) < MOST or self._is_stopped
+        return self._is_stopped or (len(self._waiting) < MOST and self._may_tell())
 
     def put(self, send: Callable[..., None], *args: Any) -> None:
         """Let the loop's thread call `send`; raises `NotConnected` when the loop has ended."""
         self._put((False, send, args))
 
     def put_tell(self, send: Callable[..., None], *args: Any) -> None:
-        """Let it do so once there is room for one more op that nobody waits for."""
+        """Let it do so with one more argument: whether there is no room, and the answer is asked
+        for."""
         self._put((True, send, args))
 
     def _put(self, item: tuple[bool, Callable[..., None], tuple[Any, ...]]) -> None:
@@ -60,25 +68,25 @@ class Inbox:
 
     def _drain(self) -> None:
         self._drain_scheduled = False
-        waiting, pipes = self._waiting, self._pipes
+        self._take()
+        self._pipes.flush()
+        self.wake()
+
+    def _take(self) -> None:
+        waiting = self._waiting
         while waiting:
-            if waiting[0][0] and not self._may_tell():
-                pipes.flush()
-                if not self._may_tell():
-                    break  # until `drain_if_stalled`
-            _, send, args = waiting.popleft()
-            send(*args)
+            is_tell, send, args = waiting.popleft()
+            if is_tell:
+                send(*args, not self._may_tell())
+            else:
+                send(*args)
             del send, args  # or what an op was sent by would be held here when it is written
-        pipes.flush()
-        if self._has_room():
+
+    def wake(self) -> None:
+        """Let threads go on if there is room for what they send."""
+        if self._sleepers and self._has_room():
             with self._room:
                 self._room.notify_all()
-
-    def drain_if_stalled(self) -> None:
-        """Send what has waited for room, if there is some now."""
-        if self._waiting and not self._drain_scheduled and self._pipes.owner is not None:
-            self._drain_scheduled = True
-            self._pipes.loop.call_soon(self._drain)
 
     def stop(self) -> None:
         """Tell the threads that wait that the loop has ended."""

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.endpoint import CHUNK, Endpoint
@@ -68,6 +68,9 @@ class Pipes:
         self._at_once: dict[int, Callable[[Packet], None]] = {}
         # Called when more ops may be sent of which nobody asks.
         self.on_room: Callable[[], None] = lambda: None
+        # What other threads have had sent, and how it is taken: it comes before what we write.
+        self.inbox: deque[Any] = deque()
+        self.take_inbox: Callable[[], None] = lambda: None
         self.owner: int | None = None
         self.lock = threading.RLock()
         self._poll = select.poll()
@@ -103,6 +106,8 @@ class Pipes:
     def write(self, message: bytes) -> None:
         """Send a message at the end of this turn of the loop, with all others of the turn."""
         # `schedule_flush` is written out: this runs once for each message.
+        if self.inbox:
+            self.take_inbox()
         self._endpoint.send(message)
         if not self._flush_scheduled:
             self._flush_scheduled = True
@@ -110,6 +115,8 @@ class Pipes:
 
     def write_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Send a text or binary for a client in the same way."""
+        if self.inbox:
+            self.take_inbox()
         self._endpoint.send_payload(code, stream, payload)
         if not self._flush_scheduled:
             self._flush_scheduled = True
