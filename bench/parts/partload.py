@@ -40,6 +40,12 @@ class _OneCore(_OneScheduler):
         return ["taskset", "--cpu-list", "0", *super().command()]
 
 
+class _AllSchedulers(Hornbeam):
+    """Hornbeam in a node that has all its schedulers online, as one that embeds it has."""
+
+    EMULATOR: ClassVar[list[str]] = []
+
+
 class _BridgeOneScheduler(Bridge):
     EMULATOR: ClassVar[list[str]] = ["+S", "1:1"]
 
@@ -47,6 +53,7 @@ class _BridgeOneScheduler(Bridge):
 SERVERS: dict[str, type[Server]] = {
     "uvicorn": QuietUvicorn,
     "hornbeam": Hornbeam,
+    "hornbeam-all": _AllSchedulers,
     "hornbeam-S1": _OneScheduler,
     "hornbeam-core": _OneCore,
     "engine": Engine,
@@ -61,7 +68,7 @@ PANELS = (
 
 # What answers GETs; there is no bridge for those.
 HTTP_SERVERS: dict[str, type[Server]] = {
-    **{name: SERVERS[name] for name in ("uvicorn", "hornbeam", "hornbeam-S1", "hornbeam-core")},
+    **{name: SERVERS[name] for name in ("uvicorn", "hornbeam", "hornbeam-all", "hornbeam-S1")},
     "engine": EngineHello,
 }
 APPS = {"messages": "echo", "GETs": "hello"}

@@ -28,7 +28,8 @@ _SAY_PORT = """
 class Hornbeam(Server):
     APP: ClassVar[str] = "echo:application"
     OPTIONS: ClassVar[str] = ""  # more of them, each with a comma in front
-    EMULATOR: ClassVar[list[str]] = []  # more flags of the emulator
+    # Flags of the emulator beside those of all: it begins with one scheduler (config/vm.args).
+    EMULATOR: ClassVar[list[str]] = ["+SP", "100:1"]
     READY: ClassVar[str] = "listening on"
     LISTENING: ClassVar[str] = r"listening on 127\.0\.0\.1:(\d+)"
 
@@ -59,7 +60,7 @@ class ProbedHornbeam(Hornbeam):
     def command(self) -> list[str]:
         said = _SAY_PORT.rstrip().removesuffix(".")
         started = start(self.APP, self.workers, self.OPTIONS) + said
-        return erlang.erl(started + ", probe:start().", self.perf)
+        return erlang.erl(started + ", probe:start().", self.perf, self.EMULATOR)
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -101,7 +102,7 @@ class HornbeamOps(Hornbeam):
 
     def command(self) -> list[str]:
         begun = "ok = node_echo:start(), " + start(self.APP, self.workers, self.OPTIONS)
-        return erlang.erl(begun + _SAY_PORT, self.perf)
+        return erlang.erl(begun + _SAY_PORT, self.perf, self.EMULATOR)
 
     def environment(self) -> dict[str, str]:
         asked = {"REDIS_URL": self._redis.url, "PIPE_ECHO": str(BENCH / "_build/pipe_echo")}

@@ -1,6 +1,7 @@
 %% The root of the tree, and the only place that puts a server together or takes it apart.
 %%
 %%   hornbeam_sup                  one_for_one
+%%   ├── hornbeam_schedulers       where the emulator's flags leave schedulers to it
 %%   ├── hornbeam_api_sup          the processes behind the ops
 %%   └── hornbeam_server_sup       while apps are served, unless a supervisor of the user's has it
 %%
@@ -243,4 +244,4 @@ init([]) ->
     Api = #{id => hornbeam_api_sup,
             start => {hornbeam_api_sup, start_link, []},
             type => supervisor},
-    {ok, {Flags, [Api]}}.
+    {ok, {Flags, hornbeam_schedulers:child_specs() ++ [Api]}}.
