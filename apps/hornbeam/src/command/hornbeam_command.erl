@@ -214,8 +214,7 @@ may_be_mended(_Reason, _Order) ->
     false.
 
 failed(true, Reason, Watch, Order) ->
-    hornbeam_terminal:say(["hornbeam does not start: ",
-                           hornbeam_start_error:paragraph(Reason, Order),
+    hornbeam_terminal:say([why(Reason, Order),
                            "\n\nIt tries again when a file is saved. Ctrl-C ends it."]),
     {_Path, Port} = Watching = watch(Reason, Watch, Order),
     case hornbeam_reloader:await_change(Port) of
@@ -249,6 +248,10 @@ banner(App, Options) ->
 
 -spec refuse(hornbeam:start_error(), map()) -> no_return().
 refuse(Reason, Order) ->
-    hornbeam_terminal:say(["hornbeam does not start: ",
-                           hornbeam_start_error:paragraph(Reason, Order)]),
+    hornbeam_terminal:say(why(Reason, Order)),
     leave(?DID_NOT_START).
+
+-spec why(hornbeam:start_error(), map()) -> unicode:chardata().
+why(Reason, Order) ->
+    ["hornbeam does not start: ",
+     hornbeam_start_error:paragraph(Reason, maps:with([app, options, origins], Order))].
