@@ -44,9 +44,6 @@
 %% How often it is looked who has done enough (ms).
 -define(CHECK, 500).
 
-%% Past its time to stop (ms) a worker has been killed and is only waited for.
--define(STOP_SLACK, 2000).
-
 %% @doc Start the process that keeps the workers of a pool, under the pool's supervisor.
 -spec start_link(Sup :: pid(), hornbeam_pool:start()) -> gen_server:start_ret().
 start_link(Sup, Start) ->
@@ -493,18 +490,6 @@ now_ms() -> erlang:monotonic_time(millisecond).
 terminate(shutdown, #state{name = Name, roster = Roster, stop_timeout = Timeout}) ->
     Ready = [Handle || {_Pid, #{handle := Handle}} <- hornbeam_pool_roster:ready(Roster)],
     ok = hornbeam_pool_row:publish(Name, [], Ready),
-    Pids = hornbeam_pool_roster:workers(Roster),
-    Refs = [erlang:monitor(process, Pid) || Pid <- Pids],
-    lists:foreach(fun(Pid) -> hornbeam_worker:stop(Pid, Timeout) end, Pids),
-    await_all(Refs, now_ms() + Timeout + ?STOP_SLACK);
+    hornbeam_worker_sup:stop_workers(hornbeam_pool_roster:workers(Roster), Timeout);
 terminate(_Crash, _State) ->
     ok.
-
-await_all([], _Deadline) ->
-    ok;
-await_all([Ref | Refs], Deadline) ->
-    receive
-        {'DOWN', Ref, process, _, _} -> await_all(Refs, Deadline)
-    after max(0, Deadline - now_ms()) ->
-        ok
-    end.
