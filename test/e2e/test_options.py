@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -156,13 +157,16 @@ def test_workers_is_the_number_of_processes(serve):
     assert len({worker["name"] for worker in server.workers()}) == 3
 
 
-def test_workers_defaults_to_the_schedulers_online(shared):
+def test_workers_default_to_the_processors_however_many_schedulers_are_online(shared):
     shared.stop()
+    processors = int(shared.node.eval("hornbeam_processors:count()"))
+    assert 1 <= processors <= len(os.sched_getaffinity(0))
     shared.node.eval("erlang:system_flag(schedulers_online, 1)")
     options = f'#{{bind => "127.0.0.1:0", python => "{PYTHON}", pythonpath => ["{APPS}"]}}'
     server = shared.node.start(f'hornbeam:start("{APP}", {options})')
-    assert len(server.worker_pids()) == 1
+    assert len(server.worker_pids()) == processors
     server.stop()
+    shared.node.eval(f"erlang:system_flag(schedulers_online, {processors})")
 
 
 def test_python_names_the_interpreter(serve, tmp_path):

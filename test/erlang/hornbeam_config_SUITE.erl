@@ -35,7 +35,7 @@ guide_rows(Title) ->
                            [global, multiline, {capture, all_but_first, binary}]),
     [{binary_to_existing_atom(Key), string:trim(Default)} || [Key, Default] <- Rows].
 
-documented(_Default, workers) -> <<"schedulers online">>;
+documented(_Default, workers) -> <<"processors">>;
 documented("", root_path) -> <<"`\"\"`">>;
 documented(Default, _Key) -> iolist_to_binary(io_lib:format("`~0tp`", [Default])).
 

@@ -55,7 +55,7 @@
 %% @doc The process that minds them, if the node was started with fewer online than it has.
 -spec child_specs() -> [supervisor:child_spec()].
 child_specs() ->
-    case erlang:system_info(schedulers_online) < erlang:system_info(schedulers) of
+    case erlang:system_info(schedulers_online) < hornbeam_processors:count() of
         true -> [#{id => ?MODULE, start => {?MODULE, start_link, []}}];
         false -> []
     end.
@@ -69,7 +69,7 @@ start_link() ->
 new(Least) ->
     #load{least = Least}.
 
-%% @doc How many are to be online after one more look, of so many that are and so many there are.
+%% @doc How many are to be online after one more look, of so many that are and so many that may be.
 -spec next(sample(), {Online :: pos_integer(), Schedulers :: pos_integer()}, load()) ->
     {pos_integer(), load()}.
 next({Processors, Queue}, {Online, All}, #load{least = Least} = Load0) ->
@@ -117,7 +117,7 @@ handle_info(look, #state{load = Load0, runtime = Before, at = Since} = State) ->
     {Runtime, Now} = {runtime(), now_ms()},
     Sample = {(Runtime - Before) / max(1, Now - Since), erlang:statistics(total_run_queue_lengths)},
     Online = erlang:system_info(schedulers_online),
-    {Wanted, Load} = next(Sample, {Online, erlang:system_info(schedulers)}, Load0),
+    {Wanted, Load} = next(Sample, {Online, hornbeam_processors:count()}, Load0),
     ok = set(Wanted, Online),
     {noreply, look_later(State#state{load = Load, runtime = Runtime, at = Now})};
 handle_info(_Message, State) ->

@@ -418,7 +418,7 @@ table(app) ->
       factory => {false, {one_of, [true, false]}, "true or false"},
       worker_class => {asgi, {one_of, [asgi, asgi2, wsgi]}, "asgi, asgi2 or wsgi"},
       threads => {10, {range, 1, 1000}, "a number from 1 to 1000, and worker_class wsgi"},
-      workers => {erlang:system_info(schedulers_online), positive, "a positive integer"},
+      workers => {hornbeam_processors:count(), positive, "a positive integer"},
       worker_connections => {infinity, timeout, "a positive integer or infinity"},
       queue_timeout => {30000, positive, "milliseconds"},
       queue_max => {1024, positive, "a positive integer"},
