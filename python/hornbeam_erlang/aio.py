@@ -248,14 +248,21 @@ def publish(topic: str, message: Value) -> Sent[int]:
 async def check_pubsub() -> Value:
     """Return the next message that the connection has not read, or None."""
     carrier = connected()
-    number = carrier.caller()
-    mailbox = carrier.topics.find(number)
-    message = None if mailbox is None else mailbox.take()
-    if message is None and mailbox is not None and mailbox.owes_echo:
-        mailbox.echoes = False
-        await perform_async(requests.pubsub_dropped(carrier.topics, number))  # comes behind it
-        message = mailbox.take()
+    mailbox = carrier.topics.find(carrier.caller())
+    if mailbox is None:
+        return None
+    await _echo(mailbox)
+    message = mailbox.take()
     return None if message is None else message.value
+
+
+async def _echo(mailbox: Mailbox) -> None:
+    """Have what the connection has published to itself, where nothing else is there to be read."""
+    if len(mailbox) == 0 and mailbox.owes_echo:
+        mailbox.echoes = False
+        carrier = connected()
+        # Its answer comes behind it.
+        await perform_async(requests.pubsub_dropped(carrier.topics, carrier.caller()))
 
 
 async def receive_pubsub(timeout: float | None = None) -> Message:
@@ -272,7 +279,10 @@ async def receive_pubsub(timeout: float | None = None) -> Message:
     Message(topic='news', value='extra!')
     """
     carrier = connected()
-    return await _receive(carrier.topics.mailbox(carrier.caller()), timeout)
+    mailbox = carrier.topics.mailbox(carrier.caller())
+    if timeout == 0:
+        await _echo(mailbox)
+    return await _receive(mailbox, timeout)
 
 
 async def _receive(mailbox: Mailbox, timeout: float | None) -> Message:

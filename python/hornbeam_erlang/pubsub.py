@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from hornbeam_erlang._ops import requests
 from hornbeam_erlang._ops.carrier import connected
-from hornbeam_erlang._ops.mailbox import Message
+from hornbeam_erlang._ops.mailbox import Mailbox, Message
 from hornbeam_erlang._ops.perform import follow, perform, tell
 from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._wire.values import Value, checked_seconds
@@ -105,12 +105,20 @@ def check_pubsub() -> Value:
     """
     carrier = connected()
     mailbox = carrier.topics.find(carrier.caller())
-    message = None if mailbox is None else mailbox.take()
-    if message is None and mailbox is not None and mailbox.owes_echo:
-        mailbox.echoes = False
-        perform(requests.pubsub_dropped(carrier.topics, carrier.caller()))  # comes behind it
-        message = mailbox.take()
+    if mailbox is None:
+        return None
+    _echo(mailbox)
+    message = mailbox.take()
     return None if message is None else message.value
+
+
+def _echo(mailbox: Mailbox) -> None:
+    """Have what the connection has published to itself, where nothing else is there to be read."""
+    if len(mailbox) == 0 and mailbox.owes_echo:
+        mailbox.echoes = False
+        carrier = connected()
+        # Its answer comes behind it.
+        perform(requests.pubsub_dropped(carrier.topics, carrier.caller()))
 
 
 def receive_pubsub(timeout: float | None = None) -> Message:
@@ -132,6 +140,7 @@ def receive_pubsub(timeout: float | None = None) -> Message:
     seconds = checked_seconds(timeout)
     carrier = connected()
     mailbox = carrier.topics.mailbox(carrier.caller())
+    _echo(mailbox)
     if carrier.is_alone() and not len(mailbox):
         raise RuntimeError(
             "receive_pubsub would stop the loop that brings the messages; "

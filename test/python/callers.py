@@ -10,6 +10,7 @@ from contextvars import copy_context
 from typing import Any
 
 from anyio import to_thread
+from evaluate import settled
 from hornbeam_erlang import (
     aio,
     check_pubsub,
@@ -95,7 +96,7 @@ OF_ALL: dict[str, Call] = {
 def outcome_of(call: Call) -> Any:
     """Return a value, or the name of what was raised."""
     try:
-        return call()
+        return settled(call())
     except Exception as error:
         return type(error).__name__
 

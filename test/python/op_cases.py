@@ -9,10 +9,10 @@ thread) are held to it. `prepare` is what the node's side has to offer.
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin
 
 import hornbeam_erlang
-from hornbeam_erlang import NodeDown, NotFound, PermissionDenied, RemoteError, aio
+from hornbeam_erlang import NodeDown, NotFound, PermissionDenied, RemoteError, Sent, aio
 from hornbeam_erlang.terms import Atom
 
 # A star import does not bring these.
@@ -350,12 +350,22 @@ AWAITED = [
 
 CASES = STATE + CONNECTION + PUBSUB + CALLS + HOOK_CASES
 
-_COROUTINES = sorted(
-    (name for name in {*aio.__all__, *SHORT} if inspect.iscoroutinefunction(getattr(aio, name))),
+
+
+def is_awaited(function: Any) -> bool:
+    """Tell whether what a function returns is a coroutine, or may be awaited as one."""
+    if not inspect.isroutine(function):
+        return False
+    returned = inspect.signature(function).return_annotation
+    return inspect.iscoroutinefunction(function) or get_origin(returned) is Sent
+
+
+_AWAITED = sorted(
+    (name for name in {*aio.__all__, *SHORT} if is_awaited(getattr(aio, name))),
     key=len,
     reverse=True,
 )
-_CALLED = re.compile(rf"\b(connection_state\(\)\.\w+|{'|'.join(_COROUTINES)})\(")
+_CALLED = re.compile(rf"\b(connection_state\(\)\.\w+|{'|'.join(_AWAITED)})\(")
 
 
 def by_aio(source: str) -> str:

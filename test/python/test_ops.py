@@ -13,7 +13,7 @@ import hornbeam_erlang
 import op_cases
 import pytest
 from beam import Beam
-from evaluate import evaluate
+from evaluate import evaluate, settled
 from hornbeam_erlang import aio, testing
 from hornbeam_erlang._wire import ops
 from op_cases import Case
@@ -78,7 +78,7 @@ def test_stand_in_blocks_where_no_loop_runs() -> None:
             seen = names()
             if case.raises:
                 with pytest.raises(case.expected):
-                    eval(case.source, seen)
+                    settled(eval(case.source, seen))
             else:
                 assert eval(case.source, seen) == case.expected
 
@@ -167,15 +167,21 @@ def test_each_op_is_called_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None
     called = set()
     with stand_in() as beam:
         call: Callable[..., Any] = beam.call
+        tell: Callable[..., Any] = beam.tell
 
         def note(op: int, *args: Any) -> Any:
             called.add(op)
             return call(op, *args)
 
+        def note_told(request: Any, *args: Any, **kwargs: Any) -> Any:
+            called.add(request.op)
+            return tell(request, *args, **kwargs)
+
         monkeypatch.setattr(beam, "call", note)
+        monkeypatch.setattr(beam, "tell", note_told)
         for case in op_cases.CASES + op_cases.WAITING + op_cases.RESULTS:
             try:
-                eval(case.source, names())
+                settled(eval(case.source, names()))
             except Exception as error:
                 assert case.raises, error
         items = iter(hornbeam_erlang.stream("h", "count", 5))
@@ -209,7 +215,7 @@ def test_aio_has_the_same_names_and_parameters(name: str) -> None:
 
 
 def is_asynchronous(function: Any) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    return op_cases.is_awaited(function) or inspect.isasyncgenfunction(function)
 
 
 @pytest.mark.parametrize("name", METHODS)
