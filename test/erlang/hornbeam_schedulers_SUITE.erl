@@ -50,7 +50,8 @@ a_node_that_begins_with_one_gets_more_under_load_and_gives_them_back(_Config) ->
 
 %% Runs on a node of its own: how many are online at first, under load, and after it.
 loaded_and_calm() ->
-    _ = [code:ensure_loaded(Module) || Module <- [?MODULE, hornbeam_schedulers, hornbeam_processors, gen_server]],
+    _ = [code:ensure_loaded(Module)
+         || Module <- [?MODULE, hornbeam_schedulers, hornbeam_processors, gen_server]],
     {ok, Pid} = hornbeam_schedulers:start_link(),
     Before = erlang:system_info(schedulers_online),
     Busy = [spawn_link(fun spin/0) || _ <- lists:seq(1, 100)],

@@ -351,7 +351,6 @@ AWAITED = [
 CASES = STATE + CONNECTION + PUBSUB + CALLS + HOOK_CASES
 
 
-
 def is_awaited(function: Any) -> bool:
     """Tell whether what a function returns is a coroutine, or may be awaited as one."""
     if not inspect.isroutine(function):

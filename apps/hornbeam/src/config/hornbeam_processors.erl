@@ -3,8 +3,8 @@
 
 -export([count/0]).
 
-%% @doc Those that the system lets the node run on, or as many as its container's quota is worth, but
-%% no more than it has schedulers.
+%% @doc Those that the system lets the node run on, or as many as its container's quota is worth,
+%% but no more than it has schedulers.
 %%
 %% How many schedulers are online tells it only where nobody has changed that (`+SP', or
 %% hornbeam_schedulers).
