@@ -152,7 +152,7 @@ async def test_the_life_of_a_socket_is_told_by_events(server, key):
         (listed,) = connections(server)
     eventually(lambda: len(heard()) == 3)
     opened, resumed, closed = heard()
-    about = {"id": listed["id"], "path": "/names"}
+    about = {"id": listed["id"], "mount": "/", "path": "/names"}
     assert opened == (["hornbeam", "websocket", "open"], {"count": 1}, about)
     assert resumed[1]["attempt"] == 1 and resumed[1]["gap_ms"] == listed["resume"]["gap_ms"]
     assert closed[2] == about | {"code": 1000}
@@ -176,7 +176,8 @@ def test_requests_limits_and_workers_are_told_by_events(serve, key):
 
     assert httpx.get(f"{server.http}/hello?a").status_code == 200
     ((measured, about),) = eventually(lambda: heard("hornbeam", "http", "stop"))
-    assert about == {"method": "GET", "path": "/hello", "status": 200, "whole": True}
+    told = {"method": "GET", "mount": "/", "path": "/hello", "status": 200, "whole": True}
+    assert about == told
     assert measured["microseconds"] > 0
     with server.connect() as raw:
         raw.sendall(b"GET / HTTP/1.1\r\nbad header\r\n\r\n")
