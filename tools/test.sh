@@ -23,7 +23,8 @@ run_ct() {
     rm -rf _build/test/extras
     rebar3 ct
 }
-run_pytest() { run_python test/python; }
+# Parameters that come out of sets have one order in all processes.
+run_pytest() { PYTHONHASHSEED=0 run_python test/python -n 2 --dist loadfile; }
 # They wait more than they work: files run side by side, each with a node of its own.
 run_e2e() {
     rebar3 compile && run_python test/e2e -n 3 --dist loadfile

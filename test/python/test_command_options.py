@@ -34,7 +34,7 @@ def test_default_is_the_servers(name):
 
 # One process has all that an app keeps in variables, as its author is used to, and a terminal shows
 # what is asked of it.
-OTHERWISE = {"workers": ("schedulers online", "1"), "access_log": ("`false`", "true")}
+OTHERWISE = {"workers": ("processors", "1"), "access_log": ("`false`", "true")}
 
 
 def erlang(name: str) -> str:
