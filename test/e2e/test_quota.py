@@ -127,8 +127,8 @@ def test_the_node_is_full_for_all_until_something_goes(serve, consoles, key):
 
 
 def test_an_app_that_asks_for_many_long_answers_at_once_gets_them_all(serve, consoles, key):
-    # The longest has 4.1 MB: what is asked while it is on its way is not refused, and two of them are
-    # too much for a third.
+    # The longest has 4.1 MB: what is asked while it is on its way is not refused, and two of them
+    # are too much for a third.
     server = serve("console:application", fresh=True, workers=1, worker_max_unread_bytes=5_000_000)
     (console,) = consoles(server)
     refused = quota(server)["refused"]["worker_max_unread_bytes"]
