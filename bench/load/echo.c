@@ -57,7 +57,8 @@ static int poller;
 /* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
 static void watch(struct client *c)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET,
+                                .data.u32 = (uint32_t)c->number};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, c->in.to.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
 }
@@ -125,64 +126,32 @@ static uint64_t in_flight(void)
     return sum;
 }
 
-static void schedule(uint64_t start)
+static void begin(int socket, uint64_t due)
 {
-    pace_start(&pace, start);
-    for (int i = 0; i < opt.sockets; i++)
-        clients[i].due = pace_first(&pace, start, i);
+    clients[socket].due = due;
 }
 
-/* A message whose socket still waits for a reply is sent when that has come. */
-static void send_due(uint64_t now)
+static void fill_one(int socket, uint64_t now)
 {
-    for (int i; (i = pace_next(&pace, now)) >= 0;)
-        fill(&clients[i], now);
+    fill(&clients[socket], now);
 }
 
-/* Answer a reply with the next message; after the end only with one that was due before. */
-static void go_on(struct client *c, uint64_t now, uint64_t end)
+static void flush_one(int socket)
 {
-    if (now < end)
-        fill(c, now);
-    else if (pace.step)
-        fill(c, end - 1);
-    else
-        flush(c);
+    flush(&clients[socket]);
 }
 
-static void check_silence(uint64_t *heard, int count)
+static void receive_all(int socket)
 {
-    uint64_t now = now_ns();
-    if (count > 0 || !in_flight())
-        *heard = now;
-    if (now - *heard >= (uint64_t)opt.silence * 1000000)
-        fail("no reply for %d ms with %llu in flight", opt.silence,
-             (unsigned long long)in_flight());
+    while (websocket_receive(&clients[socket].in, accept_frame, &clients[socket]))
+        ;
 }
 
-/* Keep all sockets full, or on time, for `seconds`; then wait for what is in flight. */
 static void echo_for(double seconds)
 {
-    struct epoll_event ready[256];
-    uint64_t now = now_ns(), heard = now, end = now + (uint64_t)(seconds * 1e9);
-    schedule(now);
-    for (int i = 0; i < opt.sockets && !pace.step; i++)
-        fill(&clients[i], now);
-    while (now < end || in_flight()) {
-        if (pace.step && now < end)
-            send_due(now);
-        int count = pace_wait(poller, ready, 256, pace.step && now < end ? pace.at : UINT64_MAX,
-                              opt.silence);
-        check_silence(&heard, count);
-        for (int i = 0; i < count; i++) {
-            struct client *c = ready[i].data.ptr;
-            if (ready[i].events & ~(uint32_t)EPOLLOUT)
-                while (websocket_receive(&c->in, accept_frame, c))
-                    ;
-            go_on(c, now_ns(), end);
-        }
-        now = now_ns();
-    }
+    static const struct paced paced = {begin,       fill_one,  flush_one,
+                                        receive_all, in_flight, "reply"};
+    pace_run(&pace, &paced, poller, seconds, opt.silence);
 }
 
 static void open_client(struct client *c, int number)

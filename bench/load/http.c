@@ -274,65 +274,39 @@ static uint64_t in_flight(void)
     return sum;
 }
 
-static void schedule(uint64_t start)
+static void begin(int socket, uint64_t due)
 {
-    pace_start(&pace, start);
-    for (int i = 0; i < opt.sockets; i++)
-        clients[i].due = pace_first(&pace, start, i);
+    clients[socket].due = due;
 }
 
-/* A request whose connection still waits for a response is sent when that has come. */
-static void send_due(uint64_t now)
+static void fill_one(int socket, uint64_t now)
 {
-    for (int i; (i = pace_next(&pace, now)) >= 0;)
-        fill(&clients[i], now);
+    fill(&clients[socket], now);
 }
 
-/* Answer a response with the next request; after the end only with one that was due before. */
-static void go_on(struct client *c, uint64_t now, uint64_t end)
+static void flush_one(int socket)
 {
-    if (now < end)
-        fill(c, now);
-    else if (pace.step)
-        fill(c, end - 1);
-    else
-        flush(c);
+    flush(&clients[socket]);
 }
 
-/* Keep all connections full, or on time, for `seconds`; then wait for what is in flight. */
+static void receive_all(int socket)
+{
+    while (receive(&clients[socket]))
+        ;
+}
+
 static void request_for(double seconds)
 {
-    struct epoll_event ready[256];
-    uint64_t now = now_ns(), heard = now, end = now + (uint64_t)(seconds * 1e9);
-    schedule(now);
-    for (int i = 0; i < opt.sockets && !pace.step; i++)
-        fill(&clients[i], now);
-    while (now < end || in_flight()) {
-        if (pace.step && now < end)
-            send_due(now);
-        int count = pace_wait(poller, ready, 256, pace.step && now < end ? pace.at : UINT64_MAX,
-                              SILENCE_MS);
-        now = now_ns();
-        if (count > 0 || !in_flight())
-            heard = now;
-        if (now - heard >= SILENCE_MS * 1000000ull)
-            fail("no response for %d ms with %llu in flight", SILENCE_MS,
-                 (unsigned long long)in_flight());
-        for (int i = 0; i < count; i++) {
-            struct client *c = ready[i].data.ptr;
-            if (ready[i].events & ~(uint32_t)EPOLLOUT)
-                while (receive(c))
-                    ;
-            go_on(c, now_ns(), end);
-        }
-        now = now_ns();
-    }
+    static const struct paced paced = {begin,       fill_one,  flush_one,
+                                        receive_all, in_flight, "response"};
+    pace_run(&pace, &paced, poller, seconds, SILENCE_MS);
 }
 
 /* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
 static void open_client(struct client *c, int number)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET,
+                                .data.u32 = (uint32_t)number};
     c->number = number;
     c->sent_at = allocate(sizeof(uint64_t) * (size_t)opt.depth);
     c->out = allocate(out_room);

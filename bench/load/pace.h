@@ -7,8 +7,6 @@
 
 #include <stdint.h>
 
-struct epoll_event;
-
 struct pace {
     uint64_t step;  /* nanoseconds between two that are due, of all connections; 0: no fixed times */
     int sockets;
@@ -19,17 +17,23 @@ struct pace {
 /* `interval`: milliseconds between two messages of one connection; 0: as fast as it answers. */
 struct pace pace_make(double interval, int sockets);
 
-/* Begin at `start`; whose first is due when is told by pace_first. */
-void pace_start(struct pace *pace, uint64_t start);
-uint64_t pace_first(const struct pace *pace, uint64_t start, int socket);
-
 /* Nanoseconds between two messages of one connection. */
 uint64_t pace_interval(const struct pace *pace);
 
-/* The number of a connection whose message is due by `now`, one after the other, or -1. */
-int pace_next(struct pace *pace, uint64_t now);
+/* What a generator does with its connections, which are known here by their numbers. */
+struct paced {
+    void (*begin)(int socket, uint64_t due);   /* when its first message is due; 0: at once */
+    void (*fill)(int socket, uint64_t now);    /* send what is due by now, as far as it may */
+    void (*flush)(int socket);                 /* send what was begun, and nothing new */
+    void (*receive)(int socket);               /* all that has come */
+    uint64_t (*in_flight)(void);
+    const char *answer;                        /* what is missing when nothing comes */
+};
 
-/* As epoll_wait, until `due` or for `silence_ms` at most. */
-int pace_wait(int poller, struct epoll_event *ready, int room, uint64_t due, int silence_ms);
+/* Keep all connections full, or on time, for `seconds`; then wait for what is in flight. `poller`
+ * is edge-triggered and gives their numbers (data.u32); after `silence_ms` without a word of any the
+ * server is given up. */
+void pace_run(struct pace *pace, const struct paced *what, int poller, double seconds,
+              int silence_ms);
 
 #endif
