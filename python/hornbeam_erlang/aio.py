@@ -248,21 +248,13 @@ def publish(topic: str, message: Value) -> Sent[int]:
 async def check_pubsub() -> Value:
     """Return the next message that the connection has not read, or None."""
     carrier = connected()
-    mailbox = carrier.topics.find(carrier.caller())
+    number = carrier.caller()
+    mailbox = carrier.topics.find(number)
     if mailbox is None:
         return None
-    await _echo(mailbox)
+    await follow_async(requests.echo(carrier.topics, number, mailbox))
     message = mailbox.take()
     return None if message is None else message.value
-
-
-async def _echo(mailbox: Mailbox) -> None:
-    """Have what the connection has published to itself, where nothing else is there to be read."""
-    if len(mailbox) == 0 and mailbox.owes_echo:
-        mailbox.echoes = False
-        carrier = connected()
-        # Its answer comes behind it.
-        await perform_async(requests.pubsub_dropped(carrier.topics, carrier.caller()))
 
 
 async def receive_pubsub(timeout: float | None = None) -> Message:
@@ -279,9 +271,10 @@ async def receive_pubsub(timeout: float | None = None) -> Message:
     Message(topic='news', value='extra!')
     """
     carrier = connected()
-    mailbox = carrier.topics.mailbox(carrier.caller())
+    number = carrier.caller()
+    mailbox = carrier.topics.mailbox(number)
     if timeout == 0:
-        await _echo(mailbox)
+        await follow_async(requests.echo(carrier.topics, number, mailbox))
     return await _receive(mailbox, timeout)
 
 

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 
 from hornbeam_erlang._ops import requests
 from hornbeam_erlang._ops.carrier import connected
-from hornbeam_erlang._ops.mailbox import Mailbox, Message
+from hornbeam_erlang._ops.mailbox import Message
 from hornbeam_erlang._ops.perform import follow, perform, tell
 from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._wire.values import Value, checked_seconds
@@ -104,21 +104,13 @@ def check_pubsub() -> Value:
     True
     """
     carrier = connected()
-    mailbox = carrier.topics.find(carrier.caller())
+    number = carrier.caller()
+    mailbox = carrier.topics.find(number)
     if mailbox is None:
         return None
-    _echo(mailbox)
+    follow(requests.echo(carrier.topics, number, mailbox))
     message = mailbox.take()
     return None if message is None else message.value
-
-
-def _echo(mailbox: Mailbox) -> None:
-    """Have what the connection has published to itself, where nothing else is there to be read."""
-    if len(mailbox) == 0 and mailbox.owes_echo:
-        mailbox.echoes = False
-        carrier = connected()
-        # Its answer comes behind it.
-        perform(requests.pubsub_dropped(carrier.topics, carrier.caller()))
 
 
 def receive_pubsub(timeout: float | None = None) -> Message:
@@ -139,8 +131,9 @@ def receive_pubsub(timeout: float | None = None) -> Message:
     """
     seconds = checked_seconds(timeout)
     carrier = connected()
-    mailbox = carrier.topics.mailbox(carrier.caller())
-    _echo(mailbox)
+    number = carrier.caller()
+    mailbox = carrier.topics.mailbox(number)
+    follow(requests.echo(carrier.topics, number, mailbox))
     if carrier.is_alone() and not len(mailbox):
         raise RuntimeError(
             "receive_pubsub would stop the loop that brings the messages; "

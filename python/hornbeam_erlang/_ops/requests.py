@@ -317,6 +317,13 @@ def pubsub_dropped(topics: Topics, number: int) -> Request[int]:
 # Remote calls and registered functions
 
 
+def echo(topics: Topics, number: int, mailbox: Mailbox) -> Plan[None]:
+    """Have what the connection has published to itself, where nothing else is there to be read."""
+    if len(mailbox) == 0 and mailbox.owes_echo:
+        mailbox.echoes = False
+        yield pubsub_dropped(topics, number)  # its answer comes behind it
+
+
 def rpc_call(
     node: str, module: str, function: str, args: Iterable[Any], timeout: float | None
 ) -> Request[Any]:
