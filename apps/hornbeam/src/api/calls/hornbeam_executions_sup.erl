@@ -13,8 +13,8 @@
 -type reservation() :: {holder(), Bytes :: non_neg_integer()}.
 %% What is to be released at its end.
 
--type holder() :: pid() | none.
-%% The worker that has asked for it; none stands for Erlang code, which may have all there are.
+-type holder() :: hornbeam_hooks:caller().
+%% The worker that has asked for it; Erlang code and other nodes may have all there are.
 
 %% Rows: {Id, Module, Pid, Holder, Bytes}.
 -define(TABLE, hornbeam_executions).

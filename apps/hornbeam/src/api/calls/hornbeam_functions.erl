@@ -5,7 +5,7 @@
 -module(hornbeam_functions).
 
 -export([new_table/0, register_function/2, register_function/3, unregister_function/1]).
--export([find/2, call/3, cast/2, result/1]).
+-export([find/2, call/3, cast/2, result/1, call_packed/3, cast_packed/2, names/0, is_registered/1]).
 -export_type([name/0, registered/0]).
 
 -type name() :: hornbeam_name:name().
@@ -23,20 +23,33 @@ new_table() ->
 %% @doc Offer a fun; the name's earlier one is replaced.
 -spec register_function(name(), fun()) -> ok.
 register_function(Name, Fun) when is_function(Fun) ->
-    true = ets:insert(?TABLE, {hornbeam_name:text(Name), Fun}),
-    ok.
+    register_as(hornbeam_name:text(Name), Fun).
 
 %% @doc Offer an exported function, in its newest code and with any of its arities.
 -spec register_function(name(), module(), Function :: atom()) -> ok.
 register_function(Name, Module, Function) when is_atom(Module), is_atom(Function) ->
-    true = ets:insert(?TABLE, {hornbeam_name:text(Name), {Module, Function}}),
-    ok.
+    register_as(hornbeam_name:text(Name), {Module, Function}).
+
+register_as(Name, Function) ->
+    true = ets:insert(?TABLE, {Name, Function}),
+    hornbeam_call_peers:changed({function, Name}).
 
 %% @doc Offer a function no more.
 -spec unregister_function(name()) -> ok.
 unregister_function(Name) ->
-    true = ets:delete(?TABLE, hornbeam_name:text(Name)),
-    ok.
+    Text = hornbeam_name:text(Name),
+    true = ets:delete(?TABLE, Text),
+    hornbeam_call_peers:changed({function, Text}).
+
+%% @doc The names of all that are offered.
+-spec names() -> [binary()].
+names() ->
+    ets:select(?TABLE, [{{'$1', '_'}, [], ['$1']}]).
+
+%% @doc Whether there is one of a name.
+-spec is_registered(Name :: binary()) -> boolean().
+is_registered(Name) ->
+    ets:member(?TABLE, Name).
 
 %% @doc The function of a name, if it takes so many arguments: to be asked before anything is made
 %% of those.
@@ -65,6 +78,21 @@ call(Function, Args, Timeout) ->
 -spec cast(registered(), Args :: [term()]) -> pid().
 cast(Function, Args) ->
     proc_lib:spawn(fun() -> apply_to(Function, Args) end).
+
+%% @doc Call the function of a name with packed arguments, a list or a tuple.
+-spec call_packed(Name :: binary(), Packed :: binary(), timeout()) ->
+    {ok, term()} | {error, unknown | term()}.
+call_packed(Name, Packed, Timeout) ->
+    Find = fun(Arity) -> find(Name, Arity) end,
+    hornbeam_call_args:with_args(Packed, Find, fun(Function, Args) ->
+        call(Function, Args, Timeout)
+    end).
+
+%% @doc The same for one that nobody waits for.
+-spec cast_packed(Name :: binary(), Packed :: binary()) -> ok | {error, unknown | term()}.
+cast_packed(Name, Packed) ->
+    Find = fun(Arity) -> find(Name, Arity) end,
+    hornbeam_call_args:start_with_args(Packed, Find, fun cast/2).
 
 arities({Module, Function}) ->
     _ = code:ensure_loaded(Module),

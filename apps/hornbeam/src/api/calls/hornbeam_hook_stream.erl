@@ -15,7 +15,7 @@
 -record(state, {
     id :: hornbeam_executions_sup:id(),
     owner :: reference(),
-    source :: {worker, pid(), hornbeam_call:call()} | {erlang, pid()},
+    source :: {worker, pid(), hornbeam_call:call()} | {erlang | nodes, Runner :: pid()},
     %% items that were asked for and have not come
     asked = 0 :: non_neg_integer(),
     %% what has come and was not taken, newest first
@@ -66,11 +66,14 @@ source({worker, Worker}, {Name, Action, Args, Kwargs}) ->
     {worker, Worker, hornbeam_call:start(Worker, stream, Name, Action,
                                          hornbeam_value:to_packed(Args),
                                          hornbeam_value:to_packed(Kwargs))};
-source({erlang, _Handler}, {Name, Action, Args, Kwargs}) ->
+source({erlang, _Handler} = Target, {Name, Action, Args, Kwargs}) ->
     Self = self(),
     {erlang, proc_lib:spawn_link(fun() ->
-        Self ! {result, hornbeam_hooks:run(none, Name, Action, Args, Kwargs, ?LONGEST)}
-    end)}.
+        Self ! {result, hornbeam_hooks:run_on(Target, Name, Action, Args, Kwargs, ?LONGEST)}
+    end)};
+source({nodes, Peers}, {Name, Action, Args, Kwargs}) ->
+    {nodes, proc_lib:spawn_link(hornbeam_call_peers, stream,
+                                [Peers, {stream, Name, Action, Args, Kwargs}, self()])}.
 
 %% @private
 -spec handle_call({next, timeout()} | close, gen_server:from(), #state{}) ->
@@ -89,6 +92,9 @@ start_timer(Timeout) -> erlang:start_timer(Timeout, self(), next).
 ask(#state{source = {worker, Worker, Call}, asked = 0, items = [], end_reason = none} = State) ->
     hornbeam_call:more(Worker, Call, ?BATCH),
     State#state{asked = ?BATCH};
+ask(#state{source = {nodes, Runner}, asked = 0, items = [], end_reason = none} = State) ->
+    Runner ! next,
+    State#state{asked = 1};
 ask(State) ->
     State.
 
@@ -126,7 +132,9 @@ handle_info({'DOWN', Call, process, _, _}, #state{source = {worker, _, Call}} = 
     {noreply, finish({failed, worker_down}, State), {continue, serve}};
 handle_info({result, Result}, #state{source = {erlang, _}} = State) ->
     {noreply, handle_list(Result, State), {continue, serve}};
-handle_info({'EXIT', Runner, Reason}, #state{source = {erlang, Runner}} = State)
+handle_info({items, Runner, Items}, #state{source = {nodes, Runner}} = State) ->
+    {noreply, handle_items(Items, State#state{asked = 0}), {continue, serve}};
+handle_info({'EXIT', Runner, Reason}, #state{source = {_, Runner}} = State)
         when Reason =/= normal ->
     Failure = hornbeam_deadline:failure(exit, Reason, []),
     {noreply, finish({failed, Failure}, State), {continue, serve}};
@@ -169,6 +177,10 @@ add_items(_New, State) ->
 
 bytes(Items) -> lists:sum([hornbeam_value:bytes(Item) || Item <- Items]).
 
+handle_items({ok, []}, State) -> finish(exhausted, State);
+handle_items({ok, Items}, State) -> add_items(lists:reverse(Items), State);
+handle_items({error, Failure}, State) -> finish({failed, Failure}, State).
+
 handle_list({ok, {term, List}}, State) when is_list(List) ->
     Items = [hornbeam_value:from_term(Term) || Term <- List],
     finish(exhausted, add_items(lists:reverse(Items), State));
@@ -187,4 +199,5 @@ terminate(_Reason, #state{id = Id, source = Source, end_reason = EndReason}) ->
     stop_source(Source, EndReason).
 
 stop_source({worker, Worker, Call}, none) -> hornbeam_call:cancel(Worker, Call);
+stop_source({nodes, Runner}, none) -> true = exit(Runner, kill), ok;
 stop_source(_Source, _EndReason) -> ok.

@@ -9,6 +9,9 @@
 %% exports `handle_hook/3' with the latter. Its results mean what those of registered functions
 %% mean; that of a stream is a list.
 %%
+%% What no worker of this node has, and no Erlang code, is executed on one of the other nodes of the
+%% cluster that have it: another one each time.
+%%
 %% The process of this module only watches the workers; who calls reads the table.
 -module(hornbeam_hooks).
 -behaviour(gen_server).
@@ -17,7 +20,8 @@
 -export([register_hook/2, unregister_hook/1, execute/3, execute/4, execute/5]).
 -export([execute_async/3, execute_async/4, await_result/2]).
 -export([stream/3, stream/4, next/2, close/1]).
--export([register_worker/2, unregister_worker/2, run/6, target/2, for_target/2]).
+-export([register_worker/2, unregister_worker/2, stopping/1]).
+-export([run/6, run_on/6, target/2, for_target/2, names/0, is_registered/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([handler/0, target/0, caller/0, failure/0]).
 
@@ -26,10 +30,10 @@
     | fun((Action :: binary(), Args :: [term()], Kwargs :: map()) -> term())
     | module().
 
--type target() :: {worker, pid()} | {erlang, handler()}.
+-type target() :: {worker, pid()} | {erlang, handler()} | {nodes, [hornbeam_links:peer(), ...]}.
 
--type caller() :: Worker :: pid() | none.
-%% Whose app calls; none of them where it is Erlang.
+-type caller() :: Worker :: pid() | none | peer.
+%% Whose app calls; none of them where it is Erlang. What another node calls is not called further.
 
 -type failure() ::
     no_hook
@@ -39,6 +43,7 @@
     | hornbeam_value:unreadable()
     | not_a_list
     | hornbeam_call:failure()
+    | hornbeam_call_peers:failure()
     | hornbeam_deadline:failure().
 %% `unknown_id': never given, taken already, or given up. `overloaded': too many executions;
 %% `limit': too many of one worker, or more than may be kept.
@@ -62,14 +67,29 @@ start_link() ->
 -spec register_hook(hornbeam_name:name(), handler()) -> ok.
 register_hook(Name, Handler)
         when is_function(Handler, 2); is_function(Handler, 3); is_atom(Handler) ->
-    true = ets:insert(?TABLE, {{hornbeam_name:text(Name), erlang}, Handler}),
-    ok.
+    Text = hornbeam_name:text(Name),
+    true = ets:insert(?TABLE, {{Text, erlang}, Handler}),
+    changed(Text).
 
 %% @doc Take an Erlang handler back; those of workers stay.
 -spec unregister_hook(hornbeam_name:name()) -> ok.
 unregister_hook(Name) ->
-    true = ets:delete(?TABLE, {hornbeam_name:text(Name), erlang}),
-    ok.
+    Text = hornbeam_name:text(Name),
+    true = ets:delete(?TABLE, {Text, erlang}),
+    changed(Text).
+
+changed(Name) ->
+    hornbeam_call_peers:changed({hook, Name}).
+
+%% @doc The names of all that are served on this node.
+-spec names() -> [binary()].
+names() ->
+    lists:usort(ets:select(?TABLE, [{{{'$1', '_'}, '_'}, [], ['$1']}])).
+
+%% @doc Whether one is served on this node.
+-spec is_registered(Name :: binary()) -> boolean().
+is_registered(Name) ->
+    ets:select(?TABLE, [{{{Name, '_'}, '_'}, [], [true]}], 1) =/= '$end_of_table'.
 
 %% @doc Execute an action; see {@link execute/5}.
 -spec execute(hornbeam_name:name(), Action :: hornbeam_name:name(), Args :: [term()]) ->
@@ -163,6 +183,11 @@ register_worker(Name, Handle) ->
 unregister_worker(Name, Worker) ->
     call({unregister, Name, Worker}).
 
+%% @doc A worker stops, and serves its hooks no more. Waits for nobody.
+-spec stopping(Worker :: pid()) -> ok.
+stopping(Worker) ->
+    gen_server:cast(?MODULE, {stopping, Worker}).
+
 %% The server waits for nobody; each of its requests may be made twice.
 call(Request) ->
     hornbeam_retry:until_answered(fun() -> gen_server:call(?MODULE, Request, infinity) end).
@@ -172,7 +197,7 @@ call(Request) ->
 target(Name, Caller) ->
     case ets:match_object(?TABLE, {{Name, '_'}, '_'}) of
         [] ->
-            {error, no_hook};
+            elsewhere(Name, Caller);
         [Row] ->
             {ok, target_of(Row)};
         Rows ->
@@ -181,7 +206,15 @@ target(Name, Caller) ->
             {ok, Target}
     end.
 
-near(Rows, none) -> Rows;
+elsewhere(_Name, peer) ->
+    {error, no_hook};
+elsewhere(Name, _Caller) ->
+    case hornbeam_call_peers:offering({hook, Name}) of
+        [] -> {error, no_hook};
+        Peers -> {ok, {nodes, Peers}}
+    end.
+
+near(Rows, Caller) when Caller =:= none; Caller =:= peer -> Rows;
 near(Rows, Caller) -> among(Rows, hornbeam_pool:peers(Caller)).
 
 among(Rows, all) ->
@@ -201,7 +234,7 @@ target_of({{_, Worker}, _Handle}) -> {worker, Worker}.
 %% @doc A value as a target needs it. Raises `{unencodable, Path, Term}' for what cannot travel.
 -spec for_target(target(), hornbeam_value:value()) -> hornbeam_value:value().
 for_target({worker, _}, Value) -> {packed, hornbeam_value:to_packed(Value)};
-for_target({erlang, _}, Value) -> Value.
+for_target({_ErlangOrNodes, _}, Value) -> Value.
 
 %% @doc Execute an action with values as they came.
 -spec run(caller(), Name :: binary(), Action :: binary(), Args :: hornbeam_value:value(),
@@ -209,16 +242,29 @@ for_target({erlang, _}, Value) -> Value.
     {ok, hornbeam_value:value()} | {error, failure()}.
 run(Caller, Name, Action, Args, Kwargs, Timeout) ->
     case target(Name, Caller) of
-        {ok, {worker, Worker}} ->
-            Call = hornbeam_call:start(Worker, hook, Name, Action, hornbeam_value:to_packed(Args),
-                                       hornbeam_value:to_packed(Kwargs)),
-            value(hornbeam_call:await(Worker, Call, Timeout));
-        {ok, {erlang, Handler}} ->
-            hornbeam_call_args:with_terms([Args, Kwargs], fun([ArgTerms, KwargTerms]) ->
-                in_erlang(Handler, Action, ArgTerms, KwargTerms, Timeout)
-            end);
-        {error, _} = Error ->
-            Error
+        {ok, Target} -> run_on(Target, Name, Action, Args, Kwargs, Timeout);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The same, for who knows where.
+-spec run_on(target(), Name :: binary(), Action :: binary(), Args :: hornbeam_value:value(),
+             Kwargs :: hornbeam_value:value(), timeout()) ->
+    {ok, hornbeam_value:value()} | {error, failure()}.
+run_on({worker, Worker}, Name, Action, Args, Kwargs, Timeout) ->
+    Call = hornbeam_call:start(Worker, hook, Name, Action, hornbeam_value:to_packed(Args),
+                               hornbeam_value:to_packed(Kwargs)),
+    value(hornbeam_call:await(Worker, Call, Timeout));
+run_on({erlang, Handler}, _Name, Action, Args, Kwargs, Timeout) ->
+    hornbeam_call_args:with_terms([Args, Kwargs], fun([ArgTerms, KwargTerms]) ->
+        in_erlang(Handler, Action, ArgTerms, KwargTerms, Timeout)
+    end);
+run_on({nodes, Peers}, Name, Action, Args, Kwargs, Timeout) ->
+    Question = {hook, Name, Action, Args, Kwargs, Timeout},
+    case hornbeam_call_peers:first(Peers, Question, Timeout) of
+        none -> {error, no_hook};
+        %% It is the line's own.
+        {error, {unencodable, _, _} = Unencodable} -> error(Unencodable);
+        Outcome -> Outcome
     end.
 
 value({ok, Packed}) -> {ok, hornbeam_value:from_packed(Packed)};
@@ -260,10 +306,13 @@ handle_call({register, Name, Handle}, _From, Monitored) ->
     Worker = hornbeam_capacity:worker(Handle),
     registered(ets:member(?TABLE, {Name, Worker}), Name, Worker, Handle, Monitored);
 handle_call({unregister, Name, Worker}, _From, Monitored) ->
-    {reply, ok, unregistered(ets:take(?TABLE, {Name, Worker}), Worker, Monitored)}.
+    Left = unregistered(ets:take(?TABLE, {Name, Worker}), Worker, Monitored),
+    changed(Name),
+    {reply, ok, Left}.
 
 registered(true, Name, Worker, Handle, Monitored) ->
     true = ets:insert(?TABLE, {{Name, Worker}, Handle}),
+    changed(Name),
     {reply, ok, Monitored};
 registered(false, Name, Worker, Handle, Monitored) ->
     case maps:get(Worker, Monitored, 0) < hornbeam_quota:limit(worker_max_hooks) of
@@ -275,14 +324,22 @@ unregistered([], _Worker, Monitored) -> Monitored;
 unregistered([_], Worker, Monitored) -> maps:update_with(Worker, fun(N) -> N - 1 end, Monitored).
 
 %% @private
--spec handle_cast(term(), monitored()) -> {noreply, monitored()}.
-handle_cast(_Request, Monitored) ->
+-spec handle_cast({stopping, pid()}, monitored()) -> {noreply, monitored()}.
+handle_cast({stopping, Worker}, Monitored) when is_map_key(Worker, Monitored) ->
+    forget(Worker),
+    {noreply, Monitored#{Worker := 0}};
+handle_cast({stopping, _HasNone}, Monitored) ->
     {noreply, Monitored}.
 
 %% @private
 -spec handle_info(term(), monitored()) -> {noreply, monitored()}.
 handle_info({'DOWN', _Ref, process, Worker, _Reason}, Monitored) ->
-    true = ets:match_delete(?TABLE, {{'_', Worker}, '_'}),
+    forget(Worker),
     {noreply, maps:remove(Worker, Monitored)};
 handle_info(_Stray, Monitored) ->
     {noreply, Monitored}.
+
+forget(Worker) ->
+    Names = ets:select(?TABLE, [{{{'$1', Worker}, '_'}, [], ['$1']}]),
+    true = ets:match_delete(?TABLE, {{'_', Worker}, '_'}),
+    lists:foreach(fun changed/1, Names).

@@ -10,10 +10,10 @@
 -export([new_table/0, open/1, close/1, is_open/1, owners/0]).
 -export([reserve/4, reserve_trusted/4, release/4, recount/2]).
 
--type owner() :: pid() | none.
-%% `none' stands for Erlang code, which may have all there is.
+-type owner() :: pid() | none | peer.
+%% `none' stands for Erlang code and `peer' for another node, which may have all there is.
 
--type kind() :: connections | bindings | topics | executions.
+-type kind() :: connections | bindings | topics | executions | presences | counters.
 
 %% Rows: {{Owner, Account}, Bytes, Rows}.
 -define(TABLE, ?MODULE).
@@ -53,7 +53,7 @@ owners() ->
 %% never refused.
 -spec reserve(owner(), kind(), Bytes :: integer(), Rows :: integer()) ->
     ok | not_open | {error, {limit, hornbeam_quota:limit()}}.
-reserve(none, Kind, Bytes, Rows) ->
+reserve(Owner, Kind, Bytes, Rows) when not is_pid(Owner) ->
     hornbeam_quota:reserve(Kind, Bytes, Rows);
 reserve(Owner, Kind, Bytes, Rows) ->
     case add({Owner, account(Kind)}, Bytes, Rows) of
@@ -65,7 +65,7 @@ reserve(Owner, Kind, Bytes, Rows) ->
     end.
 
 %% @doc The same, whatever the owner has already.
--spec reserve_trusted(pid(), topics, Bytes :: integer(), Rows :: integer()) ->
+-spec reserve_trusted(pid(), topics | presences, Bytes :: integer(), Rows :: integer()) ->
     ok | {error, {limit, hornbeam_quota:limit()}}.
 reserve_trusted(Owner, Kind, Bytes, Rows) ->
     _ = add({Owner, account(Kind)}, Bytes, Rows),
@@ -89,7 +89,7 @@ release(Owner, Kind, Bytes, Rows) ->
     hornbeam_quota:release(Kind, Bytes, Rows),
     release_own(Owner, Kind, Bytes, Rows).
 
-release_own(none, _Kind, _Bytes, _Rows) ->
+release_own(Owner, _Kind, _Bytes, _Rows) when not is_pid(Owner) ->
     ok;
 release_own(Owner, Kind, Bytes, Rows) ->
     Key = {_, Account} = {Owner, account(Kind)},
@@ -124,12 +124,14 @@ account(bindings) -> state;
 account(Kind) -> Kind.
 
 limits(state) -> {connection_state_max_bytes, connection_state_max_rows};
+limits(presences) -> {connection_state_max_bytes, connection_state_max_rows};
+limits(counters) -> {connection_state_max_bytes, connection_state_max_rows};
 limits(topics) -> {none, connection_max_topics};
 limits(executions) -> {none, worker_max_executions}.
 
 %% @doc Say what there is of a kind, for who alone changes it and has just started: see
 %% {@link hornbeam_quota:recount/3}.
--spec recount(topics, [{Owner :: pid(), Bytes :: non_neg_integer()}]) -> ok.
+-spec recount(topics | presences | counters, [{Owner :: pid(), Bytes :: non_neg_integer()}]) -> ok.
 recount(Kind, Rows) ->
     true = ets:match_delete(?TABLE, {{'_', account(Kind)}, '_', '_'}),
     lists:foreach(fun({Owner, Bytes}) -> add({Owner, account(Kind)}, Bytes, 1) end, Rows),

@@ -10,10 +10,13 @@
 -export([below/2, refused/1, info/0]).
 -export_type([kind/0, limit/0, limits/0]).
 
--type kind() :: state | bindings | connections | topics | executions | ops.
+-type kind() :: state | bindings | connections | topics | executions | channels | presences
+              | counters | ops.
 %% `state': the rows of the shared state. `bindings': what is to be undone at an owner's end.
 %% `connections': what connections and workers keep for themselves. `topics': subscriptions.
 %% `executions': calls of hooks that somebody will ask about, with their arguments and results.
+%% `channels': messages that wait in channels. `presences': who is present, on all nodes.
+%% `counters': columns of those of all nodes, and what is to be taken back of them.
 %% `ops': arguments of ops that wait for what they call, packed and as terms, which may be as many
 %% again: where all is full, one must be able to look and to delete.
 
@@ -33,10 +36,10 @@
 
 %% The cells: the kinds' bytes, their rows, the limits, and what was refused by each.
 -define(KIND_CELLS, #{state => 1, bindings => 2, connections => 3, topics => 4, executions => 5,
-                      ops => 6}).
--define(KINDS, 6).
+                      channels => 6, presences => 7, counters => 8, ops => 9}).
+-define(KINDS, 9).
 %% Those before the last are kept.
--define(KEPT, 5).
+-define(KEPT, 8).
 -define(LIMIT_CELLS, #{state_max_bytes => 1, state_max_rows => 2, connection_state_max_bytes => 3,
                        connection_state_max_rows => 4, connection_max_topics => 5,
                        worker_max_hooks => 6, worker_max_executions => 7,

@@ -8,7 +8,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([handle_op/3, may_call/1, is_apart_from_messages/1, adopt/3, ops/0]).
+-export([handle_op/3, may_call/1, is_apart_from_messages/1, adopt/3, stopping/1, ops/0]).
 -export_type([op/0]).
 
 -type op() :: {Number :: pos_integer(), Name :: binary(), [hornbeam_api_args:arg()],
@@ -21,7 +21,7 @@
 %% `in_turn': what is long comes one after the other of a worker's.
 
 %% No op has a greater number.
--define(LAST, 99).
+-define(LAST, 199).
 
 %% @doc All ops, in the order of their numbers.
 -spec ops() -> [op()].
@@ -59,6 +59,12 @@ op(10) ->
      fun hornbeam_state_ops:cas/2};
 op(11) ->
     {<<"state.take">>, [{key, key}], {optional, taken}, inline, fun hornbeam_state_ops:take/2};
+op(12) ->
+    {<<"counters.incr">>, [{key, key}, {delta, number}, {scoped, bool}], number, spawned,
+     fun hornbeam_counter_ops:incr/2};
+op(13) ->
+    {<<"counters.get">>, [{key, key}], {optional, number}, inline,
+     fun hornbeam_counter_ops:get/2};
 op(20) ->
     {<<"pubsub.subscribe">>,
      [{topic, topic}, {forward, bool}, {overflow, {optional, overflow}}], nil, spawned,
@@ -71,6 +77,21 @@ op(22) ->
      fun hornbeam_pubsub_ops:publish/2};
 op(23) ->
     {<<"pubsub.dropped">>, [], uint, inline, fun hornbeam_pubsub_ops:dropped/2};
+op(24) ->
+    {<<"presence.track">>, [{topic, topic}, {key, str}, {meta, packed}], str, spawned,
+     fun hornbeam_presence_ops:track/2};
+op(25) ->
+    {<<"presence.update">>, [{topic, topic}, {key, str}, {meta, packed}], str, spawned,
+     fun hornbeam_presence_ops:update/2};
+op(26) ->
+    {<<"presence.untrack">>, [{topic, topic}, {key, str}], bool, spawned,
+     fun hornbeam_presence_ops:untrack/2};
+op(27) ->
+    {<<"presence.list">>, [{topic, topic}], packed, spawned, fun hornbeam_presence_ops:list/2};
+op(28) ->
+    {<<"presence.count">>, [{topic, topic}], uint, inline, fun hornbeam_presence_ops:count/2};
+op(29) ->
+    {<<"presence.show">>, [{topic, topic}], nil, spawned, fun hornbeam_presence_ops:show/2};
 op(30) ->
     {<<"rpc.call">>, [{node, str}, {module, str}, {function, str}, {args, packed},
                           {timeout, timeout}],
@@ -122,6 +143,62 @@ op(62) ->
     {<<"connection.delete">>, [{key, key}], bool, inline, fun hornbeam_connection_ops:delete/2};
 op(63) ->
     {<<"connection.items">>, [], items, spawned, fun hornbeam_connection_ops:items/2};
+op(70) ->
+    {<<"channels.send">>, [{channel, topic}, {address, topic}, {value, packed}], bool, inline,
+     fun hornbeam_channel_ops:send/2};
+op(71) ->
+    {<<"channels.put">>,
+     [{channel, topic}, {value, packed}, {ttl, ttl}, {capacity, uint}], bool, spawned,
+     fun hornbeam_channel_ops:put/2};
+op(72) ->
+    {<<"channels.put_back">>,
+     [{channel, topic}, {turn, uint}, {value, packed}, {ttl, ttl}], nil, spawned,
+     fun hornbeam_channel_ops:put_back/2};
+op(73) ->
+    {<<"channels.want">>, [{channel, topic}, {address, topic}, {more, bool}], nil, inline,
+     fun hornbeam_channel_ops:want/2};
+op(74) ->
+    {<<"channels.full">>, [{channel, topic}, {full, bool}, {ttl, ttl}], nil, inline,
+     fun hornbeam_channel_ops:set_full/2};
+op(75) ->
+    {<<"channels.join">>,
+     [{group, topic}, {channel, topic}, {ttl, ttl}, {message_ttl, ttl}, {capacity, uint}], nil,
+     spawned, fun hornbeam_channel_ops:join/2};
+op(76) ->
+    {<<"channels.leave">>, [{group, topic}, {channel, topic}], nil, spawned,
+     fun hornbeam_channel_ops:leave/2};
+op(77) ->
+    {<<"channels.clear">>, [{prefix, topic}], nil, spawned, fun hornbeam_channel_ops:clear/2};
+op(78) ->
+    {<<"channels.lost">>, [{messages, uint}, {expired, bool}], nil, inline,
+     fun hornbeam_channel_ops:lost/2};
+op(80) ->
+    {<<"metrics.update">>, [{families, packed}], nil, inline, fun hornbeam_metric_ops:update/2};
+op(100) ->
+    {<<"leader.stand">>, [{name, str}, {lock, bool}, {ref, uint}], nil, spawned,
+     fun hornbeam_leader_ops:stand/2};
+op(101) ->
+    {<<"leader.await">>, [{ref, uint}, {known, uint}, {timeout, timeout}], standing, spawned,
+     fun hornbeam_leader_ops:await/2};
+op(102) ->
+    {<<"leader.resign">>, [{ref, uint}], nil, spawned, fun hornbeam_leader_ops:resign/2};
+op(110) ->
+    {<<"cluster.get">>, [{key, key}], {optional, packed}, spawned,
+     fun hornbeam_cluster_ops:get/2};
+op(111) ->
+    {<<"cluster.set">>, [{key, key}, {value, packed}], nil, spawned,
+     fun hornbeam_cluster_ops:set/2};
+op(112) ->
+    {<<"cluster.add">>, [{key, key}, {value, packed}], bool, spawned,
+     fun hornbeam_cluster_ops:add/2};
+op(113) ->
+    {<<"cluster.cas">>, [{key, key}, {old, packed}, {new, packed}], bool, spawned,
+     fun hornbeam_cluster_ops:cas/2};
+op(114) ->
+    {<<"cluster.delete">>, [{key, key}], bool, spawned, fun hornbeam_cluster_ops:delete/2};
+op(115) ->
+    {<<"cluster.incr">>, [{key, key}, {delta, number}], number, spawned,
+     fun hornbeam_cluster_ops:incr/2};
 op(_Number) ->
     none.
 
@@ -142,6 +219,7 @@ below(Unread) ->
     hornbeam_quota:below(worker_max_unread_bytes, Unread).
 
 handle_known(Number, Packed, Context) ->
+    hornbeam_api_counts:op(Number),
     case op(Number) of
         {_, Args, _, _, _} = Op ->
             handle(Op, hornbeam_api_args:read(Args, Packed), byte_size(Packed), Context);
@@ -168,6 +246,11 @@ is_apart_from_messages(Number) ->
 -spec adopt(pid(), pid(), hornbeam_worker_events:events()) -> [binary()].
 adopt(Client, Worker, Events) ->
     hornbeam_pubsub_registry:adopt(Client, Worker, Events).
+
+%% @private
+-spec stopping(pid()) -> ok.
+stopping(Worker) ->
+    hornbeam_hooks:stopping(Worker).
 
 handle({_, _, _, inline, Fun} = Op, {ok, Args}, Size, Context) ->
     reply(answer(Op, fun() -> Fun(Args, Context) end), Op, Size, Context);

@@ -8,11 +8,12 @@
 
 -type answer() :: {Status :: non_neg_integer(), Packed :: iodata()}.
 
--type result_type() :: nil | bool | number | uint | str | packed | {optional, packed | taken}
-                     | packed_array | keys | items | strs.
+-type result_type() :: nil | bool | number | uint | str | packed
+                     | {optional, packed | taken | number} | packed_array | keys | items | strs
+                     | standing.
 
 -type kind() :: not_implemented | type_error | value_error | permission_denied | timeout
-              | connection_ended | not_found | limit_exceeded | node_down.
+              | connection_ended | not_found | limit_exceeded | node_down | unavailable.
 
 %% Bytes of a value that an answer may have; Python refuses more than 128 MiB.
 -define(MAX_VALUE, 16#7ff0000).
@@ -47,11 +48,13 @@ pack(str, Text) -> hornbeam_msgpack:str(Text);
 pack(packed, Value) -> hornbeam_msgpack:bin(hornbeam_value:to_packed(Value));
 pack({optional, _Type}, absent) -> hornbeam_msgpack:nil();
 pack({optional, packed}, {ok, Value}) -> pack(packed, Value);
+pack({optional, number}, {ok, Number}) -> pack(number, Number);
 pack({optional, taken}, {ok, Value, Left}) -> array([pack(packed, Value), left(Left)]);
 pack(packed_array, Values) -> array([pack({optional, packed}, Value) || Value <- Values]);
 pack(keys, Keys) -> array([hornbeam_msgpack:encode(hornbeam_api_args:key(Key)) || Key <- Keys]);
 pack(items, Items) -> array([item(Key, Value) || {Key, Value} <- Items]);
-pack(strs, Texts) -> array([hornbeam_msgpack:str(Text) || Text <- Texts]).
+pack(strs, Texts) -> array([hornbeam_msgpack:str(Text) || Text <- Texts]);
+pack(standing, {Token, Lease}) -> array([hornbeam_msgpack:uint(Token), left(Lease)]).
 
 left(infinity) -> hornbeam_msgpack:nil();
 left(Left) -> hornbeam_msgpack:uint(Left).
@@ -82,7 +85,8 @@ status(timeout) -> 6;
 status(connection_ended) -> 7;
 status(not_found) -> 9;
 status(limit_exceeded) -> 10;
-status(node_down) -> 11.
+status(node_down) -> 11;
+status(unavailable) -> 12.
 
 %% Whatever the parts of a sentence were: it is text.
 text(Sentence) ->
@@ -98,7 +102,14 @@ failure(timeout) ->
 failure(closed) ->
     error(connection_ended, "the connection is closed");
 failure(not_forwardable) ->
-    error(value_error, "forward=True needs a WebSocket connection that has been accepted");
+    error(value_error, "forward=True needs a WebSocket that has been accepted, or a response of "
+                       "the type text/event-stream");
+failure(encoded) ->
+    error(value_error, "forward=True cannot add to a response with a content-encoding: leave "
+                       "text/event-stream out of what is compressed");
+failure(not_callable) ->
+    error(permission_denied, "hooks are served by workers; this process is outside of all of them, "
+          "and nobody calls into it");
 failure(bad_args) ->
     error(type_error, "the arguments must be a list or a tuple");
 failure(worker_down) ->
@@ -112,13 +123,41 @@ failure(overflow) ->
     error(value_error, "the result is too large for a float, or for an int that can travel");
 failure(refused) ->
     error(permission_denied, "the option rpc_allow of this node does not allow this function");
+failure(refused_there) ->
+    error(permission_denied, "the option rpc_allow of that node does not allow this function");
 failure(no_node) ->
     error(node_down, "the node is not connected");
+failure({node_down, Node}) ->
+    error(node_down, ["the node ", atom_to_binary(Node), " is out of reach; whether it has done "
+                      "what it was called for is not known"]);
+failure({node_full, Node}) ->
+    error(limit_exceeded, ["so much waits for the node ", atom_to_binary(Node), " that nothing "
+                           "more is sent to it"]);
+failure({node_failed, Node}) ->
+    remote(<<"node_failed">>,
+           text(["the node ", atom_to_binary(Node), " failed to do that, and its log says why; or "
+                 "it is of another version"]), <<>>);
+failure(no_hook) ->
+    error(not_found, "no handler is registered for the hook any more");
 failure(unknown_id) ->
     error(not_found, "this id is unknown: its result was taken, closed or given up");
 failure({limit, Limit}) ->
     error(limit_exceeded, io_lib:format("the option ~ts of this node, which is ~b, allows no more",
                                         [Limit, hornbeam_quota:limit(Limit)]));
+failure({bad_metric, Sentence}) ->
+    error(value_error, ["metric ", Sentence]);
+failure(unknown_candidate) ->
+    error(not_found, "this candidate is unknown: it has resigned, or its node has forgotten it");
+failure(too_many_candidates) ->
+    error(limit_exceeded, "a worker stands for at most 1000 names at once");
+failure({unavailable, _} = Reason) ->
+    error(unavailable, hornbeam_consensus:sentence(Reason));
+failure(uncertain) ->
+    error(timeout, hornbeam_consensus:sentence(uncertain));
+failure(full) ->
+    error(limit_exceeded, "the consistent state has 64 MiB at most");
+failure(too_large) ->
+    error(limit_exceeded, "a value of the consistent state has 1 MiB at most");
 failure(too_many) ->
     error(value_error,
           "more was found than can travel at once; ask for a longer prefix or fewer keys");
@@ -139,6 +178,22 @@ failure({unreadable, Reason}) ->
 failure({no_json, Path, What}) ->
     error(type_error, ["a subscriber forwards JSON to its client, and message",
                        hornbeam_json:path_text(Path), ": ", What, " has no JSON form"]);
+failure({no_event, What}) ->
+    error(type_error, ["a subscriber forwards to an event stream, which is text: ", What,
+                       " has no form in it"]);
+failure(not_present) ->
+    error(not_found, "this connection is not present there under this key: track it first");
+failure(bad_meta) ->
+    error(type_error, "the meta must be a dict");
+failure({bad_meta, Path, What}) ->
+    error(type_error, ["a meta is shown to clients as JSON, and meta",
+                       hornbeam_json:path_text(Path), ": ", What, " has no JSON form"]);
+failure({reserved, Name}) ->
+    error(value_error, [Name, " stands in each meta already: give it another name"]);
+failure({too_many_present, Most}) ->
+    error(limit_exceeded,
+          io_lib:format("who is present there is more than the option pubsub_queue_bytes, which is "
+                        "~b, lets a client be told at once", [Most]));
 failure({unencodable, Path, Term}) ->
     error(type_error, unencodable(Path, Term));
 failure(overloaded) ->

@@ -50,5 +50,5 @@ unless_forgotten(Owner, Result) ->
 %% @doc The process in whose life an op is done: what is bound to a connection ends with it.
 -spec owner(context()) -> {ok, pid()} | {error, closed}.
 owner(#{client := {_, _Kind, Client}}) -> {ok, Client};
-owner(#{client := worker, handle := Handle}) -> {ok, hornbeam_capacity:worker(Handle)};
+owner(#{client := worker, process := Process}) -> {ok, Process};
 owner(#{client := gone}) -> {error, closed}.

@@ -7,17 +7,18 @@
 -type context() :: hornbeam_worker_api:context().
 -type result(Type) :: {ok, Type} | {error, hornbeam_hooks:failure()}.
 
--spec register_hook([term()], context()) -> ok | {error, hornbeam_hooks:failure()}.
+-spec register_hook([term()], context()) -> ok | {error, hornbeam_hooks:failure() | not_callable}.
+register_hook(_Args, #{handle := none}) ->
+    {error, not_callable};
 register_hook([Name], #{handle := Handle}) ->
     hornbeam_hooks:register_worker(Name, Handle).
 
 -spec unregister_hook([term()], context()) -> ok.
-unregister_hook([Name], #{handle := Handle}) ->
-    hornbeam_hooks:unregister_worker(Name, hornbeam_capacity:worker(Handle)).
+unregister_hook([Name], #{process := Process}) ->
+    hornbeam_hooks:unregister_worker(Name, Process).
 
 -spec execute([term()], context()) -> result(hornbeam_value:value()).
-execute([Name, Action, Args, Kwargs, Timeout], #{handle := Handle}) ->
-    Caller = hornbeam_capacity:worker(Handle),
+execute([Name, Action, Args, Kwargs, Timeout], #{process := Caller}) ->
     named(Name, hornbeam_hooks:run(Caller, Name, Action, {packed, Args}, {packed, Kwargs},
                                    Timeout)).
 
@@ -27,20 +28,18 @@ named(_Name, Result) ->
     Result.
 
 -spec execute_async([term()], context()) -> result(binary()).
-execute_async([Name, Action, Args, Kwargs], #{handle := Handle}) ->
-    named(Name, hornbeam_execution:start(hornbeam_capacity:worker(Handle), Name, Action,
-                                         {packed, Args}, {packed, Kwargs})).
+execute_async([Name, Action, Args, Kwargs], #{process := Caller}) ->
+    named(Name, hornbeam_execution:start(Caller, Name, Action, {packed, Args}, {packed, Kwargs})).
 
 -spec await_result([term()], context()) -> result(hornbeam_value:value()).
 await_result([Id, Timeout], _Context) ->
     hornbeam_execution:await(Id, Timeout).
 
 -spec stream([term()], context()) -> result(binary()) | {error, closed}.
-stream([Name, Action, Args, Kwargs], #{handle := Handle} = Context) ->
+stream([Name, Action, Args, Kwargs], #{process := Caller} = Context) ->
     case hornbeam_connection_ops:owner(Context) of
         {ok, Owner} ->
-            Worker = hornbeam_capacity:worker(Handle),
-            named(Name, hornbeam_hook_stream:start(Owner, Worker, Name, Action, {packed, Args},
+            named(Name, hornbeam_hook_stream:start(Owner, Caller, Name, Action, {packed, Args},
                                                    {packed, Kwargs}));
         {error, closed} = Error ->
             Error

@@ -15,13 +15,19 @@ subscribe([Topic, Forward, Overflow], Context) ->
 how(_Forward, _Overflow, #{client := gone}) ->
     {error, closed};
 how(true, Overflow, #{client := {open, websocket, Client}, options := Options}) ->
-    #{pubsub_queue_messages := Messages, pubsub_queue_bytes := Bytes} = Options,
-    {ok, Client, {forward, {Messages, Bytes}, overflow(Overflow, Options)}};
+    {ok, Client, {forward, limits(Options), overflow(Overflow, Options)}};
+how(true, Overflow, #{client := {Phase, Owner, Client}, options := Options})
+        when Phase =:= requested; Phase =:= streaming ->
+    {ok, Client, {stream, Owner, limits(Options), overflow(Overflow, Options)}};
+how(true, _Overflow, #{client := {closed_stream, _Owner, _Client}}) ->
+    {error, encoded};
 how(true, _Overflow, _Context) ->
     {error, not_forwardable};
-how(false, _Overflow, #{handle := Handle, events := Events} = Context) ->
+how(false, _Overflow, #{process := Process, events := Events} = Context) ->
     {ok, Owner} = hornbeam_connection_ops:owner(Context),
-    {ok, Owner, {worker, hornbeam_capacity:worker(Handle), Events}}.
+    {ok, Owner, {worker, Process, Events}}.
+
+limits(#{pubsub_queue_messages := Messages, pubsub_queue_bytes := Bytes}) -> {Messages, Bytes}.
 
 overflow(undefined, #{pubsub_overflow := Overflow}) -> Overflow;
 overflow(Overflow, _Options) -> Overflow.

@@ -1,35 +1,39 @@
 %% How a message gets to the subscribers of this node.
 %%
-%% Three kinds of routes: a worker gets one `event' for all its streams; a forwarding connection
-%% gets the finished frame; an Erlang process gets the term. Whoever publishes reads the table and
-%% sends from its own process, so each subscriber sees one publisher's messages in their order. Only
-%% hornbeam_pubsub_registry changes the routes. No process.
+%% Five kinds of routes: a worker gets one `event' for all its streams; a WebSocket that forwards
+%% gets the finished frame, an event stream the text of its event; an Erlang process gets the term,
+%% or the value as it came. Whoever publishes reads the table and sends from its own process, so
+%% each subscriber sees one publisher's messages in their order. Only hornbeam_pubsub_registry
+%% changes the routes. No process.
 -module(hornbeam_pubsub_fanout).
 
 -export([new_tables/0, add/2, remove/2, reroute/3, move/3, rebuild/1]).
--export([subscribers/1, all_subscribers/0, outbox/2, dropped/1, delete_outbox/1]).
--export([prepare/3, deliver/1, count_loss/1, losses/0]).
+-export([subscribers/1, all_subscribers/0, largest/1, topics/0, outbox/3, waiting/0, dropped/1]).
+-export([delete_outbox/1]).
+-export([prepare/3, deliver/1, send/3, count_loss/1, count_losses/2, losses/0]).
 -export_type([topic/0, id/0, route/0, message/0, no_form/0, loss/0]).
 
 -type topic() :: binary().
 -type id() :: {Owner :: pid(), topic()}.
 %% Of a subscription.
 
--type loss() :: link | unreadable | slow | parked.
+-type loss() :: unreadable | slow | parked | overload | elsewhere.
 -type route() :: {worker, Worker :: pid(), hornbeam_worker_events:events()}
-               | {forward, hornbeam_outbox:outbox(), hornbeam_outbox:policy()}
-               | {process, pid()}
+               | {forward | stream, hornbeam_outbox:outbox(), hornbeam_outbox:policy()}
+               | {process | value, pid()}
                | parked.
 %% `parked': its worker has ended, and another may take it; what comes meanwhile is lost.
 
 -type no_form() ::
     {no_json, hornbeam_json:path(), What :: binary()}
+    | hornbeam_server_sent_event:fault()
     | {unencodable, hornbeam_json:path(), term()}
     | hornbeam_value:unreadable().
 
 %% Rows: {{Topic, Kind, Pid}, To, Subscribers}.
 -define(ROUTES, hornbeam_topic_routes).
-%% Rows: {Topic, Subscribers, Forwarding}.
+%% Rows: {Topic, Subscribers, Forwarding, Lost}. What was lost is known as long as somebody is
+%% subscribed.
 -define(TOTALS, hornbeam_topic_totals).
 %% Rows: {Connection, Outbox}.
 -define(OUTBOXES, hornbeam_outboxes).
@@ -41,7 +45,9 @@
     routes :: [{Kind :: atom(), To :: term(), Subscribers :: pos_integer()}],
     event :: {Op :: binary(), Size :: non_neg_integer()} | none,
     frame :: hornbeam_websocket_frame:frame() | none,
-    term :: {ok, term()} | none
+    text :: binary() | none,
+    term :: {ok, term()} | none,
+    value :: hornbeam_value:value()
 }).
 -opaque message() :: #message{}.
 
@@ -60,7 +66,7 @@ new_tables() ->
 -spec add(id(), route()) -> ok.
 add({_Owner, Topic} = Id, Route) ->
     add_route(Id, Route),
-    _ = ets:update_counter(?TOTALS, Topic, [{2, 1}, {3, forwarding(Route)}], {Topic, 0, 0}),
+    _ = ets:update_counter(?TOTALS, Topic, [{2, 1}, {3, forwarding(Route)}], {Topic, 0, 0, 0}),
     ok.
 
 add_route(Id, Route) ->
@@ -100,6 +106,7 @@ move(Id, Before, Route) ->
     remove_route(Id, Before).
 
 forwarding({forward, _Outbox, _Policy}) -> 1;
+forwarding({stream, _Outbox, _Policy}) -> 1;
 forwarding(_Route) -> 0.
 
 key({_Owner, Topic}, {worker, Worker, _Events}) -> {Topic, worker, Worker};
@@ -108,7 +115,9 @@ key({Owner, Topic}, Route) -> {Topic, element(1, Route), Owner}.
 
 to({worker, _Worker, Events}) -> Events;
 to({forward, Outbox, Policy}) -> {Outbox, Policy};
+to({stream, Outbox, Policy}) -> {Outbox, Policy};
 to({process, Pid}) -> Pid;
+to({value, Pid}) -> Pid;
 to(parked) -> none.
 
 %% @doc Make routes and totals what the subscriptions say: a crash may have come in between.
@@ -117,13 +126,16 @@ rebuild(Subscriptions) ->
     Routes = lists:foldl(fun count_route/2, #{}, Subscriptions),
     replace(?ROUTES, [{Key, To, N} || {Key, {To, N}} <- maps:to_list(Routes)]),
     Totals = lists:foldl(fun count_total/2, #{}, Subscriptions),
-    replace(?TOTALS, [{Topic, N, F} || {Topic, {N, F}} <- maps:to_list(Totals)]).
+    replace(?TOTALS, [{Topic, N, F, lost(Topic)} || {Topic, {N, F}} <- maps:to_list(Totals)]).
+
+lost(Topic) -> lists:sum([Lost || {_, _, _, Lost} <- ets:lookup(?TOTALS, Topic)]).
 
 %% Never empty in between: others read.
 replace(Table, Rows) ->
     true = ets:insert(Table, Rows),
     Keys = maps:from_keys([element(1, Row) || Row <- Rows], []),
-    Stale = [Key || {Key, _, _} <- ets:tab2list(Table), not is_map_key(Key, Keys)],
+    Stale = [Key || Row <- ets:tab2list(Table), Key <- [element(1, Row)],
+                    not is_map_key(Key, Keys)],
     lists:foreach(fun(Key) -> ets:delete(Table, Key) end, Stale).
 
 count_total({{_Owner, Topic}, Route}, Totals) ->
@@ -137,23 +149,54 @@ count_route({Id, Route}, Routes) ->
 -spec subscribers(topic()) -> {All :: non_neg_integer(), Forwarding :: non_neg_integer()}.
 subscribers(Topic) ->
     case ets:lookup(?TOTALS, Topic) of
-        [{Topic, Count, Forwarding}] -> {Count, Forwarding};
+        [{Topic, Count, Forwarding, _Lost}] -> {Count, Forwarding};
         [] -> {0, 0}
     end.
 
 %% @doc The same of all topics that have some.
 -spec all_subscribers() -> [{topic(), All :: pos_integer(), Forwarding :: non_neg_integer()}].
 all_subscribers() ->
-    ets:tab2list(?TOTALS).
+    ets:select(?TOTALS, [{{'$1', '$2', '$3', '_'}, [], [{{'$1', '$2', '$3'}}]}]).
+
+%% @doc The same of those that have most, the first of all, and how many messages were lost when
+%% something was published to them: no more are copied at any time.
+-spec largest(Most :: pos_integer()) ->
+    [{topic(), All :: pos_integer(), Forwarding :: non_neg_integer(), Lost :: non_neg_integer()}].
+largest(Most) ->
+    Largest = ets:foldl(fun({Topic, All, Forwarding, Lost}, Set) ->
+        smallest_out(Most, gb_sets:add({All, Topic, Forwarding, Lost}, Set))
+    end, gb_sets:new(), ?TOTALS),
+    [{Topic, All, Forwarding, Lost}
+     || {All, Topic, Forwarding, Lost} <- lists:reverse(gb_sets:to_list(Largest))].
+
+smallest_out(Most, Set) ->
+    case gb_sets:size(Set) > Most of
+        true -> element(2, gb_sets:take_smallest(Set));
+        false -> Set
+    end.
+
+%% @doc How many topics have subscribers.
+-spec topics() -> non_neg_integer().
+topics() ->
+    ets:info(?TOTALS, size).
 
 %% Outboxes.
 
-%% @doc The outbox of a connection, made when it is the first time.
--spec outbox(pid(), hornbeam_outbox:limits()) -> hornbeam_outbox:outbox().
-outbox(Connection, Limits) ->
+%% @doc The outbox of a connection, made when it is the first time, and who gets what is in it.
+-spec outbox(pid(), hornbeam_stream:owner(), hornbeam_outbox:limits()) -> hornbeam_outbox:outbox().
+outbox(Connection, Owner, Limits) ->
     _ = ets:member(?OUTBOXES, Connection)
-        orelse ets:insert_new(?OUTBOXES, {Connection, hornbeam_outbox:new(Connection, Limits)}),
+        orelse ets:insert_new(?OUTBOXES,
+                              {Connection, hornbeam_outbox:new(Connection, Owner, Limits)}),
     ets:lookup_element(?OUTBOXES, Connection, 2).
+
+%% @doc How many messages wait in all outboxes, and their bytes.
+-spec waiting() -> {Messages :: non_neg_integer(), Bytes :: non_neg_integer()}.
+waiting() ->
+    ets:foldl(fun({_, Outbox}, {Messages, Bytes}) ->
+        {More, MoreBytes} = hornbeam_outbox:waiting(Outbox),
+        {Messages + More, Bytes + MoreBytes}
+    end, {0, 0}, ?OUTBOXES).
 
 %% @doc How many forwarded messages were dropped before they reached a connection.
 -spec dropped(pid()) -> non_neg_integer().
@@ -178,14 +221,20 @@ delete_outbox(Owner) ->
 -spec prepare(topic(), hornbeam_value:value(), IsForwardedElsewhere :: boolean()) ->
     {ok, message()} | {error, no_form()}.
 prepare(Topic, Value, IsForwardedElsewhere) ->
-    Routes = routes(Topic),
+    prepare(Topic, Value, IsForwardedElsewhere, routes(Topic)).
+
+prepare(Topic, Value, IsForwardedElsewhere, Routes) ->
     Kinds = lists:usort([Kind || {Kind, _, _} <- Routes]),
-    IsForwarded = IsForwardedElsewhere orelse lists:member(forward, Kinds),
+    IsFrame = lists:member(forward, Kinds),
+    IsText = lists:member(stream, Kinds),
     try
-        Frame = frame(IsForwarded, Value),
+        Shown = shown(IsForwardedElsewhere orelse IsFrame orelse IsText, Value),
+        Frame = frame(IsFrame, Shown),
+        Text = text(IsText, Shown),
         Term = term(lists:member(process, Kinds), Value),
         Event = event(lists:member(worker, Kinds), Topic, Value),
-        {ok, #message{topic = Topic, routes = Routes, event = Event, frame = Frame, term = Term}}
+        {ok, #message{topic = Topic, routes = Routes, event = Event, frame = Frame, text = Text,
+                      term = Term, value = Value}}
     catch
         throw:{no_form, Reason} -> {error, Reason};
         error:{unencodable, _, _} = Reason -> {error, Reason}
@@ -197,12 +246,27 @@ event(true, Topic, Value) ->
     Packed = hornbeam_value:to_packed(Value),
     {iolist_to_binary(hornbeam_wire:event(Topic, Packed)), byte_size(Packed)}.
 
-frame(false, _Value) ->
+%% What clients are to see, whether by a frame or by an event.
+shown(false, _Value) ->
     none;
-frame(true, Value) ->
-    case hornbeam_json:frame(Value) of
-        {ok, {Kind, Payload}} -> hornbeam_websocket_frame:new(Kind, Payload);
+shown(true, Value) ->
+    {Fields, Data} = hornbeam_server_sent_event:open(hornbeam_value:to_packed(Value)),
+    case hornbeam_json:frame({packed, Data}) of
+        {ok, {Kind, Payload}} -> {Kind, Payload, Fields};
         {error, Path, What} -> throw({no_form, {no_json, Path, What}})
+    end.
+
+frame(false, _Shown) -> none;
+frame(true, {Kind, Payload, _Fields}) -> hornbeam_websocket_frame:new(Kind, Payload).
+
+text(false, _Shown) ->
+    none;
+text(true, {binary, _Bytes, _Fields}) ->
+    throw({no_form, {no_event, <<"bytes">>}});
+text(true, {text, Data, Fields}) ->
+    case hornbeam_server_sent_event:text(Fields, Data) of
+        {ok, Text} -> Text;
+        {error, Reason} -> throw({no_form, Reason})
     end.
 
 term(false, _Value) ->
@@ -218,25 +282,52 @@ term(true, Value) ->
 deliver(#message{routes = Routes} = Message) ->
     lists:sum([deliver(Route, Message) || Route <- Routes]).
 
-deliver({worker, Events, N}, #message{event = {Op, Size}}) ->
+deliver({worker, Events, N}, #message{topic = Topic, event = {Op, Size}}) ->
     Most = hornbeam_quota:limit(worker_max_unread_bytes),
     case hornbeam_worker_events:send(Events, Op, Size, Most) of
         sent ->
             N;
         dropped ->
-            count_loss(slow),
+            lose(slow, 1, Topic),
             0
     end;
-deliver({forward, {Outbox, Policy}, N}, #message{frame = Frame}) ->
-    Dropped = hornbeam_outbox:push(Outbox, Frame, Policy),
-    _ = [count_losses(slow, Dropped) || Dropped > 0],
+deliver({forward, {Outbox, Policy}, N}, #message{topic = Topic, frame = Frame}) ->
+    Size = hornbeam_websocket_frame:payload_size(Frame),
+    lose(slow, hornbeam_outbox:push(Outbox, Frame, Size, Policy), Topic),
     N;
-deliver({parked, none, _N}, _Message) ->
-    count_loss(parked),
+deliver({stream, {Outbox, Policy}, N}, #message{topic = Topic, text = Text}) ->
+    lose(slow, hornbeam_outbox:push(Outbox, Text, byte_size(Text), Policy), Topic),
+    N;
+deliver({parked, none, _N}, #message{topic = Topic}) ->
+    lose(parked, 1, Topic),
     0;
 deliver({process, Pid, N}, #message{topic = Topic, term = {ok, Term}}) ->
     Pid ! {hornbeam_pubsub, Topic, Term},
+    N;
+deliver({value, Pid, N}, #message{topic = Topic, value = Value}) ->
+    Pid ! {hornbeam_pubsub_value, Topic, Value},
     N.
+
+lose(_Why, 0, _Topic) ->
+    ok;
+lose(Why, Messages, Topic) ->
+    count_losses(Why, Messages),
+    try
+        _ = ets:update_counter(?TOTALS, Topic, {4, Messages}),
+        ok
+    catch
+        error:badarg -> ok
+    end.
+
+%% @doc Hand a value to one subscriber alone. What goes to one in a worker goes to all of the topic
+%% there.
+-spec send(id(), route(), hornbeam_value:value()) -> ok | {error, no_form()}.
+send({_Owner, Topic} = Id, Route, Value) ->
+    {_, Kind, _} = key(Id, Route),
+    case prepare(Topic, Value, false, [{Kind, to(Route), 1}]) of
+        {ok, Message} -> _ = deliver(Message), ok;
+        {error, _} = Error -> Error
+    end.
 
 %% Only what is needed of a row is copied: there may be very many.
 routes(Topic) ->
@@ -247,6 +338,10 @@ routes(Topic) ->
 count_loss(Why) ->
     count_losses(Why, 1).
 
+%% @doc The same for so many.
+-spec count_losses(loss(), non_neg_integer()) -> ok.
+count_losses(_Why, 0) ->
+    ok;
 count_losses(Why, Messages) ->
     _ = ets:update_counter(?LOSSES, Why, Messages, {Why, 0}),
     ok.

@@ -15,10 +15,12 @@
 -type topic() :: hornbeam_pubsub_fanout:topic().
 -type id() :: hornbeam_pubsub_fanout:id().
 
--type how() :: process
+-type how() :: process | value
              | {worker, Worker :: pid(), hornbeam_worker_events:events()}
-             | {forward, hornbeam_outbox:limits(), overflow()}.
-%% As an Erlang process; in the app, in a worker; or straight to the client.
+             | {forward, hornbeam_outbox:limits(), overflow()}
+             | {stream, hornbeam_stream:owner(), hornbeam_outbox:limits(), overflow()}.
+%% As an Erlang process, which gets a term or the value as it came; in the app, in a worker; or
+%% straight to the client: a WebSocket's, or that of an event stream with its owner.
 
 -type overflow() :: drop_oldest | close | latest.
 %% What becomes of messages for a client that is too slow; see {@link hornbeam_outbox}.
@@ -135,13 +137,17 @@ subscribe_living({Owner, _} = Id, How, none, Monitored) ->
     end.
 
 %% Erlang processes are trusted.
-reserve(process, Owner, Bytes) -> hornbeam_owner_quota:reserve_trusted(Owner, topics, Bytes, 1);
-reserve(_How, Owner, Bytes) -> hornbeam_owner_quota:reserve(Owner, topics, Bytes, 1).
+reserve(How, Owner, Bytes) when How =:= process; How =:= value ->
+    hornbeam_owner_quota:reserve_trusted(Owner, topics, Bytes, 1);
+reserve(_How, Owner, Bytes) ->
+    hornbeam_owner_quota:reserve(Owner, topics, Bytes, 1).
 
 route({Owner, Topic}, {forward, Limits, Overflow}) ->
-    {forward, hornbeam_pubsub_fanout:outbox(Owner, Limits), policy(Overflow, Topic)};
-route({Owner, _Topic}, process) ->
-    {process, Owner};
+    {forward, hornbeam_pubsub_fanout:outbox(Owner, Owner, Limits), policy(Overflow, Topic)};
+route({Client, Topic}, {stream, Owner, Limits, Overflow}) ->
+    {stream, hornbeam_pubsub_fanout:outbox(Client, Owner, Limits), policy(Overflow, Topic)};
+route({Owner, _Topic}, How) when How =:= process; How =:= value ->
+    {How, Owner};
 route(_Id, {worker, _, _} = Route) ->
     Route.
 

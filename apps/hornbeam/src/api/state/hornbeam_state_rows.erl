@@ -13,7 +13,7 @@
 -module(hornbeam_state_rows).
 
 -export([new_tables/0, new/3, changed/2, key/1, value/1, generation/1, ttl/1]).
--export([find/1, read/1, if_live/1, next/1, fold/3]).
+-export([find/1, find_bytes/1, read/1, if_live/1, first/0, next/1, fold/3]).
 -export([exchange/2, exchange_by_force/2, set_all/1, add/2, delete/2, sweep/0]).
 -export_type([row/0, ttl/0, generation/0, refusal/0]).
 
@@ -124,6 +124,12 @@ find(Key) ->
 one([Row]) -> Row;
 one([]) -> absent.
 
+%% @doc How many bytes of what is seen of a key count; the value is not copied for that.
+-spec find_bytes(key()) -> pos_integer() | absent.
+find_bytes(Key) ->
+    Match = [{{Key, '_', '$1', '_', '_', '$2'}, [{'>', '$1', now_ms()}], ['$2']}],
+    one(ets:select(?ROWS, Match)).
+
 %% @doc What stands in the table for a key, to be exchanged: looked at before its lock is. It may be
 %% past its time.
 -spec read(key()) -> row() | absent.
@@ -146,6 +152,11 @@ if_live({_, _, Expires, _, _, _} = Row) when Expires =/= infinity ->
     end;
 if_live(RowOrAbsent) ->
     RowOrAbsent.
+
+%% @doc The first key.
+-spec first() -> key() | '$end_of_table'.
+first() ->
+    ets:first(?ROWS).
 
 %% @doc The key after another one, which need not be there.
 -spec next(term()) -> key() | '$end_of_table'.

@@ -15,7 +15,7 @@
 %% To write digits takes the square of their number, and no client reads that many.
 -define(LARGEST, (1 bsl 8192)).
 
-%% @doc The WebSocket frame for a value: str is text, bytes are binary, all else is JSON text.
+%% @doc What a client gets of a value: str is text, bytes are binary, all else is JSON text.
 %%
 %% A value that JSON has no form for is an error that says where it stands and what it is.
 -spec frame(hornbeam_value:value()) ->

@@ -1,0 +1,274 @@
+%% This node as a member of the consistent state: how it gets there.
+%%
+%%   has data ──────────────────────────────────────────────▶ member
+%%   has none ──▶ meets members ──▶ is added ───────────────▶ member
+%%           └──▶ meets as many without data as are to begin ▶ member
+%%
+%% A node with data goes on where it was. One without asks the others, until it is a member, what
+%% they are. If some are members already it is added by them. Otherwise, where as many nodes as the
+%% option `members' says see each other, the one whose name is first collects a promise of each of
+%% the first so many, and when it has all of them these begin, in any order: a node promises to one
+%% at a time. Nobody begins with fewer, so two groups can form only of more nodes than twice that.
+%%
+%% A node whose data are lost though it is a member is taken out first and then added anew: it may
+%% have said what it does not remember.
+-module(hornbeam_consensus_member).
+-behaviour(gen_server).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([start_link/1, start_ra/1]).
+-export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([options/0]).
+
+-type options() :: #{data_dir := binary(), members := pos_integer()}.
+
+-type status() :: empty | promised | member | {member, [node()], IsFresh :: boolean()}.
+%% Fresh: nothing has been decided yet, as far as that node knows.
+
+-record(state, {
+    members :: pos_integer(),
+    phase = empty :: empty | member,
+    %% those of whom something was heard since the last look
+    peers = #{} :: #{node() => {pid(), status()}},
+    %% whom this node has promised to begin with
+    promised :: {pid(), reference()} | undefined,
+    %% whom it wants to begin with, and those who have not promised it yet
+    collecting :: {[node()], Missing :: [node()]} | undefined,
+    %% who adds it, or begins
+    working :: reference() | undefined
+}).
+
+-define(SYSTEM, hornbeam).
+-define(SERVER, hornbeam_consensus).
+-define(STATE_MACHINE, {module, hornbeam_consensus_machine, #{}}).
+
+%% Others are asked so often (ms) while this node is no member.
+-define(LOOK, 500).
+%% What another member may take to answer (ms).
+-define(TIMEOUT, 5000).
+%% A file of the log that is written ahead has so many bytes at most.
+-define(WAL_BYTES, 16777216).
+
+%% @doc Start the library, with the log of this node in the folder of its name.
+-spec start_ra(options()) -> ok | {error, {cluster, Sentence :: iodata()}}.
+start_ra(#{data_dir := Folder}) ->
+    Own = filename:join([binary_to_list(Folder), "consensus", atom_to_list(node())]),
+    case {application:load(ra), filelib:ensure_path(Own)} of
+        {{error, {Missing, _}}, _} when is_list(Missing) ->
+            {error, {cluster, "the consistent state needs the Erlang library ra, which this node "
+                              "does not have: name it in the release, as {ra, load}"}};
+        {_Loaded, {error, Reason}} ->
+            {error, {cluster, ["the folder ", Own, " cannot be made: ",
+                               file:format_error(Reason)]}};
+        {_Loaded, ok} ->
+            ok = logger:set_application_level(ra, warning),
+            {ok, _} = application:ensure_all_started(ra),
+            started(ra_system:start(system(Own)), Own)
+    end.
+
+system(Own) ->
+    (ra_system:default_config())#{name := ?SYSTEM, data_dir := Own, wal_data_dir := Own,
+                                  names := ra_system:derive_names(?SYSTEM),
+                                  wal_max_size_bytes := ?WAL_BYTES}.
+
+started({ok, _}, _Own) ->
+    ok;
+started({error, {already_started, _}}, Own) ->
+    case ra_system:fetch(?SYSTEM) of
+        #{data_dir := Own} -> ok;
+        #{data_dir := Other} ->
+            {error, {cluster, ["the consistent state of this node is in ", Other, " since its "
+                               "start, and cannot be in ", Own, " before it is started again"]}}
+    end;
+started({error, Reason}, Own) ->
+    {error, {cluster, io_lib:format("the log in ~ts cannot be opened: ~0tp", [Own, Reason])}}.
+
+-spec start_link(options()) -> gen_server:start_ret().
+start_link(Options) ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, Options, []).
+
+%% @private
+-spec init(options()) -> {ok, #state{}, {continue, go_on}}.
+init(#{members := Members}) ->
+    process_flag(trap_exit, true),
+    {ok, #state{members = Members}, {continue, go_on}}.
+
+%% @private
+-spec handle_continue(go_on, #state{}) -> {noreply, #state{}}.
+handle_continue(go_on, State) ->
+    case ra:restart_server(?SYSTEM, server()) of
+        ok -> {noreply, State#state{phase = member}};
+        {error, {already_started, _}} -> {noreply, State#state{phase = member}};
+        {error, name_not_registered} -> {noreply, ask_others(State)}
+    end.
+
+server() -> server(node()).
+
+server(Node) -> {?SERVER, Node}.
+
+%% @private
+-spec handle_call(term(), gen_server:from(), #state{}) -> {noreply, #state{}}.
+handle_call(_Request, _From, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+ask_others(#state{phase = member} = State) ->
+    State;
+ask_others(State) ->
+    _ = [tell({?MODULE, Node}, {status_of, self()}) || Node <- nodes()],
+    _ = erlang:send_after(?LOOK, self(), look),
+    State#state{peers = #{}}.
+
+tell(Peer, Message) ->
+    _ = erlang:send(Peer, {hornbeam_consensus, hornbeam_links:cluster(), Message},
+                    [nosuspend, noconnect]),
+    ok.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
+handle_info({hornbeam_consensus, Cluster, Message}, State) ->
+    {noreply, heard_of(Cluster =:= hornbeam_links:cluster(), Message, State)};
+handle_info(look, #state{working = undefined, collecting = undefined} = State) ->
+    {noreply, ask_others(looked(State))};
+handle_info(look, State) ->
+    {noreply, ask_others(released(State))};
+handle_info({'DOWN', Ref, process, _, Outcome}, #state{working = Ref} = State) ->
+    {noreply, worked(Outcome, State#state{working = undefined})};
+handle_info({'DOWN', Ref, process, Pid, _}, #state{promised = {Pid, Ref}} = State) ->
+    {noreply, State#state{promised = undefined}};
+handle_info(_Stray, State) ->
+    {noreply, State}.
+
+heard_of(true, Message, State) -> heard(Message, State);
+heard_of(false, _Message, State) -> State.
+
+heard({status_of, Pid}, State) ->
+    tell_status(Pid, State),
+    State;
+heard({status, Pid, Status}, #state{peers = Peers} = State) ->
+    State#state{peers = Peers#{node(Pid) => {Pid, Status}}};
+heard({promise, Pid}, #state{phase = empty, promised = undefined, working = undefined} = State) ->
+    tell(Pid, {promised, node()}),
+    State#state{promised = {Pid, erlang:monitor(process, Pid)}};
+heard({promised, Node}, #state{collecting = {Set, Missing}} = State) ->
+    collected(Set, lists:delete(Node, Missing), State);
+heard({release, Pid}, #state{promised = {Pid, Ref}} = State) ->
+    true = erlang:demonitor(Ref, [flush]),
+    State#state{promised = undefined};
+heard({begin_with, Set}, #state{phase = empty, promised = {_, _}, working = undefined} = State) ->
+    work(fun() -> begin_with(Set) end, State);
+heard(_Other, State) ->
+    State.
+
+tell_status(Pid, #state{phase = empty, promised = undefined}) ->
+    tell(Pid, {status, self(), empty});
+tell_status(Pid, #state{phase = empty}) ->
+    tell(Pid, {status, self(), promised});
+tell_status(Pid, #state{phase = member}) ->
+    Self = self(),
+    _ = spawn(fun() -> tell(Pid, {status, Self, member_status(hornbeam_consensus:members())}) end),
+    ok.
+
+member_status({ok, Members, _Leader}) ->
+    case ra:local_query(server(), {erlang, is_map, []}, ?TIMEOUT) of
+        {ok, {{Index, _Term}, true}, _} -> {member, Members, Index =:= 0};
+        _Late -> member
+    end;
+member_status({error, _}) ->
+    member.
+
+%% What this node does about those that have answered.
+looked(#state{peers = Peers, promised = undefined} = State) ->
+    case [{Node, Members, IsFresh} || {Node, {_, {member, Members, IsFresh}}}
+                                          <- lists:sort(maps:to_list(Peers))] of
+        [{Node, Members, IsFresh} | _] ->
+            work(fun() -> join(Node, Members, IsFresh, lists:member(node(), Members)) end, State);
+        [] ->
+            looked_for_beginners(State)
+    end;
+looked(State) ->
+    State.
+
+looked_for_beginners(#state{peers = Peers, members = Members} = State) ->
+    Empty = lists:sort([node() | [Node || {Node, {_, empty}} <- maps:to_list(Peers)]]),
+    HasMember = lists:keymember(member, 2, maps:values(Peers)),
+    case not HasMember andalso length(Empty) >= Members andalso hd(Empty) =:= node() of
+        true -> collect(lists:sublist(Empty, Members), State);
+        false -> State
+    end.
+
+collect(Set, State) ->
+    Missing = lists:delete(node(), Set),
+    _ = [tell({?MODULE, Node}, {promise, self()}) || Node <- Missing],
+    collected(Set, Missing, State).
+
+collected(Set, [], State) ->
+    _ = [tell({?MODULE, Node}, {begin_with, Set}) || Node <- Set, Node =/= node()],
+    work(fun() -> begin_with(Set) end, State#state{collecting = undefined});
+collected(Set, Missing, State) ->
+    State#state{collecting = {Set, Missing}}.
+
+%% Some have not promised in time.
+released(#state{collecting = {Set, _Missing}} = State) ->
+    _ = [tell({?MODULE, Node}, {release, self()}) || Node <- Set, Node =/= node()],
+    State#state{collecting = undefined};
+released(State) ->
+    State.
+
+%% In a process of its own, since others may not answer.
+work(Fun, State) ->
+    {_, Ref} = spawn_monitor(erlang, apply, [fun end_when_done/1, [Fun]]),
+    State#state{working = Ref}.
+
+-spec end_when_done(fun(() -> term())) -> no_return().
+end_when_done(Fun) ->
+    exit({worked, Fun()}).
+
+worked({worked, ok}, State) ->
+    ?LOG_NOTICE(#{what => consensus_member, node => node()}, #{domain => [hornbeam]}),
+    State#state{phase = member, promised = undefined};
+worked(Failed, State) ->
+    ?LOG_WARNING(#{what => consensus_not_joined, reason => Failed}, #{domain => [hornbeam]}),
+    State#state{promised = undefined}.
+
+begin_with(Set) ->
+    case start(Set) of
+        ok when node() =:= hd(Set) -> ra:trigger_election(server());
+        OkOrError -> OkOrError
+    end.
+
+%% That this node has data is written down at once: `ra' would do so some time later.
+start(Members) ->
+    case ra:start_server(?SYSTEM, ?SYSTEM, server(), ?STATE_MACHINE,
+                         [server(Node) || Node <- Members]) of
+        ok ->
+            #{directory_rev := Registered} = ra_system:derive_names(?SYSTEM),
+            dets:sync(Registered);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% Some have begun with this node, which has not heard of it.
+join(_Node, Members, true, true) ->
+    start(Members);
+join(Node, Members, false, true) ->
+    case ra:remove_member(server(Node), server(), ?TIMEOUT) of
+        {ok, _, _} -> join(Node, lists:delete(node(), Members), false, false);
+        Other -> Other
+    end;
+join(Node, Members, _IsFresh, false) ->
+    case ra:add_member(server(Node), server(), ?TIMEOUT) of
+        {ok, _, _} -> start([node() | Members]);
+        Other -> Other
+    end.
+
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, _State) ->
+    _ = ra:stop_server(?SYSTEM, server()),
+    ok.
