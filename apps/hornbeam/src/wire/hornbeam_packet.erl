@@ -10,7 +10,7 @@
 
 -include("hornbeam_wire.hrl").
 
--export([new_buffer/0, cut/2, head/1, is_last_part/1, decode/1, args/1]).
+-export([new_buffer/0, cut/2, head/1, is_last_part/1, is_forwardable/1, decode/1, args/1]).
 -export([close/3, moved/1]).
 -export_type([buffer/0, message/0, packet/0, reason/0]).
 
@@ -32,6 +32,8 @@
     | {response_start, stream(), Status :: non_neg_integer(), Headers :: headers(),
         Body :: binary(), More :: boolean()}
     | {response_body, stream(), Body :: binary(), More :: boolean()}
+    | {event_stream, stream(), Status :: non_neg_integer(), Headers :: headers(),
+        Forwardable :: boolean()}
     | {accept, stream(), Subprotocol :: binary() | undefined, Headers :: headers()}
     | {send_text, stream(), Text :: binary()}
     | {send_bytes, stream(), Bytes :: binary()}
@@ -115,6 +117,10 @@ head(_) -> error.
 -spec is_last_part(packet()) -> boolean().
 is_last_part(Packet) -> binary:last(Packet) =:= 16#c2.
 
+%% @doc Tells whether others than the app may add to the event stream that begins with a packet.
+-spec is_forwardable(packet()) -> boolean().
+is_forwardable(Packet) -> binary:last(Packet) =:= 16#c3.
+
 %% @doc Decodes a packet.
 %%
 %% Exactly the fields of the document are accepted, each of its type, with nothing after them.
@@ -161,6 +167,7 @@ layout(?READY) -> {ready, worker, [map]};
 layout(?FAILED) -> {failed, worker, [str, str, str, str]};
 layout(?RESPONSE_START) -> {response_start, stream, [uint, headers, bin, bool]};
 layout(?RESPONSE_BODY) -> {response_body, stream, [bin, bool]};
+layout(?EVENT_STREAM) -> {event_stream, stream, [uint, headers, bool]};
 layout(?ACCEPT) -> {accept, stream, [optional_str, headers]};
 layout(?SEND_TEXT) -> {send_text, stream, [bin]};
 layout(?SEND_BYTES) -> {send_bytes, stream, [bin]};

@@ -30,10 +30,13 @@
     move/1,
     flush/1,
     tell_failed/5,
+    refused/1,
     reopen_websocket/5,
-    pack_rest/1
+    pack_rest/1,
+    pack_tls/1
 ]).
--export_type([code/0, config/0, headers/0, packed_rest/0, ref/0, scope/0, stream/0]).
+-export_type([code/0, config/0, headers/0, packed_rest/0, packed_tls/0, ref/0, scope/0, stream/0,
+              service_config/0, visitor_config/0]).
 
 -type code() :: 1..127.
 -type stream() :: non_neg_integer().
@@ -62,6 +65,17 @@
     resume := boolean()
 }.
 
+-type visitor_config() :: #{
+    worker_window := pos_integer(),
+    tell_window := pos_integer(),
+    op_timeout := pos_integer(),
+    pubsub_queue_messages := pos_integer(),
+    pubsub_queue_bytes := pos_integer(),
+    apps := [[binary()]]
+}.
+
+-type service_config() :: #{apps := [[binary()]], os_pid := pos_integer()}.
+
 -type scope() :: #{
     http_version := binary(),
     scheme := binary(),
@@ -72,23 +86,29 @@
     client => {Host :: binary(), inet:port_number()} | undefined,
     server => {HostOrPath :: binary(), inet:port_number() | undefined} | undefined,
     connect => map() | undefined,
-    rest => packed_rest()
+    rest => packed_rest(),
+    tls => packed_tls() | none
 }.
 %% The last four, or `rest' in place of them: they are often those of the request before.
 -opaque packed_rest() :: binary().
+-opaque packed_tls() :: binary().
 
 %% @doc Returns the version of the wire that this module speaks.
 -spec version() -> pos_integer().
 version() -> ?WIRE_VERSION.
 
-%% @doc Answers `hello' with what the worker is to run.
--spec start(config()) -> iodata().
+%% @doc Answers `hello' with what the worker is to run, or with what a visitor has to know.
+-spec start(config() | visitor_config() | service_config()) -> iodata().
 start(Config) ->
-    #{stream_window := {Bytes, Messages}, lifespan := Lifespan, loop := Loop} = Config,
-    Plain = Config#{stream_window := [Bytes, Messages], lifespan := atom_to_binary(Lifespan),
-                    loop := atom_to_binary(Loop)},
+    Plain = plain(Config),
     Named = [{atom_to_binary(Key), Value} || {Key, Value} <- maps:to_list(Plain)],
     [head(3, ?START, 0), hornbeam_msgpack:encode(maps:from_list(Named))].
+
+plain(#{stream_window := {Bytes, Messages}, lifespan := Lifespan, loop := Loop} = Config) ->
+    Config#{stream_window := [Bytes, Messages], lifespan := atom_to_binary(Lifespan),
+            loop := atom_to_binary(Loop)};
+plain(#{apps := _} = Config) ->
+    Config.
 
 %% @doc Opens an HTTP exchange with the first part of its request body.
 -spec open_http(stream(), scope(), Body :: iodata(), More :: boolean()) -> iodata().
@@ -181,6 +201,11 @@ tell_failed(Stream, Ref, Op, Status, Value) ->
         Value
     ].
 
+%% @doc Tells a visitor why it is not let in.
+-spec refused(Sentence :: binary()) -> iodata().
+refused(Sentence) ->
+    [head(3, ?REFUSED, 0), text(Sentence)].
+
 %% @doc Asks the worker for an orderly end within some milliseconds.
 -spec stop(Timeout :: non_neg_integer()) -> iodata().
 stop(Timeout) ->
@@ -243,15 +268,32 @@ scope(#{
     raw_path := RawPath,
     query_string := QueryString
 } = Scope) ->
+    Tls = tls(Scope),
     [
-        hornbeam_msgpack:array(9),
+        hornbeam_msgpack:array(9 + length(Tls)),
         text(HttpVersion),
         text(Scheme),
         text(Method),
         bin(RawPath),
         bin(QueryString),
         rest(Scope)
+        | Tls
     ].
+
+tls(#{tls := Packed}) when is_binary(Packed) -> [Packed];
+tls(_Scope) -> [].
+
+%% @doc Packs what scopes say of a connection's TLS.
+-spec pack_tls({Version :: non_neg_integer(), Cipher :: binary(), Server :: binary(),
+                Client :: {Certificate :: binary(), Subject :: binary()} | none}) -> packed_tls().
+pack_tls({Version, Cipher, Server, Client}) ->
+    iolist_to_binary([hornbeam_msgpack:array(5), hornbeam_msgpack:uint(Version), text(Cipher),
+                      bin(Server) | client(Client)]).
+
+client(none) ->
+    [hornbeam_msgpack:array(0), hornbeam_msgpack:nil()];
+client({Certificate, Subject}) ->
+    [hornbeam_msgpack:array(1), bin(Certificate), text(Subject)].
 
 %% @doc Packs the rest of a scope, for others that have the same.
 -spec pack_rest(scope()) -> packed_rest().

@@ -22,6 +22,7 @@
 -define(REOPEN_WEBSOCKET, 18).
 -define(FLUSH, 19).
 -define(TELL_FAILED, 20).
+-define(REFUSED, 21).
 
 %% both ways
 -define(CREDIT, 9).
@@ -48,3 +49,4 @@
 -define(MULTICAST_TEXT, 51).
 -define(MULTICAST_BYTES, 52).
 -define(TELL, 53).
+-define(EVENT_STREAM, 54).

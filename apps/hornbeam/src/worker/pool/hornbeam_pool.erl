@@ -1,22 +1,18 @@
 %% A pool of workers, as everybody but its own process sees it.
 %%
-%% Who needs a worker reads the pool's row and reserves a place on one; only who finds none enters
-%% the line (hornbeam_pool_waiting), where hornbeam_pool_dispatcher serves him. What is known of a
-%% pool is read without the process that keeps its workers (hornbeam_pool_keeper). So while that is
-%% being restarted nobody fails but who wanted it to change something.
+%% What is known of a pool is read without the process that keeps its workers
+%% (hornbeam_pool_keeper). So while that is being restarted nobody fails but who wanted it to change
+%% something. Who needs a place on a worker gets it from hornbeam_pool_place.
 -module(hornbeam_pool).
 
 -export([all/0, lookup/1, await_ready/1, app/1, begin_stop/1, erase/1]).
--export([reserve/2, reserve_now/2, drop_copy/0, wait/2, handle_info/3, cancel/1, wait/1, cancel/2]).
--export([pick/1, find/2, owners/2]).
+-export([pick/1, find/2, owners/2, learn/4, worker_id/2]).
 -export([peers/1, process_down/2, waiters/1, workers_changed/1, turn_away/1]).
--export([reload/1, set_workers/2, info/0, names/0]).
--export_type([name/0, wait/0, limit/0, reason/0, start/0]).
+-export([reload/1, set_workers/2, info/0, names/0, load/1, lives/1, condition/1]).
+-export_type([name/0, limit/0, reason/0, start/0]).
 
 -type name() :: binary().
 %% The path that its app is served at.
-
--opaque wait() :: {name(), reference()}.
 
 -type limit() :: infinity | {Max :: pos_integer(), Others :: [name()]}.
 %% How many streams there may be, and who waits for one, in a pool and the others that count too.
@@ -78,138 +74,29 @@ begin_stop(Name) ->
 erase(Name) ->
     hornbeam_pool_row:erase(Name),
     hornbeam_pool_snapshot:erase(Name),
-    hornbeam_pool_waiting:abandon(Name).
+    hornbeam_pool_waiting:abandon(Name),
+    hornbeam_pool_bindings:erase(Name).
 
-%% @doc A place for a new stream on the ready worker with the least open streams, unless there are
-%% too many.
-%%
-%% When no worker has room the calling process is in the pool's line, at most `queue_timeout', and
-%% gives each message that comes to {@link handle_info/3}. A place that was given is to be used at
-%% once or given back.
--spec reserve(name(), limit()) ->
-    {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
-reserve(Name, Limit) ->
-    case hornbeam_pool_row:recall(Name) of
-        {ok, Row} -> reserve(Name, Limit, Row);
-        error -> {error, no_worker}
+%% @doc Say that the app has named a session in an answer of a worker of the pool.
+-spec learn(hornbeam_pool_bindings:key(), Worker :: pid(), name(),
+            hornbeam_pool_bindings:bounds()) -> ok.
+learn(Key, Worker, Name, Bounds) ->
+    _ = [hornbeam_pool_affinity:learn(Key, Handle, Name, Bounds)
+         || Handle <- serving(Worker, Name)],
+    ok.
+
+%% @doc What a worker is called that takes new streams, and none is beside it.
+-spec worker_id(Worker :: pid(), name()) -> {ok, binary()} | error.
+worker_id(Worker, Name) ->
+    case serving(Worker, Name) of
+        [Handle] -> {ok, hornbeam_capacity:id(Handle)};
+        [] -> error
     end.
 
-reserve(Name, Limit, Row) ->
-    case take_now(Row) of
-        {ok, Handle} -> still_within(Limit, Handle, Row);
-        none -> wait_within(Name, Limit, Row)
-    end.
-
-%% @doc The calling process, which has asked for places, does not for a while: it gives back what it
-%% keeps for that.
--spec drop_copy() -> ok.
-drop_copy() ->
-    hornbeam_pool_row:forget().
-
-%% @doc The same, unless one would have to wait.
--spec reserve_now(name(), limit()) -> {ok, hornbeam_capacity:handle()} | none.
-reserve_now(Name, Limit) ->
-    case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> reserve_now(take_now(Row), Limit, Row);
-        error -> none
-    end.
-
-reserve_now({ok, Handle}, Limit, Row) ->
-    case still_within(Limit, Handle, Row) of
-        {ok, Handle} -> {ok, Handle};
-        {error, full} -> none
-    end;
-reserve_now(none, _Limit, _Row) ->
-    none.
-
-%% @doc A place by the pool's line, for a process that may die before it has used it.
--spec wait(name(), limit()) -> {wait, wait()} | {error, reason()}.
-wait(Name, Limit) ->
-    case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> wait_within(Name, Limit, Row);
-        error -> {error, no_worker}
-    end.
-
-%% Who waits is not overtaken.
-take_now(Row) ->
-    case hornbeam_pool_row:is_waited_for(Row) of
-        true -> none;
-        false ->
-            Reserve = fun hornbeam_capacity:reserve/1,
-            hornbeam_pool_balancer:reserve(hornbeam_pool_row:handles(Row), Reserve)
-    end.
-
-%% Others may have come at the same time.
-still_within(infinity, Handle, _Row) ->
-    {ok, Handle};
-still_within({Max, Others}, Handle, Row) ->
-    case in_progress(Row, Others) =< Max of
-        true ->
-            {ok, Handle};
-        false ->
-            hornbeam_capacity:give_back(Handle),
-            {error, full}
-    end.
-
-wait_within(Name, Limit, Row) ->
-    case is_full(Limit, Row) of
-        true -> {error, full};
-        false -> {wait, {Name, wait(Name)}}
-    end.
-
-is_full(infinity, _Row) -> false;
-is_full({Max, Others}, Row) -> in_progress(Row, Others) >= Max.
-
-in_progress(Row, Others) ->
-    lists:sum([hornbeam_pool_row:in_progress(Each)
-               || Each <- [Row | [Other || Name <- Others,
-                                           {ok, Other} <- [hornbeam_pool_row:find(Name)]]]]).
-
-%% @doc A message to the process that waits.
--spec handle_info(term(), wait(), limit()) ->
-    {ok, hornbeam_capacity:handle()} | {wait, wait()} | {error, reason()}.
-handle_info({hornbeam_pool, Ref, {ok, Handle}}, {Name, Ref}, Limit) ->
-    case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> still_within(Limit, Handle, Row);
-        error -> {ok, Handle}
-    end;
-handle_info({hornbeam_pool, Ref, {error, _} = Error}, {_Name, Ref}, _Limit) ->
-    Error;
-handle_info(_Other, Wait, _Limit) ->
-    {wait, Wait}.
-
-%% @doc Wait no longer.
--spec cancel(wait()) -> ok.
-cancel({Name, Ref}) ->
-    cancel(Name, Ref).
-
-%% @doc Wait for a place without blocking.
-%%
-%% The calling process gets `{hornbeam_pool, Ref, Answer}' once, with an answer of
-%% {@link hornbeam_pool_waiting:answer()}: a handle, or an error at the latest after
-%% `queue_timeout'. No crash in the pool changes anything of that. A process that dies waits no
-%% longer.
--spec wait(name()) -> reference().
-wait(Name) ->
-    Ref = hornbeam_pool_waiting:enter(Name),
-    %% Looked up only now: a process that began before that has read the line or is told.
-    case hornbeam_pool_row:find(Name) of
-        {ok, Row} ->
-            hornbeam_pool_dispatcher:wait(hornbeam_pool_row:dispatcher(Row), Ref),
-            Ref;
-        error ->
-            hornbeam_pool_waiting:answer(Ref, {error, no_worker}),
-            Ref
-    end.
-
-%% @doc Wait no longer: nothing comes any more, and a place that was given is given back.
--spec cancel(name(), reference()) -> ok.
-cancel(Name, Ref) ->
-    hornbeam_pool_waiting:leave(Ref, Name),
-    case hornbeam_pool_row:find(Name) of
-        {ok, Row} -> hornbeam_pool_dispatcher:forget(hornbeam_pool_row:dispatcher(Row), Ref);
-        error -> hornbeam_pool_waiting:strike(Ref)
-    end.
+serving(Worker, Name) ->
+    [Handle || {ok, Row} <- [hornbeam_pool_row:recall(Name)],
+               Handle <- hornbeam_pool_row:handles(Row),
+               hornbeam_capacity:worker(Handle) =:= Worker].
 
 %% @doc The worker that a call into the app should go to; it takes no place.
 -spec pick(name()) -> {ok, hornbeam_capacity:handle()} | {error, no_worker}.
@@ -300,6 +187,21 @@ ask_process(Pool, Question) ->
         exit:{_Reason, {gen_server, call, _}} -> {error, interrupted}
     end.
 
+%% @doc How a pool does, without asking a process: how many workers it is to have, how many take new
+%% streams and are slow, and how many streams wait for a place.
+-spec condition(name()) -> #{wanted := non_neg_integer(), ready := non_neg_integer(),
+                             slow := non_neg_integer(), waiting := non_neg_integer()}.
+condition(Name) ->
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} ->
+            Handles = hornbeam_pool_row:handles(Row),
+            #{wanted => hornbeam_pool_snapshot:slot_count(Name), ready => length(Handles),
+              slow => length(lists:filter(fun hornbeam_capacity:is_slow/1, Handles)),
+              waiting => hornbeam_pool_row:waiting(Row)};
+        error ->
+            #{wanted => 0, ready => 0, slow => 0, waiting => 0}
+    end.
+
 %% @doc What to tell a person about all pools: what they run, their workers, and sums; empty when
 %% there is none.
 -spec info() -> #{atom() => term()}.
@@ -308,6 +210,20 @@ info() ->
         [] -> #{};
         [First | Others] -> lists:foldl(fun summed/2, First, Others)
     end.
+
+%% @doc The open streams of a pool, and who waits for one; none when there is no such pool.
+-spec load(name()) -> #{streams := non_neg_integer(), waiting := non_neg_integer()}.
+load(Name) ->
+    case hornbeam_pool_row:find(Name) of
+        {ok, Row} -> #{streams => hornbeam_pool_row:load(Row),
+                       waiting => hornbeam_pool_row:waiting(Row)};
+        error -> #{streams => 0, waiting => 0}
+    end.
+
+%% @doc What the places for workers in a pool have seen, see {@link hornbeam_pool_roster:lives/1}.
+-spec lives(name()) -> {ok, hornbeam_pool_roster:lives()} | error.
+lives(Name) ->
+    hornbeam_pool_snapshot:lives(Name).
 
 info(Name) ->
     case {hornbeam_pool_row:find(Name), hornbeam_pool_snapshot:describe(Name)} of

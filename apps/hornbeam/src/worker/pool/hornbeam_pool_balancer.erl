@@ -4,7 +4,7 @@
 %% slow to turn gets a stream only when all are.
 -module(hornbeam_pool_balancer).
 
--export([reserve/2, least_loaded/1]).
+-export([reserve/2, reserve_first/2, least_loaded/1]).
 
 -type reserve() :: fun((hornbeam_capacity:handle()) -> {ok, hornbeam_capacity:handle()} | full).
 
@@ -14,20 +14,23 @@
 reserve([], _Reserve) ->
     none;
 reserve([Handle], Reserve) ->
-    first_with_room([Handle], Reserve);
+    reserve_first([Handle], Reserve);
 reserve(Handles, Reserve) ->
     Best = lists:min(ranked(Handles)),
     case Reserve(handle(Best)) of
         {ok, Taken} -> {ok, Taken};
-        full -> first_with_room(sorted(lists:delete(handle(Best), Handles)), Reserve)
+        full -> reserve_first(sorted(lists:delete(handle(Best), Handles)), Reserve)
     end.
 
-first_with_room([], _Reserve) ->
+%% @doc The same, where others have put the workers in their order.
+-spec reserve_first([hornbeam_capacity:handle()], reserve()) ->
+    {ok, hornbeam_capacity:handle()} | none.
+reserve_first([], _Reserve) ->
     none;
-first_with_room([Handle | Handles], Reserve) ->
+reserve_first([Handle | Handles], Reserve) ->
     case Reserve(Handle) of
         {ok, Taken} -> {ok, Taken};
-        full -> first_with_room(Handles, Reserve)
+        full -> reserve_first(Handles, Reserve)
     end.
 
 %% @doc The worker that would be chosen, for what takes no place: a call into the app.

@@ -47,17 +47,20 @@ workers_changed(Dispatcher) ->
 %% @private
 -spec init(hornbeam_pool:start()) -> {ok, #dispatcher{}, {continue, take_over}}.
 init(#{name := Name, options := #{queue_max := Max, queue_timeout := Timeout}}) ->
-    Waiting = atomics:new(1, []),
+    Waiting = hornbeam_pool_row:new_waiting(),
     %% Nobody overtakes those who wait, also before this process knows them.
-    ok = atomics:put(Waiting, 1, length(hornbeam_pool_waiting:pids(Name))),
+    Known = length(hornbeam_pool_waiting:pids(Name)),
+    lists:foreach(fun(Place) -> atomics:put(Waiting, Place, Known) end, [1, 2]),
     ok = hornbeam_pool_row:dispatch(Name, self(), Waiting),
-    {ok, #dispatcher{pool = Name, queue = hornbeam_pool_queue:new(Max, Timeout, Waiting)},
+    {ok, #dispatcher{pool = Name, queue = hornbeam_pool_queue:new(Name, Max, Timeout, Waiting)},
      {continue, take_over}}.
 
 %% Who has died in line meanwhile takes nobody's room there.
 %% @private
 -spec handle_continue(take_over, #dispatcher{}) -> {noreply, #dispatcher{}}.
 handle_continue(take_over, #dispatcher{pool = Name} = Dispatcher) ->
+    %% Nor does who has left have a place kept on a worker.
+    lists:foreach(fun(Handle) -> hornbeam_capacity:keep(Handle, 0) end, handles(Name)),
     {Waiting, Dead} = lists:partition(fun({_, Pid, _}) -> is_process_alive(Pid) end,
                                       hornbeam_pool_waiting:waiting(Name)),
     Left = hornbeam_pool_waiting:left(Name) ++ [Ref || {Ref, _, _} <- Dead],
@@ -96,9 +99,10 @@ joined({Ref, Pid, Since}, #dispatcher{queue = Queue} = Dispatcher) ->
     Dispatcher#dispatcher{queue = hornbeam_pool_queue:join(Ref, Pid, Since, Queue)}.
 
 served(#dispatcher{pool = Name, queue = Queue} = Dispatcher) ->
-    Handles = lists:append([hornbeam_pool_row:handles(Row)
-                            || {ok, Row} <- [hornbeam_pool_row:find(Name)]]),
-    Dispatcher#dispatcher{queue = hornbeam_pool_queue:serve(Handles, Queue)}.
+    Dispatcher#dispatcher{queue = hornbeam_pool_queue:serve(handles(Name), Queue)}.
+
+handles(Name) ->
+    lists:append([hornbeam_pool_row:handles(Row) || {ok, Row} <- [hornbeam_pool_row:find(Name)]]).
 
 introduced(#dispatcher{pool = Name, known = Known} = Dispatcher) ->
     Workers = hornbeam_pool_row:workers(Name),

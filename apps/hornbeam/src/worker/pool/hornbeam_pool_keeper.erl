@@ -291,8 +291,9 @@ reply_all(Callers, Reply) ->
 
 %% Workers go.
 
-down(#{role := leaving}, Reason, State) when Reason =:= {shutdown, stopped}; Reason =:= noproc ->
-    State;
+down(#{role := leaving} = Worker, Reason, State)
+        when Reason =:= {shutdown, stopped}; Reason =:= noproc ->
+    retired(Worker, State);
 down(#{role := leaving}, Reason, State) ->
     count_end(Reason, State);
 down(#{role := successor}, Reason, State) ->
@@ -303,6 +304,10 @@ down(_Worker, Reason, #state{phase = starting} = State) ->
     fail(hornbeam_worker_failure:cause(Reason), State);
 down(_Worker, _Reason, State) ->
     State.
+
+%% Each is counted once: by what ended it, or by why it was to end where nothing else did.
+retired(#{retires := Why}, State) -> count_end({shutdown, Why}, State);
+retired(_Stopped, State) -> State.
 
 count_end(Reason, #state{roster = Roster} = State) ->
     State#state{roster = hornbeam_pool_roster:count_end(Reason, Roster)}.
@@ -414,9 +419,11 @@ retire(Pid, Reason, #state{roster = Roster, stop_timeout = Stop} = State) ->
     #{slot := Slot} = Worker = hornbeam_pool_roster:worker(Pid, Roster),
     ?LOG_NOTICE(#{what => worker_retires, pool => State#state.name, worker => Slot,
                   because => Reason}, #{domain => [hornbeam]}),
-    measure(retire, #{seconds => seconds_ready(Worker)}, #{reason => Reason}, Worker, State),
+    measure(retire, #{seconds => seconds_ready(Worker)}, #{reason => Reason, pid => Pid},
+            Worker, State),
     hornbeam_worker:retire(Pid, Reason, Drain, Stop),
-    count_end({shutdown, Reason}, note_end(Slot, Reason, set_role(Pid, leaving, State))).
+    Retiring = State#state{roster = hornbeam_pool_roster:retire(Pid, Reason, Roster)},
+    note_end(Slot, Reason, Retiring).
 
 %% No time at all where a worker was never ready.
 seconds_ready(#{ready_at := ReadyAt}) -> (now_ms() - ReadyAt) div 1000;

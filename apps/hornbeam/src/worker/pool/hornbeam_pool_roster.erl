@@ -11,11 +11,12 @@
 
 -export([new/0, new/1, renewed/1]).
 -export([slot_count/1, slots/1, add_slot/2, remove_slot/2, vacant/1, is_vacant/2]).
--export([add_worker/3, set_ready/5, set_role/3, take/2, worker/2, workers/1, workers/2, ready/1]).
+-export([add_worker/3, set_ready/5, set_role/3, retire/3, take/2]).
+-export([worker/2, workers/1, workers/2, ready/1]).
 -export([is_complete/1, is_served/2, serving/2, successor/2, handles/2]).
 -export([failed/5, restarted/2, note_end/3, count_end/2]).
--export([worker_name/2, describe/1, names/1, find/2]).
--export_type([roster/0, slot/0, role/0, worker/0]).
+-export([worker_name/2, describe/1, lives/1, names/1, find/2]).
+-export_type([roster/0, slot/0, role/0, worker/0, lives/0]).
 
 -type slot() :: pos_integer().
 -type role() :: serving | successor | leaving.
@@ -24,15 +25,25 @@
                     started_at := integer(),
                     handle => hornbeam_capacity:handle(),
                     os_pid => hornbeam_os_process:os_pid() | undefined,
-                    ready_at => integer()}.
-%% The last three are known from its being ready on.
+                    ready_at => integer(), retires => atom()}.
+%% The three before the last are known from its being ready on, and that once it is to end: why.
 
 -record(history, {
     %% deaths in a row of workers that did not last
     failures = 0 :: non_neg_integer(),
     restarts = 0 :: non_neg_integer(),
-    last_end = none :: term()
+    last_end = none :: term(),
+    %% how many workers it has had that are no more, and what those were given
+    lives = 0 :: non_neg_integer(),
+    requests = 0 :: non_neg_integer(),
+    messages = 0 :: non_neg_integer()
 }).
+
+-type lives() :: #{slots := [#{name := binary(), lives := non_neg_integer(),
+                               requests := non_neg_integer(), messages := non_neg_integer(),
+                               worker := pid() | none}],
+                   ended := #{atom() => pos_integer()}}.
+%% `worker': who serves there now.
 
 -record(roster, {
     %% how the names of its workers end, where there are other pools
@@ -107,11 +118,32 @@ set_ready(Pid, Handle, OsPid, Now, Roster) ->
 set_role(Pid, Role, Roster) ->
     add_worker(Pid, (worker(Pid, Roster))#{role := Role}, Roster).
 
+%% @doc A worker is to end for a reason, and another takes its place.
+-spec retire(pid(), Reason :: atom(), roster()) -> roster().
+retire(Pid, Reason, Roster) ->
+    add_worker(Pid, (worker(Pid, Roster))#{role := leaving, retires => Reason}, Roster).
+
 %% @doc A worker has ended.
 -spec take(pid(), roster()) -> {worker(), roster()}.
-take(Pid, #roster{workers = Workers0} = Roster) ->
+take(Pid, #roster{workers = Workers0, slots = Slots} = Roster) ->
     {Worker, Workers} = maps:take(Pid, Workers0),
-    {Worker, Roster#roster{workers = Workers}}.
+    {Worker, Roster#roster{workers = Workers, slots = outlived(Worker, Slots)}}.
+
+%% What a worker was given is its slot's, also once it is no more.
+outlived(#{slot := Slot} = Worker, Slots) when is_map_key(Slot, Slots) ->
+    Slots#{Slot := added(Worker, maps:get(Slot, Slots))};
+outlived(_Worker, Slots) ->
+    Slots.
+
+added(Worker, #history{lives = Lives, requests = Requests, messages = Messages} = History) ->
+    {MoreRequests, MoreMessages} = given(Worker),
+    History#history{lives = Lives + 1, requests = Requests + MoreRequests,
+                    messages = Messages + MoreMessages}.
+
+given(#{handle := Handle}) ->
+    {hornbeam_capacity:requests(Handle), hornbeam_capacity:messages(Handle)};
+given(_NeverReady) ->
+    {0, 0}.
 
 -spec worker(pid(), roster()) -> worker().
 worker(Pid, #roster{workers = Workers}) ->
@@ -186,7 +218,7 @@ note_end(Slot, Reason, #roster{slots = Slots} = Roster) ->
             Roster
     end.
 
-%% @doc One more that ended, or is about to, for a reason.
+%% @doc One more that ended, for a reason.
 -spec count_end(Reason :: term(), roster()) -> roster().
 count_end(Reason, #roster{ended = Ended} = Roster) ->
     Kind = kind(Reason),
@@ -213,6 +245,27 @@ describe(#roster{slots = Slots, workers = Workers, ended = Ended}) ->
 
 history(#history{restarts = Restarts, last_end = LastEnd}) ->
     #{restarts => Restarts, last_end => LastEnd}.
+
+%% @doc What the slots have seen, with those that live, in their order. It never becomes less while
+%% a slot is there, whatever becomes of its workers.
+-spec lives(roster()) -> lives().
+lives(#roster{slots = Slots, workers = Workers, ended = Ended} = Roster) ->
+    #{ended => Ended,
+      slots => [lives(Slot, History, [Worker || #{slot := S} = Worker <- maps:values(Workers),
+                                                S =:= Slot], Roster)
+                || {Slot, History} <- lists:sort(maps:to_list(Slots))]}.
+
+lives(Slot, History, Workers, Roster) ->
+    #history{lives = Lives, requests = Requests, messages = Messages} =
+        lists:foldl(fun added/2, History, Workers),
+    #{name => worker_name(Slot, Roster), lives => Lives, requests => Requests,
+      messages => Messages, worker => served_by(Slot, Roster)}.
+
+served_by(Slot, Roster) ->
+    case [Pid || {Pid, #{slot := S, role := serving}} <- ready(Roster), S =:= Slot] of
+        [Pid | _] -> Pid;
+        [] -> none
+    end.
 
 -spec names(roster()) -> #{pid() => binary()}.
 names(#roster{workers = Workers} = Roster) ->

@@ -6,7 +6,7 @@
 
 -export([new_table/0, keep/2, dispatch/3, publish/3, erase/1, find/1, recall/1, forget/0, names/0]).
 -export([keeper/1, dispatcher/1, handles/1, workers/1]).
--export([is_waited_for/1, waiting/1, load/1, in_progress/1]).
+-export([is_waited_for/1, new_waiting/0, waiting/1, load/1, in_progress/1]).
 -export_type([row/0]).
 
 -record(row, {
@@ -18,7 +18,7 @@
     handles = [] :: [hornbeam_capacity:handle()],
     %% those that run streams and take no more
     retiring = [] :: [hornbeam_capacity:handle()],
-    %% 1: how many wait for a place
+    %% how many wait for a place, and how many of them for one on any worker
     waiting :: atomics:atomics_ref()
 }).
 -opaque row() :: #row{}.
@@ -48,7 +48,7 @@ dispatch(Name, Dispatcher, Waiting) ->
     written(Name, [{#row.dispatcher, Dispatcher}, {#row.waiting, Waiting}]).
 
 written(Name, Fields) ->
-    _ = ets:insert_new(?TABLE, #row{name = Name, waiting = atomics:new(1, [])}),
+    _ = ets:insert_new(?TABLE, #row{name = Name, waiting = new_waiting()}),
     true = ets:update_element(?TABLE, Name, Fields),
     changed().
 
@@ -115,9 +115,13 @@ workers(Name) ->
      || {ok, #row{handles = Handles, retiring = Retiring}} <- [find(Name)],
         Handle <- Handles ++ Retiring].
 
-%% @doc Whether somebody waits for a place, whom nobody may overtake.
+%% @doc What counts those who wait: nobody.
+-spec new_waiting() -> atomics:atomics_ref().
+new_waiting() -> atomics:new(2, []).
+
+%% @doc Whether somebody waits for a place on any worker, whom nobody may overtake.
 -spec is_waited_for(row()) -> boolean().
-is_waited_for(Row) -> waiting(Row) > 0.
+is_waited_for(#row{waiting = Waiting}) -> atomics:get(Waiting, 2) > 0.
 
 %% @doc How many wait for a place.
 -spec waiting(row()) -> non_neg_integer().

@@ -3,7 +3,7 @@
 -module(hornbeam_pool_snapshot).
 
 -export([new_table/0, save/2, load/1, erase/1]).
--export([app/1, describe/1, names/1, find/2]).
+-export([app/1, describe/1, lives/1, names/1, find/2, slot_count/1]).
 -export_type([snapshot/0, phase/0]).
 
 -type phase() :: starting | serving | stopping | {failed, hornbeam_worker_failure:explained()}.
@@ -60,10 +60,23 @@ describe(Name) ->
             error
     end.
 
+%% @doc What the slots of a pool have seen.
+-spec lives(hornbeam_pool:name()) -> {ok, hornbeam_pool_roster:lives()} | error.
+lives(Name) ->
+    case load(Name) of
+        {ok, #{roster := Roster}} -> {ok, hornbeam_pool_roster:lives(Roster)};
+        none -> error
+    end.
+
 %% @doc The names of a pool's workers.
 -spec names(hornbeam_pool:name()) -> #{pid() => binary()}.
 names(Name) ->
     hornbeam_pool_roster:names(roster(Name)).
+
+%% @doc How many workers a pool is to have.
+-spec slot_count(hornbeam_pool:name()) -> non_neg_integer().
+slot_count(Name) ->
+    hornbeam_pool_roster:slot_count(roster(Name)).
 
 %% @doc The serving worker with a name.
 -spec find(hornbeam_pool:name(), Worker :: binary()) -> {ok, pid()} | {error, no_worker}.

@@ -1,5 +1,5 @@
-%% One pool: who gives places to those who wait, and the workers with who keeps them alive. A crash
-%% of one of the two is nothing to the other.
+%% One pool: who gives places to those who wait, the workers with who keeps them alive, and who has
+%% sessions forgotten. A crash of one of them is nothing to the others.
 -module(hornbeam_pool_sup).
 -behaviour(supervisor).
 
@@ -18,4 +18,5 @@ init(Start) ->
     Workers = #{id => hornbeam_pool_workers_sup,
                 start => {hornbeam_pool_workers_sup, start_link, [Start]},
                 type => supervisor},
-    {ok, {#{strategy => one_for_one, intensity => 3, period => 10}, [Dispatcher, Workers]}}.
+    {ok, {#{strategy => one_for_one, intensity => 3, period => 10},
+          [Dispatcher, Workers | hornbeam_pool_sweeper:child_specs(Start)]}}.

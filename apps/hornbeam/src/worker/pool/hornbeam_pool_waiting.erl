@@ -4,24 +4,28 @@
 %% crashes: its successor finds here all who wait, and who does not any more but may have been
 %% given a place. Who is served when is hornbeam_pool_queue's question.
 %%
-%%   enter/1 ──▶ waiting ──answer/2──▶ (struck out)
+%%   enter/2 ──▶ waiting ──answer/2──▶ (struck out)
 %%                  │ leave/2
 %%                  ▼
 %%                left ──strike/1──▶ (struck out)
 -module(hornbeam_pool_waiting).
 
--export([new_table/0, enter/1, leave/2, strike/1, answer/2, find/1, waiting/1, left/1, pids/1,
-         abandon/1]).
--export_type([answer/0]).
+-export([new_table/0, enter/2, leave/2, strike/1, answer/2, find/1, wish/1, waiting/1, left/1,
+         pids/1, abandon/1]).
+-export_type([answer/0, wish/0]).
 
--type answer() :: {ok, hornbeam_capacity:handle()} | {error, queue_full | late | no_worker}.
+-type answer() :: {ok, hornbeam_capacity:handle()} | {error, queue_full | late | no_worker | gone}.
 %% `queue_full': too many wait already. `late': no place came free in time. `no_worker': the
-%% pool stops.
+%% pool stops. `gone': the worker that was waited for serves no more.
+
+-type wish() :: {its, hornbeam_capacity:handle()} | hornbeam_pool_affinity:affinity().
+%% Which workers it is to be: `its', that one and no other.
 
 -record(waiter, {
     ref :: reference(),
     pool :: hornbeam_pool:name(),
     pid :: pid(),
+    wish :: wish(),
     %% monotonic, in native units: the order in which they came
     since :: integer() | left
 }).
@@ -36,10 +40,10 @@ new_table() ->
     ok.
 
 %% @doc The calling process waits from now on; it gets `{hornbeam_pool, Ref, answer()}' once.
--spec enter(hornbeam_pool:name()) -> Ref :: reference().
-enter(Pool) ->
+-spec enter(hornbeam_pool:name(), wish()) -> Ref :: reference().
+enter(Pool, Wish) ->
     Ref = erlang:alias([reply]),
-    true = ets:insert(?TABLE, #waiter{ref = Ref, pool = Pool, pid = self(),
+    true = ets:insert(?TABLE, #waiter{ref = Ref, pool = Pool, pid = self(), wish = Wish,
                                       since = erlang:monotonic_time()}),
     Ref.
 
@@ -48,7 +52,8 @@ enter(Pool) ->
 -spec leave(reference(), hornbeam_pool:name()) -> ok.
 leave(Ref, Pool) ->
     _ = erlang:unalias(Ref),
-    true = ets:insert(?TABLE, #waiter{ref = Ref, pool = Pool, pid = self(), since = left}),
+    true = ets:insert(?TABLE, #waiter{ref = Ref, pool = Pool, pid = self(), wish = any,
+                                      since = left}),
     receive
         {hornbeam_pool, Ref, _} -> ok
     after 0 ->
@@ -72,6 +77,14 @@ find(Ref) ->
     case ets:lookup(?TABLE, Ref) of
         [#waiter{pid = Pid, since = Since}] when is_integer(Since) -> {ok, Pid, Since};
         _ -> gone
+    end.
+
+%% @doc What one wishes who waits by a reference; `any' when nobody does any more.
+-spec wish(reference()) -> wish().
+wish(Ref) ->
+    case ets:lookup(?TABLE, Ref) of
+        [#waiter{wish = Wish}] -> Wish;
+        [] -> any
     end.
 
 %% @doc All who wait for a place of a pool, the first first.

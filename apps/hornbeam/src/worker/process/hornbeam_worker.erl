@@ -69,6 +69,9 @@
 %% Python is asked to stop within a time; this long past it (ms) we wait for it to be gone.
 -define(STOP_SLACK, 1000).
 
+%% What was killed is waited for so long (ms).
+-define(DEATH, 1000).
+
 %% The pause after some WebSockets were told that the worker retires (ms).
 -define(BATCH_PAUSE, 50).
 
@@ -127,9 +130,9 @@ init(#{python := Python, options := #{startup_timeout := Timeout} = Options} = S
             {stop, {shutdown, {port, Reason}}}
     end.
 
-new(Port, #{pool := Pool, api := Api, options := Options} = Start) ->
+new(Port, #{pool := Pool, name := Name, api := Api, options := Options} = Start) ->
     OsPid = hornbeam_worker_port:os_pid(Port),
-    Router = hornbeam_worker_router:new(#{port => Port, pool => Pool, api => Api,
+    Router = hornbeam_worker_router:new(#{port => Port, pool => Pool, name => Name, api => Api,
                                           options => Options}),
     #data{start = Start, port = Port, os_pid = OsPid,
           reaper = hornbeam_worker_port:start_reaper(OsPid),
@@ -250,10 +253,20 @@ about(#data{about = About}) -> About.
 
 %% @private
 -spec terminate(term(), atom(), #data{}) -> ok.
-terminate(_Reason, _State, #data{router = Router, os_pid = OsPid}) ->
+terminate(_Reason, _State, #data{router = Router, port = Port, os_pid = OsPid}) ->
     hornbeam_worker_router:notify_down(Router),
-    _ = [hornbeam_os_process:kill(OsPid) || OsPid =/= undefined],
+    _ = [killed(Port, OsPid) || OsPid =/= undefined],
     ok.
+
+%% Who takes this process's end for that of Python, as one does who waits to lead in its place, is
+%% not to begin while it still runs.
+killed(Port, OsPid) ->
+    hornbeam_os_process:kill(OsPid),
+    receive
+        {Port, {exit_status, _}} -> ok
+    after ?DEATH ->
+        ok
+    end.
 
 %% What Python says.
 
@@ -335,8 +348,9 @@ drained({next_state, retiring, #data{router = Router} = Data, Actions}) ->
     end;
 drained(Other) -> Other.
 
-stopping(#data{stop_timeout = Timeout} = Data) ->
+stopping(#data{stop_timeout = Timeout, start = #{api := Api}} = Data) ->
     hornbeam_capacity:retires(handle(Data)),
+    ok = Api:stopping(self()),
     write(hornbeam_wire:stop(Timeout), Data),
     [{{timeout, drain}, Timeout + ?STOP_SLACK, over}].
 
@@ -401,7 +415,9 @@ exited(starting, #data{about = undefined} = Data) ->
     failed({exited, exit_status(Data)}, Data);
 exited(starting, Data) ->
     failed({ended_in_start, exit_status(Data)}, Data);
-exited(draining, #data{exit = {status, 0}} = Data) ->
+%% It has done as it was told, also where a write into its closed pipe has ended the port, and there
+%% is no status.
+exited(draining, #data{exit = Exit} = Data) when Exit =:= {status, 0}; Exit =:= running ->
     {stop, {shutdown, stopped}, Data};
 exited(_State, Data) ->
     {stop, {shutdown, {exited, exit_status(Data)}}, Data}.

@@ -1,4 +1,4 @@
-%% What a worker asks of whoever answers its app's ops.
+%% What a worker, or a visitor, asks of whoever answers its ops.
 %%
 %% The worker room knows this behaviour only; which module answers is given to it at its start.
 -module(hornbeam_worker_api).
@@ -9,8 +9,9 @@
     stream := non_neg_integer(),
     ref := non_neg_integer(),
     tell => {Op :: non_neg_integer(), hornbeam_worker_tells:tells()},
-    client := hornbeam_worker_streams:client() | worker,
-    handle := hornbeam_capacity:handle(),
+    client := hornbeam_worker_ops:client(),
+    process := pid(),
+    handle := hornbeam_capacity:handle() | none,
     writer := pid(),
     unread := hornbeam_worker_unread:unread(),
     turns := pid(),
@@ -20,12 +21,14 @@
 }.
 %% Who asks: the stream (0: none), and the number that its reply must carry. `client' is the
 %% process that lives as long as the client's side of the stream: `open' when frames sent to it go
-%% to the client, `asked' before a WebSocket is accepted and for HTTP, `gone' when the client is;
-%% `worker' for stream 0. `writer' is the worker's writer, for replies that come later; each op
-%% has one, and its bytes count in `unread'. `turns': for what makes long ones. `is_crowded': too
-%% many ops of this worker wait for theirs; this one is to be refused. With `tell' nobody waits for
-%% a reply: a failure is told with the numbers of both (`tell_failed'), and the op counts in those
-%% tells until it is done.
+%% to the client, `asked' before a WebSocket is accepted and for HTTP; `requested' before a response
+%% has begun, `streaming' when it is one of events, and `closed_stream' if nobody but the app can
+%% add to that; `gone' when the client is; `worker' for stream 0, which is `process' itself, of a
+%% worker or a visitor. `handle' is by what others find the worker; a visitor, whom nobody calls,
+%% has none. `writer' is its writer, for replies that come later; each op has one, and its bytes
+%% count in `unread'. `turns': for what makes long ones. `is_crowded': too many ops of this worker
+%% wait for theirs; this one is to be refused. With `tell' nobody waits for a reply: a failure is
+%% told with the numbers of both (`tell_failed'), and the op counts in those tells until it is done.
 
 -type answer() :: {reply, Status :: non_neg_integer(), Packed :: iodata()} | noreply.
 %% Status and value as docs/wire.md lists them; `noreply' promises that the reply will be written
@@ -46,3 +49,6 @@
 %% topics of which it wants to hear in the app. Runs in the client's process.
 -callback adopt(Client :: pid(), Worker :: pid(), hornbeam_worker_events:events()) ->
     Topics :: [binary()].
+
+%% A worker stops: what it is called for from now on is not done. Runs in the worker's process.
+-callback stopping(Worker :: pid()) -> ok.

@@ -15,7 +15,7 @@
 -export([call/4, more/3, cancel/2]).
 -export([adopt/2, process_down/2, monitor/2, watch_calls/1]).
 -export([ready/3, failed/2, adopted/4, room/2]).
--export([packet/2, multicast/2, retiring/3, handed_over/2, down/2, answer/2]).
+-export([packet/2, multicast/2, client/3, retiring/3, handed_over/2, down/2, answer/2]).
 -export_type([place/0, called/0, to_worker/0, to_owner/0]).
 
 -type place() :: reference() | reserved | undefined.
@@ -45,11 +45,12 @@
 -type to_owner() ::
     {stream, pos_integer(), Packet :: binary()}
     | {multicast, pos_integer(), hornbeam_websocket_frame:frame()}
+    | {client, pos_integer(), pid()}
     | {retiring, pos_integer(), Why :: atom()}
     | {handed_over, pos_integer()}
     | {worker_down, pos_integer()}.
-%% A packet of the wire; one of a WebSocket; the worker is given up; all that came before a stream
-%% was handed over has been sent; the worker of a tagged owner is dead.
+%% A packet of the wire; one of a WebSocket; who stands for a client; the worker is given up; all
+%% that came before a stream was handed over has been sent; the worker of a tagged owner is dead.
 
 %% To the worker: places.
 
@@ -192,7 +193,12 @@ packet(Number, Packet) ->
 multicast(Number, Frame) ->
     {multicast, Number, Frame}.
 
-%% @doc The worker is given up; the WebSocket may go elsewhere.
+%% @doc The process that stands for the client of a stream that may be long.
+-spec client(hornbeam_stream:owner(), pos_integer(), Client :: pid()) -> ok.
+client(Owner, Number, Client) ->
+    hornbeam_stream:send(Owner, {client, Number, Client}).
+
+%% @doc The worker is given up; the client may go elsewhere.
 -spec retiring(hornbeam_stream:owner(), pos_integer(), Why :: atom()) -> ok.
 retiring(Owner, Number, Why) ->
     hornbeam_stream:send(Owner, {retiring, Number, Why}).

@@ -8,7 +8,7 @@
 -export_type([reader/0]).
 
 -record(reader, {
-    port :: port(),
+    port :: port() | none,
     buffer :: hornbeam_packet:buffer(),
     %% bytes that Python has written and has not been given back as credit
     unpaid = 0 :: non_neg_integer(),
@@ -28,8 +28,9 @@
 -define(MEASURE, 65536).
 -define(LEAST_READ, 1024).
 
-%% @doc Nothing read yet of a port that the calling process owns.
--spec new(port()) -> reader().
+%% @doc Nothing read yet of a port that the calling process owns; or of a socket, `none', of which
+%% nothing comes into its mailbox unasked.
+-spec new(port() | none) -> reader().
 new(Port) ->
     #reader{port = Port, buffer = hornbeam_packet:new_buffer()}.
 
@@ -49,6 +50,8 @@ read(Chunk, Reader0) ->
 
 %% What Python writes comes into the mailbox whether it has credit or not; the port knows how
 %% much has come.
+measured(_Size, #reader{port = none} = Reader) ->
+    {ok, Reader};
 measured(Size, #reader{read = Read, unmeasured = Unmeasured} = Reader)
         when Unmeasured + Size < ?MEASURE ->
     {ok, Reader#reader{read = Read + Size, unmeasured = Unmeasured + max(Size, ?LEAST_READ)}};

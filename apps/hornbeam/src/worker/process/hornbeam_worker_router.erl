@@ -15,21 +15,14 @@
 -export_type([router/0, sockets/0]).
 
 -record(router, {
-    port :: port(),
-    writer :: pid(),
+    ops :: hornbeam_worker_ops:ops(),
+    handle :: hornbeam_capacity:handle(),
     %% who wants to know of room
     dispatcher = none :: pid() | none,
-    api :: module(),
     options :: hornbeam_config:app_options(),
-    handle :: hornbeam_capacity:handle(),
-    events :: hornbeam_worker_events:events(),
     streams :: hornbeam_worker_streams:streams(),
     places = hornbeam_worker_places:new() :: hornbeam_worker_places:places(),
     calls = hornbeam_worker_calls:new() :: hornbeam_worker_calls:calls(),
-    ops :: hornbeam_worker_pending_ops:ops(),
-    tells :: hornbeam_worker_tells:tells(),
-    unread :: hornbeam_worker_unread:unread(),
-    turns :: pid(),
     %% why the worker retires, if it does
     retirement :: hornbeam_worker:retirement() | undefined
 }).
@@ -41,27 +34,24 @@
     hornbeam_packet:packet() | {Op :: hornbeam_packet:message(), hornbeam_packet:packet()}.
 %% What is to be routed; an op may have been decoded already.
 
-%% How many WebSockets are told at a time that the worker retires.
+%% How many clients are told at a time that the worker retires.
 -define(BATCH, 100).
 
 %% @doc Nothing yet, of the calling worker. The writer of its port is started and linked.
--spec new(#{port := port(), pool := pid(), api := module(),
+-spec new(#{port := port(), pool := pid(), name := binary(), api := module(),
             options := hornbeam_config:app_options()}) -> router().
-new(#{port := Port, pool := Pool, api := Api, options := Options}) ->
+new(#{port := Port, pool := Pool, name := Name, api := Api, options := Options}) ->
     Counts = hornbeam_capacity:new_counts(),
-    Ops = hornbeam_worker_pending_ops:new(),
-    Unread = hornbeam_worker_unread:new(),
-    Writer = hornbeam_worker_writer:start_link(Port, Ops, Unread, Counts),
-    Events = hornbeam_worker_events:new(Writer, Unread),
+    Ops = hornbeam_worker_ops:new(#{to => {pipe, Port}, counts => Counts, api => Api,
+                                    options => Options}),
     Tagged = hornbeam_stream_owners:new(Pool),
     Handle = hornbeam_capacity:new(#{
-        worker => self(), writer => Writer, limit => maps:get(worker_connections, Options),
-        counts => Counts, tagged_owners => Tagged, adoption => {Api, Events}
+        worker => self(), writer => hornbeam_worker_ops:writer(Ops), name => Name,
+        limit => maps:get(worker_connections, Options), counts => Counts,
+        tagged_owners => Tagged, adoption => {Api, hornbeam_worker_ops:events(Ops)}
     }),
-    #router{port = Port, writer = Writer, api = Api, options = Options, handle = Handle,
-            events = Events, ops = Ops, tells = hornbeam_worker_tells:new(Writer), unread = Unread,
-            turns = hornbeam_worker_turns:start_link(Writer),
-            streams = hornbeam_worker_streams:new(Tagged)}.
+    #router{ops = hornbeam_worker_ops:with_handle(Handle, Ops), handle = Handle,
+            options = Options, streams = hornbeam_worker_streams:new(Tagged)}.
 
 %% @doc What it takes to open streams on the worker.
 -spec handle(router()) -> hornbeam_capacity:handle().
@@ -70,8 +60,8 @@ handle(#router{handle = Handle}) ->
 
 %% @doc Tell Python something. Never waits.
 -spec write(iodata(), router()) -> ok.
-write(Op, #router{writer = Writer}) ->
-    hornbeam_worker_writer:write(Writer, Op).
+write(Op, #router{ops = Ops}) ->
+    hornbeam_worker_ops:write(Op, Ops).
 
 %% @doc Another process of the pool keeps the worker from now on.
 -spec adopted(Pool :: pid(), router()) -> ok.
@@ -90,8 +80,8 @@ owners(Kind, #router{streams = Streams}) ->
 
 %% @doc Bytes of replies, calls and events that are not in the pipe.
 -spec unread(router()) -> #{hornbeam_worker_unread:kind() => non_neg_integer()}.
-unread(#router{unread = Unread}) ->
-    hornbeam_worker_unread:info(Unread).
+unread(#router{ops = Ops}) ->
+    hornbeam_worker_ops:info(Ops).
 
 %% What Python says.
 
@@ -99,11 +89,11 @@ unread(#router{unread = Unread}) ->
 %% Python has written what was to be said before it. If it has nothing to do with that, it need not
 %% wait until that is routed. Other ops it does not pass.
 -spec urgent_first([hornbeam_packet:packet()], router()) -> [item()].
-urgent_first([_, _ | _] = Packets, #router{api = Api}) ->
+urgent_first([_, _ | _] = Packets, #router{ops = Ops}) ->
     Last = lists:last(Packets),
     case is_op(Last) andalso hornbeam_packet:decode(Last) of
         {ok, {op, _, _, Number, _} = Op} ->
-            IsApart = Api:is_apart_from_messages(Number),
+            IsApart = hornbeam_worker_ops:is_apart(Number, Ops),
             put_op({Op, Last}, IsApart, lists:droplast(Packets));
         _ ->
             Packets
@@ -148,6 +138,11 @@ route({Code, Number}, Packet, #router{streams = Streams0} = Router)
         {ok, Streams} -> {ok, Router#router{streams = Streams}};
         {error, Reason} -> {error, {Reason, Number}}
     end;
+route({?EVENT_STREAM, Number}, Packet, #router{streams = Streams0} = Router) when Number > 0 ->
+    case hornbeam_worker_streams:deliver(Number, ?EVENT_STREAM, Packet, Streams0) of
+        {ok, Streams} -> {ok, stream_begun(Number, Router#router{streams = Streams})};
+        {error, Reason} -> {error, {Reason, Number}}
+    end;
 route({?MOVED, Number}, Packet, #router{streams = Streams0} = Router) when Number > 0 ->
     case hornbeam_worker_streams:moved(Number, Packet, Streams0) of
         {ok, Streams} -> {ok, Router#router{streams = Streams}};
@@ -165,6 +160,12 @@ route({_Code, 0}, Packet, Router) ->
 route(_, _Packet, _Router) ->
     {error, not_a_message}.
 
+stream_begun(Number, #router{streams = Streams0, retirement = Why} = Router) ->
+    {Owners, Streams} = hornbeam_worker_streams:begin_stream(Number, Streams0),
+    _ = [hornbeam_worker_protocol:retiring(Owner, Number, Why)
+         || Why =/= undefined, Owner <- Owners],
+    Router#router{streams = Streams}.
+
 decoded(Fun, {ok, Message}, Router) -> Fun(Message, Router);
 decoded(_Fun, {error, Reason}, _Router) -> {error, Reason}.
 
@@ -172,8 +173,8 @@ of_no_stream({multicast_text, Numbers, Text}, Router) ->
     multicast(Numbers, ?SEND_TEXT, hornbeam_websocket_frame:new(text, Text), Router);
 of_no_stream({multicast_bytes, Numbers, Bytes}, Router) ->
     multicast(Numbers, ?SEND_BYTES, hornbeam_websocket_frame:new(binary, Bytes), Router);
-of_no_stream({credit, 0, Bytes, _Messages}, #router{events = Events} = Router) ->
-    case hornbeam_worker_events:acknowledged(Events, Bytes) of
+of_no_stream({credit, 0, Bytes, _Messages}, #router{ops = Ops} = Router) ->
+    case hornbeam_worker_ops:acknowledged(Bytes, Ops) of
         true -> {ok, Router};
         false -> {error, unearned_credit}
     end;
@@ -214,60 +215,16 @@ answer_known({ok, {_OpOrTell, Number, _, _, _} = Op}, #router{streams = Streams}
 answer_known({error, Reason}, _Router) ->
     {error, Reason}.
 
-answer({op, Number, Ref, Op, Args}, #router{ops = Ops, api = Api} = Router0) ->
-    case hornbeam_worker_pending_ops:enter(Ops) of
-        flood ->
-            {error, too_many_ops};
-        Room ->
-            Router = with_client(Number, Router0),
-            Context = context(Number, Ref, Router),
-            replied(Api:handle_op(Op, Args, Context#{is_crowded := Room =:= full}),
-                    Number, Ref, Op, Router),
-            {ok, Router}
-    end;
-answer({tell, Number, Ref, Op, Args}, #router{tells = Tells, api = Api} = Router0) ->
-    case hornbeam_worker_tells:enter(Tells) of
-        overspent ->
-            {error, {overspent, tell_window}};
-        ok ->
-            Router = with_client(Number, Router0),
-            Context = context(Number, Ref, Router),
-            told(Api:handle_op(Op, Args, Context#{tell => {Op, Tells}}), Number, Ref, Op, Router),
-            {ok, Router}
+answer(Op, Router0) ->
+    Number = element(2, Op),
+    #router{ops = Ops, streams = Streams} = Router = with_client(Number, Router0),
+    case hornbeam_worker_ops:answer(Op, client(Number, Streams), Ops) of
+        ok -> {ok, Router};
+        {error, _} = Error -> Error
     end.
 
 with_client(Number, #router{streams = Streams} = Router) ->
     Router#router{streams = hornbeam_worker_streams:with_client(Number, Streams)}.
-
-replied({reply, Status, Packed}, Number, Ref, Op, #router{api = Api} = Router) ->
-    IsApart = Api:is_apart_from_messages(Op),
-    reply(IsApart, hornbeam_wire:reply(Number, Ref, Status, Packed), Router);
-replied(noreply, _Number, _Ref, _Op, _Router) ->
-    ok.
-
-%% Nobody waits: it is said only if it went wrong.
-told({reply, Status, Packed}, Number, Ref, Op, #router{tells = Tells} = Router) ->
-    _ = [write(hornbeam_wire:tell_failed(Number, Ref, Op, Status, Packed), Router)
-         || Status =/= 0],
-    hornbeam_worker_tells:done(Tells);
-told(noreply, _Number, _Ref, _Op, _Router) ->
-    ok.
-
-%% Whoever waits for it has it soonest from here, where that may overtake what the writer has.
-reply(true, Reply, #router{port = Port, ops = Ops} = Router) ->
-    case hornbeam_worker_port:try_write(Port, Reply) of
-        true -> hornbeam_worker_pending_ops:answered(1, Ops);
-        false -> reply(false, Reply, Router)
-    end;
-reply(false, Reply, #router{writer = Writer, unread = Unread}) ->
-    hornbeam_worker_writer:reply(Writer, Unread, Reply).
-
-context(Number, Ref, #router{streams = Streams, options = Options} = Router) ->
-    #router{handle = Handle, writer = Writer, unread = Unread, turns = Turns, events = Events} =
-        Router,
-    #{stream => Number, ref => Ref, client => client(Number, Streams), handle => Handle,
-      writer => Writer, unread => Unread, turns => Turns, events => Events,
-      is_crowded => false, options => Options}.
 
 client(0, _Streams) -> worker;
 client(Number, Streams) -> hornbeam_worker_streams:client(Number, Streams).
@@ -365,8 +322,8 @@ disconnect_all({Gone, Streams}, Router) ->
 close_code(http) -> undefined;
 close_code(websocket) -> 1006.
 
-called(Call, Caller, Called, #router{api = Api, unread = Unread} = Router) ->
-    case Api:may_call(hornbeam_worker_unread:bytes(calls, Unread)) of
+called(Call, Caller, Called, #router{ops = Ops} = Router) ->
+    case hornbeam_worker_ops:may_call(Ops) of
         true ->
             opened_call(Call, Caller, Called, Router);
         false ->
@@ -375,10 +332,9 @@ called(Call, Caller, Called, #router{api = Api, unread = Unread} = Router) ->
     end.
 
 opened_call(Call, Caller, {Mode, Target, Function, Args, Kwargs}, Router) ->
-    #router{calls = Calls0, writer = Writer, unread = Unread} = Router,
+    #router{calls = Calls0, ops = Ops} = Router,
     {Ref, Calls} = hornbeam_worker_calls:open(Call, Caller, Calls0),
-    hornbeam_worker_writer:call(Writer, Unread,
-                                hornbeam_wire:call(Ref, Mode, Target, Function, Args, Kwargs)),
+    hornbeam_worker_ops:call(hornbeam_wire:call(Ref, Mode, Target, Function, Args, Kwargs), Ops),
     Router#router{calls = Calls}.
 
 more(Call, Items, #router{calls = Calls0} = Router) ->
@@ -401,14 +357,15 @@ cancelled(Call, #router{calls = Calls0} = Router) ->
 
 %% Retirement.
 
-%% @doc Take no new streams; the WebSockets that are open are to be told why.
+%% @doc Take no new streams; WebSockets and event streams that are open are to be told why.
 -spec retire(hornbeam_worker:retirement(), router()) -> {sockets(), router()}.
 retire(Reason, #router{streams = Streams, handle = Handle} = Router) ->
     hornbeam_capacity:retires(Handle),
-    {hornbeam_worker_streams:sockets(Streams), Router#router{retirement = Reason}}.
+    {hornbeam_worker_streams:sockets(Streams) ++ hornbeam_worker_streams:event_streams(Streams),
+     Router#router{retirement = Reason}}.
 
-%% @doc Tell some of the WebSockets, so that not all clients move at the same moment; the others are
-%% given back.
+%% @doc Tell some of them, so that not all clients move at the same moment; the others are given
+%% back.
 -spec notify_retirement(sockets(), router()) -> sockets().
 notify_retirement(Sockets, #router{retirement = Reason}) ->
     {Batch, Rest} = lists:split(min(?BATCH, length(Sockets)), Sockets),

@@ -1,6 +1,6 @@
-%% The process that writes to one worker's port.
+%% The process that writes to one Python process: to a worker's port, or to a visitor's socket.
 %%
-%% Everybody who has something for the worker sends it here; what waits in the mailbox is put
+%% Everybody who has something for it sends it here; what waits in the mailbox is put
 %% into one write. When that is much, streams take turns (hornbeam_fair_queue), so that one client
 %% who sends much does not keep all others. It may be suspended by a full pipe, which is why the
 %% process that routes the worker's answers is another one. It is linked to that one and lives as
@@ -12,9 +12,12 @@
 -export([start_link/4, write/2, message/2, reply/3, counted_reply/2, call/3, await_written/1]).
 -export([event_bytes/1, counted_event/2]).
 -export([init/4]).
+-export_type([to/0]).
+
+-type to() :: {pipe, port()} | {socket, socket:socket()}.
 
 -record(writer, {
-    port :: port(),
+    to :: to(),
     ops :: hornbeam_worker_pending_ops:ops(),
     unread :: hornbeam_worker_unread:unread(),
     counts :: hornbeam_capacity:counts(),
@@ -46,12 +49,12 @@
 %% What a call or an event costs beside its bytes (about).
 -define(COST, 200).
 
-%% @doc Start a writer for a port. It counts the ops that it has answered, and the messages of
+%% @doc Start a writer. It counts the ops that it has answered, and the messages of
 %% WebSockets' clients that pass, and the bytes of replies, calls and events.
--spec start_link(port(), hornbeam_worker_pending_ops:ops(), hornbeam_worker_unread:unread(),
+-spec start_link(to(), hornbeam_worker_pending_ops:ops(), hornbeam_worker_unread:unread(),
                  hornbeam_capacity:counts()) -> pid().
-start_link(Port, Ops, Unread, Counts) ->
-    proc_lib:spawn_opt(?MODULE, init, [Port, Ops, Unread, Counts],
+start_link(To, Ops, Unread, Counts) ->
+    proc_lib:spawn_opt(?MODULE, init, [To, Ops, Unread, Counts],
                        [link, {message_queue_data, off_heap}]).
 
 %% @doc Put messages into the worker's pipe: those of one stream in the order of this caller's
@@ -115,10 +118,10 @@ await_written(Writer) ->
     end.
 
 %% @private
--spec init(port(), hornbeam_worker_pending_ops:ops(), hornbeam_worker_unread:unread(),
+-spec init(to(), hornbeam_worker_pending_ops:ops(), hornbeam_worker_unread:unread(),
            hornbeam_capacity:counts()) -> no_return().
-init(Port, Ops, Unread, Counts) ->
-    loop(#writer{port = Port, ops = Ops, unread = Unread, counts = Counts}).
+init(To, Ops, Unread, Counts) ->
+    loop(#writer{to = To, ops = Ops, unread = Unread, counts = Counts}).
 
 loop(#writer{waiting = Waiting} = Writer) ->
     case hornbeam_fair_queue:is_empty(Waiting) of
@@ -163,13 +166,13 @@ write_some(#batch{messages = Newest} = Batch, #writer{waiting = Waiting0} = Writ
     Messages = lists:reverse(Newest),
     case hornbeam_fair_queue:is_empty(Waiting0) andalso iolist_size(Messages) =< ?CHUNK of
         true ->
-            to_port(Messages, Writer),
+            send(Messages, Writer),
             written(Batch#batch.call_bytes, Batch#batch.event_bytes, Writer);
         false ->
             {First, Waiting1} = sorted(Messages, Waiting0),
             in_pieces(First, [], 0, Writer),
             {Next, Waiting} = hornbeam_fair_queue:take(?CHUNK, Waiting1),
-            to_port(Next, Writer),
+            send(Next, Writer),
             written(bytes(?CALL, Next), bytes(?EVENT, Next), Writer#writer{waiting = Waiting})
     end.
 
@@ -178,18 +181,21 @@ written(Calls, Events, #writer{unread = Unread} = Writer) ->
     hornbeam_worker_unread:written(events, Events, Unread),
     Writer.
 
-%% The port takes all that it is given, however much that is.
+%% It takes all that it is given, however much that is.
 in_pieces([Message | Left], Piece, Size, Writer) when Size < ?CHUNK ->
     in_pieces(Left, [Message | Piece], Size + iolist_size(Message), Writer);
 in_pieces([], [], _Size, _Writer) ->
     ok;
 in_pieces(Left, Piece, _Size, Writer) ->
-    to_port(lists:reverse(Piece), Writer),
+    send(lists:reverse(Piece), Writer),
     in_pieces(Left, [], 0, Writer).
 
-%% False means that the port is closed: the link or the port's owner tells us.
-to_port(Messages, #writer{port = Port}) ->
+%% What fails is closed: the link or the owner of the other end tells us.
+send(Messages, #writer{to = {pipe, Port}}) ->
     _ = hornbeam_worker_port:write(Port, Messages),
+    ok;
+send(Messages, #writer{to = {socket, Socket}}) ->
+    _ = socket:send(Socket, Messages),
     ok.
 
 sorted(Messages, Waiting) ->

@@ -5,7 +5,8 @@
 %% state, and nothing of what is said on a stream.
 -module(hornbeam_capacity).
 
--export([new_counts/0, new/1, worker/1, load/1, started/1, ended/2, notify_room/2]).
+-export([new_counts/0, new/1, worker/1, name/1, id/1, load/1, started/1, ended/2, notify_room/2]).
+-export([keep/2, is_kept/1]).
 -export([hold/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
@@ -15,6 +16,9 @@
 -record(handle, {
     worker :: pid(),
     writer :: pid(),
+    %% what its slot calls its worker, and which of those that the slot has had it is
+    name :: binary(),
+    id :: binary(),
     %% how many streams the worker runs at once
     limit :: pos_integer() | infinity,
     counts :: counts(),
@@ -32,12 +36,14 @@
 
 %% The atomics: the last stream number given out, places that are taken (the streams that the app
 %% has not ended among them), whether it is to be told of room, how the worker does (one of
-%% the next three), messages that WebSockets' clients have sent.
+%% the next three), messages that WebSockets' clients have sent, how many of its sessions' requests
+%% wait for a place (hornbeam_pool_affinity).
 -define(LAST, 1).
 -define(OPEN, 2).
 -define(WANTED, 3).
 -define(PACE, 4).
 -define(MESSAGES, 5).
+-define(KEPT, 6).
 
 -define(TURNING, 0).
 -define(SLOW, 1).
@@ -49,21 +55,35 @@
 %% @doc What is counted of a new worker.
 -spec new_counts() -> counts().
 new_counts() ->
-    atomics:new(5, []).
+    atomics:new(6, []).
 
 %% @doc The handle of a worker and its writer.
--spec new(#{worker := pid(), writer := pid(), limit := pos_integer() | infinity,
+-spec new(#{worker := pid(), writer := pid(), name := binary(), limit := pos_integer() | infinity,
             counts := counts(), tagged_owners := hornbeam_stream_owners:table(),
             adoption := {Api :: module(), hornbeam_worker_events:events()}}) -> handle().
-new(#{worker := Worker, writer := Writer, limit := Limit, counts := Counts, tagged_owners := Tagged,
-      adoption := Adoption}) ->
-    #handle{worker = Worker, writer = Writer, limit = Limit, counts = Counts,
-            tagged_owners = Tagged, adoption = Adoption}.
+new(#{worker := Worker, writer := Writer, name := Name, limit := Limit, counts := Counts,
+      tagged_owners := Tagged, adoption := Adoption}) ->
+    #handle{worker = Worker, writer = Writer, name = Name, id = new_id(), limit = Limit,
+            counts = Counts, tagged_owners = Tagged, adoption = Adoption}.
+
+%% No other worker has it, on whatever node and in whatever life of that.
+new_id() ->
+    binary:encode_hex(crypto:strong_rand_bytes(8)).
 
 %% @doc The process behind a handle.
 -spec worker(handle()) -> pid().
 worker(#handle{worker = Worker}) ->
     Worker.
+
+%% @doc What the slot of the worker calls it, and the next one.
+-spec name(handle()) -> binary().
+name(#handle{name = Name}) ->
+    Name.
+
+%% @doc What no other worker is called: 16 hexadecimal digits.
+-spec id(handle()) -> binary().
+id(#handle{id = Id}) ->
+    Id.
 
 %% @doc How many streams the app behind a handle has not ended; cheap.
 -spec load(handle()) -> non_neg_integer().
@@ -153,6 +173,16 @@ give_back(#handle{worker = Worker, place = Place}) ->
 -spec want(handle()) -> ok.
 want(#handle{counts = Counts}) ->
     atomics:put(Counts, ?WANTED, 1).
+
+%% @doc So many wait for a place on this worker and no other; the dispatcher calls this.
+-spec keep(handle(), non_neg_integer()) -> ok.
+keep(#handle{counts = Counts}, Waiting) ->
+    atomics:put(Counts, ?KEPT, Waiting).
+
+%% @doc Whether a place that comes free is for one of those.
+-spec is_kept(handle()) -> boolean().
+is_kept(#handle{counts = Counts}) ->
+    atomics:get(Counts, ?KEPT) > 0.
 
 %% @doc Give no more places, if none is taken.
 -spec close(handle()) -> closed | busy.

@@ -12,24 +12,27 @@
 %% and older than what is sent so meanwhile.
 -module(hornbeam_outbox).
 
--export([new_table/0, new/2, push/3, dropped/1, forget/1]).
+-export([new_table/0, new/2, new/3, push/4, waiting/1, dropped/1, forget/1]).
 -export([written/3, is_waited_for/1, fetch/1]).
 -export_type([outbox/0, limits/0, policy/0]).
 
--type frame() :: hornbeam_websocket_frame:frame().
+-type frame() :: hornbeam_websocket_frame:frame() | binary().
+%% Of a WebSocket, or an event of an event stream.
 -type limits() :: {Messages :: pos_integer(), Bytes :: pos_integer()}.
 %% What may wait; bytes are those of payloads.
 -type policy() :: drop_oldest | close | {latest, Topic :: binary()}.
 %% `latest': of the topic's frames that wait, all but the newest are dropped.
 
 -record(outbox, {
+    %% by whose life it is kept, and who gets what is pushed
     connection :: pid(),
+    owner :: hornbeam_stream:owner(),
     limits :: limits(),
     counts :: atomics:atomics_ref()
 }).
 -opaque outbox() :: #outbox{}.
 
-%% Rows: {{Connection, Number}, Frame, Policy} and, of a topic of which only the latest waits,
+%% Rows: {{Connection, Number}, Frame, Size, Policy} and, of a topic of which only the latest waits,
 %% {{Connection, {latest, Topic}}, Number}. Numbers sort before tuples.
 -define(TABLE, ?MODULE).
 
@@ -62,30 +65,41 @@ new_table() ->
 %% @doc An empty outbox of a connection.
 -spec new(Connection :: pid(), limits()) -> outbox().
 new(Connection, Limits) ->
-    #outbox{connection = Connection, limits = Limits, counts = atomics:new(7, [])}.
+    new(Connection, Connection, Limits).
 
-%% @doc Send a frame to the client; how many frames were dropped for it. Never waits.
+%% @doc The same where another one gets what is pushed than who stands for the client.
+-spec new(Client :: pid(), hornbeam_stream:owner(), limits()) -> outbox().
+new(Client, Owner, Limits) ->
+    #outbox{connection = Client, owner = Owner, limits = Limits, counts = atomics:new(7, [])}.
+
+%% @doc Send a frame of so many bytes to the client; how many frames were dropped for it. Never
+%% waits.
 %%
-%% The connection gets `{forward, Outbox, Frame}', `{fetch, Outbox}' when frames wait for it, or
+%% The owner gets `{forward, Outbox, Frame}', `{fetch, Outbox}' when frames wait for it, or
 %% `{overflow, Outbox}', once, when its policy wants it closed.
--spec push(outbox(), frame(), policy()) -> Dropped :: non_neg_integer().
-push(#outbox{connection = Connection, limits = {_, MaxBytes}, counts = Counts} = Outbox, Frame,
+-spec push(outbox(), frame(), Size :: non_neg_integer(), policy()) ->
+    Dropped :: non_neg_integer().
+push(#outbox{owner = Owner, limits = {_, MaxBytes}, counts = Counts} = Outbox, Frame, Size,
      Policy) ->
-    Size = hornbeam_websocket_frame:payload_size(Frame),
     case enter(atomics:get(Counts, ?FRAMES), Size, MaxBytes, Counts) of
         direct ->
             atomics:add(Counts, ?DIRECT_BYTES, Size),
-            Connection ! {forward, Outbox, Frame},
+            hornbeam_stream:send(Owner, {forward, Outbox, Frame}),
             0;
         waiting ->
             atomics:add(Counts, ?WAITING_BYTES, Size),
-            let_wait(Frame, Policy, Outbox);
+            let_wait(Frame, Size, Policy, Outbox);
         too_long ->
             close_if(Policy =:= close, Outbox),
             count_dropped(1, Outbox);
         closing ->
             count_dropped(1, Outbox)
     end.
+
+%% @doc How many frames wait for the connection to fetch them, and their bytes.
+-spec waiting(outbox()) -> {Messages :: non_neg_integer(), Bytes :: non_neg_integer()}.
+waiting(#outbox{counts = Counts}) ->
+    {?WAITING(atomics:get(Counts, ?FRAMES)), atomics:get(Counts, ?WAITING_BYTES)}.
 
 enter(Frames, Size, MaxBytes, Counts) ->
     Way = way(Frames, Size, MaxBytes, Counts),
@@ -110,9 +124,9 @@ weight(direct) -> ?ONE_DIRECT;
 weight(waiting) -> ?ONE_WAITING;
 weight(_Dropped) -> 0.
 
-let_wait(Frame, Policy, #outbox{connection = Connection, counts = Counts} = Outbox) ->
+let_wait(Frame, Size, Policy, #outbox{connection = Connection, counts = Counts} = Outbox) ->
     Number = atomics:add_get(Counts, ?LAST, 1),
-    true = ets:insert(?TABLE, {{Connection, Number}, Frame, Policy}),
+    true = ets:insert(?TABLE, {{Connection, Number}, Frame, Size, Policy}),
     %% Who forgets a dead connection's frames may have been here before us.
     case is_process_alive(Connection) of
         true ->
@@ -141,7 +155,7 @@ drop_oldest(false, _Outbox, Dropped) ->
     Dropped;
 drop_oldest(true, Outbox, Dropped) ->
     case take_oldest(infinity, Outbox) of
-        {ok, _Frame} -> drop_oldest(is_full(Outbox), Outbox, Dropped + 1);
+        {ok, _Frame, _Size} -> drop_oldest(is_full(Outbox), Outbox, Dropped + 1);
         none -> Dropped
     end.
 
@@ -150,10 +164,11 @@ replace(Topic, Number, #outbox{connection = Connection} = Outbox) ->
     Key = {Connection, {latest, Topic}},
     Before = ets:take(?TABLE, Key),
     true = ets:insert(?TABLE, {Key, Number}),
-    length([Older || {_, Older} <- Before, {ok, _} <- [take({Connection, Older}, Outbox)]]).
+    length([Older || {_, Older} <- Before, {ok, _, _} <- [take({Connection, Older}, Outbox)]]).
 
-close_if(true, #outbox{connection = Connection, counts = Counts} = Outbox) ->
-    _ = [Connection ! {overflow, Outbox} || atomics:exchange(Counts, ?CLOSING, 1) =:= 0],
+close_if(true, #outbox{owner = Owner, counts = Counts} = Outbox) ->
+    _ = [hornbeam_stream:send(Owner, {overflow, Outbox})
+         || atomics:exchange(Counts, ?CLOSING, 1) =:= 0],
     ok;
 close_if(false, _Outbox) ->
     ok.
@@ -169,7 +184,7 @@ take_oldest(Last, #outbox{connection = Connection} = Outbox) ->
     case ets:next(?TABLE, {Connection, 0}) of
         {Connection, Number} = Id when is_integer(Number), Number =< Last ->
             case take(Id, Outbox) of
-                {ok, Frame} -> {ok, Frame};
+                {ok, Frame, Size} -> {ok, Frame, Size};
                 gone -> take_oldest(Last, Outbox)
             end;
         _ ->
@@ -178,23 +193,20 @@ take_oldest(Last, #outbox{connection = Connection} = Outbox) ->
 
 take({Connection, Number} = Id, #outbox{counts = Counts}) ->
     case ets:take(?TABLE, Id) of
-        [{Id, Frame, Policy}] ->
-            atomics:sub(Counts, ?WAITING_BYTES, hornbeam_websocket_frame:payload_size(Frame)),
+        [{Id, Frame, Size, Policy}] ->
+            atomics:sub(Counts, ?WAITING_BYTES, Size),
             atomics:sub(Counts, ?FRAMES, ?ONE_WAITING),
             _ = [ets:delete_object(?TABLE, {{Connection, Policy}, Number})
                  || is_tuple(Policy)],
-            {ok, Frame};
+            {ok, Frame, Size};
         [] ->
             gone
     end.
 
-tell(#outbox{connection = Connection, counts = Counts} = Outbox) ->
+tell(#outbox{owner = Owner, counts = Counts} = Outbox) ->
     case atomics:exchange(Counts, ?TOLD, 1) of
-        0 ->
-            Connection ! {fetch, Outbox},
-            ok;
-        1 ->
-            ok
+        0 -> hornbeam_stream:send(Owner, {fetch, Outbox});
+        1 -> ok
     end.
 
 %% @doc How many messages were dropped.
@@ -205,7 +217,7 @@ dropped(#outbox{counts = Counts}) ->
 %% @doc Forget what waits for a connection that is dead.
 -spec forget(Connection :: pid()) -> ok.
 forget(Connection) ->
-    true = ets:match_delete(?TABLE, {{Connection, '_'}, '_', '_'}),
+    true = ets:match_delete(?TABLE, {{Connection, '_'}, '_', '_', '_'}),
     true = ets:match_delete(?TABLE, {{Connection, '_'}, '_'}),
     ok.
 
@@ -252,9 +264,8 @@ is_waiting(Counts) ->
 
 take_all(Last, Messages, Bytes, Outbox) when Messages > 0, Bytes > 0 ->
     case take_oldest(Last, Outbox) of
-        {ok, Frame} ->
-            Left = Bytes - hornbeam_websocket_frame:payload_size(Frame),
-            [Frame | take_all(Last, Messages - 1, Left, Outbox)];
+        {ok, Frame, Size} ->
+            [Frame | take_all(Last, Messages - 1, Bytes - Size, Outbox)];
         none ->
             []
     end;

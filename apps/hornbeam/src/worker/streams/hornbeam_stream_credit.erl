@@ -50,7 +50,7 @@ new({Bytes, Messages}) ->
 pay(Code, Bytes, Account) when Code =:= ?SEND_TEXT; Code =:= ?SEND_BYTES;
                                Code =:= ?RESPONSE_BODY ->
     pay_for(byte_size(Bytes), Account);
-pay(?RESPONSE_START, _Bytes, Account) ->
+pay(Code, _Bytes, Account) when Code =:= ?RESPONSE_START; Code =:= ?EVENT_STREAM ->
     %% It comes once, and what it pays with is hidden behind its headers.
     pay_for(0, Account);
 pay(?CREDIT, _Bytes, #account{counts = Counts}) ->

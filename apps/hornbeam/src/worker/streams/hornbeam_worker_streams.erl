@@ -26,7 +26,7 @@
 -export([new/0, new/1, tagged_owners/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandon/2, closed/2]).
 -export([deliver/4, multicast/4, moved/3, ended/3, close_complete/1]).
--export([owners/2, sockets/1, give_away/1, close_sockets/1]).
+-export([begin_stream/2, owners/2, sockets/1, event_streams/1, give_away/1, close_sockets/1]).
 -export([client/2, with_client/2, is_known/2]).
 -export_type([streams/0, client/0, fault/0]).
 
@@ -51,9 +51,11 @@
 -type fault() :: no_such_stream | stream_is_over | out_of_order | overspent.
 %% Why the app may not say what it said.
 
--type client() :: {open | asked, hornbeam_stream:kind(), pid()} | gone.
+-type client() :: {open | asked, hornbeam_stream:kind(), pid()}
+                | {requested | streaming | closed_stream, hornbeam_stream:owner(), pid()}
+                | gone.
 %% The process that lives as long as the client's side of a stream, and whether its WebSocket
-%% was accepted.
+%% was accepted, or its response may become an event stream or is one, with its owner.
 
 -record(streams, {
     entries = #{} :: #{pos_integer() => #entry{}},
@@ -327,6 +329,19 @@ not_open(Number, Streams) ->
 is_known(Number, #streams{highest = Highest, tagged_owners = Tagged}) ->
     Number =< Highest orelse hornbeam_stream_owners:find(Number, Tagged) =/= none.
 
+%% @doc A stream is one of events from now on: its owner gets to know who stands for the client, and
+%% is given back, if there still is one.
+-spec begin_stream(pos_integer(), streams()) -> {[hornbeam_stream:owner()], streams()}.
+begin_stream(Number, Streams0) ->
+    Streams = with_client(Number, Streams0),
+    case client(Number, Streams) of
+        {_Phase, Owner, Client} when is_tuple(Owner) ->
+            hornbeam_worker_protocol:client(Owner, Number, Client),
+            {[Owner], Streams};
+        _ ->
+            {[], Streams}
+    end.
+
 %% @doc The owners of streams of a kind.
 -spec owners(hornbeam_stream:kind(), streams()) -> [hornbeam_stream:owner()].
 owners(Kind, #streams{entries = Entries, tagged_owners = Tagged}) ->
@@ -340,6 +355,13 @@ owners(Kind, #streams{entries = Entries, tagged_owners = Tagged}) ->
 sockets(#streams{entries = Entries}) ->
     [{Number, Owner} || {Number, #entry{kind = websocket, accepted = true,
                                         owner = {open, Owner, _}}} <- maps:to_list(Entries)].
+
+%% @doc The responses that are event streams, with their owners.
+-spec event_streams(streams()) -> [{pos_integer(), hornbeam_stream:owner()}].
+event_streams(#streams{entries = Entries}) ->
+    [{Number, Owner} || {Number, #entry{phase = Phase, owner = {open, Owner, _}}}
+                            <- maps:to_list(Entries),
+                        Phase =:= streaming orelse Phase =:= closed_stream].
 
 %% @doc Give the open WebSockets away in Python's name, which is not heard any more on them.
 -spec give_away(streams()) -> streams().
@@ -366,6 +388,11 @@ in_its_name(Packet, Number, Owner) ->
 client(Number, Streams) ->
     case entry(Number, Streams) of
         #entry{owner = closed} -> gone;
+        #entry{phase = Phase, client = Client, owner = {open, Owner, _}}
+                when Phase =:= streaming; Phase =:= closed_stream ->
+            {Phase, Owner, Client};
+        #entry{kind = http, phase = asked, client = Client, owner = {open, Owner, _}} ->
+            {requested, Owner, Client};
         #entry{kind = Kind, client = Client, accepted = true} -> {open, Kind, Client};
         #entry{kind = Kind, client = Client} -> {asked, Kind, Client};
         none -> gone
