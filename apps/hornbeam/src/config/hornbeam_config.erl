@@ -19,7 +19,8 @@
     {bad_option, Key :: term(), Value :: term()}
     | in_mount({bad_option, Key :: term(), Value :: term()} | {servers_option, Key :: atom()}
                | repeated).
-%% `hidden' stands for a value that may be secret.
+%% `hidden' stands for a value that may be secret, {Option, Key} for a key of an option that is a
+%% map.
 
 -type in_mount(Reason) :: {mount, Path :: term(), Reason}.
 %% Of one of several apps. Where its path is wrong it stands as it was given; a number says which of
@@ -31,12 +32,17 @@
 
 %% The listener: where it is, who may come in, and how much of anything.
 -type server_options() :: #{
-    bind := bind(),
+    bind := [bind(), ...],
+    redirect_http := bind() | undefined,
+    redirect_port := inet:port_number() | undefined,
+    proxy_protocol := boolean(),
+    proxy_protocol_from := any | [hornbeam_option:peer()],
     backlog := pos_integer(),
     http_engine := hornbeam | cowboy,
     access_log := boolean(),
     access_log_format := hornbeam_option:log_format(),
     headers := [{Name :: binary(), Value :: binary()}],
+    request_id := boolean(),
     server_header := boolean(),
     date_header := boolean(),
     allowed_hosts := any | [hornbeam_origin:host_pattern()],
@@ -45,6 +51,9 @@
     header_timeout := milliseconds(),
     keepalive_timeout := milliseconds(),
     shutdown_timeout := milliseconds(),
+    drain_delay := non_neg_integer(),
+    health_path := binary() | undefined,
+    uds_permissions := 0..8#777 | undefined,
     limit_request_line := bytes(),
     limit_request_fields := pos_integer(),
     limit_request_field_size := bytes(),
@@ -66,7 +75,14 @@
     connection_max_topics := limit(),
     worker_max_hooks := limit(),
     worker_max_executions := limit(),
-    worker_max_unread_bytes := bytes() | infinity
+    worker_max_unread_bytes := bytes() | infinity,
+    peer_max_unsent_bytes := bytes(),
+    peer_max_undelivered_bytes := bytes(),
+    local_socket := auto | off | binary(),
+    metrics := false | {inet:ip_address(), inet:port_number()},
+    dashboard := boolean(),
+    dashboard_token := hornbeam_secret:secret(binary()) | undefined,
+    cluster := hornbeam_cluster_option:cluster() | undefined
 }.
 
 %% What is served: its code, its processes, and what its clients may do there.
@@ -79,6 +95,9 @@
     worker_connections := limit(),
     queue_timeout := milliseconds(),
     queue_max := pos_integer(),
+    affinity := hornbeam_option:affinity(),
+    affinity_timeout := milliseconds(),
+    affinity_max_sessions := pos_integer(),
     max_requests := limit(),
     max_requests_jitter := non_neg_integer(),
     worker_max_age := milliseconds() | infinity,
@@ -167,7 +186,7 @@ check_names(Given) ->
 
 check_server(Given) ->
     checked([fun(_) -> check_values(table(server), Given) end,
-             fun(Server) -> fitting([misfit(Server)], Server) end]).
+             fun(Server) -> fitting([misfit(Server), misfit_redirect(Server)], Server) end]).
 
 check_only(Given, Server) ->
     checked([fun(_) -> check_app(Given, Server) end,
@@ -175,6 +194,8 @@ check_only(Given, Server) ->
 
 check_app(Given, Server) ->
     checked([fun(_) -> check_values(table(app), Given) end,
+             fun(App) -> check_interpreter(python, Given, App) end,
+             fun(App) -> check_interpreter(venv, Given, App) end,
              fun(App) -> {ok, with_threads(Given, with_resume(Given, App))} end,
              fun(App) -> fitting([misfit(App), misfit(Server, App), misfit_interface(Given, App)],
                                  App) end]).
@@ -188,12 +209,27 @@ check_values([{Key, {Default, Check, _}} | Rest], Given, Checked) ->
     Value = maps:get(Key, Given, Default),
     case hornbeam_option:check(Check, Value) of
         {ok, Good} -> check_values(Rest, Given, Checked#{Key => Good});
+        {error, Within, Wrong} -> {error, {bad_option, {Key, Within}, Wrong}};
         error -> {error, {bad_option, Key, shown(Key, Value)}}
     end.
 
+%% Where it is depends on the app's folder.
+check_interpreter(Key, Given, #{chdir := Folder} = App) ->
+    case interpreter(Key, maps:get(Key, App), Folder) of
+        {ok, Found} -> {ok, App#{Key := Found}};
+        error -> {error, {bad_option, Key, maps:get(Key, Given)}}
+    end.
+
+interpreter(_Key, undefined, _Folder) -> {ok, undefined};
+interpreter(python, Python, Folder) -> hornbeam_option:program(Python, Folder);
+interpreter(venv, Venv, Folder) -> hornbeam_option:venv(Venv, Folder).
+
 %% An error is printed, and what is wrong may be a part of what is secret.
-shown(Key, _Value) when Key =:= env; Key =:= keyfile_password -> hidden;
-shown(_Key, Value) -> Value.
+shown(Key, _Value) when Key =:= env; Key =:= keyfile_password; Key =:= dashboard_token;
+                        Key =:= cluster ->
+    hidden;
+shown(_Key, Value) ->
+    Value.
 
 %% To develop with a page open is what reload is for.
 with_resume(Given, #{reload := true} = App) when not is_map_key(websocket_resume, Given) ->
@@ -295,12 +331,22 @@ fitting(Misfits, Options) ->
 misfit(#{python := Python, venv := Venv}) when Python =/= undefined, Venv =/= undefined ->
     {venv, Venv};
 misfit(#{certfile := undefined, keyfile := Key, cacertfile := Ca, keyfile_password := Password,
-         verify := Verify})
-        when Key =/= undefined; Ca =/= undefined; Password =/= undefined; Verify =/= none ->
+         verify := Verify, redirect_http := Redirect})
+        when Key =/= undefined; Ca =/= undefined; Password =/= undefined; Verify =/= none;
+             Redirect =/= undefined ->
     {certfile, undefined};
 misfit(#{cacertfile := Ca, verify := Verify}) when (Ca =:= undefined) =/= (Verify =:= none) ->
     {cacertfile, Ca};
 misfit(_Options) ->
+    none.
+
+misfit_redirect(#{redirect_http := Redirect, redirect_port := undefined, bind := Binds})
+        when Redirect =/= undefined ->
+    case lists:all(fun(Bind) -> element(1, Bind) =:= local end, Binds) of
+        true -> {redirect_port, undefined};
+        false -> none
+    end;
+misfit_redirect(_Server) ->
     none.
 
 %% Cowboy does not count frames.
@@ -330,6 +376,8 @@ expected(mounts) ->
 expected(path) ->
     "\"/\", or a path such as \"/api\": with a slash in front and none at its end, written as "
     "people read it, without percent signs, a query, empty segments or dots as segments";
+expected({cluster, Key}) ->
+    hornbeam_cluster_option:expected(Key);
 expected(Key) ->
     case both_tables() of
         #{Key := {_, _, Expected}} -> Expected;
@@ -356,9 +404,19 @@ found(Path) -> {ok, filename:absname(Path)}.
 
 %% A row is the default, the check (see hornbeam_option), and what is expected.
 table(server) ->
-    #{bind => {"127.0.0.1:8000", fun hornbeam_option:bind/1,
+    #{bind => {"127.0.0.1:8000", fun hornbeam_option:binds/1,
                "\"ip:port\", \"[ipv6]:port\", \"localhost:port\", \"unix:path\" or "
-               "\"fd:number\""},
+               "\"fd:number\", or a list of them"},
+      redirect_http =>
+          {undefined, fun hornbeam_option:redirect/1,
+           "an address as for bind; it needs certfile"},
+      redirect_port =>
+          {undefined, fun hornbeam_option:port/1,
+           "a number from 1 to 65535, which redirect_http needs where bind has no port"},
+      proxy_protocol => {false, {one_of, [true, false]}, "true or false"},
+      proxy_protocol_from =>
+          {["127.0.0.1", "::1"], fun hornbeam_option:peers/1,
+           "any or a list of IP addresses, ranges such as \"10.0.0.0/8\", and \"unix\""},
       backlog => {2048, positive, "a positive integer"},
       http_engine => {hornbeam, {one_of, [hornbeam, cowboy]},
                            "hornbeam or cowboy; with cowboy, websocket_max_frame_rate must be "
@@ -367,10 +425,11 @@ table(server) ->
       access_log_format =>
           {short, fun hornbeam_option:log_format/1,
            "short, common, combined, json, or text with Apache's directives: %h %l %u %t %r %m %U "
-           "%q %H %s %>s %b %B %D %T %{Name}i and %%"},
+           "%q %H %s %>s %b %B %D %T %{Name}i %{x-request-id}o and %%"},
       headers => {[], fun hornbeam_option:headers/1,
                   "a list of texts such as \"x-frame-options: DENY\", but for headers that are "
                   "about the connection or the length of a body"},
+      request_id => {false, {one_of, [true, false]}, "true or false"},
       server_header => {true, {one_of, [true, false]}, "true or false"},
       date_header => {true, {one_of, [true, false]}, "true or false"},
       allowed_hosts => {any, fun hornbeam_option:hosts/1,
@@ -382,13 +441,19 @@ table(server) ->
       header_timeout => {10000, positive, "milliseconds"},
       keepalive_timeout => {75000, positive, "milliseconds"},
       shutdown_timeout => {10000, positive, "milliseconds"},
+      drain_delay => {0, count, "milliseconds, 0 or more"},
+      health_path => {undefined, fun hornbeam_option:health_path/1,
+                      "a path such as \"/healthz\", written as people read it, and not \"/\""},
+      uds_permissions => {undefined, fun hornbeam_option:permissions/1,
+                          "a mode of a file in octal digits, such as \"660\""},
       limit_request_line => {16384, positive, "bytes"},
       limit_request_fields => {100, positive, "a positive integer"},
       limit_request_field_size => {16384, positive, "bytes"},
       limit_request_head => {65536, positive, "bytes"},
       certfile =>
           {undefined, fun hornbeam_option:file/1,
-           "the path of a PEM file; keyfile, keyfile_password, cacertfile and verify need it"},
+           "the path of a PEM file; keyfile, keyfile_password, cacertfile, verify and "
+           "redirect_http need it"},
       keyfile => {undefined, fun hornbeam_option:file/1, "the path of a PEM file"},
       keyfile_password => {undefined, fun hornbeam_option:secret/1, "text"},
       cacertfile =>
@@ -411,17 +476,34 @@ table(server) ->
       connection_max_topics => {10000, timeout, "a positive integer or infinity"},
       worker_max_hooks => {1000, timeout, "a positive integer or infinity"},
       worker_max_executions => {4096, timeout, "a positive integer or infinity"},
-      worker_max_unread_bytes => {268435456, timeout, "bytes or infinity"}};
+      worker_max_unread_bytes => {268435456, timeout, "bytes or infinity"},
+      peer_max_unsent_bytes => {67108864, positive, "bytes"},
+      peer_max_undelivered_bytes => {67108864, positive, "bytes"},
+      local_socket => {auto, fun hornbeam_option:local_socket/1,
+                       "auto, off, or the path of a Unix socket, of at most 107 bytes"},
+      metrics => {false, fun hornbeam_option:metrics/1,
+                  "true, false, \"ip:port\", \"[ipv6]:port\" or \"localhost:port\""},
+      dashboard => {false, {one_of, [true, false]}, "true or false"},
+      dashboard_token => {undefined, fun hornbeam_option:token/1,
+                          "text of 16 to 256 characters of ASCII, without blanks"},
+      cluster => {undefined, fun hornbeam_cluster_option:check/1,
+                  "a map with name, join, and how the nodes prove that they belong together: the "
+                  "clustering guide has its keys"}};
 table(app) ->
     #{app => {undefined, fun hornbeam_option:app/1,
               "\"module:attribute\", such as \"chat:application\""},
       factory => {false, {one_of, [true, false]}, "true or false"},
       worker_class => {asgi, {one_of, [asgi, asgi2, wsgi]}, "asgi, asgi2 or wsgi"},
       threads => {10, {range, 1, 1000}, "a number from 1 to 1000, and worker_class wsgi"},
-      workers => {hornbeam_processors:count(), positive, "a positive integer"},
+      workers => {hornbeam_processors:count(), workers, "a positive integer, at most 1000"},
       worker_connections => {infinity, timeout, "a positive integer or infinity"},
       queue_timeout => {30000, positive, "milliseconds"},
       queue_max => {1024, positive, "a positive integer"},
+      affinity => {none, fun hornbeam_option:affinity/1,
+                   "none, client, socketio, mcp, \"cookie:NAME\", \"set-cookie:NAME\", "
+                   "\"query:NAME\" or \"header:NAME\"; {cookie, Name} and the like in Erlang"},
+      affinity_timeout => {3600000, positive, "milliseconds"},
+      affinity_max_sessions => {100000, positive, "a positive integer"},
       max_requests => {infinity, timeout, "a positive integer or infinity"},
       max_requests_jitter => {0, count, "an integer, 0 or more"},
       worker_max_age => {infinity, timeout, "milliseconds or infinity"},
@@ -430,10 +512,12 @@ table(app) ->
       worker_hang_timeout => {60000, timeout, "milliseconds or infinity"},
       drain_timeout => {30000, positive, "milliseconds"},
       startup_timeout => {300000, positive, "milliseconds"},
-      python => {undefined, fun hornbeam_option:executable/1,
-                 "the path of an executable Python interpreter"},
-      venv => {undefined, fun hornbeam_option:venv/1,
-               "the folder of a virtual environment; python and venv exclude each other"},
+      python => {undefined, fun hornbeam_option:path/1,
+                 "an executable Python interpreter: a name that is on the path, or a path, which "
+                 "if it is relative begins in the app's folder or the node's"},
+      venv => {undefined, fun hornbeam_option:path/1,
+               "the folder of a virtual environment, found as python is; the two exclude each "
+               "other"},
       pythonpath => {[], fun hornbeam_option:directories/1, "a list of existing folders"},
       chdir => {".", fun hornbeam_option:directory/1, "an existing folder"},
       env => {#{}, fun hornbeam_option:environment/1,

@@ -4,23 +4,33 @@
 %% by name: which value is checked how stands in the table of hornbeam_config.
 -module(hornbeam_option).
 
--export([check/2, app/1, bind/1, executable/1, program/1, venv/1, venv_python/1, directory/1,
-         directories/1, environment/1, functions/1, root_path/1, mount_path/1, text/1, texts/1,
-         file/1, secret/1, tls_versions/1, ciphers/1, origins/1, hosts/1, peers/1, callback/1,
-         log_format/1, headers/1]).
+-export([check/2, app/1, bind/1, binds/1, redirect/1, port/1, path/1, program/1, program/2,
+         venv/2, venv_python/1, directory/1, directories/1, environment/1, functions/1, root_path/1,
+         mount_path/1, text/1, texts/1, file/1, secret/1, token/1, tls_versions/1, ciphers/1,
+         origins/1, hosts/1, peers/1, callback/1, log_format/1, headers/1, local_socket/1,
+         metrics/1, affinity/1, health_path/1, permissions/1]).
+
+%% Where Prometheus and its kin look for a program that exposes its own metrics: the port of
+%% OpenTelemetry's exporters. Nobody else reaches this machine's own address.
+-define(METRICS_ADDRESS, {{127, 0, 0, 1}, 9464}).
+
+%% What an address of a Unix socket holds (bytes), but for the zero at its end.
+-define(MAX_SOCKET_PATH, 107).
 -export_type([check/0, checked/0, bind/0, peer/0, secret/0, tls_version/0, callback/0,
-              log_format/0]).
+              log_format/0, affinity/0]).
 
 -type check() ::
     positive
     | count
     | timeout
+    | workers
     | {one_of, [term()]}
     | {range, integer(), integer()}
     | fun((term()) -> checked()).
 %% `count' is 0 or more, `timeout' a positive integer or infinity.
 
--type checked() :: {ok, term()} | error.
+-type checked() :: {ok, term()} | error | {error, Key :: term(), Value :: term()}.
+%% An option that is a map says which of its keys is wrong.
 -type bind() :: {inet:ip_address(), inet:port_number()} | {local, binary()}
               | {fd, Descriptor :: non_neg_integer()}.
 -type peer() :: {inet:ip_address(), Bits :: 0..128} | unix.
@@ -30,6 +40,8 @@
 -type log_part() :: Text :: binary() | {field, Name :: binary()} | client | unknown | time | request
                   | method | mount | path | query | protocol | status | bytes
                   | bytes_or_dash | microseconds | seconds.
+-type affinity() :: none | client | socketio | mcp
+                  | {cookie | set_cookie | query | header, Name :: binary()}.
 -type secret() :: hornbeam_secret:secret(string()).
 %% No log prints what a fun returns.
 
@@ -44,6 +56,7 @@ check(count, Value) -> ok_if(is_integer(Value) andalso Value >= 0, Value);
 check(positive, Value) -> ok_if(is_integer(Value) andalso Value > 0, Value);
 check(timeout, infinity) -> {ok, infinity};
 check(timeout, Value) -> check(positive, Value);
+check(workers, Value) -> check({range, 1, 1000}, Value);
 check({range, Low, High}, Value) ->
     ok_if(is_integer(Value) andalso Value >= Low andalso Value =< High, Value);
 check(Check, Value) when is_function(Check, 1) -> Check(Value).
@@ -87,6 +100,9 @@ log_parts(<<"%>s", Rest/binary>>, Parts) ->
     log_parts(Rest, [status | Parts]);
 log_parts(<<"%{mount}n", Rest/binary>>, Parts) ->
     log_parts(Rest, [mount | Parts]);
+%% The request has the id that the response has.
+log_parts(<<"%{x-request-id}o", Rest/binary>>, Parts) ->
+    log_parts(Rest, [{field, <<"x-request-id">>} | Parts]);
 log_parts(<<"%{", Rest/binary>>, Parts) ->
     case re:run(Rest, "^([A-Za-z0-9_-]+)}i(.*)$", [dotall, {capture, all_but_first, binary}]) of
         {match, [Name, After]} -> log_parts(After, [{field, string:lowercase(Name)} | Parts]);
@@ -144,6 +160,39 @@ header(Name, Value) ->
     ok_if(not lists:member(Name, [<<"connection">>, <<"keep-alive">>, <<"proxy-connection">>,
                                   <<"transfer-encoding">>, <<"content-length">>, <<"upgrade">>,
                                   <<"te">>, <<"trailer">>]), {Name, Value}).
+
+%% @doc What says of which session of an app a request is: a word, or where its name stands; as a
+%% text such as "cookie:sessionid", too.
+-spec affinity(term()) -> checked().
+affinity(Word) when Word =:= none; Word =:= client; Word =:= socketio; Word =:= mcp ->
+    {ok, Word};
+affinity({Where, Name}) ->
+    with_text(Name, fun(Text) -> affinity(Where, Text) end);
+affinity(Value) ->
+    with_text(Value, fun(Text) ->
+        case binary:split(Text, <<":">>) of
+            [<<"cookie">>, Name] -> affinity(cookie, Name);
+            [<<"set-cookie">>, Name] -> affinity(set_cookie, Name);
+            [<<"query">>, Name] -> affinity(query, Name);
+            [<<"header">>, Name] -> affinity(header, Name);
+            _ -> error
+        end
+    end).
+
+affinity(header, Name) ->
+    with_name(header, string:lowercase(Name), ["^", ?TOKEN, "$"]);
+affinity(query, Name) ->
+    with_name(query, Name, "^[!-~]+$");
+affinity(Where, Name) when Where =:= cookie; Where =:= set_cookie ->
+    with_name(Where, Name, ["^", ?TOKEN, "$"]);
+affinity(_Where, _Name) ->
+    error.
+
+with_name(Where, Name, Pattern) ->
+    case matches(Name, Pattern) of
+        {ok, _} -> {ok, {Where, Name}};
+        error -> error
+    end.
 
 %% @doc The pages that may open WebSockets.
 -spec origins(term()) -> checked().
@@ -204,12 +253,27 @@ app(Value) ->
 matches(Text, Regex) ->
     ok_if(re:run(Text, Regex, [unicode, dollar_endonly, {capture, none}]) =:= match, Text).
 
+%% @doc One address to listen on or a list of them.
+-spec binds(term()) -> {ok, [bind(), ...]} | error.
+binds([]) -> error;
+binds(Value) -> texts(Value, fun bind/1).
+
+%% @doc The address of a listener that may not be there.
+-spec redirect(term()) -> {ok, bind() | undefined} | error.
+redirect(undefined) -> {ok, undefined};
+redirect(Value) -> bind(Value).
+
+%% @doc A port, or none that is said.
+-spec port(term()) -> checked().
+port(undefined) -> {ok, undefined};
+port(Value) -> check({range, 1, 65535}, Value).
+
 %% @doc An address to listen on.
 -spec bind(term()) -> {ok, bind()} | error.
 bind(Value) ->
     with_text(Value, fun parse_bind/1).
 
-parse_bind(<<"unix:", Path/binary>>) when Path =/= <<>>, byte_size(Path) < 108 ->
+parse_bind(<<"unix:", Path/binary>>) when Path =/= <<>>, byte_size(Path) =< ?MAX_SOCKET_PATH ->
     {ok, {local, Path}};
 parse_bind(<<"fd:", Number/binary>>) ->
     case matches(Number, "^[0-9]{1,9}$") of
@@ -231,22 +295,56 @@ ipv4(Host) -> inet:parse_ipv4strict_address(Host).
 address({ok, Ip}, Port) when Port =< 65535 -> {ok, {Ip, Port}};
 address(_, _) -> error.
 
-%% @doc A program that can be run.
--spec executable(term()) -> checked().
-executable(undefined) -> {ok, undefined};
-executable(Value) ->
-    with_text(Value, fun(Text) -> ok_if(program(Text) =/= false, Text) end).
+%% @doc Where processes outside of all workers come in; comes out absolute.
+-spec local_socket(term()) -> checked().
+local_socket(Word) when Word =:= auto; Word =:= off -> {ok, Word};
+local_socket([]) -> error;
+local_socket(<<>>) -> error;
+local_socket(Value) ->
+    with_text(Value, fun(Text) ->
+        Path = unicode:characters_to_binary(absolute(Text)),
+        ok_if(byte_size(Path) =< ?MAX_SOCKET_PATH, Path)
+    end).
+
+%% @doc Where metrics are served: nowhere, at the usual address, or at one.
+-spec metrics(term()) -> checked().
+metrics(false) -> {ok, false};
+metrics(true) -> {ok, ?METRICS_ADDRESS};
+metrics(Value) ->
+    case bind(Value) of
+        {ok, {Ip, _Port}} = Address when is_tuple(Ip) -> Address;
+        _ -> error
+    end.
+
+%% @doc The path of something, or the name of a program.
+-spec path(term()) -> checked().
+path(undefined) -> {ok, undefined};
+path(Value) -> with_text(Value, fun(Text) -> {ok, Text} end).
+
+%% @doc A program that can be run: by its name, or by a path, which comes out absolute. A relative
+%% one begins in the folder or, where nothing is there, in the node's.
+-spec program(binary(), Folder :: binary()) -> {ok, binary()} | error.
+program(Name, Folder) ->
+    case binary:match(Name, <<"/">>) of
+        nomatch -> ok_if(program(Name) =/= false, Name);
+        _ -> first([Path || Path <- places(Name, Folder), program(Path) =/= false])
+    end.
 
 %% @doc Where a program is; false where there is none. A name is the bytes that it has on the disk.
 -spec program(binary()) -> file:filename() | false.
 program(Name) ->
     os:find_executable(unicode:characters_to_list(Name, file:native_name_encoding())).
 
-%% @doc The folder of a virtual environment.
--spec venv(term()) -> checked().
-venv(undefined) -> {ok, undefined};
-venv(Value) ->
-    with_text(Value, fun(Text) -> ok_if(filelib:is_file(venv_python(Text)), Text) end).
+%% @doc The folder of a virtual environment, found as a program's path is.
+-spec venv(binary(), Folder :: binary()) -> {ok, binary()} | error.
+venv(Venv, Folder) ->
+    first([Path || Path <- places(Venv, Folder), filelib:is_file(venv_python(Path))]).
+
+places(Path, Folder) ->
+    [filename:join(Folder, Path), filename:absname(Path)].
+
+first([Path | _]) -> {ok, Path};
+first([]) -> error.
 
 %% @doc The interpreter of a virtual environment.
 -spec venv_python(file:name_all()) -> file:filename_all().
@@ -312,6 +410,31 @@ mount_path(Value) ->
         matches(Text, "^/$|^(?:/(?!\\.\\.?(?:/|$))[^/?#%\\x00-\\x1f\\x7f]+)+$")
     end).
 
+%% @doc Where the node itself answers, or nowhere: a path of segments as a mount has it, but not
+%% that of all apps.
+-spec health_path(term()) -> checked().
+health_path(undefined) ->
+    {ok, undefined};
+health_path(Value) ->
+    case mount_path(Value) of
+        {ok, <<"/">>} -> error;
+        Checked -> Checked
+    end.
+
+%% @doc Who may open a file, as a number or in octal digits, or whatever the system says.
+-spec permissions(term()) -> checked().
+permissions(undefined) ->
+    {ok, undefined};
+permissions(Value) when is_integer(Value) ->
+    check({range, 0, 8#777}, Value);
+permissions(Value) ->
+    with_text(Value, fun(Text) ->
+        case matches(Text, "^(0o?)?[0-7]{1,3}$") of
+            {ok, _} -> {ok, binary_to_integer(lists:last(binary:split(Text, <<"o">>)), 8)};
+            error -> error
+        end
+    end).
+
 %% @doc A file that exists, or none.
 -spec file(term()) -> checked().
 file(undefined) -> {ok, undefined};
@@ -325,6 +448,18 @@ file(Value) ->
 secret(undefined) -> {ok, undefined};
 secret(Value) ->
     with_text(Value, fun(Text) -> {ok, hornbeam_secret:hide(binary_to_list(Text))} end).
+
+%% @doc A secret that nobody guesses, and that a link can carry: it comes out hidden, as a binary.
+-spec token(term()) -> checked().
+token(undefined) ->
+    {ok, undefined};
+token(Value) ->
+    with_text(Value, fun(Text) ->
+        case re:run(Text, "^[!-~]{16,256}$", [dollar_endonly]) of
+            {match, _} -> {ok, hornbeam_secret:hide(Text)};
+            nomatch -> error
+        end
+    end).
 
 %% @doc Versions of TLS, each at most once.
 -spec tls_versions(term()) -> checked().

@@ -7,7 +7,7 @@
 -module(hornbeam_connection_limit).
 -behaviour(gen_server).
 
--export([new_table/0, new/1, start_link/2, enter/1, count/1]).
+-export([new_table/0, new/1, start_link/2, enter/1, count/0, count/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([limit/0]).
 
@@ -69,6 +69,12 @@ entered(Counts, Place, Answer) ->
     true = ets:insert(?TABLE, {self(), {Counts, Place}}),
     _ = [Keeper ! {entered, self()} || Keeper <- [whereis(?MODULE)], is_pid(Keeper)],
     Answer.
+
+%% @doc How many connections there are, whatever their listener, those that are turned away among
+%% them.
+-spec count() -> non_neg_integer().
+count() ->
+    ets:info(?TABLE, size).
 
 %% @doc How many connections there are.
 -spec count(limit()) -> non_neg_integer().

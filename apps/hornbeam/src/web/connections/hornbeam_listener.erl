@@ -1,37 +1,42 @@
 %% The listener: opens last and shuts first.
 %%
-%% It owns no connection. When it ends it stops accepting, sends the WebSockets away in
-%% batches, lets requests finish, and takes at most `shutdown_timeout' for that; then the apps may
-%% end. When it crashes the
-%% connections live on, and its successor finds them as they are.
+%%   serving ──▶ draining ────────────────────▶ closing ──▶ closed
+%%               drain_delay: all is served,    at most shutdown_timeout
+%%               and health says not to come
+%%
+%% It owns no connection. For `drain_delay' whoever sends clients here hears that no more are to
+%% come, and in the second half of it clients of HTTP/1.1 do, by `connection: close'. Then it stops
+%% accepting, sends WebSockets and event streams away in batches, lets requests finish, and takes at
+%% most `shutdown_timeout' for that; then the apps may end. When it crashes the connections live on,
+%% and its successor finds them as they are.
 -module(hornbeam_listener).
 -behaviour(gen_server).
 
--include_lib("kernel/include/file.hrl").
-
--export([start_link/2, info/0, reload_certificate/0]).
+-export([start_link/2, info/0, reload_certificate/0, begin_drain/0, drain/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
-    bind :: hornbeam_config:bind(),
+    binds :: [hornbeam_bind:bind(), ...],
     mounts :: hornbeam_mounts:mounts(),
-    limit :: hornbeam_connection_limit:limit()
+    limit :: hornbeam_connection_limit:limit(),
+    %% the files of Unix sockets
+    files :: hornbeam_bind:files(),
+    %% when draining began (monotonic time, ms), and who waits for its end
+    drain = none :: none | integer(),
+    waiting = [] :: [gen_server:from()]
 }).
 
--define(REF, hornbeam).
-
-%% How many WebSockets are closed at a time, so that a stop is no burst.
+%% How many connections are closed at a time, so that a stop is no burst.
 -define(BATCH, 200).
 
 %% The next batch follows at the latest after this (ms): its clients may not answer.
 -define(BATCH_WAIT, 50).
 
-%% What is left for an answer of ours, and then for the connections' processes, to end (ms).
--define(LAST_ANSWER, 500).
+%% For so long clients that were let in last may send what they have come for (ms).
+-define(SETTLE, 50).
 
-%% A send returns at once while less than this (bytes) waits in the socket. It is more than an
-%% app's credit for one WebSocket, so that only a huge message makes a connection wait.
--define(HIGH_WATERMARK, 1048576).
+%% What is left for an answer of ours (ms).
+-define(LAST_ANSWER, 500).
 
 %% @doc Listen, and serve mounts to so many connections as there may be.
 -spec start_link(hornbeam_mounts:mounts(), hornbeam_connection_limit:limit()) ->
@@ -40,7 +45,8 @@ start_link(Mounts, Limit) ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, {Mounts, Limit}, []).
 
 %% @doc Where the server listens, and what the web room has counted; empty when it does not.
--spec info() -> #{address => term(), sockets => non_neg_integer(),
+-spec info() -> #{address => term(), addresses => [term()], sockets => non_neg_integer(),
+                  health => hornbeam_health:state(),
                   counters => #{atom() => non_neg_integer()}}.
 info() ->
     try
@@ -58,105 +64,77 @@ reload_certificate() ->
         exit:_ -> {error, not_serving}
     end.
 
+%% @doc Begin to drain: what {@link drain/0} waits for goes on by itself.
+-spec begin_drain() -> ok | {error, not_serving}.
+begin_drain() ->
+    try
+        gen_server:call(?MODULE, begin_drain)
+    catch
+        exit:_ -> {error, not_serving}
+    end.
+
+%% @doc Drain, and return when the connections may be closed: after `drain_delay'.
+-spec drain() -> ok.
+drain() ->
+    try
+        gen_server:call(?MODULE, drain, infinity)
+    catch
+        exit:_ -> ok
+    end.
+
 %% @private
 -spec init({hornbeam_mounts:mounts(), hornbeam_connection_limit:limit()}) ->
     {ok, #state{}} | {stop, {shutdown, {listen, term()}}}.
-init({#{server := #{bind := Bind}} = Mounts, Limit}) ->
+init({#{server := Server} = Mounts, Limit}) ->
     process_flag(trap_exit, true),
-    State = #state{bind = Bind, mounts = Mounts, limit = Limit},
-    case hornbeam_transport:is_listening(?REF) orelse listen(obstacle(Bind), Mounts, Limit) of
-        true -> {ok, State};
-        {ok, _} -> {ok, State};
-        {error, Reason} -> {stop, {shutdown, {listen, posix(Reason)}}}
+    Binds = hornbeam_bind:all(Server),
+    case hornbeam_bind:open(Binds, Mounts, Limit) of
+        ok -> {ok, #state{binds = Binds, mounts = Mounts, limit = Limit,
+                          files = hornbeam_bind:files(Binds)}};
+        {error, Reason} -> {stop, {shutdown, {listen, Reason}}}
     end.
-
-listen(none, #{server := Options} = Mounts, Limit) ->
-    case hornbeam_tls:load(Options) of
-        {error, _} = Error -> Error;
-        none -> start_listener(tcp_transport(Options), none, Mounts, Limit);
-        {ok, Identity} -> start_listener(tls_transport(Options), Identity, Mounts, Limit)
-    end;
-listen(Reason, _Mount, _Limit) ->
-    {error, Reason}.
-
-start_listener(Transport, Identity, #{server := Server} = Mounts, Limit) ->
-    ok = hornbeam_own_headers:set(Server),
-    Options = #{mounts => Mounts, limit => Limit, cowboy => hornbeam_cowboy:options(Mounts),
-                is_secure => Identity =/= none},
-    hornbeam_transport:start_listener(?REF, Transport, {Options, Identity}).
-
-%% Ranch tells of some reasons by the failure of its supervisor.
-posix({{shutdown, {failed_to_start_child, _, {listen_error, _, Reason}}}, _Child}) -> Reason;
-posix(Reason) -> Reason.
-
-%% Ranch would let those wait who are over the limit; hornbeam_transport tells them.
-transport(#{bind := Bind, backlog := Backlog, header_timeout := Timeout}, Buffer) ->
-    #{max_connections => infinity,
-      handshake_timeout => Timeout,
-      shutdown => ?LAST_ANSWER,
-      socket_opts => socket(Bind) ++ [{nodelay, true}, {keepalive, true}, {buffer, Buffer},
-                                      {backlog, Backlog}, {high_watermark, ?HIGH_WATERMARK},
-                                      {send_timeout, 30000}, {send_timeout_close, true}]}.
-
-tcp_transport(Options) ->
-    transport(Options, hornbeam_read_buffer:least()).
-
-tls_transport(Options) ->
-    #{socket_opts := Tcp} = Transport = transport(Options, hornbeam_read_buffer:most()),
-    Transport#{socket_opts := Tcp ++ hornbeam_tls:listen_options(Options)}.
-
-socket({local, Path}) -> [{ip, {local, Path}}, {port, 0}];
-socket({fd, Descriptor}) -> hornbeam_inherited_socket:options(Descriptor);
-socket({Ip, Port}) when tuple_size(Ip) =:= 8 -> [inet6, {ip, Ip}, {port, Port}];
-socket({Ip, Port}) -> [{ip, Ip}, {port, Port}].
-
-%% Ranch deletes what stands at a socket's path. That must be a socket that nobody listens on:
-%% one stays behind when a node is killed.
-obstacle({local, Path}) ->
-    case file:read_file_info(Path, [raw]) of
-        {ok, #file_info{type = other}} -> listener_at(Path);
-        {ok, #file_info{}} -> eexist;
-        {error, _} -> none
-    end;
-obstacle({fd, Descriptor}) ->
-    hornbeam_inherited_socket:obstacle(Descriptor);
-obstacle(_Bind) ->
-    none.
-
-listener_at(Path) ->
-    case gen_tcp:connect({local, Path}, 0, [local], 1000) of
-        {ok, Socket} ->
-            ok = gen_tcp:close(Socket),
-            eaddrinuse;
-        {error, _} ->
-            none
-    end.
-
-remove_file({local, Path}) ->
-    _ = file:delete(Path, [raw]),
-    ok;
-remove_file(_Bind) ->
-    ok.
 
 %% @private
--spec handle_call(info | reload_certificate, gen_server:from(), #state{}) ->
-    {reply, term(), #state{}}.
-handle_call(info, _From, #state{bind = Bind, mounts = Mounts, limit = Limit} = State) ->
+-spec handle_call(info | reload_certificate | begin_drain | drain, gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(info, _From, #state{binds = Binds, mounts = Mounts, limit = Limit} = State) ->
     #{counters := Counters} = Mounts,
-    {reply, #{address => address(Bind), sockets => hornbeam_connection_limit:count(Limit),
-              counters => hornbeam_counters:values(Counters)}, State};
-handle_call(reload_certificate, _From, #state{mounts = #{server := Options}} = State) ->
-    {reply, reloaded(Options), State}.
+    Listening = hornbeam_bind:info(Binds),
+    {reply, Listening#{sockets => hornbeam_connection_limit:count(Limit),
+                       health => hornbeam_health:state(Mounts),
+                       counters => hornbeam_counters:values(Counters)}, State};
+handle_call(reload_certificate, _From, #state{binds = Binds, mounts = Mounts} = State) ->
+    #{server := Options} = Mounts,
+    {reply, reloaded(Options, Binds), State};
+handle_call(begin_drain, _From, State) ->
+    {reply, ok, draining(State)};
+handle_call(drain, From, #state{waiting = Waiting} = State) ->
+    {noreply, draining(State#state{waiting = [From | Waiting]})}.
 
-reloaded(Options) ->
+draining(#state{drain = none, mounts = #{server := #{drain_delay := Delay}} = Mounts} = State) ->
+    hornbeam_mounts:begin_drain(Mounts),
+    Now = now_ms(),
+    _ = erlang:send_after(Now + Delay div 2, self(), last_half, [{abs, true}]),
+    _ = erlang:send_after(Now + Delay, self(), drained, [{abs, true}]),
+    State#state{drain = Now};
+draining(#state{drain = Since} = State) ->
+    told(is_over(Since, State), State).
+
+is_over(Since, #state{mounts = #{server := #{drain_delay := Delay}}}) ->
+    now_ms() >= Since + Delay.
+
+told(true, #state{waiting = Waiting} = State) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Waiting),
+    State#state{waiting = []};
+told(false, State) ->
+    State.
+
+reloaded(Options, Binds) ->
     case hornbeam_tls:load(Options) of
-        {ok, Identity} -> hornbeam_transport:set_identity(?REF, Identity);
+        {ok, Identity} -> hornbeam_bind:set_identity(Identity, Binds);
         none -> {error, no_tls};
         {error, _} = Error -> Error
     end.
-
-address({local, Path}) -> {local, Path};
-address(_Bind) -> hornbeam_transport:address(?REF).
 
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
@@ -165,6 +143,11 @@ handle_cast(_Request, State) ->
 
 %% @private
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info(last_half, #state{mounts = Mounts} = State) ->
+    hornbeam_mounts:begin_closing(Mounts),
+    {noreply, State};
+handle_info(drained, State) ->
+    {noreply, told(true, State)};
 handle_info(_Stray, State) ->
     {noreply, State}.
 
@@ -173,23 +156,44 @@ handle_info(_Stray, State) ->
 terminate(Reason, _State) when Reason =/= shutdown, Reason =/= normal ->
     %% A crash: the connections are the next one's.
     ok;
-terminate(_Reason, #state{bind = Bind, mounts = #{server := Options} = Mounts}) ->
+terminate(_Reason, #state{binds = Binds, mounts = #{server := Options} = Mounts} = State) ->
     #{shutdown_timeout := Timeout} = Options,
-    Address = address(Bind),
-    hornbeam_transport:suspend_listener(?REF),
+    await_drained(draining(State)),
+    Names = hornbeam_bind:socket_names(Binds),
+    hornbeam_bind:suspend(Binds),
+    hornbeam_bind:remove_files(State#state.files),
     hornbeam_mounts:begin_shutdown(Mounts),
     Pools = hornbeam_mounts:pools(Mounts),
-    finish(Pools, now_ms() + Timeout),
+    Deadline = now_ms() + Timeout,
+    finish(Pools, Deadline),
+    settle(State, Deadline),
     turn_away(Pools),
-    hornbeam_socket:abandon(Address),
-    hornbeam_transport:stop_listener(?REF),
-    remove_file(Bind),
+    _ = [hornbeam_mounts:end_shutdown(Mounts) || now_ms() >= Deadline],
+    lists:foreach(fun hornbeam_socket:abandon/1, Names),
+    hornbeam_bind:close(Binds),
     %% The apps are ended one after the other, and begin together.
     lists:foreach(fun hornbeam_pool:begin_stop/1, Pools).
 
+%% A supervisor that ends waits for this process alone.
+await_drained(State) ->
+    receive
+        last_half -> hornbeam_mounts:begin_closing(State#state.mounts), await_drained(State);
+        drained -> told(true, State);
+        {'$gen_call', From, info} ->
+            {reply, Info, _} = handle_call(info, From, State),
+            gen_server:reply(From, Info),
+            await_drained(State)
+    after left(State) ->
+        told(true, State)
+    end.
+
+%% What it was sent may have been taken before.
+left(#state{drain = Since, mounts = #{server := #{drain_delay := Delay}}}) ->
+    max(0, Since + Delay - now_ms()).
+
 %% A request that waited in line may begin meanwhile, and a handshake may become a WebSocket.
 finish(Pools, Deadline) ->
-    send_away(hornbeam_websocket_registry:pids(), Deadline),
+    send_away(hornbeam_connection_registry:owners(), Deadline),
     Left = in_flight(Pools),
     await_all(monitors(Left), Deadline),
     case Left =:= [] orelse now_ms() >= Deadline of
@@ -198,11 +202,20 @@ finish(Pools, Deadline) ->
     end.
 
 in_flight(Pools) ->
-    lists:append([in_flight_of(Pool) || Pool <- Pools]).
+    lists:append([hornbeam_gathering:owners() | [in_flight_of(Pool) || Pool <- Pools]]).
 
 in_flight_of(Pool) ->
     hornbeam_pool:owners(http, Pool) ++ hornbeam_pool:owners(websocket, Pool)
         ++ hornbeam_pool:waiters(Pool).
+
+%% Who was let in just now has not been read, or even begun.
+settle(#state{limit = Limit, mounts = Mounts}, Deadline) ->
+    case hornbeam_connection_limit:count(Limit) > 0 andalso now_ms() + ?SETTLE < Deadline of
+        true ->
+            receive after ?SETTLE -> finish(hornbeam_mounts:pools(Mounts), Deadline) end;
+        false ->
+            ok
+    end.
 
 %% Their time is over: who has no answer yet gets one of ours.
 turn_away(Pools) ->

@@ -13,7 +13,8 @@
 %% one small change that touches no connection.
 -module(hornbeam_transport).
 
--export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1]).
+-export([start_listener/3, suspend_listener/1, stop_listener/1, is_listening/1, address/1,
+         posix/1]).
 -export([set_identity/2]).
 -export([start_link/3, start_link/4]).
 -export([name/0, secure/0, messages/0, listen/1, accept/2, handshake/2, handshake/3]).
@@ -23,7 +24,9 @@
 
 -type options() :: #{mounts := hornbeam_mounts:mounts(),
                      limit := hornbeam_connection_limit:limit(),
-                     cowboy := cowboy:opts(), is_secure := boolean()}.
+                     cowboy := cowboy:opts(), is_secure := boolean(),
+                     proxies => hornbeam_forwarded:trusted() | none,
+                     tls => [ssl:tls_server_option()]}.
 %% They are a persistent term, for they are large: passed on, they would be copied into the process
 %% of each connection.
 
@@ -32,6 +35,7 @@
 
 -define(OPTIONS(Ref), {?MODULE, options, Ref}).
 -define(IDENTITY(Ref), {?MODULE, identity, Ref}).
+-define(SOCKET(Ref), {?MODULE, socket, Ref}).
 
 %% @doc Start a Ranch listener whose connections begin here.
 -spec start_listener(ranch:ref(), ranch:opts(), {options(), hornbeam_tls:identity() | none}) ->
@@ -45,8 +49,12 @@ start_listener(Ref, #{socket_opts := SocketOptions} = Transport, {Options, Ident
                          ?MODULE, []).
 
 %% @doc Take no more connections; those that there are stay.
+%%
+%% Ranch kills its acceptors, and with them the clients that they have just let in. So the socket is
+%% closed first, by which none of them gets another one.
 -spec suspend_listener(ranch:ref()) -> ok.
 suspend_listener(Ref) ->
+    _ = (tcp_or_tls(Ref)):close(persistent_term:get(?SOCKET(Ref))),
     _ = ranch:suspend_listener(Ref),
     ok.
 
@@ -60,6 +68,7 @@ stop_listener(Ref) ->
     end,
     _ = persistent_term:erase(?OPTIONS(Ref)),
     _ = persistent_term:erase(?IDENTITY(Ref)),
+    _ = persistent_term:erase(?SOCKET(Ref)),
     ok.
 
 %% @doc Whether there is such a listener.
@@ -76,6 +85,11 @@ is_listening(Ref) ->
 -spec address(ranch:ref()) -> {inet:ip_address(), inet:port_number()} | term().
 address(Ref) ->
     ranch:get_addr(Ref).
+
+%% @doc Why there is no listener: Ranch tells of some reasons by the failure of its supervisor.
+-spec posix(term()) -> term().
+posix({{shutdown, {failed_to_start_child, _, {listen_error, _, Reason}}}, _Child}) -> Reason;
+posix(Reason) -> Reason.
 
 %% @doc Show this to clients from the next handshake on.
 -spec set_identity(ranch:ref(), hornbeam_tls:identity() | none) -> ok.
@@ -120,16 +134,21 @@ disallowed_listen_options() -> ranch_tcp:disallowed_listen_options().
 %% @private Ranch 2 gives a map, Ranch 1 a list.
 -spec listen(#{socket_opts := list(), _ => _} | list()) -> {ok, socket()} | {error, atom()}.
 listen(#{socket_opts := [{?MODULE, Ref} | SocketOptions]} = Transport) ->
-    of_listener(Ref, (tcp_or_tls(Ref)):listen(Transport#{socket_opts := SocketOptions}));
+    listening(Ref, (tcp_or_tls(Ref)):listen(Transport#{socket_opts := SocketOptions}));
 listen(SocketOptions) ->
     {value, {?MODULE, Ref}, Others} = lists:keytake(?MODULE, 1, SocketOptions),
-    of_listener(Ref, (tcp_or_tls(Ref)):listen(Others)).
+    listening(Ref, (tcp_or_tls(Ref)):listen(Others)).
+
+listening(Ref, Outcome) ->
+    _ = [persistent_term:put(?SOCKET(Ref), Socket) || {ok, Socket} <- [Outcome]],
+    of_listener(Ref, Outcome).
 
 of_listener(Ref, {ok, Socket}) -> {ok, {Ref, Socket}};
 of_listener(_Ref, Error) -> Error.
 
 tcp_or_tls(Ref) ->
     case persistent_term:get(?OPTIONS(Ref)) of
+        #{proxies := Proxies} when Proxies =/= none -> ranch_tcp;
         #{is_secure := true} -> ranch_ssl;
         #{is_secure := false} -> ranch_tcp
     end.
@@ -137,7 +156,10 @@ tcp_or_tls(Ref) ->
 %% @private
 -spec accept(socket(), timeout()) -> {ok, socket()} | {error, closed | timeout | atom()}.
 accept({Ref, Listener}, Timeout) ->
-    of_listener(Ref, (tcp_or_tls(Ref)):accept(Listener, Timeout)).
+    case (tcp_or_tls(Ref)):accept(Listener, Timeout) of
+        {error, closed} -> receive after infinity -> {error, closed} end;
+        Outcome -> of_listener(Ref, Outcome)
+    end.
 
 %% @private
 -spec controlling_process(socket(), pid()) -> ok | {error, term()}.
@@ -155,10 +177,10 @@ sockname({Ref, Socket}) -> (tcp_or_tls(Ref)):sockname(Socket).
 -spec close(socket()) -> ok.
 close({Ref, Socket}) -> (tcp_or_tls(Ref)):close(Socket).
 
-%% @private
+%% @private The file of a Unix socket may be another's by then.
 -spec cleanup(ranch:transport_opts(term())) -> ok.
-cleanup(#{socket_opts := [{?MODULE, _Ref} | SocketOptions]} = Transport) ->
-    ranch_tcp:cleanup(Transport#{socket_opts := SocketOptions}).
+cleanup(_Transport) ->
+    ok.
 
 %% @private
 -spec format_error(term()) -> string().
@@ -175,15 +197,54 @@ handshake(Socket, Timeout) ->
 handshake({Ref, Accepted}, _Options, Timeout) ->
     #{limit := Limit} = Options = persistent_term:get(?OPTIONS(Ref)),
     Entered = hornbeam_connection_limit:enter(Limit),
-    case secured(persistent_term:get(?IDENTITY(Ref)), Accepted, Timeout) of
+    Deadline = erlang:monotonic_time(millisecond) + Timeout,
+    case introduced(Accepted, Deadline, Options) of
+        ok -> secured(Entered, Ref, Accepted, Deadline, Options);
+        {error, Why} -> unintroduced(Why, Accepted, Options)
+    end.
+
+%% What a proxy says of its client comes first, and has the time of the handshake.
+introduced(Socket, Deadline, #{proxies := Proxies}) when Proxies =/= none ->
+    case ranch_tcp:peername(Socket) of
+        {ok, Peer} -> introduced_by(hornbeam_forwarded:trusts(Peer, Proxies), Socket, Deadline);
+        {error, _} -> {error, closed}
+    end;
+introduced(_Socket, _Deadline, _Options) ->
+    ok.
+
+%% Others are who they are. What they say of themselves is no request, and gets a 400.
+introduced_by(false, _Socket, _Deadline) ->
+    ok;
+introduced_by(true, Socket, Deadline) ->
+    case hornbeam_proxy_header:read(Socket, Deadline) of
+        {ok, Told} -> hornbeam_endpoints:set(Told);
+        {error, _} = Error -> Error
+    end.
+
+-spec unintroduced(closed | timeout | no_header, inet:socket(), options()) -> no_return().
+unintroduced(Why, Socket, #{mounts := #{counters := Counters}}) ->
+    _ = [hornbeam_counters:add(proxy_refused, Counters) || Why =/= closed],
+    _ = ranch_tcp:close(Socket),
+    exit(normal).
+
+secured(Entered, Ref, Accepted, Deadline, Options) ->
+    Left = max(0, Deadline - erlang:monotonic_time(millisecond)),
+    case secured(persistent_term:get(?IDENTITY(Ref)), Accepted, Left, Options) of
         {ok, Socket} -> begun(Entered, Ref, Socket, Options);
         {error, _} = Error -> refused(Error, Options)
     end.
 
-secured(none, Socket, Timeout) ->
+secured(none, Socket, Timeout, _Options) ->
     ranch_tcp:handshake(Socket, [], Timeout);
-secured(Identity, Socket, Timeout) ->
-    ranch_ssl:handshake(Socket, hornbeam_secret:show(Identity), Timeout).
+secured(Identity, Socket, Timeout, Options) ->
+    [{cert, [Certificate | _]} | _] = Shown = hornbeam_secret:show(Identity),
+    hornbeam_endpoints:set_certificate(Certificate),
+    shake(Shown, Socket, Timeout, Options).
+
+shake(Shown, Socket, Timeout, #{proxies := Proxies, tls := Tls}) when Proxies =/= none ->
+    ssl:handshake(Socket, Tls ++ Shown, Timeout);
+shake(Shown, Socket, Timeout, _Options) ->
+    ranch_ssl:handshake(Socket, Shown, Timeout).
 
 %% Ranch ends the process, without a word where the client is to blame.
 refused(Error, #{mounts := #{counters := Counters}}) ->
@@ -194,16 +255,32 @@ refused(Error, #{mounts := #{counters := Counters}}) ->
 begun(ok, Ref, Socket, Options) ->
     Both = both(Socket, Options),
     spoken(protocol(Both, Options), Ref, Both, Options);
-begun(full, _Ref, Socket, #{mounts := #{counters := Counters}} = Options) ->
-    {Transport, Raw} = Both = both(Socket, Options),
-    hornbeam_error_response:count(full, Counters),
-    _ = Transport:send(Raw, hornbeam_http1_response:refusal(full, <<>>)),
-    hornbeam_socket:linger(Both),
-    exit(normal);
+begun(full, Ref, Socket, Options) ->
+    Both = both(Socket, Options),
+    turned_away(can_tell_health(Both, Options), Ref, Both, Options);
 begun(overrun, _Ref, Socket, Options) ->
     {Transport, Raw} = both(Socket, Options),
     _ = Transport:close(Raw),
     exit(normal).
+
+%% Who probes the node may have no connection of his own: a node that has no room is not unhealthy.
+-spec turned_away(boolean(), ranch:ref(), hornbeam_socket:socket(), options()) -> no_return().
+turned_away(true, Ref, Socket, #{mounts := Mounts}) ->
+    _ = http1(Ref, Socket, hornbeam_mounts:full(Mounts)),
+    exit(normal);
+turned_away(false, _Ref, {Transport, Raw} = Socket, #{mounts := #{counters := Counters}}) ->
+    hornbeam_error_response:count(full, Counters),
+    _ = Transport:send(Raw, hornbeam_http1_response:refusal(full, <<>>)),
+    hornbeam_socket:linger(Socket),
+    exit(normal).
+
+%% Only our own HTTP/1.1 can be told so late what it is to serve.
+can_tell_health(_Socket, #{mounts := #{server := #{health_path := undefined}}}) ->
+    false;
+can_tell_health(_Socket, #{mounts := #{server := #{http_engine := cowboy}}}) ->
+    false;
+can_tell_health(Socket, Options) ->
+    protocol(Socket, Options) =:= {http1, <<>>}.
 
 both(Socket, #{is_secure := true}) -> {ranch_ssl, Socket};
 both(Socket, #{is_secure := false}) -> {ranch_tcp, Socket}.
@@ -228,14 +305,17 @@ spoken({http1, First}, _Ref, {_Transport, Raw} = Socket,
     hornbeam_cowboy:begun(Socket, none, Mounts),
     {ok, Raw};
 spoken({http1, <<>>}, Ref, Socket, #{mounts := Mounts}) ->
-    [Parent | _] = get('$ancestors'),
-    case hornbeam_http1:serve(Parent, Ref, Socket, Mounts) of
+    case http1(Ref, Socket, Mounts) of
         ended -> exit(normal);
         {http2, First} -> http2(First, Socket, Mounts)
     end;
 spoken({error, _}, _Ref, {Transport, Raw}, _Options) ->
     _ = Transport:close(Raw),
     exit(normal).
+
+http1(Ref, Socket, Mounts) ->
+    [Parent | _] = get('$ancestors'),
+    hornbeam_http1:serve(Parent, Ref, Socket, Mounts).
 
 http2(First, {_Transport, Raw} = Socket, Mounts) ->
     case hornbeam_http2_reader:start(Socket, First, Mounts) of

@@ -213,11 +213,11 @@ request(#{version := Version, method := Method, path := Path, qs := Query, peer 
           sock := Sock} = Req) ->
     #request{version = Version, method = Method, path = Path, below = Path,
              query = Query, fields = fields(Req), scheme = scheme(Req), peer = Peer, server = Sock,
-             body = body(Req), upgrade = upgrade(Req), socket = maps:get(socket, Req, undefined)}.
+             body = body(Req), upgrade = upgrade(Req), socket = maps:get(socket, Req, undefined),
+             tls = maps:get(endpoints_tls, Req, none)}.
 
 %% Over HTTP/2 the client says which scheme it thinks to use.
-scheme(#{socket := {ranch_ssl, _}}) -> <<"https">>;
-scheme(#{socket := {ranch_tcp, _}}) -> <<"http">>;
+scheme(#{endpoints_scheme := Scheme}) -> Scheme;
 scheme(#{scheme := Scheme}) -> Scheme.
 
 body(#{has_body := false}) -> none;

@@ -22,6 +22,8 @@
     held = 0 :: non_neg_integer(),
     %% something waits for room in the client's window
     is_behind = false :: boolean(),
+    %% when it is looked at again what has left
+    looking = none :: none | reference(),
     %% a WebSocket's connection ends when the app has refused it, and what it bound to it
     is_last = false :: boolean(),
     is_over = false :: boolean()
@@ -30,14 +32,18 @@
 %% What Cowboy may read of a body before it is taken, as its initial_stream_flow_size (bytes).
 -define(READ_AHEAD, 65535).
 
-%% @doc Give a stream that the calling request process has opened to the connection's process, with
-%% the packets that it got.
+%% While the client of an event stream is slow it is looked again after a while (ms).
+-define(LOOK_AGAIN, 20).
+
+%% @doc Give a stream that the calling request process has opened for a request to the connection's
+%% process, with the packets that it got.
 %%
 %% Never returns: the process ends with the exchange, and what the app has bound to it.
--spec serve(hornbeam_stream:stream(), Packet :: binary(), cowboy_req:req()) -> no_return().
-serve(Stream, Packet, #{pid := Connection, streamid := StreamId} = Req) ->
+-spec serve({hornbeam_stream:stream(), Packet :: binary()}, hornbeam_request:request(),
+            cowboy_req:req()) -> no_return().
+serve({Stream, Packet}, Request, #{pid := Connection, streamid := StreamId} = Req) ->
     Later = hornbeam_stream:hand_over(Stream, {Connection, StreamId}),
-    cowboy_req:cast({serve, Stream, [Packet | Later]}, Req),
+    cowboy_req:cast({serve, Stream, [Packet | Later], Request}, Req),
     receive after infinity -> exit(normal) end.
 
 %% @doc Break off a response so that the client sees that it is not whole: over HTTP/2 with its
@@ -103,8 +109,8 @@ data(StreamId, IsFin, Data, #state{next = {asked, Next0}, exchange = none} = Sta
 data(_StreamId, _IsFin, _Data, #state{exchange = none} = State) ->
     {[], State};
 data(_StreamId, IsFin, Data, #state{exchange = Exchange, held = Held} = State) ->
-    Fed = hornbeam_exchange:add_body(Data, IsFin =:= nofin, Exchange),
-    taken([], State#state{exchange = Fed, held = Held + byte_size(Data)}).
+    acted(hornbeam_exchange:add_body(Data, IsFin =:= nofin, Exchange),
+          State#state{held = Held + byte_size(Data)}).
 
 %% As much may be read again as has gone on to the app.
 taken(Commands, #state{exchange = Exchange, held = Held} = State) when Exchange =/= none ->
@@ -125,15 +131,18 @@ info(_StreamId, Info, #state{is_over = true} = State) ->
 info(_StreamId, late, #state{exchange = Exchange} = State) when Exchange =/= none ->
     acted(hornbeam_exchange:handle_timeout(erlang:monotonic_time(millisecond), Exchange),
           State#state{timer = none});
-info(_StreamId, {serve, Stream, Packets}, State) ->
-    #state{owner = Owner, request = Request, mount = Mount} = State,
+info(_StreamId, look, State) ->
+    settled(State#state{looking = none});
+info(_StreamId, {serve, Stream, Packets, Request}, State) ->
+    #state{owner = Owner, mount = Mount} = State,
     hornbeam_stream:take_over(Stream, Owner),
     Served = hornbeam_exchange:adopt(Stream, Packets, Request, {Owner, false, Mount}),
     acted(Served, State#state{is_last = true});
 info(StreamId, {alarm, _Name, on} = Alarm, State) ->
     next_info(StreamId, Alarm, State#state{is_behind = true});
 info(StreamId, {alarm, _Name, off} = Alarm, State) ->
-    next_info(StreamId, Alarm, repaid(State#state{is_behind = false}));
+    {Commands, Repaid} = repaid(State#state{is_behind = false}),
+    first(Commands, next_info(StreamId, Alarm, looking(Repaid)));
 info(_StreamId, Info, #state{exchange = Exchange} = State) when Exchange =/= none ->
     case is_cowboys(Info) of
         true -> {[Info], State};
@@ -157,7 +166,11 @@ is_cowboys(_Info) -> false.
 %% What the exchange wants done.
 acted({Actions, Exchange}, State) ->
     {Commands, Next} = commands(Actions, State#state{exchange = Exchange}),
-    first(Commands, taken([], with_timer(repaid(Next)))).
+    first(Commands, settled(Next)).
+
+settled(State) ->
+    {Commands, Repaid} = repaid(State),
+    first(Commands, taken([], with_timer(looking(Repaid)))).
 
 commands(Actions, State) ->
     lists:foldl(fun(Action, {Commands, Before}) ->
@@ -188,7 +201,7 @@ parts(Body, IsFin, _Method) -> [{data, IsFin, Body}].
 
 headers(Fields, #state{req = #{version := Version}, mount = Mount, is_last = IsLast}) ->
     {Headers, Wish} = hornbeam_cowboy:response(Fields),
-    IsEnding = IsLast orelse Wish orelse hornbeam_mounts:is_shutting_down(Mount),
+    IsEnding = IsLast orelse Wish orelse hornbeam_mounts:is_closing(Mount),
     case Version =/= 'HTTP/2' andalso IsEnding of
         true -> Headers#{<<"connection">> => <<"close">>};
         false -> Headers
@@ -226,13 +239,42 @@ left(#state{exchange = Exchange} = State) ->
     hornbeam_exchange:cancel(Exchange),
     State#state{exchange = none}.
 
-repaid(#state{exchange = Exchange, is_behind = false} = State) when Exchange =/= none ->
-    case hornbeam_exchange:is_credit_due(Exchange) of
-        true -> State#state{exchange = hornbeam_exchange:return_credit(Exchange)};
+repaid(State) ->
+    case is_due(State) andalso has_left(State) of
+        true -> all_left(State);
+        false -> {[], State}
+    end.
+
+is_due(#state{exchange = none}) -> false;
+is_due(#state{is_behind = true}) -> false;
+is_due(#state{exchange = Exchange}) -> hornbeam_exchange:is_due(Exchange).
+
+all_left(#state{exchange = Exchange} = State) ->
+    {Actions, Next} = hornbeam_exchange:all_left(Exchange),
+    commands(Actions, State#state{exchange = Next}).
+
+%% What was said by that is with Cowboy when the next message is taken.
+looking(#state{looking = none, owner = Owner} = State) ->
+    case is_due(State) of
+        true -> State#state{looking = erlang:send_after(pause(State), self(), {Owner, look})};
         false -> State
     end;
-repaid(State) ->
+looking(State) ->
     State.
+
+pause(State) ->
+    case has_left(State) of
+        true -> 0;
+        false -> ?LOOK_AGAIN
+    end.
+
+%% Over HTTP/1.1 Cowboy writes at once, and would be stuck with a client that does not read: what
+%% others send in an event stream has no end by which that would show.
+has_left(#state{req = #{version := 'HTTP/2'}}) ->
+    true;
+has_left(#state{exchange = Exchange}) ->
+    not hornbeam_exchange:is_event_stream(Exchange)
+        orelse hornbeam_socket:backlog(hornbeam_cowboy:socket()) =:= 0.
 
 %% One timer at a time: it is looked at when it fires.
 with_timer(#state{timer = none, exchange = Exchange, owner = Owner} = State)
@@ -256,10 +298,14 @@ terminate(StreamId, Reason, #state{owner = Owner, mount = Mount, next = Next} = 
     hornbeam_mounts:exchange_ended(Owner, Mount).
 
 %% What is in the mailbox for a stream that is over would be a riddle to Cowboy.
-cancel(#state{timer = none}) ->
+cancel(#state{timer = Timer, looking = Looking, owner = Owner}) ->
+    cancel(Timer, {Owner, late}),
+    cancel(Looking, {Owner, look}).
+
+cancel(none, _Message) ->
     ok;
-cancel(#state{timer = Timer, owner = Owner}) ->
-    _ = [flush({Owner, late}) || erlang:cancel_timer(Timer) =:= false],
+cancel(Timer, Message) ->
+    _ = [flush(Message) || erlang:cancel_timer(Timer) =:= false],
     ok.
 
 flush(Message) ->

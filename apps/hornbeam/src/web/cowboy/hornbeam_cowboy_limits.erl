@@ -35,7 +35,9 @@ asks_for_http2(_Req) ->
 
 begun(StreamId, #{path := Path} = Req0, #{server := Server, counters := Counters} = Mounts, Opts) ->
     #{options := #{max_body_size := Most}} = hornbeam_mounts:at(Path, Mounts),
-    Req = Req0#{socket => hornbeam_cowboy:socket()},
+    Socket = hornbeam_cowboy:socket(),
+    Req = Req0#{socket => Socket, endpoints_scheme => hornbeam_endpoints:scheme(Socket),
+                endpoints_tls => hornbeam_endpoints:tls(Socket)},
     State = #state{counters = Counters, req = Req, left = Most},
     case fault(Req, Most, Server) of
         none ->

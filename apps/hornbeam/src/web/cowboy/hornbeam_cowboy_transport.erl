@@ -27,11 +27,11 @@ messages() ->
 
 %% @private
 -spec peername(term()) -> {ok, term()} | {error, term()}.
-peername(Socket) -> (transport()):peername(Socket).
+peername(_Socket) -> hornbeam_endpoints:peername(hornbeam_cowboy:socket()).
 
 %% @private
 -spec sockname(term()) -> {ok, term()} | {error, term()}.
-sockname(Socket) -> (transport()):sockname(Socket).
+sockname(_Socket) -> hornbeam_endpoints:sockname(hornbeam_cowboy:socket()).
 
 %% @private
 -spec getstat(term(), [atom()]) -> {ok, list()} | {error, term()}.

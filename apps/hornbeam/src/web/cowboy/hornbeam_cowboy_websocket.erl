@@ -37,7 +37,7 @@ init(Req, Mounts) ->
             %% A client may be gone while the app is asked.
             hornbeam_http2_stream:tell_when_ended(http2(Req)),
             Handshake = hornbeam_websocket_handshake:new(Checked, client(Req), Mount),
-            shaken(hornbeam_websocket_handshake:await(Handshake), Req, Mount);
+            shaken(hornbeam_websocket_handshake:await(Handshake), Checked, Req, Mount);
         {refuse, Response} ->
             refused(Response, Req, Mount)
     end.
@@ -48,11 +48,11 @@ client(#{pid := Connection}) -> Connection.
 http2(#{version := 'HTTP/2'} = Req) -> maps:with([pid, streamid], Req);
 http2(_Req) -> undefined.
 
-shaken({refuse, Response}, Req, Mount) ->
+shaken({refuse, Response}, _Request, Req, Mount) ->
     refused(Response, Req, Mount);
-shaken({deny, Stream, Packet}, Req, _Mount) ->
-    hornbeam_cowboy_exchange:serve(Stream, Packet, Req);
-shaken({accept, Fields, Session}, #{version := Version, socket := Tcp} = Req, Mount) ->
+shaken({deny, Stream, Packet}, Request, Req, _Mount) ->
+    hornbeam_cowboy_exchange:serve({Stream, Packet}, Request, Req);
+shaken({accept, Fields, Session}, _Request, #{version := Version, socket := Tcp} = Req, Mount) ->
     {Headers, _} = hornbeam_cowboy:response(Fields),
     hornbeam_read_buffer:widen(Tcp),
     moved(Version, hornbeam_websocket_session:stream(Session), Req),

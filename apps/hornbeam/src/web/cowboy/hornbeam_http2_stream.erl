@@ -14,6 +14,8 @@
 %%    Cowboy before 2.11 knows no such limit.
 %%  - While a stream is open the client is pinged, so that its connection's idle_timeout cuts the
 %%    dead and the idle, and not those who wait in silence.
+%%  - Before a stop a client is told to go elsewhere with its next request, as `connection: close'
+%%    does in HTTP/1.1: between two requests, since some clients give up those under way.
 -module(hornbeam_http2_stream).
 -behaviour(cowboy_stream).
 
@@ -28,6 +30,7 @@
     %% none: a stream that was not let in
     next :: term() | none,
     socket :: hornbeam_socket:socket() | undefined,
+    mounts :: hornbeam_mounts:mounts() | undefined,
     pinger :: reference() | undefined,
     %% who is told what once all has left; undefined: all has
     waiting :: [{pid(), term()}] | undefined,
@@ -45,6 +48,13 @@
 %% Streams that this connection's client has cancelled: {How many, Since}.
 -define(CANCELLED, {?MODULE, cancelled}).
 -define(PERIOD, 10000).
+
+%% The highest number that a stream may have.
+-define(ANY_STREAM, 16#7fffffff).
+
+%% How many streams of this connection are open, and whether its client was told to go.
+-define(OPEN, {?MODULE, open}).
+-define(TOLD, {?MODULE, told}).
 
 -define(PING_INTERVAL, 20000).
 
@@ -77,13 +87,26 @@ init(StreamId, Req, #{env := #{mounts := Mounts}} = Opts) ->
     case is_let_in(Mounts) of
         true ->
             next_init(StreamId, Req, Opts,
-                      #state{socket = maps:get(socket, Req), pinger = pinger(StreamId, Req),
+                      #state{socket = maps:get(socket, Req), mounts = opened(Req, Mounts),
+                             pinger = pinger(StreamId, Req),
                              ended = not cowboy_req:has_body(Req)});
         false ->
             #{counters := Counters} = Mounts,
             hornbeam_counters:add(http2_floods, Counters),
             {[{internal_error, too_many_resets, 'The client cancels too many streams.'}],
              #state{next = none}}
+    end.
+
+opened(#{version := 'HTTP/2'}, Mounts) ->
+    _ = put(?OPEN, open() + 1),
+    Mounts;
+opened(_Req, _Mounts) ->
+    undefined.
+
+open() ->
+    case get(?OPEN) of
+        undefined -> 0;
+        Streams -> Streams
     end.
 
 next_init(StreamId, Req, Opts, State) ->
@@ -208,6 +231,23 @@ terminate(StreamId, Reason, #state{next = Next, pinger = Pinger, stopping = Stop
     unasked(StreamId, State),
     count_if_cancelled(Reason),
     _ = cowboy_stream:terminate(StreamId, Reason, Next),
+    closed(Reason, State).
+
+closed(_Reason, #state{mounts = undefined}) ->
+    ok;
+closed(Reason, #state{mounts = Mounts, socket = Socket}) ->
+    _ = put(?OPEN, open() - 1),
+    case {Reason, open(), get(?TOLD)} of
+        {normal, 0, undefined} -> tell_to_go(hornbeam_mounts:is_closing(Mounts), Socket);
+        _ -> ok
+    end.
+
+%% All that the client asks for nevertheless is answered.
+tell_to_go(false, _Socket) ->
+    ok;
+tell_to_go(true, {Transport, Socket}) ->
+    _ = put(?TOLD, true),
+    _ = Transport:send(Socket, cow_http2:goaway(?ANY_STREAM, no_error, <<>>)),
     ok.
 
 cancel(undefined) ->

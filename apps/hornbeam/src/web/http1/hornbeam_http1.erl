@@ -101,7 +101,7 @@ wait(#http1{socket = Socket, parent = Parent, connection = Connection} = Http1) 
         {Tag, Socket, _Reason} when Tag =:= tcp_error; Tag =:= ssl_error ->
             hornbeam_http1_connection:client_closed(Connection);
         {'EXIT', Parent, _Reason} ->
-            hornbeam_http1_connection:close(Connection);
+            go_on(hornbeam_http1_connection:leave(Connection), Http1);
         {'EXIT', _Other, _Reason} ->
             loop(Http1);
         {system, From, Request} ->

@@ -22,7 +22,7 @@
 -include("hornbeam_http1_head.hrl").
 
 -export([new/3, start/1, data/2, passive/1, handle_info/2, handle_info/3]).
--export([output/1, flush/1, timeout/1, handle_timeout/1, close/1, client_closed/1]).
+-export([output/1, flush/1, timeout/1, handle_timeout/1, leave/1, close/1, client_closed/1]).
 -export_type([connection/0, step/0]).
 
 -record(state, {
@@ -50,7 +50,9 @@
     %% whether some of a head has come; the deadline is the head's then
     has_begun = false :: boolean(),
     %% whether the client has been silent for a while since the last request
-    is_idle = false :: boolean()
+    is_idle = false :: boolean(),
+    %% whether the server ends, and the connection with what it is about
+    is_leaving = false :: boolean()
 }).
 -opaque connection() :: #state{}.
 
@@ -66,6 +68,9 @@
 %% that takes nothing for so long is taken for dead.
 -define(LOOK_AGAIN, 20).
 -define(DEAD, 30000).
+
+%% What an answer may take once the server ends (ms); Ranch kills a little later.
+-define(LAST_ANSWER, 300).
 
 %% For how long a client has been silent when its connection becomes idle (ms).
 -define(IDLE, 10000).
@@ -97,6 +102,11 @@ passive(#state{reader = Reader} = State) ->
 
 %% @doc A message for one of those who work on requests.
 -spec handle_info(pos_integer(), term(), connection()) -> step().
+handle_info(Number, rest, #state{current = Number} = State) ->
+    case is_streaming(State) of
+        true -> idle(State);
+        false -> {ok, State}
+    end;
 handle_info(Number, Message, #state{current = Number} = State) ->
     handle_current(Message, State);
 handle_info(Number, Message, #state{queue = Queue} = State) ->
@@ -104,6 +114,8 @@ handle_info(Number, Message, #state{queue = Queue} = State) ->
 
 %% @doc A message that is for none of them by name.
 -spec handle_info(term(), connection()) -> step().
+handle_info(leave, State) ->
+    close(State);
 handle_info(Message, #state{queue = Queue} = State) ->
     Told = hornbeam_http1_queue:handle_info(Message, Queue),
     handle_current(Message, State#state{queue = Told}).
@@ -127,8 +139,14 @@ output(#state{writer = Writer}) ->
 -spec flush(connection()) -> step().
 flush(#state{writer = Writer} = State) ->
     case hornbeam_http1_writer:flush(Writer) of
-        {ok, Flushed} -> {ok, return_credit(State#state{writer = Flushed})};
+        {ok, Flushed} -> flushed(State#state{writer = Flushed});
         {error, _} -> client_closed(State)
+    end.
+
+flushed(State) ->
+    case is_due(State) of
+        true -> all_left(now_ms(), State);
+        false -> {ok, State}
     end.
 
 %% @doc How long to wait for what comes next (ms).
@@ -140,6 +158,9 @@ timeout(#state{writer = Writer} = State) ->
         none -> until(deadline(State));
         _ -> ?LOOK_AGAIN
     end.
+
+is_streaming(#state{work = {exchange, Exchange}}) -> hornbeam_exchange:is_event_stream(Exchange);
+is_streaming(_State) -> false.
 
 until(infinity) -> infinity;
 until(Deadline) -> max(0, Deadline - now_ms()).
@@ -155,7 +176,7 @@ handle_timeout(#state{writer = Writer} = State) ->
     case hornbeam_http1_writer:slow_since(Writer) of
         none -> handle_timeout(deadline(State), Now, State);
         Since when Now - Since > ?DEAD -> close(State);
-        _ -> next(return_credit(Now, State))
+        _ -> all_left(Now, State)
     end.
 
 handle_timeout(Deadline, Now, State) when Now < Deadline ->
@@ -174,10 +195,13 @@ handle_timeout(_Passed, _Now, #state{mounts = #{counters := Counters}} = State) 
     hornbeam_counters:add(idle_closed, Counters),
     finish(State).
 
-become_idle(#state{phase = reading, is_idle = false, has_begun = false, reader = Reader} = State) ->
-    {idle, State#state{is_idle = true, reader = hornbeam_http1_reader:idle(Reader)}};
+become_idle(#state{phase = reading, is_idle = false, has_begun = false} = State) ->
+    idle(State);
 become_idle(State) ->
     {ok, State}.
+
+idle(#state{reader = Reader} = State) ->
+    {idle, State#state{is_idle = true, reader = hornbeam_http1_reader:idle(Reader)}}.
 
 %% Requests.
 
@@ -238,7 +262,7 @@ begin_work(_Fields, #state{request = #request{upgrade = websocket}, mount = Moun
             shake(hornbeam_websocket_handshake:new(Checked, self(), Mount),
                   State#state{request = Checked});
         {refuse, Response} ->
-            respond_last(Response, State)
+            refused(Response, State)
     end;
 begin_work(Fields, #state{request = Request, reader = Reader, mount = Mount} = State) ->
     case hornbeam_http1_request:check(Request, Fields, Mount) of
@@ -246,8 +270,14 @@ begin_work(Fields, #state{request = Request, reader = Reader, mount = Mount} = S
             begin_exchange(Checked, State#state{
                 request = Checked, reader = hornbeam_http1_reader:known_fields(Known, Reader)});
         {refuse, Response} ->
-            respond_last(Response, State)
+            refused(Response, State)
     end.
+
+%% Who asks for health asks again.
+refused({Status, Fields, Body}, #state{mount = #{path := health}} = State) ->
+    act([{respond, Status, Fields, Body}], State);
+refused(Response, State) ->
+    respond_last(Response, State).
 
 %% What has come of the body with its head goes to the app with the opening.
 begin_exchange(Request, #state{reader = Reader, mount = Mount} = State) ->
@@ -291,10 +321,13 @@ read_body(#state{reader = Reader, work = {exchange, Exchange}} = State) ->
 
 add_body({ok, Data, Reader}, #state{work = {exchange, Exchange}} = State) ->
     More = hornbeam_http1_reader:has_body(Reader),
-    Fed = hornbeam_exchange:add_body(Data, More, Exchange),
-    {ok, read_ahead(State#state{reader = Reader, work = {exchange, Fed}})};
+    {Actions, Fed} = hornbeam_exchange:add_body(Data, More, Exchange),
+    body_added(Actions, State#state{reader = Reader, work = {exchange, Fed}});
 add_body({fault, Fault}, State) ->
     refuse_body(Fault, State).
+
+body_added([], State) -> {ok, read_ahead(State)};
+body_added(Actions, State) -> act(Actions, State).
 
 refuse_body(Fault, #state{writer = Writer, mounts = #{counters := Counters}} = State) ->
     case hornbeam_http1_writer:has_started(Writer) of
@@ -307,7 +340,7 @@ refuse_body(Fault, #state{writer = Writer, mounts = #{counters := Counters}} = S
 %% Do what an exchange wants.
 act([], #state{writer = Writer} = State) ->
     case hornbeam_http1_writer:state(Writer) of
-        none -> next(return_credit(State));
+        none -> nothing_to_write(State);
         _ -> next(State)
     end;
 act([continue | Actions], State) ->
@@ -317,6 +350,7 @@ act([{respond, Status, Fields, Body} | _], #state{writer = Writer} = State) ->
     responded(hornbeam_http1_writer:respond(Status, Fields, Body, Decided, Writer), State);
 act([{start, Status, Fields, Body} | Actions], #state{writer = Writer} = State) ->
     Started = hornbeam_http1_writer:start(Status, Fields, decided(State), Writer),
+    rest_later(State),
     act([{part, Body} | Actions], State#state{writer = Started});
 act([{part, Body} | Actions], #state{writer = Writer} = State) ->
     case hornbeam_http1_writer:part(Body, true, Writer) of
@@ -328,6 +362,12 @@ act([{last, Body} | _], #state{writer = Writer} = State) ->
 act([break | _], State) ->
     cut_short(State).
 
+%% An event stream is as long as a WebSocket, and mostly as quiet. A limit of its waits would be a
+%% timer for each of its events.
+rest_later(State) ->
+    _ = [erlang:send_after(?IDLE, self(), {owner(State), rest}) || is_streaming(State)],
+    ok.
+
 write(Bytes, #state{writer = Writer} = State) ->
     State#state{writer = hornbeam_http1_writer:write(Bytes, Writer)}.
 
@@ -338,7 +378,7 @@ respond_last({Status, Fields, Body}, #state{ends = {_, IsKept}} = State) ->
 %% or that the client may or may not send, lets no request follow.
 decided(#state{request = Request, ends = {IsLast0, IsKept}, mounts = Mounts} = State) ->
     #request{method = Method, version = Version} = Request,
-    IsLast = IsLast0 orelse hornbeam_mounts:is_shutting_down(Mounts)
+    IsLast = IsLast0 orelse hornbeam_mounts:is_closing(Mounts)
         orelse not can_be_skipped(State),
     {Method, Version, IsLast, IsKept andalso not IsLast}.
 
@@ -347,22 +387,23 @@ can_be_skipped(#state{reader = Reader, work = {exchange, Exchange}}) ->
 can_be_skipped(#state{reader = Reader}) ->
     not hornbeam_http1_reader:has_body(Reader).
 
-%% The app gets credit for what the client has taken.
-return_credit(#state{work = {exchange, Exchange}} = State) ->
-    case hornbeam_exchange:is_credit_due(Exchange) of
-        true -> return_credit(now_ms(), State);
-        false -> State
-    end;
-return_credit(State) ->
-    State.
+%% The app gets credit for what the client has taken, and what waits for that comes.
+nothing_to_write(State) ->
+    case is_due(State) of
+        true -> all_left(now_ms(), State);
+        false -> next(State)
+    end.
 
-return_credit(Now, #state{writer = Writer, work = {exchange, Exchange}} = State) ->
+is_due(#state{work = {exchange, Exchange}}) -> hornbeam_exchange:is_due(Exchange);
+is_due(_State) -> false.
+
+all_left(Now, #state{writer = Writer, work = {exchange, Exchange}} = State) ->
     case hornbeam_http1_writer:check_unsent(Now, Writer) of
         {slow, Slow} ->
-            State#state{writer = Slow};
+            next(State#state{writer = Slow});
         {taken, Taken} ->
-            State#state{writer = Taken,
-                        work = {exchange, hornbeam_exchange:return_credit(Exchange)}}
+            {Actions, Next} = hornbeam_exchange:all_left(Exchange),
+            act(Actions, State#state{writer = Taken, work = {exchange, Next}})
     end.
 
 %% The end of a response.
@@ -417,14 +458,15 @@ wait_for_request(#state{parked = {fault, Fault}} = State) ->
     refuse(Fault, State);
 wait_for_request(#state{parked = {Line, Fields}} = State) ->
     begin_request(Line, Fields, State#state{parked = none});
-wait_for_request(#state{mounts = Mounts, reader = Reader, server = Server} = State) ->
+wait_for_request(#state{is_leaving = true} = State) ->
+    finish(State);
+wait_for_request(#state{reader = Reader, server = Server} = State) ->
     #{keepalive_timeout := Timeout} = Server,
     Reading = State#state{phase = reading, has_begun = false, is_idle = false,
                           deadline = now_ms() + Timeout},
-    case {hornbeam_mounts:is_shutting_down(Mounts), hornbeam_http1_reader:is_empty(Reader)} of
-        {true, _} -> finish(State);
-        {false, true} -> next(Reading);
-        {false, false} -> next(begin_head(Reading))
+    case hornbeam_http1_reader:is_empty(Reader) of
+        true -> next(Reading);
+        false -> next(begin_head(Reading))
     end.
 
 %% WebSockets.
@@ -472,6 +514,27 @@ cut_short(#state{writer = Writer} = State) ->
 finish(#state{writer = Writer}) ->
     hornbeam_http1_writer:finish(Writer),
     ended.
+
+%% @doc The server ends. A client that knows nothing of that may have sent a request: it is answered
+%% if that does not take long, as is one that has come meanwhile.
+-spec leave(connection()) -> step().
+leave(#state{mounts = Mounts, is_leaving = IsLeaving} = State) ->
+    case IsLeaving orelse hornbeam_mounts:is_time_over(Mounts) of
+        true -> close(State);
+        false -> leave_soon(State)
+    end.
+
+leave_soon(#state{phase = reading, has_begun = false, reader = Reader} = State) ->
+    case hornbeam_http1_reader:last_look(Reader) of
+        none -> close(State);
+        {ok, Read} -> next(leave_later(State#state{reader = Read}))
+    end;
+leave_soon(State) ->
+    {ok, leave_later(State)}.
+
+leave_later(State) ->
+    _ = erlang:send_after(?LAST_ANSWER, self(), leave),
+    State#state{is_leaving = true}.
 
 %% @doc End it: nobody reads any more, or there is no time for that.
 -spec close(connection()) -> ended.

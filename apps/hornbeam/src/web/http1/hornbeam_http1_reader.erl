@@ -7,7 +7,8 @@
 
 -include("hornbeam_http1_head.hrl").
 
--export([new/2, listen/1, read_ahead/1, passive/1, add/2, release/1, release_http2/1, idle/1]).
+-export([new/2, listen/1, read_ahead/1, passive/1, add/2, last_look/1, release/1, release_http2/1,
+         idle/1]).
 -export([has_news/1, is_empty/1, is_http2/1, head/1, known_fields/2, start/1]).
 -export([begin_body/3, has_body/1, first_body/1, body/1]).
 -export([can_skip_body/2, begin_skip/1, skip_body/1]).
@@ -68,6 +69,16 @@ add(Data, #reader{reads = Reads, buffer = Buffer} = Reader) ->
 behind(<<>>, Data) -> Data;
 behind(Buffer, Data) -> <<Buffer/binary, Data/binary>>.
 
+%% @doc What has come that no message has told of yet, if anything has.
+-spec last_look(reader()) -> {ok, reader()} | none.
+last_look(#reader{socket = {Transport, Socket}} = Reader) ->
+    _ = Transport:setopts(Socket, [{active, false}]),
+    Told = unread(Socket),
+    case iolist_to_binary([Told | [Data || {ok, Data} <- [Transport:recv(Socket, 0, 0)]]]) of
+        <<>> -> none;
+        Come -> {ok, add(Come, Reader#reader{listening = false})}
+    end.
+
 %% @doc A WebSocket reads on: how, what has come of it, and whether more comes as messages.
 -spec release(reader()) ->
     #{socket := hornbeam_socket:socket(), reads := hornbeam_read_buffer:buffer(),
@@ -83,8 +94,8 @@ release_http2(#reader{socket = {Transport, Socket}, buffer = Buffer}) ->
 
 unread(Socket) ->
     receive
-        {tcp, Socket, Data} -> [Data | unread(Socket)];
-        {tcp_passive, Socket} -> unread(Socket)
+        {Tag, Socket, Data} when Tag =:= tcp; Tag =:= ssl -> [Data | unread(Socket)];
+        {Tag, Socket} when Tag =:= tcp_passive; Tag =:= ssl_passive -> unread(Socket)
     after 0 ->
         []
     end.

@@ -8,18 +8,16 @@
 
 %% @doc What all requests of a connection have in common; an error says that its client is gone.
 -spec template(hornbeam_socket:socket()) -> {ok, hornbeam_request:request()} | error.
-template({Transport, Raw} = Socket) ->
-    case {Transport:peername(Raw), Transport:sockname(Raw)} of
+template(Socket) ->
+    case {hornbeam_endpoints:peername(Socket), hornbeam_endpoints:sockname(Socket)} of
         {{ok, Peer}, {ok, Name}} ->
             {ok, #request{version = 'HTTP/1.1', method = <<>>, path = <<>>, below = <<>>,
-                          query = <<>>, fields = [], scheme = scheme(Transport), peer = Peer,
-                          server = Name, socket = Socket}};
+                          query = <<>>, fields = [],
+                          scheme = hornbeam_endpoints:scheme(Socket), peer = Peer, server = Name,
+                          tls = hornbeam_endpoints:tls(Socket), socket = Socket}};
         _ ->
             error
     end.
-
-scheme(ranch_ssl) -> <<"https">>;
-scheme(ranch_tcp) -> <<"http">>.
 
 %% @doc The request of a head.
 -spec new(hornbeam_http1_head:line(), hornbeam_http1_head:fields(), Template) -> Template
@@ -47,17 +45,17 @@ ends(_Line, #fields{connection = Options}, Mounts) ->
     {wants_end(Options, Mounts), false}.
 
 wants_end(Options, Mounts) ->
-    lists:member(<<"close">>, Options) orelse hornbeam_mounts:is_shutting_down(Mounts).
+    lists:member(<<"close">>, Options) orelse hornbeam_mounts:is_closing(Mounts).
 
 %% @doc Let a request in, or not; and what is known of its fields then. Who was let in by the same
 %% fields is let in again.
 -spec check(Request, Fields, hornbeam_mounts:mount()) ->
-    {ok, Request, Fields | none} | {refuse, {300..599, hornbeam_headers:fields(), binary()}}
+    {ok, Request, Fields | none} | {refuse, {200..599, hornbeam_headers:fields(), binary()}}
     when Request :: hornbeam_request:request(), Fields :: hornbeam_http1_head:fields().
 check(#request{rest = Rest} = Request, Fields, #{path := Path} = Mount)
-        when Rest =:= undefined; Path =:= none ->
+        when Rest =:= undefined; is_atom(Path) ->
     case hornbeam_request_pipeline:check(http, Request, Mount) of
-        {ok, none, Checked} ->
+        {ok, none, #request{id = none} = Checked} ->
             #request{rest = Same} = Packed = hornbeam_scope:packed(Checked),
             {ok, Packed, Fields#fields{rest = Same}};
         {ok, _Forwarded, Checked} ->

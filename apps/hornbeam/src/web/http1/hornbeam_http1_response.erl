@@ -19,6 +19,9 @@
 %% What the request decides: `IsLast' when its connection ends with the response, `IsKept' when
 %% that has to be said of one that does not (HTTP/1.0).
 
+%% Bytes of such a part.
+-define(SMALL, 1024).
+
 -record(response, {
     body :: none | chunks | close | {length, non_neg_integer()},
     is_last :: boolean()
@@ -92,6 +95,9 @@ part(Body, More, #response{body = {length, Left}} = Response) ->
 
 chunks(<<>>, true) -> [];
 chunks(<<>>, false) -> <<"0\r\n\r\n">>;
+%% Of what is small a copy costs less than three parts of a write.
+chunks(Body, true) when byte_size(Body) < ?SMALL ->
+    <<(integer_to_binary(byte_size(Body), 16))/binary, "\r\n", Body/binary, "\r\n">>;
 chunks(Body, true) -> [chunk_size(Body), Body, <<"\r\n">>];
 chunks(Body, false) -> [chunk_size(Body), Body, <<"\r\n0\r\n\r\n">>].
 

@@ -12,7 +12,7 @@
 -define(IS_LOOPBACK(Name), (Name =:= <<"localhost">> orelse Name =:= <<"127.0.0.1">>
                             orelse Name =:= <<"[::1]">>)).
 
--export([check/4, check_host/2, host/1]).
+-export([is_among/2, check/4, check_host/2, host/1]).
 -export_type([type/0, refusal/0]).
 
 -type type() :: http | websocket.
@@ -50,6 +50,8 @@ is_served({ok, Host, _Port}, Allowed) -> ok_if(is_among(Host, Allowed), unknown_
 ok_if(true, _Refusal) -> ok;
 ok_if(false, Refusal) -> {refuse, Refusal}.
 
+%% @doc Whether a host is one of those that the option `allowed_hosts' names.
+-spec is_among(Host :: binary(), [hornbeam_origin:host_pattern()]) -> boolean().
 is_among(Host, Allowed) ->
     lists:any(fun(Pattern) -> is_host(Pattern, Host) end, Allowed).
 

@@ -16,9 +16,9 @@
     {http, client(), Line :: line(), Mount :: binary() | none, Status :: 100..599,
      IsWhole :: boolean(), Bytes :: non_neg_integer(), Microseconds :: non_neg_integer(),
      hornbeam_headers:fields()}
-    | {accepted, client(), Path :: binary(), Mount :: binary()}
-    | {closed, client(), Path :: binary(), Mount :: binary(), Code :: 1000..4999,
-       Seconds :: non_neg_integer(), In :: traffic(), Out :: traffic()}.
+    | {accepted, client(), Path :: binary(), Mount :: binary(), hornbeam_headers:fields()}
+    | {closed, client(), Path :: binary(), Mount :: binary(), hornbeam_headers:fields(),
+       Code :: 1000..4999, Seconds :: non_neg_integer(), In :: traffic(), Out :: traffic()}.
 
 -type line() :: {Method :: binary() | websocket, Path :: binary(), Query :: binary(),
                  hornbeam_request:version()}.
@@ -26,7 +26,7 @@
 %% @doc Which headers of a request a format shows.
 -spec fields_of_interest(hornbeam_option:log_format()) -> [binary()].
 fields_of_interest(short) -> [];
-fields_of_interest(json) -> [<<"referer">>, <<"user-agent">>];
+fields_of_interest(json) -> [<<"referer">>, <<"user-agent">>, <<"x-request-id">>];
 fields_of_interest(Parts) -> [Name || {field, Name} <- Parts].
 
 %% @doc The line, with its end.
@@ -44,9 +44,9 @@ short({http, _, {websocket, _, _, _} = Line, _, Status, _, _, _, _}) ->
     ["\"WebSocket ", target(Line), "\" ", integer_to_binary(Status)];
 short({http, _, Line, _, Status, IsWhole, _, _, _}) ->
     [$", request(Line), "\" ", integer_to_binary(Status), broken_off(IsWhole)];
-short({accepted, _, Path, _}) ->
+short({accepted, _, Path, _, _}) ->
     ["\"WebSocket ", quoted(Path), "\" [accepted]"];
-short({closed, _, Path, _, Code, Seconds, In, Out}) ->
+short({closed, _, Path, _, _, Code, Seconds, In, Out}) ->
     ["\"WebSocket ", quoted(Path), "\" closed ", integer_to_binary(Code), " after ",
      integer_to_binary(Seconds), " s, ", traffic(In), " in, ", traffic(Out), " out"].
 
@@ -96,7 +96,7 @@ part(mount, _Clock, {http, _, _, none, _, _, _, _, _}) -> "-";
 part(mount, _Clock, {http, _, _, Mount, _, _, _, _, _}) -> quoted(Mount);
 part(mount, _Clock, WebSocket) -> quoted(element(4, WebSocket));
 part({field, Name}, _Clock, {http, _, _, _, _, _, _, _, Fields}) -> field(Name, Fields);
-part({field, _Name}, _Clock, _WebSocket) -> "-".
+part({field, Name}, _Clock, WebSocket) -> field(Name, element(5, WebSocket)).
 
 host(undefined) -> "unix";
 host({Host, _Port}) -> Host.
@@ -117,19 +117,19 @@ query({http, _, {_, _, Query, _}, _, _, _, _, _, _}) -> [$?, quoted(Query)];
 query(_WebSocket) -> "".
 
 status({http, _, _, _, Status, _, _, _, _}) -> Status;
-status({accepted, _, _, _}) -> 101;
-status({closed, _, _, _, Code, _, _, _}) -> Code.
+status({accepted, _, _, _, _}) -> 101;
+status({closed, _, _, _, _, Code, _, _, _}) -> Code.
 
 bytes({http, _, _, _, _, _, Bytes, _, _}) -> Bytes;
-bytes({accepted, _, _, _}) -> 0;
-bytes({closed, _, _, _, _, _, _, {_, Bytes}}) -> Bytes.
+bytes({accepted, _, _, _, _}) -> 0;
+bytes({closed, _, _, _, _, _, _, _, {_, Bytes}}) -> Bytes.
 
 or_dash(0) -> "-";
 or_dash(Bytes) -> integer_to_binary(Bytes).
 
 microseconds({http, _, _, _, _, _, _, Microseconds, _}) -> Microseconds;
-microseconds({accepted, _, _, _}) -> 0;
-microseconds({closed, _, _, _, _, Seconds, _, _}) -> Seconds * 1000000.
+microseconds({accepted, _, _, _, _}) -> 0;
+microseconds({closed, _, _, _, _, _, Seconds, _, _}) -> Seconds * 1000000.
 
 field(Name, Fields) ->
     case lists:keyfind(Name, 1, Fields) of
@@ -165,15 +165,21 @@ json_of({http, _, {Method, Path, Query, Version}, Mount, Status, IsWhole, Bytes,
      {"status", integer_to_binary(Status)}, {"whole", atom_to_binary(IsWhole)},
      {"bytes", integer_to_binary(Bytes)},
      {"seconds", float_to_binary(Microseconds / 1000000, [{decimals, 6}])}
-     | [{binary:replace(Name, <<"-">>, <<"_">>), string(Value)} || {Name, Value} <- Fields]];
-json_of({accepted, _, Path, Mount}) ->
-    [{"event", "\"websocket_accepted\""}, {"mount", string(Mount)}, {"path", string(Path)}];
-json_of({closed, _, Path, Mount, Code, Seconds, {MessagesIn, BytesIn}, {MessagesOut, BytesOut}}) ->
-    [{"event", "\"websocket_closed\""}, {"mount", string(Mount)}, {"path", string(Path)}
-     | [{Key, integer_to_binary(Number)}
+     | json_fields(Fields)];
+json_of({accepted, _, Path, Mount, Fields}) ->
+    [{"event", "\"websocket_accepted\""}, {"mount", string(Mount)}, {"path", string(Path)}
+     | json_fields(Fields)];
+json_of({closed, _, Path, Mount, Fields, Code, Seconds, In, Out}) ->
+    {{MessagesIn, BytesIn}, {MessagesOut, BytesOut}} = {In, Out},
+    [{"event", "\"websocket_closed\""}, {"mount", string(Mount)}, {"path", string(Path)}]
+    ++ [{Key, integer_to_binary(Number)}
         || {Key, Number} <- [{"code", Code}, {"seconds", Seconds}, {"messages_in", MessagesIn},
                              {"bytes_in", BytesIn}, {"messages_out", MessagesOut},
-                             {"bytes_out", BytesOut}]]].
+                             {"bytes_out", BytesOut}]]
+    ++ json_fields(Fields).
+
+json_fields(Fields) ->
+    [{binary:replace(Name, <<"-">>, <<"_">>, [global]), string(Value)} || {Name, Value} <- Fields].
 
 json_mount(none) -> "null";
 json_mount(Mount) -> string(Mount).

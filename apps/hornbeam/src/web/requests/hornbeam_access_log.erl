@@ -14,7 +14,9 @@
 -export([new_table/0, start_link/1, http/4, refused/3, accepted/1, closed/5]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--type socket() :: {hornbeam_access_line:client(), Path :: binary(), Mount :: binary()}.
+-type socket() :: {hornbeam_access_line:client(), Path :: binary(), Mount :: binary(),
+                   hornbeam_headers:fields()}.
+%% Of its request's fields only what it has kept is known: its id.
 
 -record(state, {
     format :: hornbeam_option:log_format(),
@@ -62,22 +64,26 @@ http_entry(Request, {Status, IsWhole}, Bytes, Began, Names) ->
     #request{method = Method, path = Path, query = Query, version = Version, upgrade = Upgrade,
              mount = Mount, fields = Fields} = Request,
     {http, Request#request.peer, {method(Upgrade, Method), Path, Query, Version}, Mount, Status,
-     IsWhole, Bytes, erlang:monotonic_time(microsecond) - Began,
-     [Field || Name <- Names, {_, _} = Field <- [lists:keyfind(Name, 1, Fields)]]}.
+     IsWhole, Bytes, erlang:monotonic_time(microsecond) - Began, fields(Names, Fields)}.
+
+fields(Names, Fields) ->
+    [Field || Name <- Names, {_, _} = Field <- [lists:keyfind(Name, 1, Fields)]].
 
 method(websocket, _Method) -> websocket;
 method(none, Method) -> Method.
 
 %% @doc A WebSocket was opened.
 -spec accepted(socket()) -> ok.
-accepted({Client, Path, Mount}) ->
-    with_log(fun(_Names) -> {accepted, Client, Path, Mount} end).
+accepted({Client, Path, Mount, Fields}) ->
+    with_log(fun(Names) -> {accepted, Client, Path, Mount, fields(Names, Fields)} end).
 
 %% @doc A WebSocket was closed, after so many seconds and messages.
 -spec closed(socket(), Code :: 1000..4999, Seconds :: non_neg_integer(), In, Out) -> ok
     when In :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()}, Out :: In.
-closed({Client, Path, Mount}, Code, Seconds, In, Out) ->
-    with_log(fun(_Names) -> {closed, Client, Path, Mount, Code, Seconds, In, Out} end).
+closed({Client, Path, Mount, Fields}, Code, Seconds, In, Out) ->
+    with_log(fun(Names) ->
+        {closed, Client, Path, Mount, fields(Names, Fields), Code, Seconds, In, Out}
+    end).
 
 with_log(Entry) ->
     case persistent_term:get(?MODULE, none) of

@@ -51,10 +51,10 @@ fault({ok, _}) -> out_of_order.
 
 %% @doc Whether a message of an app may go on to its client.
 -spec check(hornbeam_packet:message(), limits()) -> ok | {error, fault()}.
-check({response_start, _, Status, Headers, _, _}, Limits) when Status >= 200, Status =< 599 ->
-    headers(Headers, Limits);
-check({response_start, _, _, _, _, _}, _Limits) ->
-    {error, bad_status};
+check({response_start, _, Status, Headers, _, _}, Limits) ->
+    head(Status, Headers, Limits);
+check({event_stream, _, Status, Headers, _}, Limits) ->
+    head(Status, Headers, Limits);
 check({accept, _, Subprotocol, Headers}, Limits) ->
     case Subprotocol =:= undefined orelse hornbeam_headers:is_token(Subprotocol) of
         true -> accept_headers(Headers, Limits);
@@ -64,6 +64,9 @@ check({close, _, Code, Reason}, _Limits) ->
     ok_if(is_close_code(Code) andalso is_close_reason(Reason), bad_close);
 check(_Other, _Limits) ->
     ok.
+
+head(Status, Headers, Limits) when Status >= 200, Status =< 599 -> headers(Headers, Limits);
+head(_Status, _Headers, _Limits) -> {error, bad_status}.
 
 %% What is agreed on is said by the engine, and the subprotocol by its own field.
 accept_headers(Headers, Limits) ->

@@ -22,7 +22,8 @@
 -spec fault(fault()) -> response().
 fault(Fault) ->
     {Status, _Counter, Sentence} = told(Fault),
-    new(Status, Sentence).
+    {Status, Fields, Sentence} = new(Status, Sentence),
+    {Status, Fields ++ hornbeam_request_id:of_nobody(), Sentence}.
 
 %% @doc Count a fault.
 -spec count(fault(), hornbeam_counters:ref()) -> ok.
@@ -64,6 +65,7 @@ more_fields(_Status) -> [].
 
 sentence(400) -> <<"This is no WebSocket handshake.\n">>;
 sentence(403) -> <<"The app refused the connection.\n">>;
+sentence(408) -> <<"The request's body did not come in time.\n">>;
 sentence(426) -> <<"WebSocket version 13 is spoken here.\n">>;
 sentence(500) -> <<"Internal server error\n">>;
 sentence(501) -> <<"WebSocket is the only protocol that is spoken over CONNECT.\n">>;

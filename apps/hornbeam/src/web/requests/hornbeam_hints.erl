@@ -23,7 +23,7 @@ new() ->
 options() ->
     [allowed_hosts, allowed_origins, max_body_size, limit_request_line, limit_request_fields,
      max_connections, queue_max, queue_timeout, timeout, websocket_max_frame_rate,
-     websocket_max_frame_size, http2_max_resets].
+     websocket_max_frame_size, http2_max_resets, proxy_protocol_from].
 
 %% @doc A limit has refused a client.
 -spec limit(hornbeam_counters:name() | messages_too_large) -> ok.
@@ -49,6 +49,9 @@ limit(messages_too_large) ->
 limit(http2_floods) ->
     tell(http2_max_resets, "a client of HTTP/2 has broken off as many requests",
          "see http2_max_frames too");
+limit(proxy_refused) ->
+    tell(proxy_protocol_from, "a peer that it names began with no header of the PROXY protocol",
+         "");
 limit(_Other) ->
     ok.
 

@@ -4,9 +4,10 @@
 %% They are a persistent term: what is refused at the door belongs to no request.
 -module(hornbeam_own_headers).
 
--export([set/1, lines/1, missing/1, withheld/0]).
+-export([set/1, lines/1, missing/1, withheld/0, has_request_id/0]).
 
 -define(KEY, ?MODULE).
+-define(REQUEST_ID, {?MODULE, request_id}).
 
 %% Whether there is a date, and the others with their lines.
 -type own() :: {HasDate :: boolean(), [{Name :: binary(), Value :: binary(), Line :: binary()}]}.
@@ -16,7 +17,13 @@
 %% @doc Add these from now on.
 -spec set(hornbeam_config:server_options()) -> ok.
 set(Options) ->
+    persistent_term:put(?REQUEST_ID, maps:get(request_id, Options)),
     persistent_term:put(?KEY, own(Options)).
+
+%% @doc Whether each response has the id of its request.
+-spec has_request_id() -> boolean().
+has_request_id() ->
+    persistent_term:get(?REQUEST_ID, false).
 
 -spec own(#{headers := hornbeam_headers:fields(), server_header := boolean(),
             date_header := boolean(), _ => _}) -> own().

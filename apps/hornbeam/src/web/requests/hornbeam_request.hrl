@@ -13,6 +13,10 @@
     %% in the order and number in which they came, names in lower case
     fields :: hornbeam_headers:fields(),
     scheme :: binary(),
+    %% what the scope says of TLS, the same for all requests of a connection
+    tls = none :: none | hornbeam_wire:packed_tls(),
+    %% with the option request_id; a field of the request, too
+    id = none :: none | binary(),
     %% whether the target, in absolute form, is one of https
     https = false :: boolean(),
     peer :: hornbeam_request:address(),
@@ -22,6 +26,8 @@
     upgrade = none :: none | websocket,
     %% what the node's own code said of the client
     connect = undefined :: map() | undefined,
+    %% which session of the app it is of, where the app asks for that
+    affinity = none :: none | hornbeam_affinity:affinity(),
     %% all of the scope but its line, once it is packed
     rest = undefined :: hornbeam_wire:packed_rest() | undefined,
     socket :: hornbeam_socket:socket()

@@ -19,7 +19,9 @@
 -record(pipeline, {
     request :: hornbeam_request:request(),
     mount :: hornbeam_mounts:mount(),
-    step :: {asked, hornbeam_on_connect:tag()} | {place, hornbeam_mounts:wait()} | {apart, pid()}
+    step :: {asked, hornbeam_on_connect:tag()} | {place, hornbeam_mounts:wait()} | {apart, pid()},
+    %% since when it waits for a place (µs)
+    since = 0 :: integer()
 }).
 -opaque pipeline() :: #pipeline{}.
 
@@ -27,26 +29,36 @@
     {ok, hornbeam_capacity:handle(), hornbeam_request:request()}
     | {wait, pipeline()}
     | {refuse, refusal()}.
--type refusal() :: {Status :: 300..599, hornbeam_headers:fields(), Body :: binary()}.
+-type refusal() :: {Status :: 200..599, hornbeam_headers:fields(), Body :: binary()}.
 
 %% @doc The request as the client sees it, and whether proxies told anything of it, unless the rules
 %% refuse it, or no app is where it goes. What they say is counted.
+%%
+%% Health is told to whoever asks, whatever host he names: probes name an address. The access log
+%% has none of it.
 -spec check(type(), Request, hornbeam_mounts:mount()) ->
     {ok, none | believed | ignored, Request} | {refuse, refusal()}
     when Request :: hornbeam_request:request().
-check(Type, Request0, #{counters := Counters, server := Server} = Mount) ->
+check(_Type, Request, #{path := health} = Mount) ->
+    {refuse, hornbeam_health:response(Request, Mount)};
+check(_Type, Request, #{path := full} = Mount) ->
+    refuse(full, Request, Mount);
+check(Type, Given, #{counters := Counters, server := Server} = Mount) ->
+    Request0 = hornbeam_request_id:identify(Given, Server),
     #{forwarded_allow_ips := Trusted} = Server,
     case hornbeam_forwarded:resolve(Request0, Trusted) of
         malformed ->
-            refuse(malformed, Request0, Counters);
+            refuse(malformed, Request0, Mount);
         {Told, Request} ->
             _ = [hornbeam_counters:add(forwarded_ignored, Counters) || Told =:= ignored],
             case judge(Type, Request, Request0#request.peer, Mount) of
                 ok -> {ok, Told, Request};
-                {refuse, Refusal} -> refuse(Refusal, Request, Counters)
+                {refuse, Refusal} -> refuse(Refusal, Request, Mount)
             end
     end.
 
+judge(_Type, Request, _Peer, #{redirect := Port, server := Server}) when Port =/= none ->
+    redirected(hornbeam_access:check_host(Request, Server), Port, Request);
 judge(Type, Request, Peer, #{server := #{forwarded_allow_ips := Trusted} = Server} = Mount) ->
     #{path := Path, options := Options} = Mount,
     case is_misdirected(Request, Peer, Trusted) of
@@ -58,12 +70,27 @@ judge(Type, Request, Peer, #{server := #{forwarded_allow_ips := Trusted} = Serve
 nowhere(ok) -> {refuse, no_mount};
 nowhere(Refused) -> Refused.
 
-refuse(Refusal, Request, Counters) ->
+redirected(ok, Port, Request) ->
+    case hornbeam_redirect:location(Port, Request) of
+        {ok, Location} -> {refuse, {redirect, Location}};
+        error -> {refuse, bad_host}
+    end;
+redirected(Refused, _Port, _Request) ->
+    Refused.
+
+refuse({redirect, Location}, Request, #{counters := Counters, traffic := Traffic}) ->
+    hornbeam_counters:add(redirected, Counters),
+    hornbeam_traffic:refused(Request#request.method, 308, Traffic),
+    hornbeam_access_log:refused(Request, 308, 0),
+    {refuse, {308, hornbeam_request_id:answer([{<<"location">>, Location}], Request), <<>>}};
+refuse(Refusal, Request, #{counters := Counters, traffic := Traffic}) ->
     {Counter, Status, Sentence} = answer(Refusal),
     hornbeam_counters:add(Counter, Counters),
     hint(Refusal, Request),
+    hornbeam_traffic:refused(Request#request.method, Status, Traffic),
     hornbeam_access_log:refused(Request, Status, byte_size(Sentence)),
-    {refuse, hornbeam_error_response:new(Status, Sentence)}.
+    {Status, Fields, Sentence} = hornbeam_error_response:new(Status, Sentence),
+    {refuse, {Status, hornbeam_request_id:answer(Fields, Request), Sentence}}.
 
 hint(unknown_host, Request) ->
     hornbeam_hints:host(hornbeam_request:field(<<"host">>, Request));
@@ -80,6 +107,7 @@ is_misdirected(_Request, _Peer, _Trusted) ->
 
 answer(malformed) ->
     {forwarded_refused, 400, <<"What proxies say of the client cannot be read.\n">>};
+answer(full) -> {refused, 503, <<"The server has no room for another connection now.\n">>};
 answer(bad_host) -> {host_refused, 400, <<"The Host header names no host.\n">>};
 answer(misdirected) -> {host_refused, 421, <<"A target of https must come over TLS.\n">>};
 answer(no_mount) -> {no_mount, 404, <<"No app is served at this path.\n">>};
@@ -89,27 +117,32 @@ answer(foreign_origin) -> {origin_refused, 403, <<"Pages of this origin may not 
 %% @doc Go on with a request that was checked; messages come to `Owner'.
 -spec start(type(), hornbeam_stream:owner(), hornbeam_request:request(),
             hornbeam_mounts:mount()) -> step().
-start(Type, Owner, Request, #{waits := apart, options := #{on_connect := undefined}} = Mount) ->
-    case hornbeam_mounts:reserve_now(Mount) of
+start(Type, Owner, Request, Mount) ->
+    admit(Type, Owner, hornbeam_affinity:find(hornbeam_stream:process(Owner), Request, Mount),
+          Mount).
+
+admit(Type, Owner, Request, #{waits := apart, options := #{on_connect := undefined}} = Mount) ->
+    case hornbeam_mounts:reserve_now(hornbeam_affinity:session(Request), Mount) of
         {ok, Handle} -> {ok, Handle, Request};
         none -> apart(Type, Owner, Request, Mount)
     end;
-start(Type, Owner, Request, #{waits := apart} = Mount) ->
+admit(Type, Owner, Request, #{waits := apart} = Mount) ->
     apart(Type, Owner, Request, Mount);
-start(_Type, _Owner, Request, #{options := #{on_connect := undefined}} = Mount) ->
+admit(_Type, _Owner, Request, #{options := #{on_connect := undefined}} = Mount) ->
     place(Request, Mount);
-start(Type, Owner, Request, #{options := Options} = Mount) ->
+admit(Type, Owner, Request, #{options := Options} = Mount) ->
     #{on_connect := Callback, on_connect_timeout := Timeout} = Options,
     Tag = hornbeam_on_connect:ask(Owner, Callback, described(Type, Request), Timeout),
     {wait, #pipeline{request = Request, mount = Mount, step = {asked, Tag}}}.
 
 place(Request, Mount) ->
-    placed(hornbeam_mounts:reserve(Mount), Request, Mount).
+    placed(hornbeam_mounts:reserve(hornbeam_affinity:session(Request), Mount), Request, Mount).
 
 placed({ok, Handle}, Request, _Mount) ->
     {ok, Handle, Request};
 placed({wait, Wait}, Request, Mount) ->
-    {wait, #pipeline{request = Request, mount = Mount, step = {place, Wait}}};
+    {wait, #pipeline{request = Request, mount = Mount, step = {place, Wait},
+                     since = erlang:monotonic_time(microsecond)}};
 placed(unavailable, _Request, _Mount) ->
     {refuse, hornbeam_error_response:new(503)}.
 
@@ -117,12 +150,18 @@ placed(unavailable, _Request, _Mount) ->
 -spec handle_info(term(), pipeline()) -> step().
 handle_info({on_connect, Tag, Decision}, #pipeline{step = {asked, Tag}} = Pipeline) ->
     decided(Decision, Pipeline);
-handle_info(Message, #pipeline{request = Request, mount = Mount, step = {place, Wait}}) ->
-    placed(hornbeam_mounts:handle_info(Message, Wait, Mount), Request, Mount);
+handle_info(Message, #pipeline{mount = Mount, step = {place, Wait}} = Pipeline) ->
+    waited(hornbeam_mounts:handle_info(Message, Wait, Mount), Pipeline);
 handle_info({pipeline, Pid, Step}, #pipeline{step = {apart, Pid}}) ->
     used(Step, Pid);
 handle_info(_Other, Pipeline) ->
     {wait, Pipeline}.
+
+waited({wait, Wait}, Pipeline) ->
+    {wait, Pipeline#pipeline{step = {place, Wait}}};
+waited(Given, #pipeline{request = Request, mount = #{traffic := Traffic} = Mount, since = Since}) ->
+    _ = [hornbeam_traffic:waited(Since, Traffic) || Given =/= unavailable],
+    placed(Given, Request, Mount).
 
 used({ok, Handle, Request}, Pid) ->
     Claimed = hornbeam_capacity:claim(Handle),
@@ -163,7 +202,7 @@ apart(Type, Owner, Request, Mount) ->
 
 start_apart(Type, Owner, Request, Mount) ->
     Client = erlang:monitor(process, hornbeam_stream:process(Owner)),
-    case wait(start(Type, self(), Request, Mount), Client) of
+    case wait(admit(Type, self(), Request, Mount), Client) of
         gone ->
             ok;
         Step ->

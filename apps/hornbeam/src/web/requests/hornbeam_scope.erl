@@ -30,9 +30,10 @@ scope(Scheme, #request{rest = undefined} = Request) ->
 scope(Scheme, #request{rest = Rest} = Request) ->
     (line(Scheme, Request))#{rest => Rest}.
 
-line(Scheme, #request{version = Version, method = Method, below = Path, query = Query}) ->
-    #{http_version => version(Version), scheme => Scheme, method => Method, raw_path => Path,
-      query_string => Query}.
+line(Scheme, #request{version = Version, method = Method, below = Path} = Request) ->
+    #request{query = Query, tls = Tls} = Request,
+    #{tls => Tls, http_version => version(Version), scheme => Scheme, method => Method,
+      raw_path => Path, query_string => Query}.
 
 version('HTTP/1.1') -> <<"1.1">>;
 version('HTTP/2') -> <<"2">>;

@@ -37,11 +37,11 @@
 new(Request, Client, Mount) ->
     case fault(Request) of
         none -> enter(Request, Client, Mount);
-        Status -> refuse(hornbeam_error_response:new(Status), Request)
+        Status -> refuse(hornbeam_error_response:new(Status), Request, Mount)
     end.
 
-enter(Request, _Client, #{options := #{worker_class := wsgi}}) ->
-    refuse(hornbeam_error_response:new(403, <<"WSGI apps have no WebSockets.\n">>), Request);
+enter(Request, _Client, #{options := #{worker_class := wsgi}} = Mount) ->
+    refuse(hornbeam_error_response:new(403, <<"WSGI apps have no WebSockets.\n">>), Request, Mount);
 enter(Request, Client, Mount) ->
     entered(hornbeam_request_pipeline:start(websocket, self(), Request, Mount),
             {Request, Client, Mount}).
@@ -90,12 +90,13 @@ entered({ok, Handle, Request}, {_, Client, Mount}) ->
 entered({wait, Pipeline}, {Request, Client, Mount}) ->
     {wait, #handshake{request = Request, client = Client, mount = Mount,
                       step = {waiting, Pipeline}}};
-entered({refuse, Response}, {Request, _, _}) ->
-    refuse(Response, Request).
+entered({refuse, Response}, {Request, _, Mount}) ->
+    refuse(Response, Request, Mount).
 
-refuse({Status, _, Body} = Response, Request) ->
+refuse({Status, Fields, Body}, Request, #{traffic := Traffic}) ->
+    hornbeam_traffic:refused(Request#request.method, Status, Traffic),
     hornbeam_access_log:refused(Request, Status, iolist_size(Body)),
-    {refuse, Response}.
+    {refuse, {Status, hornbeam_request_id:answer(Fields, Request), Body}}.
 
 ask(Handle, Request, Client, #{options := #{timeout := Timeout}} = Mount) ->
     Scope = hornbeam_scope:websocket(Request),
@@ -104,7 +105,9 @@ ask(Handle, Request, Client, #{options := #{timeout := Timeout}} = Mount) ->
     end),
     Session = #session{mount = Mount, stream = Stream, number = hornbeam_stream:number(Stream),
                      worker = hornbeam_stream:monitor(Stream), resume = resume(Scope, Mount),
+                     affinity = hornbeam_affinity:session(Request),
                      about = about(Request), tcp = Request#request.socket,
+                     context = hornbeam_trace_context:of_request(Request),
                      credit = hornbeam_stream:window()},
     #handshake{request = Request, client = Client, mount = Mount, step = {asked, Session},
                deadline = deadline_in(Timeout)}.
@@ -140,12 +143,12 @@ handle_info(_Stray, Handshake) ->
     {wait, Handshake}.
 
 answered({ok, {accept, _, Subprotocol, Fields}}, Packet, Handshake) ->
-    #handshake{request = Request, step = {asked, Session}} = Handshake,
+    #handshake{request = Request} = Handshake,
     case is_offered(Subprotocol, Request) of
         true ->
             Protocol = [{<<"sec-websocket-protocol">>, Subprotocol} || Subprotocol =/= undefined],
             Own = [Field || {Name, _} = Field <- Fields, not is_connections(Name)],
-            {accept, Protocol ++ Own, Session};
+            accepted(Protocol ++ Own, Handshake);
         false ->
             violated(bad_subprotocol, Packet, Handshake)
     end;
@@ -159,6 +162,12 @@ answered({ok, {ended, _, _, _, _}}, _Packet, Handshake) ->
     refused(500, Handshake);
 answered(Wrong, Packet, Handshake) ->
     violated(hornbeam_app_message:fault(Wrong), Packet, Handshake).
+
+accepted(Fields, #handshake{request = Request, mount = Mount, step = {asked, Session}}) ->
+    Worker = hornbeam_stream:worker_of(Session#session.stream),
+    {Told, Known} = hornbeam_affinity:answer(hornbeam_request_id:answer(Fields, Request), Worker,
+                                             Request, Mount),
+    {accept, Told, Session#session{affinity = hornbeam_affinity:session(Known)}}.
 
 %% The answer to a handshake has no body, and is the connection's last over HTTP/1.1.
 is_connections(Name) ->
@@ -178,9 +187,9 @@ violated(Fault, Packet, #handshake{step = {asked, #session{stream = Stream}}} = 
     hornbeam_stream:violated(Stream, Fault, Packet),
     refused(500, Handshake).
 
-refused(Status, #handshake{request = Request} = Handshake) ->
+refused(Status, #handshake{request = Request, mount = Mount} = Handshake) ->
     cancel(Handshake),
-    refuse(hornbeam_error_response:new(Status), Request).
+    refuse(hornbeam_error_response:new(Status), Request, Mount).
 
 %% @doc When the app's answer is late (monotonic time, ms).
 -spec deadline(handshake()) -> integer() | infinity.

@@ -102,16 +102,21 @@ resume(#session{phase = {pausing, Why}} = Session) ->
 resume(#session{phase = {spread, Why, Handle}} = Session) ->
     reopen(Handle, Why, Session).
 
-wait(Why, #session{mount = #{pool := Pool}} = Session) ->
-    Session#session{phase = {waiting, Why, hornbeam_pool:wait(Pool)}}.
+wait(Why, #session{mount = #{pool := Pool}, affinity = Affinity} = Session) ->
+    Session#session{phase = {waiting, Why, hornbeam_pool_place:line_up(Pool, Affinity)}}.
 
 %% @doc The pool gives a place, or says why not.
--spec handle_place({ok, hornbeam_capacity:handle()} | {error, atom()}, #session{}) -> step().
-handle_place({ok, Handle}, #session{phase = {waiting, Why, _}, resume = Resume} = Session) ->
+-spec handle_place(Message :: term(), #session{}) -> step().
+handle_place(Message, #session{phase = {waiting, Why, Wait}} = Session) ->
+    given(hornbeam_pool_place:handle_info(Message, Wait, infinity), Why, Session).
+
+given({ok, Handle}, Why, #session{resume = Resume} = Session) ->
     spread(hornbeam_resume_state:spread(Resume), Handle, Why, Session);
-handle_place({error, no_worker}, _Session) ->
+given({wait, Wait}, Why, Session) ->
+    Session#session{phase = {waiting, Why, Wait}};
+given({error, no_worker}, _Why, _Session) ->
     {close, 1012, <<"no process of the app goes on">>};
-handle_place({error, _QueueIsFullOrLate}, #session{phase = {waiting, Why, _}} = Session) ->
+given({error, _QueueIsFullOrLate}, Why, Session) ->
     _ = erlang:send_after(?WAIT_AGAIN, self(), resume),
     Session#session{phase = {pausing, Why}}.
 
@@ -143,8 +148,9 @@ reopened(#session{stream = Stream, resume = Resume0} = Session0) ->
     Session#session{phase = open, resume = Resume}.
 
 tell_of_resume(Resume, #session{mount = Mount, id = Id, about = {Path, _, _}}) ->
-    #{counters := Counters, pool := Name} = Mount,
+    #{counters := Counters, traffic := Traffic, pool := Name} = Mount,
     hornbeam_counters:add(resumes, Counters),
+    hornbeam_traffic:resumed(hornbeam_resume_state:gap(Resume), Traffic),
     hornbeam_telemetry:execute([hornbeam, websocket, resume],
                                #{gap_ms => hornbeam_resume_state:gap(Resume),
                                  attempt => hornbeam_resume_state:attempt(Resume)},
@@ -152,8 +158,8 @@ tell_of_resume(Resume, #session{mount = Mount, id = Id, about = {Path, _, _}}) -
 
 %% @doc The socket ends. Whether it had a worker, which is to be told.
 -spec cancel(#session{}) -> boolean().
-cancel(#session{phase = {waiting, _, Ref}, mount = #{pool := Pool}}) ->
-    hornbeam_pool:cancel(Pool, Ref),
+cancel(#session{phase = {waiting, _, Wait}}) ->
+    hornbeam_pool_place:cancel(Wait),
     false;
 cancel(#session{phase = {pausing, _}}) ->
     false;

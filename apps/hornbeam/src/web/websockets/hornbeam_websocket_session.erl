@@ -59,19 +59,23 @@ monitor_worker(#session{stream = Stream} = Session) ->
 
 %% @doc The client has been told that its WebSocket is accepted.
 -spec opened(session()) -> result().
-opened(#session{stream = Stream, mount = #{counters := Counters} = Mount} = Session) ->
-    {Path, Client, _} = Session#session.about,
-    hornbeam_access_log:accepted({Client, Path, path(Mount)}),
+opened(#session{stream = Stream, mount = Mount} = Session) ->
+    #{counters := Counters, traffic := Traffic} = Mount,
+    hornbeam_access_log:accepted(logged(Session)),
     hornbeam_counters:add(websockets, Counters),
+    hornbeam_traffic:opened(Traffic),
     hornbeam_stream:bind(Stream),
     ping_later(Mount),
-    Id = hornbeam_websocket_registry:add(),
+    Id = hornbeam_connection_registry:add(self(), websocket, path(Mount)),
     Opened = Session#session{id = Id},
     hornbeam_telemetry:execute([hornbeam, websocket, open], #{count => 1}, metadata(Opened)),
     {[], Opened, hibernate}.
 
-metadata(#session{id = Id, mount = Mount, about = {Path, _Peer, _Opened}}) ->
-    #{id => Id, mount => path(Mount), path => Path}.
+logged(#session{mount = Mount, about = {Path, Client, _Opened}, context = Context}) ->
+    {Client, Path, path(Mount), hornbeam_request_id:field(Context)}.
+
+metadata(#session{id = Id, mount = Mount, about = {Path, Client, _Opened}} = Session) ->
+    (Session#session.context)#{id => Id, mount => path(Mount), path => Path, client => Client}.
 
 path(#{pool := Path}) -> Path.
 
@@ -92,24 +96,31 @@ in_time(Timeout) -> max(1, Timeout div ?PINGS_IN_TIME).
 -spec handle_frame(Frame, session()) -> result()
     when Frame :: {text | binary | ping | pong, binary()}
                 | {failed, hornbeam_websocket_decoder:fault()}.
-handle_frame({text, Data}, Session) ->
+handle_frame(Frame, #session{trace = off} = Session) ->
+    take_frame(Frame, Session);
+handle_frame(Frame, #session{trace = Trace} = Session) ->
+    traced(take_frame(Frame, Session#session{trace = note(in, Frame, Trace)})).
+
+take_frame({text, Data}, Session) ->
     received(text, Data, Session);
-handle_frame({binary, Data}, Session) ->
+take_frame({binary, Data}, Session) ->
     received(binary, Data, Session);
-handle_frame({failed, Fault}, Session) ->
+take_frame({failed, Fault}, Session) ->
     failed(Fault, Session);
 %% What it has been answered is all that an idle socket hears: what that left behind would stay.
-handle_frame({pong, _Payload}, #session{pinged = true} = Session) ->
+take_frame({pong, _Payload}, #session{pinged = true} = Session) ->
     {[], Session#session{pinged = false}, hibernate};
-handle_frame(_PingOrPong, Session) ->
+take_frame(_PingOrPong, Session) ->
     {[], Session}.
 
 received(Kind, Data, Session) ->
-    #session{credit = {Bytes, Messages}, mount = #{options := Options}} = Session,
+    #session{credit = {Bytes, Messages}, mount = #{options := Options, traffic := Traffic}} =
+        Session,
     #{websocket_max_frame_size := Max} = Options,
     Size = byte_size(Data),
     case Size =< Max of
         true ->
+            hornbeam_traffic:received(Size, Traffic),
             Passed = hornbeam_websocket_resume:received(Kind, Data, Session),
             paused_if_spent(Passed#session{credit = {Bytes - Size, Messages - 1},
                                           received = more(1, Size, Passed#session.received)},
@@ -156,50 +167,86 @@ close_failing(Commands, #session{phase = failing, closed = {Code, Reason}} = Ses
 
 %% @doc A message for the process.
 -spec handle_info(term(), session()) -> result().
-handle_info({stream, Number, Packet}, #session{number = Number} = Session) ->
+handle_info(Message, #session{trace = off} = Session) ->
+    take_info(Message, Session);
+handle_info(Message, Session) ->
+    traced(take_info(Message, Session)).
+
+%% Who looks sees what is written, whoever it comes from.
+traced({Commands, Session}) ->
+    {Commands, noted(Commands, Session)};
+traced({Commands, Session, hibernate}) ->
+    {Commands, noted(Commands, Session), hibernate}.
+
+noted(Commands, #session{trace = Trace} = Session) ->
+    Session#session{trace = lists:foldl(fun(Said, Before) -> note(out, Said, Before) end, Trace,
+                                        Commands)}.
+
+note(Direction, {Type, Payload}, Trace)
+        when Type =:= text; Type =:= binary; Type =:= ping; Type =:= pong ->
+    hornbeam_trace:note(Direction, Type, Payload, Trace);
+note(Direction, {finished, Frame}, Trace) ->
+    note(Direction, hornbeam_websocket_frame:read(Frame), Trace);
+note(Direction, {close, Code, Reason}, Trace) ->
+    hornbeam_trace:note(Direction, close, <<Code:16, Reason/binary>>, Trace);
+note(Direction, ping, Trace) ->
+    hornbeam_trace:note(Direction, ping, <<>>, Trace);
+note(Direction, {failed, Fault}, Trace) ->
+    hornbeam_trace:note(Direction, Fault, <<>>, Trace);
+note(_Direction, _NoMessage, Trace) ->
+    Trace.
+
+take_info({stream, Number, Packet}, #session{number = Number} = Session) ->
     drain(Packet, [], ?DRAIN, Session);
-handle_info({multicast, Number, Frame}, #session{number = Number} = Session) ->
+take_info({multicast, Number, Frame}, #session{number = Number} = Session) ->
     multicast(Frame, [], ?DRAIN, Session);
-handle_info({forward, Outbox, Frame}, Session) ->
+take_info({forward, Outbox, Frame}, Session) ->
     drain_next([{finished, Frame}], ?DRAIN - 1, forwarded(Outbox, Frame, Session));
-handle_info({overflow, _Outbox}, #session{mount = #{counters := Counters}} = Session) ->
+take_info({overflow, _Outbox}, #session{mount = #{counters := Counters}} = Session) ->
     hornbeam_counters:add(slow_clients_closed, Counters),
     close(1013, <<"too slow">>, [], Session);
-handle_info({fetch, Outbox}, #session{forwarded = none} = Session) ->
+take_info({fetch, Outbox}, #session{forwarded = none} = Session) ->
     fetched(hornbeam_outbox:fetch(Outbox), Outbox, Session);
-handle_info({fetch, _Outbox}, #session{forwarded = {Outbox, Messages, Bytes, How}} = Session) ->
+take_info({fetch, _Outbox}, #session{forwarded = {Outbox, Messages, Bytes, How}} = Session) ->
     asking([], acknowledge_soon(Outbox, Messages, Bytes, How, Session));
-handle_info({look_again, What}, Session) ->
-    sent(What, Session);
-handle_info(ping, #session{mount = Mount} = Session) ->
+take_info({look_again, What}, Session) ->
+    look_at_unsent(What, Session);
+take_info(ping, #session{mount = Mount} = Session) ->
     ping_later(Mount),
     %% Whatever it has done before, a socket that then is idle needs little memory.
     {[ping], Session#session{pinged = true}, hibernate};
-handle_info(answers_are_late, #session{phase = failing} = Session) ->
+take_info(answers_are_late, #session{phase = failing} = Session) ->
     close_failing([], Session);
-handle_info({'DOWN', Worker, _, _, _}, #session{worker = Worker, phase = failing} = Session) ->
+take_info({'DOWN', Worker, _, _, _}, #session{worker = Worker, phase = failing} = Session) ->
     close_failing([], Session);
-handle_info({'DOWN', Worker, process, _, Reason}, #session{worker = Worker} = Session) ->
+take_info({'DOWN', Worker, process, _, Reason}, #session{worker = Worker} = Session) ->
     stepped(hornbeam_websocket_resume:worker_lost(Reason, Session), Session);
-handle_info({retiring, Number, Why}, #session{number = Number, phase = open} = Session) ->
+take_info({retiring, Number, Why}, #session{number = Number, phase = open} = Session) ->
     {[], hornbeam_websocket_resume:retiring(Why, Session)};
-handle_info(resume, #session{phase = {pausing, _}} = Session) ->
+take_info(resume, #session{phase = {pausing, _}} = Session) ->
     {[], hornbeam_websocket_resume:resume(Session)};
-handle_info(resume, #session{phase = {spread, _, _}} = Session) ->
+take_info(resume, #session{phase = {spread, _, _}} = Session) ->
     {[], hornbeam_websocket_resume:resume(Session)};
-handle_info({hornbeam_pool, Ref, Answer}, #session{phase = {waiting, _, Ref}} = Session) ->
-    stepped(hornbeam_websocket_resume:handle_place(Answer, Session), Session);
-handle_info({timeout, Deadline, resume}, #session{deadline = Deadline} = Session) ->
+take_info({hornbeam_pool, _, _} = Message, #session{phase = {waiting, _, _}} = Session) ->
+    stepped(hornbeam_websocket_resume:handle_place(Message, Session), Session);
+take_info({timeout, Deadline, resume}, #session{deadline = Deadline} = Session) ->
     stepped(hornbeam_websocket_resume:handle_timeout(Session), Session);
-handle_info(going_away, Session) ->
+take_info(going_away, Session) ->
     close(1001, <<"the server stops">>, [], Session);
-handle_info({kick, Code, Reason}, #session{mount = #{counters := Counters}} = Session) ->
+take_info({kick, Code, Reason}, #session{mount = #{counters := Counters}} = Session) ->
     hornbeam_counters:add(kicked, Counters),
     close(Code, Reason, [], Session);
-handle_info({describe, Ref}, Session) ->
-    Ref ! {description, Ref, description(Session)},
+take_info({describe, Asker}, Session) ->
+    hornbeam_connection_registry:reply(Asker, description(Session)),
     {[], Session};
-handle_info(_Stray, Session) ->
+take_info({measure, Asker, Measure, Filter}, Session) ->
+    hornbeam_connection_registry:reply_measure(Asker, Measure, Filter, description(Session)),
+    {[], Session};
+take_info({trace, Viewer}, #session{trace = Before} = Session) ->
+    {[], Session#session{trace = hornbeam_trace:new(Viewer, Before)}};
+take_info({stop_trace, Ref}, #session{trace = Trace} = Session) ->
+    {[], Session#session{trace = hornbeam_trace:stop(Ref, Trace)}};
+take_info(_Stray, Session) ->
     {[], Session}.
 
 stepped({close, Code, Reason}, Session) -> close(Code, Reason, [], Session);
@@ -250,7 +297,12 @@ asking(Commands, #session{ask = Ask} = Session) ->
 %% never stuck in a write (see the listener's high_watermark), so that such a client is still heard,
 %% pinged and closed. It is looked at again.
 -spec sent(sent(), session()) -> result().
-sent(What, #session{tcp = Tcp} = Session) ->
+sent(What, #session{trace = off} = Session) ->
+    look_at_unsent(What, Session);
+sent(What, Session) ->
+    traced(look_at_unsent(What, Session)).
+
+look_at_unsent(What, #session{tcp = Tcp} = Session) ->
     case hornbeam_socket:backlog(Tcp) of
         0 ->
             after_sent(What, Session);
@@ -264,7 +316,15 @@ after_sent(give_credit, #session{stream = Stream, sent = {Bytes, Messages}} = Se
     {[], Session#session{sent = {0, 0}}};
 after_sent(acknowledge, #session{forwarded = {Outbox, Messages, Bytes, soon}} = Session) ->
     Frames = hornbeam_outbox:written(Outbox, Messages, Bytes),
-    fetched(Frames, Outbox, Session#session{forwarded = none, delivered = all_delivered(Session)}).
+    Counted = Session#session{forwarded = none, delivered = delivered(Messages, Bytes, Session)},
+    fetched(Frames, Outbox, Counted).
+
+%% What others sent counts when it is acknowledged.
+delivered(0, 0, #session{delivered = Delivered}) ->
+    Delivered;
+delivered(Messages, Bytes, #session{mount = #{traffic := Traffic}, delivered = Delivered}) ->
+    hornbeam_traffic:sent(Messages, Bytes, Traffic),
+    more(Messages, Bytes, Delivered).
 
 %% What is not acknowledged is not counted yet.
 all_delivered(#session{forwarded = none, delivered = Delivered}) -> Delivered;
@@ -279,9 +339,9 @@ fetched([], Outbox, Session) ->
         false -> none
     end,
     {[], Session#session{forwarded = Forwarded}};
-fetched(Frames, Outbox, #session{delivered = Delivered} = Session) ->
+fetched(Frames, Outbox, Session) ->
     Size = lists:sum([hornbeam_websocket_frame:payload_size(Frame) || Frame <- Frames]),
-    Counted = Session#session{delivered = more(length(Frames), Size, Delivered)},
+    Counted = Session#session{delivered = delivered(length(Frames), Size, Session)},
     asking([{finished, Frame} || Frame <- Frames], acknowledge_soon(Outbox, 0, 0, idle, Counted)).
 
 %% All that the app and others have said by now goes out together.
@@ -347,7 +407,7 @@ spent(Size, #session{sent = {Bytes, Messages}} = Session) ->
         andalso not hornbeam_stream:is_due(Bytes, Messages),
     Asking = ask_unless(not IsNewlyDue, give_credit, Session),
     Asking#session{sent = {Bytes + Size, Messages + 1},
-                   delivered = more(1, Size, Session#session.delivered)}.
+                   delivered = delivered(1, Size, Session)}.
 
 %% The app gives back what it has taken, and that is never more than the window.
 credited(MoreBytes, MoreMessages, Packet, Commands, #session{credit = Credit0} = Session0) ->
@@ -378,17 +438,18 @@ close(Code, Reason, Commands, Session) ->
 
 description(#session{about = {Path, Peer, Opened}, received = {MessagesIn, BytesIn}} = Session) ->
     {MessagesOut, BytesOut} = all_delivered(Session),
-    #session{mount = Mount, stream = Stream, phase = Phase, tcp = Tcp, credit = {_, Credit}} =
+    #session{mount = Mount, stream = Stream, phase = Phase, tcp = Tcp, credit = {Bytes, Messages}} =
         Session,
     {message_queue_len, Mailbox} = process_info(self(), message_queue_len),
-    {_, Window} = hornbeam_stream:window(),
-    #{mount => path(Mount), path => Path, peer => Peer,
+    {WindowBytes, WindowMessages} = hornbeam_stream:window(),
+    #{kind => websocket, mount => path(Mount), path => Path, peer => Peer,
       worker => hornbeam_stream:worker_of(Stream),
       state => state(Phase), seconds => erlang:monotonic_time(second) - Opened,
       messages_in => MessagesIn, bytes_in => BytesIn,
       messages_out => MessagesOut, bytes_out => BytesOut,
       %% what waits: for the app to take it, for this process, for the client to read it (bytes)
-      untaken => max(0, Window - Credit), mailbox => Mailbox,
+      untaken => max(0, WindowMessages - Messages),
+      untaken_bytes => max(0, WindowBytes - Bytes), mailbox => Mailbox,
       unsent => hornbeam_socket:unsent(Tcp),
       resume => hornbeam_websocket_resume:describe(Session)}.
 
@@ -402,20 +463,34 @@ state(_Phase) -> resuming.
 %% the client closed it.
 -spec closed(Reason :: term(), session()) -> ok.
 closed(Reason, #session{id = Id} = Session) ->
-    _ = [hornbeam_websocket_registry:remove(Id) || Id =/= undefined],
+    _ = [hornbeam_connection_registry:remove(Id) || Id =/= undefined],
     How = how_it_ended(Reason, Session),
     _ = [tell_app(How, Session) || hornbeam_websocket_resume:cancel(Session)],
+    _ = [count_close(by(Reason), How, Session) || Id =/= undefined],
     tell_of_close(How, Session).
+
+count_close(By, {Code, _Text}, #session{mount = #{traffic := Traffic}} = Session) ->
+    {Messages, Bytes} = unacknowledged(Session),
+    hornbeam_traffic:sent(Messages, Bytes, Traffic),
+    hornbeam_traffic:closed(By, Code, Traffic).
+
+unacknowledged(#session{forwarded = none}) -> {0, 0};
+unacknowledged(#session{forwarded = {_, Messages, Bytes, _}}) -> {Messages, Bytes}.
+
+by(remote) -> client;
+by({remote, _, _}) -> client;
+by(_Reason) -> server.
 
 tell_app({Code, Text}, #session{stream = Stream, number = Number}) ->
     hornbeam_stream:write(Stream, hornbeam_wire:disconnect(Number, Code, Text)),
     hornbeam_stream:closed(Stream).
 
-tell_of_close({Code, _Text}, #session{mount = Mount, about = {Path, Client, Opened}} = Session) ->
+tell_of_close({Code, _Text}, #session{about = {_Path, _Client, Opened}} = Session) ->
+    hornbeam_trace:ended({closed, Code}, Session#session.trace),
     #session{received = {MessagesIn, BytesIn} = In} = Session,
     {MessagesOut, BytesOut} = Out = all_delivered(Session),
     Seconds = erlang:monotonic_time(second) - Opened,
-    hornbeam_access_log:closed({Client, Path, path(Mount)}, Code, Seconds, In, Out),
+    hornbeam_access_log:closed(logged(Session), Code, Seconds, In, Out),
     hornbeam_telemetry:execute([hornbeam, websocket, close],
                                #{seconds => Seconds,
                                  messages_in => MessagesIn, bytes_in => BytesIn,

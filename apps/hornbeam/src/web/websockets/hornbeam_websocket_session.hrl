@@ -9,7 +9,7 @@
     open
     | {moving, Why :: binary()}
     | {pausing, Why :: binary()}
-    | {waiting, Why :: binary(), Ref :: reference()}
+    | {waiting, Why :: binary(), hornbeam_pool_place:wait()}
     | {spread, Why :: binary(), hornbeam_capacity:handle()}
     | reopening
     | failing.
@@ -26,11 +26,15 @@
     number :: pos_integer(),
     worker :: reference() | undefined,
     phase = open :: phase(),
+    %% which session of the app it is of, for whom it goes on with
+    affinity = none :: hornbeam_pool_place:session(),
     %% whether the last ping has no answer yet
     pinged = false :: boolean(),
     %% for whoever asks
-    id :: hornbeam_websocket_registry:id() | undefined,
+    id :: hornbeam_connection_registry:id() | undefined,
     about :: about(),
+    %% what events say of the request that it was
+    context = #{} :: hornbeam_trace_context:context(),
     received = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
     delivered = {0, 0} :: {Messages :: non_neg_integer(), Bytes :: non_neg_integer()},
     %% undefined where a socket ends with its worker
@@ -50,6 +54,7 @@
                          idle | eager | soon} | none,
     %% what the engine is to be asked to tell, once all that is said now has left
     ask = [] :: [sent()],
+    trace = off :: hornbeam_trace:trace(),
     %% how we closed it, once we did
     closed :: {code(), binary()} | undefined
 }).
