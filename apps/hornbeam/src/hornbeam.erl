@@ -6,7 +6,7 @@
 -module(hornbeam).
 
 -export([start/1, start/2, child_spec/1, child_spec/2, start_link/2]).
--export([stop/0, info/0, reload_certificate/0, format_error/1]).
+-export([drain/0, stop/0, info/0, cluster/0, reload_certificate/0, format_error/1]).
 -export([connections/0, connections/1, kick/3]).
 -export([reload/0, reload/1, set_workers/1, set_workers/2, stacks/1]).
 -export([publish/2, subscribe/1, unsubscribe/1]).
@@ -33,7 +33,12 @@
     | {already_started, App :: binary()}
     | app_error()
     | hornbeam_config:in_mount(app_error())
-    | {listen, inet:posix() | hornbeam_tls:error() | term()}
+    | {listen, hornbeam_tls:error()
+              | {Option :: atom(), Address :: binary(), inet:posix() | term()}}
+    | {metrics, Sentence :: unicode:chardata()}
+    | {operations, hornbeam_operations:address(), inet:posix() | term()}
+    | {local_socket, Sentence :: unicode:chardata()}
+    | {cluster, Sentence :: unicode:chardata()}
     | {application, not_started | term()}.
 
 -type app_error() ::
@@ -50,7 +55,7 @@
     | reloading
     | interrupted.
 %% `not_serving': nothing is served, not at that path, or the start is not over. `reloading': a
-%% reload is under way. `interrupted': the process that changes the workers has crashed meanwhile.
+%% reload is under way. `interrupted': the process that changes the workers has ended meanwhile.
 %% They serve on, with the old code, with the new, or some with each: ask again.
 
 %% @doc Serve an app with the options of the application's environment; or apps, with a map of
@@ -143,28 +148,44 @@ logged({error, Reason} = Error, App, Options) ->
     hornbeam_start_error:log(Reason, #{app => App, options => hornbeam_sup:given(Options)}),
     Error.
 
+%% @doc Begin to stop, as {@link stop/0} does, and do not wait for its end.
+%%
+%% When it returns, `health_path' answers 503 and all is served; after `drain_delay' connections are
+%% closed and workers end. A second one changes nothing.
+-spec drain() -> ok | {error, supervised | not_serving}.
+drain() ->
+    unless_supervised(fun hornbeam_sup:drain/0, {error, not_serving}).
+
 %% @doc Stop serving: close the listener and the sockets (1001), drain the workers, end them.
 %%
-%% Waits at most about `shutdown_timeout' for each of the two; a second stop does nothing. What a
-%% supervisor of yours has started ({@link child_spec/2}) it stops: `supervisor:terminate_child/2'.
+%% Before that `health_path' answers 503 for `drain_delay', or what is left of it, while all is
+%% served. Then it waits at most about `shutdown_timeout' for each of the two; a second stop does
+%% nothing. What a supervisor of yours has started ({@link child_spec/2}) it stops:
+%% `supervisor:terminate_child/2'.
 -spec stop() -> ok | {error, supervised}.
 stop() ->
+    unless_supervised(fun hornbeam_sup:stop_server/0, ok).
+
+unless_supervised(Do, Otherwise) ->
     case whereis(hornbeam_sup) of
-        undefined -> ok;
-        _ -> stop_unless(hornbeam_sup:is_supervised())
+        undefined -> Otherwise;
+        _ -> unless_supervised(hornbeam_sup:is_supervised(), Do, Otherwise)
     end.
 
-stop_unless(true) -> {error, supervised};
-stop_unless(false) -> hornbeam_sup:stop_server().
+unless_supervised(true, _Do, _Otherwise) -> {error, supervised};
+unless_supervised(false, Do, _Otherwise) -> Do().
 
 %% @doc What is served now; empty when nothing is.
 %%
-%% `address', `apps' (by the paths that they are served at), `streams' (conversations with them
-%% now), `sockets' (clients' open connections, also those that say nothing), `waiting' (requests
-%% that wait for a worker); since the start `restarts', `ended' (how many workers ended, by the
-%% reason) and `counters'; since the node's start `pubsub_losses' (see
-%% {@link hornbeam_pubsub:losses/0}) and `quota': what apps keep in the node, in `bytes' and `rows',
-%% all together and of each of the `kinds', the `limits', and how often each has `refused' more.
+%% `address' (the first of `addresses'), `apps' (by the paths that they are served at), `streams'
+%% (conversations with them now), `sockets' (clients' open connections, also those that say
+%% nothing), `waiting' (requests that wait for a worker); `local_socket' (where processes outside of
+%% the workers come in) and `visitors' (how many are there), unless the option local_socket is off;
+%% `operations' (where metrics are served), with the option metrics; since the start
+%% `restarts', `ended' (how many workers ended, by the reason) and `counters'; since the node's
+%% start `pubsub_losses' (see {@link hornbeam_pubsub:losses/0}), `channel_losses' (see {@link
+%% hornbeam_channels:losses/0}) and `quota': what apps keep in the node, in `bytes' and `rows', all
+%% together and of each of the `kinds', the `limits', and how often each has `refused' more.
 %% `workers', for each: `pool' (its app's path), `name' (`worker-1', or `worker-1@/api' where there
 %% are several apps), `os_pid', `state' (starting, ready, retiring, draining), `streams', `requests'
 %% and `messages' that it was given, `rss' (bytes), `seconds' since its start, `latency' (ms that
@@ -172,45 +193,61 @@ stop_unless(false) -> hornbeam_sup:stop_server().
 %% now), and of its place `restarts' and `last_end', why the worker before it ended.
 -spec info() -> #{atom() => term()}.
 info() ->
-    with_losses(maps:merge(hornbeam_pool:info(), hornbeam_listener:info())).
+    of_node(maps:merge(hornbeam_pool:info(), hornbeam_listener:info())).
 
-with_losses(Served) when map_size(Served) =:= 0 -> Served;
-with_losses(Served) ->
-    Served#{pubsub_losses => hornbeam_pubsub:losses(), quota => hornbeam_quota:info()}.
+of_node(Served) when map_size(Served) =:= 0 -> Served;
+of_node(Served) ->
+    maps:merge(Served#{pubsub_losses => hornbeam_pubsub:losses(),
+                       channel_losses => hornbeam_channels:losses(),
+                       quota => hornbeam_quota:info()},
+               maps:merge(hornbeam_visitor_listener:info(), hornbeam_operations_listener:info())).
 
-%% @doc All open WebSockets; see {@link connections/1}.
--spec connections() -> [hornbeam_websocket_registry:description()].
+%% @doc This node's cluster, also while nothing is served.
+%%
+%% `name'; of this node its own name (`node') and `incarnation', a number that no other life of it
+%% has; `healed', how often a node that was out of reach was there again; `losses' between nodes, by
+%% what was said and why it was lost (`full': too much waited; `down': there was no way any more;
+%% `cut': under way when a connection ended, so that it may have arrived; `not_understood': of no
+%% known form); and the other nodes as `peers', see {@type hornbeam_cluster_status:peer()}.
+-spec cluster() -> #{atom() => term()}.
+cluster() ->
+    hornbeam_cluster_status:all().
+
+%% @doc All open WebSockets and event streams, of all nodes; see {@link connections/1}.
+-spec connections() -> [hornbeam_connection_registry:description()].
 connections() ->
     connections(#{}).
 
-%% @doc The open WebSockets that a filter lets through, oldest first.
+%% @doc The open WebSockets and event streams that a filter lets through, oldest first.
 %%
-%% Of each: `id', `pid', `mount' (its app's path), `path', `peer' ({Host, Port}), `worker' (its
-%% name), `state' (open or resuming), `seconds' since it was opened, `messages_in', `bytes_in',
-%% `messages_out', `bytes_out',
-%% `untaken' (messages that wait for the app), `mailbox' (messages that wait in the connection's
-%% process), `unsent' (bytes that the client has not read), `subscriptions' (topics), and `resume'
-%% (none, or how often it went on with another worker, how many seconds ago, and how long it had
-%% none). A filter is a map of what must be equal, or a fun that says true. A connection that does
-%% not answer within 5 s is left out.
+%% Of each: `id', `pid', `kind' (websocket or event_stream), `mount' (its app's path), `path',
+%% `peer' ({Host, Port}), `worker' (its name), `state' (open or resuming), `seconds' since it was
+%% opened, `messages_in', `bytes_in', `messages_out', `bytes_out',
+%% `untaken' and `untaken_bytes' (what the app has not said it has taken, which it does half a
+%% window at a time), `mailbox' (messages that wait in the connection's process), `unsent' (bytes
+%% that the client has not read), `queue' (what of all these waits, bytes and messages),
+%% `subscriptions' (topics), and `resume' (none, or how often it went on with another worker, how
+%% many seconds ago, and how long it had none). A filter is a map of what must be equal, or a fun
+%% that says true. A connection that is busy while none of the others answers for 0.5 s is left out,
+%% and 5 s after the question any.
+%%
+%% Where this node has a name, each has its `node', and an `id' that is a text with that in front;
+%% those of the other nodes of the cluster are in the list, too, unless the filter says `node'. Of a
+%% node that does not answer (it has 1.5 s to begin) there is `#{node, state => silent}' at the end,
+%% whatever the filter.
 -spec connections(#{atom() => term()} | fun((Description) -> boolean())) -> [Description]
-    when Description :: hornbeam_websocket_registry:description().
-connections(Filter) when is_map(Filter) ->
-    connections(fun(Connection) -> maps:merge(Connection, Filter) =:= Connection end);
-connections(Filter) when is_function(Filter, 1) ->
-    Names = hornbeam_pool:names(),
-    [Connection || Described <- hornbeam_websocket_registry:describe(),
-                   Connection <- [named(Described, Names)], Filter(Connection)].
+    when Description :: hornbeam_connection_registry:description().
+connections(Filter) when is_map(Filter); is_function(Filter, 1) ->
+    hornbeam_control_cluster:connections(Filter).
 
-named(#{worker := Worker, pid := Pid} = Connection, Names) ->
-    Connection#{worker := maps:get(Worker, Names, undefined),
-                subscriptions => hornbeam_pubsub_registry:topics(Pid)}.
-
-%% @doc Close the WebSocket with an id of {@link connections/1}. The reason has at most 123 bytes.
--spec kick(hornbeam_websocket_registry:id(), Code :: 1000..4999, Reason :: unicode:chardata()) ->
-    ok | {error, not_found | {bad_code, term()} | {bad_reason, term()}}.
+%% @doc Close the WebSocket with an id of {@link connections/1}, or end the event stream, which has
+%% no word for a code and a reason. The reason has at most 123 bytes. A number alone is one of this
+%% node; `no_node' and `no_answer' are about another, `NODE/NUMBER'.
+-spec kick(hornbeam_control_name:global_id() | string(), Code :: 1000..4999,
+           Reason :: unicode:chardata()) ->
+    ok | {error, not_found | {bad_code, term()} | {bad_reason, term()} | no_node | no_answer}.
 kick(Id, Code, Reason) ->
-    hornbeam_websocket_registry:kick(Id, Code, Reason).
+    hornbeam_control_cluster:kick(Id, Code, Reason).
 
 %% @doc Read `certfile', `keyfile' and `cacertfile' again, for connections from now on.
 %%
@@ -256,8 +293,8 @@ logged_reload(Outcome) ->
     ok = hornbeam_reloader:report_failure(Outcome),
     Outcome.
 
-%% @doc Run so many workers from now on. New ones are started at once; those that are too many
-%% finish what they run and end. Lasts until {@link stop/0}.
+%% @doc Run so many workers from now on, 1000 at most. New ones are started at once; those that are
+%% too many finish what they run and end. Lasts until {@link stop/0}.
 -spec set_workers(Workers :: pos_integer()) ->
     ok | {error, not_serving | several_apps | reloading | interrupted | hornbeam_config:error()}.
 set_workers(Workers) ->
@@ -270,18 +307,20 @@ set_workers(Workers) ->
 %% @doc The same for the app at a path, such as `"/api"'.
 -spec set_workers(Path :: hornbeam_name:name(), Workers :: pos_integer()) ->
     ok | {error, not_serving | reloading | interrupted | hornbeam_config:error()}.
-set_workers(Path, Workers) when is_integer(Workers), Workers > 0 ->
-    hornbeam_pool:set_workers(hornbeam_name:text(Path), Workers);
-set_workers(_Path, Workers) ->
-    {error, {bad_option, workers, Workers}}.
+set_workers(Path, Workers) ->
+    case hornbeam_option:check(workers, Workers) of
+        {ok, _} -> hornbeam_pool:set_workers(hornbeam_name:text(Path), Workers);
+        error -> {error, {bad_option, workers, Workers}}
+    end.
 
 %% @doc What each handler of a worker waits for, and where its threads are; waits at most 5 s.
 %%
-%% The worker is named as in {@link info/0}: `<<"worker-1">>'.
+%% The worker is named as in {@link info/0}: `<<"worker-1">>'; one of another node of the cluster
+%% with that in front, `<<"NODE/worker-1">>'.
 -spec stacks(hornbeam_name:name()) ->
-    {ok, hornbeam_stacks:stacks()} | {error, hornbeam_calls:failure()}.
+    {ok, hornbeam_stacks:stacks()} | {error, hornbeam_calls:failure() | no_node | no_answer}.
 stacks(Worker) ->
-    hornbeam_stacks:of_worker(Worker).
+    hornbeam_control_cluster:stacks(Worker).
 
 %% @doc A readable sentence for an error of {@link start/2}, {@link stop/0}, {@link reload/0},
 %% {@link set_workers/1}, {@link reload_certificate/0}, and of those like them.
@@ -303,7 +342,7 @@ format_error(several_apps) ->
 format_error(reloading) ->
     "a reload is under way already";
 format_error(interrupted) ->
-    "the process that changes the workers crashed meanwhile; ask again";
+    "the process that changes the workers has ended meanwhile: the server stops, or ask again";
 format_error({mount, Path, Reason}) ->
     [io_lib:format("mount ~ts: ", [shown(Path)]), format_error(Reason)];
 format_error({servers_option, Key}) ->
@@ -312,9 +351,17 @@ format_error(repeated) ->
     "there is another app at this path";
 format_error({bad_option, Key, undefined}) when Key =:= app; Key =:= path ->
     io_lib:format("~ts is not given; expected ~ts", [Key, hornbeam_config:expected(Key)]);
+format_error({bad_option, {Option, Within}, undefined}) ->
+    io_lib:format("the ~0tp of option ~ts is not given; expected ~ts",
+                  [Within, Option, hornbeam_config:expected({Option, Within})]);
+format_error({bad_option, {Option, Within}, Value}) when is_atom(Option) ->
+    io_lib:format("the ~0tp of option ~ts has the value ~0tp; expected ~ts",
+                  [Within, Option, Value, hornbeam_config:expected({Option, Within})]);
 format_error({bad_option, Key, Value}) ->
     io_lib:format("option ~0tp has the value ~0tp; expected ~ts",
                   [Key, Value, hornbeam_config:expected(Key)]);
+format_error({cluster, Sentence}) ->
+    Sentence;
 format_error({already_started, App}) ->
     io_lib:format("~ts is being served already; stop it first", [App]);
 format_error({python, #{stage := Stage, class := Class, message := Message,
@@ -324,10 +371,17 @@ format_error({python, #{stage := Stage, class := Class, message := Message,
                    hornbeam_quoted:lines(["\n", Traceback])]);
 format_error({worker, Sentence}) ->
     Sentence;
+format_error({local_socket, Sentence}) ->
+    Sentence;
 format_error({reload, Sentence}) ->
     Sentence;
-format_error({listen, Reason}) ->
-    io_lib:format("cannot listen: ~ts (~0tp)", [inet:format_error(Reason), Reason]);
+format_error({listen, {_Option, Address, Reason}}) ->
+    io_lib:format("cannot listen: ~ts (~0tp): ~ts", [inet:format_error(Reason), Reason, Address]);
+format_error({metrics, Sentence}) ->
+    Sentence;
+format_error({operations, Address, Reason}) ->
+    ["cannot listen for metrics: ", inet:format_error(Reason), ": ",
+     hornbeam_operations:url(Address)];
 format_error({application, not_started}) ->
     "the application hornbeam is not started: name it among the applications of yours";
 format_error({application, Reason}) ->

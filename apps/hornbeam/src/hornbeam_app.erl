@@ -20,6 +20,7 @@
 start(_Type, _Args) ->
     ok = hornbeam_log:install(),
     ok = make_tables(),
+    ok = hornbeam_crashes:install(),
     {ok, Sup} = hornbeam_sup:start_link(),
     ok = hornbeam_signals:install(),
     case {application:get_env(hornbeam, app), application:get_env(hornbeam, mounts)} of
@@ -31,16 +32,21 @@ start(_Type, _Args) ->
 
 make_tables() ->
     ok = hornbeam_telemetry:new_table(),
-    ok = hornbeam_websocket_registry:new_table(),
+    ok = hornbeam_connection_registry:new_table(),
+    ok = hornbeam_gathering:new_table(),
     ok = hornbeam_connection_limit:new_table(),
     ok = hornbeam_date:new_table(),
+    ok = hornbeam_crashes:new_table(),
     ok = hornbeam_hints:new(),
     ok = hornbeam_access_log:new_table(),
     ok = hornbeam_http1_head:prepare(),
     ok = hornbeam_pool_row:new_table(),
     ok = hornbeam_pool_snapshot:new_table(),
     ok = hornbeam_pool_waiting:new_table(),
-    hornbeam_api_sup:new_tables(hornbeam_config:defaults(server)).
+    ok = hornbeam_pool_bindings:new_tables(),
+    Defaults = hornbeam_config:defaults(server),
+    ok = hornbeam_links:new_tables(Defaults),
+    hornbeam_api_sup:new_tables(Defaults).
 
 serve(Sup, App, Options) ->
     case hornbeam_sup:start_server(App, Options) of
@@ -60,12 +66,17 @@ give_up(embedded, Told, Reason) ->
 give_up(interactive, Told, Reason) ->
     hornbeam_start_error:log(Reason, Told),
     ok = hornbeam_signals:uninstall(),
+    ok = hornbeam_crashes:uninstall(),
     {error, Reason}.
 
 %% @private
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
     ok = hornbeam_sup:stop_for_good(),
+    %% A node of the user's that goes on keeps its connections.
+    _ = [hornbeam_link_drain:run() || {stopping, _} <- [init:get_status()]],
+    %% Its table ends before stop/1 is called.
+    ok = hornbeam_crashes:uninstall(),
     State.
 
 %% @private

@@ -5,6 +5,10 @@
 %% what clients and apps have said), get one that shows what could forge a log or write to a
 %% terminal. What is printed as a term is quoted by that already, but for what `erl +pc unicode'
 %% takes for printable: marks of direction and ends of lines that are no line feed.
+%%
+%% What may be secret is in none of them: of OTP's, Ranch's and the emulator's reports about our
+%% processes no text and no bytes are shown (hornbeam_redaction), of ours no field of a request that
+%% carries a credential.
 -module(hornbeam_log).
 
 -export([install/0, uninstall/0, unicode/0, quoted/2, without_repetition/2]).
@@ -17,6 +21,10 @@
 
 %% Whose processes those of our connections may be to OTP.
 -define(APPLICATIONS, [hornbeam, ranch, cowboy]).
+
+%% What Ranch knows our listeners by.
+-define(IS_OURS(Ref), (Ref =:= hornbeam orelse Ref =:= hornbeam_operations
+                       orelse is_tuple(Ref) andalso element(1, Ref) =:= hornbeam)).
 
 %% @doc Write UTF-8 from now on, whatever the locale: apps do not know which one the node has, and
 %% the emulator takes Latin-1 where there is no terminal, or a poor locale.
@@ -47,7 +55,8 @@ uninstall() ->
 %% What the error of a start says OTP and Ranch report too: an address that cannot be listened on.
 %% @private
 -spec without_repetition(logger:log_event(), none) -> logger:filter_return().
-without_repetition(#{msg := {"Failed to start Ranch listener" ++ _, [hornbeam | _]}}, none) ->
+without_repetition(#{msg := {"Failed to start Ranch listener" ++ _, [Ref | _]}}, none)
+        when ?IS_OURS(Ref) ->
     stop;
 without_repetition(#{msg := {report, #{label := Label, report := Report}}}, none) ->
     stop_if(is_of_listen(why(Label, Report)));
@@ -57,7 +66,7 @@ without_repetition(_Event, none) ->
 stop_if(true) -> stop;
 stop_if(false) -> ignore.
 
-is_of_listen({listen_error, hornbeam, _}) -> true;
+is_of_listen({listen_error, Ref, _}) -> ?IS_OURS(Ref);
 is_of_listen(_Reason) -> false.
 
 why({supervisor, start_error}, Report) ->
@@ -78,8 +87,44 @@ quoted(#{msg := {report, _}, meta := Meta} = Event, none) ->
         our_process -> Event#{meta := Meta#{report_cb => otp_report(Meta)}};
         other -> ignore
     end;
+quoted(#{msg := {Format, Args}, meta := Meta} = Event, none) when is_list(Args) ->
+    case is_about_ours(Meta, Format, Args) of
+        true -> Event#{msg := {Format, [redacted(Arg) || Arg <- Args]}};
+        false -> ignore
+    end;
 quoted(_Event, none) ->
     ignore.
+
+%% Ranch and Cowboy say of a connection that it crashed, and the emulator of a process that nobody
+%% else has seen to, which may have been ours.
+is_about_ours(_Meta, "Ranch listener " ++ _, _Args) -> true;
+is_about_ours(#{error_logger := #{emulator := true}}, _Format, Args) -> has_our_stack(Args);
+is_about_ours(_Meta, _Format, _Args) -> false.
+
+has_our_stack([Head | Rest]) -> has_our_stack(Head) orelse has_our_stack(Rest);
+has_our_stack({Module, _, _, Where}) when is_atom(Module), is_list(Where) ->
+    is_ours(string:lexemes(atom_to_list(Module), "_"));
+has_our_stack(Tuple) when is_tuple(Tuple) -> has_our_stack(tuple_to_list(Tuple));
+has_our_stack(_Other) -> false.
+
+is_ours([Name | _]) -> lists:member(Name, ["hornbeam", "cowboy", "cow", "ranch"]).
+
+%% Why a function of the user's has failed its author has to see; nobody what the process knew.
+redacted_report(#{label := {proc_lib, crash}, report := [Crash | Linked]} = Report) ->
+    Redacted = case proplists:get_value(initial_call, Crash) of
+        {hornbeam_functions, _, _} ->
+            Why = lists:keyfind(error_info, 1, Crash),
+            lists:keyreplace(error_info, 1, redacted(Crash), Why);
+        _ ->
+            redacted(Crash)
+    end,
+    Report#{report := [Redacted | redacted(Linked)]};
+redacted_report(Report) ->
+    redacted(Report).
+
+%% A sentence of Ranch's has names in it.
+redacted(Arg) when is_atom(Arg); is_pid(Arg); is_number(Arg) -> Arg;
+redacted(Arg) -> hornbeam_redaction:term(Arg).
 
 owner(#{domain := [hornbeam | _]}) -> ours;
 owner(#{domain := [otp | _], pid := Pid}) when node(Pid) =:= node() -> owner_of_process(Pid);
@@ -115,13 +160,15 @@ indented(Text) ->
     binary:replace(hornbeam_quoted:lines(Text), <<"\n">>, <<"\n    ">>, [global]).
 
 printed(Term) ->
-    hornbeam_quoted:printed(io_lib:format("~tp", [Term], [{chars_limit, ?LONGEST}])).
+    Shown = hornbeam_redaction:fields(Term),
+    hornbeam_quoted:printed(io_lib:format("~tp", [Shown], [{chars_limit, ?LONGEST}])).
 
 otp_report(Meta) ->
     Callback = maps:get(report_cb, Meta, fun logger:format_report/1),
     fun(Report, Config) ->
         Short = Config#{chars_limit => shorter(maps:get(chars_limit, Config, unlimited))},
-        hornbeam_quoted:printed(formatted({report, Report}, #{report_cb => Callback}, Short))
+        hornbeam_quoted:printed(formatted({report, redacted_report(Report)},
+                                          #{report_cb => Callback}, Short))
     end.
 
 shorter(unlimited) -> ?LONGEST;

@@ -44,5 +44,8 @@ handle_info(_Stray, Root) ->
 
 %% @private
 -spec terminate(term(), reference()) -> ok.
-terminate(shutdown, _Root) -> forget_pools();
-terminate(_Reason, _Root) -> ok.
+terminate(shutdown, _Root) ->
+    ok = hornbeam_rpc:offer_nothing(),
+    forget_pools();
+terminate(_Reason, _Root) ->
+    hornbeam_rpc:offer_nothing().

@@ -3,9 +3,17 @@
 %%
 %%   hornbeam_server_sup           one_for_one; the order is that of start and, reversed, of stop
 %%   ├── hornbeam_server           the server's own life
+%%   ├── hornbeam_distribution     with the option cluster: the node's name
+%%   ├── hornbeam_joiner           with it, too: keeps the node connected with others
+%%   ├── hornbeam_client_metrics   with the option metrics: what prometheus_client has in workers
+%%   ├── hornbeam_operations_listener  with the option metrics: for who operates the server
+%%   ├── hornbeam_control_peers    what is asked of the server by those who operate other nodes
+%%   ├── hornbeam_visitor_sup      with a local socket: those who have come by it
+%%   ├── hornbeam_visitor_listener listens at it
 %%   ├── hornbeam_pool_sup         for each app; called after its path
 %%   │   ├── hornbeam_pool_dispatcher  gives places to those who wait for one
 %%   │   └── hornbeam_pool_workers_sup the workers, and who keeps them alive
+%%   ├── hornbeam_dashboard_history, with the option dashboard
 %%   ├── hornbeam_reloader         for each app with the option reload
 %%   ├── hornbeam_access_log       with the option access_log
 %%   ├── hornbeam_connection_limit counts the connections

@@ -35,7 +35,8 @@ init([]) ->
 handle_event(sighup, State) ->
     _ = spawn(fun() ->
         certificate_reloaded(hornbeam:reload_certificate()),
-        hornbeam_reloader:conclude(hornbeam:reload())
+        hornbeam_reloader:conclude(hornbeam:reload()),
+        hornbeam_ready:tell()
     end),
     {ok, State};
 handle_event(_Signal, State) ->

@@ -26,9 +26,19 @@ paragraph({mount, _Path, _Reason} = Wrong, Told) ->
     [hornbeam:format_error(Wrong), said(mounts, Told)];
 paragraph(Reason, Told) when element(1, Reason) =:= python; element(1, Reason) =:= worker ->
     of_app(Reason, <<"/">>, [], Told);
-paragraph({listen, Reason}, #{options := Options} = Told) when is_atom(Reason) ->
-    Bind = maps:get(bind, Options, maps:get(bind, hornbeam_config:defaults(server))),
-    ["cannot listen: ", inet:format_error(Reason), ": ", Bind, said(bind, Told), advice(Reason)];
+paragraph({listen, {Option, Address, Reason}}, Told) when is_atom(Reason) ->
+    ["cannot listen: ", inet:format_error(Reason), ": ", Address, said(Option, Told),
+     advice(Reason)];
+paragraph({operations, _Address, Reason} = Wrong, Told) ->
+    [hornbeam:format_error(Wrong), said(metrics, Told), advice(Reason)];
+paragraph({bad_option, {Option, Within} = Key, undefined}, #{origins := _} = Told) ->
+    io_lib:format("the ~ts of option ~ts is not given; expected ~ts~ts",
+                  [Within, Option, in_words(Key), said(Option, Told)]);
+paragraph({bad_option, {Option, Within} = Key, Value}, #{origins := _} = Told) ->
+    io_lib:format("the ~ts of ~ts has the value ~ts; expected ~ts~ts",
+                  [Within, Option, shown(Value), in_words(Key), said(Option, Told)]);
+paragraph({cluster, Sentence}, Told) ->
+    [Sentence, said(cluster, Told)];
 paragraph({bad_option, Key, undefined}, _Told) ->
     io_lib:format("~ts is not given; expected ~ts", [Key, hornbeam_config:expected(Key)]);
 paragraph({bad_option, Key, Value}, #{origins := Origins}) when is_map_key(Key, Origins) ->
@@ -83,6 +93,7 @@ said(_Key, _Told) ->
     "".
 
 advice(eaddrinuse) -> "; another process listens there: end it, or choose another address";
+advice(eexist) -> "; a file that is no socket is there, and is left alone: choose another path";
 advice(eacces) -> "; ports below 1024 need a right of their own: choose another, or give that";
 advice(eaddrnotavail) -> "; it is not an address of this machine";
 advice(enotsock) -> "; this process was started with no socket by that number";
@@ -95,6 +106,9 @@ in_words(rpc_allow) ->
     "them";
 in_words(on_connect) ->
     "MODULE:FUNCTION, which takes one argument";
+in_words({cluster, cookie}) ->
+    "a secret of 16 to 255 characters by HORNBEAM_CLUSTER_COOKIE or --cluster-cookie-file, or "
+    "certificates by --cluster-certfile and --cluster-cacertfile";
 in_words(Key) ->
     case hornbeam_config:expected(Key) of
         "milliseconds" ++ Rest -> ["a duration such as 30s or 5m", Rest];

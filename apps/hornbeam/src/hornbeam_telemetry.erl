@@ -32,14 +32,20 @@ new_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, bag, {read_concurrency, true}]),
     persistent_term:put(?MODULE, false).
 
+%% What it takes to tell of it is made for each request.
+-define(EACH_REQUEST, [hornbeam, http, stop]).
+
 %% @doc All events.
 -spec events() -> [event()].
 events() ->
-    [[hornbeam, http, stop],
+    [?EACH_REQUEST,
      [hornbeam, websocket, open],
      [hornbeam, websocket, resume],
      [hornbeam, websocket, close],
+     [hornbeam, event_stream, open],
+     [hornbeam, event_stream, close],
      [hornbeam, limit, hit],
+     [hornbeam, session, moved],
      [hornbeam, worker, ready],
      [hornbeam, worker, retire],
      [hornbeam, worker, down]].
@@ -54,7 +60,8 @@ attach(Id, Event, Handler, Config) when is_function(Handler, 4) ->
             {error, unknown_event};
         {true, []} ->
             true = ets:insert(?TABLE, {Event, Id, Handler, Config}),
-            persistent_term:put(?MODULE, true);
+            _ = Event =:= ?EACH_REQUEST andalso persistent_term:put(?MODULE, true),
+            ok;
         {true, _} ->
             {error, already_exists}
     end.
@@ -68,7 +75,7 @@ detach(Id) ->
         _ -> ok
     end.
 
-%% @private Whether anybody ever wanted to be told: what is told for each request need not be made
+%% @private Whether anybody ever wanted to be told of each request: what is told need not be made
 %% otherwise.
 -spec is_wanted() -> boolean().
 is_wanted() ->

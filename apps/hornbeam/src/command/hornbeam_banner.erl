@@ -3,16 +3,30 @@
 
 -export([lines/2, url/2]).
 
-%% @doc The lines, of what is served with checked options.
--spec lines(hornbeam_config:checked(), Address :: term()) -> unicode:chardata().
-lines(#{server := Server, mounts := Mounts}, Address) ->
+%% @doc The lines, of what is served with checked options, and where that is (hornbeam:info/0).
+-spec lines(hornbeam_config:checked(), Info :: map()) -> unicode:chardata().
+lines(#{server := Server, mounts := Mounts}, #{addresses := Addresses} = Info) ->
+    Urls = lists:join(" and ", [url(Address, Server) || Address <- Addresses]),
     lists:join("\n",
-               [row("Hornbeam", [version(), ", listening on ", url(Address, Server)])]
+               [row("Hornbeam", [version(), ", listening on ", Urls])]
                ++ apps(Mounts)
+               ++ cluster(Server)
+               ++ operations(Server, Info)
+               ++ [row("control", Path) || #{local_socket := Path} <- [Info]]
                ++ [row("Ctrl-C", "stops")]).
 
 apps([{<<"/">>, Options}]) -> app("app", Options);
 apps(Mounts) -> lists:append([app(Path, Options) || {Path, Options} <- Mounts]).
+
+cluster(#{cluster := #{name := Name}}) -> [row("cluster", [Name, ", as ", atom_to_list(node())])];
+cluster(_Server) -> [].
+
+operations(#{metrics := Metrics, dashboard := IsDashboard}, #{operations := Address}) ->
+    Url = hornbeam_operations:url(Address),
+    [row("metrics", [Url, "/metrics"]) || Metrics =/= false]
+    ++ [row("dashboard", [Url, hornbeam_dashboard:path()]) || IsDashboard];
+operations(_Server, _Info) ->
+    [].
 
 app(Name, #{app := App, chdir := Folder, workers := Workers} = Options) ->
     [row(Name, [App, " in ", Folder]),

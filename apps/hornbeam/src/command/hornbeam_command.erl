@@ -18,6 +18,9 @@
 
 -define(INPUT, 0).
 
+%% How long an application takes to end with what it serves (ms).
+-define(GIVING_UP, 1000).
+
 %% How long the last lines wait for their reader (ms).
 -define(LAST_WORDS, 1000).
 
@@ -50,6 +53,8 @@ stop(Server) ->
 
 -spec ended(IsStopping :: boolean(), term()) -> no_return().
 ended(true, _Reason) ->
+    leave(0);
+ended(false, stopped) ->
     leave(0);
 ended(false, Reason) ->
     hornbeam_terminal:say(io_lib:format("hornbeam ends: ~0tp", [Reason])),
@@ -91,7 +96,7 @@ obey() ->
 %% Its words exist as atoms once the tables of options are loaded.
 read() ->
     ok = application:load(hornbeam),
-    ok = code:ensure_modules_loaded([hornbeam_config, hornbeam_option]),
+    ok = code:ensure_modules_loaded([hornbeam_config, hornbeam_option, hornbeam_cluster_option]),
     {ok, [[Descriptor]]} = init:get_argument(hornbeam_order),
     File = "/dev/fd/" ++ Descriptor,
     {ok, Bytes} = file:read_file(File),
@@ -128,7 +133,16 @@ terms(Options, Keys) ->
 %% Functions are named in words there.
 erlang_term(on_connect, Text) -> function_name(Text);
 erlang_term(rpc_allow, Texts) -> lists:map(fun function_name/1, Texts);
+erlang_term(cluster, Map) -> maps:from_list([{key(Name), V} || {Name, V} <- maps:to_list(Map)]);
 erlang_term(_Key, Value) -> Value.
+
+%% What is none stays a text, which the check refuses.
+key(Name) ->
+    try
+        binary_to_existing_atom(Name)
+    catch
+        error:badarg -> Name
+    end.
 
 function_name(Text) ->
     Word = "([^:/ ]+)",
@@ -184,7 +198,17 @@ serve(Order) ->
     {ok, _} = application:ensure_all_started(hornbeam),
     Root = monitor(process, hornbeam_sup),
     ok = start_server(none, Order),
-    receive {'DOWN', Root, process, _, Why} -> exit(Why) end.
+    Server = monitor(process, hornbeam_server_sup),
+    receive
+        {'DOWN', Root, process, _, Why} -> exit(Why);
+        {'DOWN', Server, process, _, _} -> ended_with_server(Root)
+    end.
+
+%% One that gives up takes the application along; who stops it, by hornbeam:drain/0, does not, and
+%% nothing is left to do then.
+-spec ended_with_server(reference()) -> no_return().
+ended_with_server(Root) ->
+    receive {'DOWN', Root, process, _, Why} -> exit(Why) after ?GIVING_UP -> exit(stopped) end.
 
 start_server(Watch, #{app := App, options := Options} = Order) ->
     case hornbeam_sup:start_server(App, Options) of
@@ -195,11 +219,8 @@ start_server(Watch, #{app := App, options := Options} = Order) ->
 started(Watch, #{app := App, options := Options}) ->
     ok = end_watch(Watch),
     hornbeam_terminal:say(banner(App, Options)),
-    tell_ready(init:get_argument(hornbeam_ready)).
-
-%% The command's process passes it on to who has started that.
-tell_ready({ok, [[Descriptor]]}) -> file:write_file("/dev/fd/" ++ Descriptor, <<"READY=1">>);
-tell_ready(error) -> ok.
+    ok = hornbeam_watchdog:start(),
+    hornbeam_ready:tell().
 
 end_watch(none) -> ok;
 end_watch({_Path, Port}) -> true = port_close(Port), ok.
@@ -243,8 +264,7 @@ refuse_unless(false, Reason, Order) -> refuse(Reason, Order).
 
 banner(App, Options) ->
     {ok, Checked} = hornbeam_config:check(App, Options),
-    #{address := Address} = hornbeam:info(),
-    hornbeam_banner:lines(Checked, Address).
+    hornbeam_banner:lines(Checked, hornbeam:info()).
 
 -spec refuse(hornbeam:start_error(), map()) -> no_return().
 refuse(Reason, Order) ->
