@@ -1,16 +1,19 @@
 """Hornbeam for Python apps: what an app served by the BEAM may ask of it.
 
-Shared state and that of a connection, publish and subscribe, and calls into Erlang and other
-workers. All names work in coroutines, in threads, while the app is imported and in its lifespan;
-`hornbeam_erlang.aio` has the same names as coroutines, `hornbeam_erlang.testing` a stand-in for an
-app's own tests.
+Shared state and that of a connection, publish and subscribe, calls into Erlang and other workers,
+and who of all workers leads; `hornbeam_erlang.cluster` has what all nodes agree on. All names work
+in coroutines, in threads, while the app is imported and in its lifespan; `hornbeam_erlang.aio` has
+the same names as coroutines, `hornbeam_erlang.testing` a stand-in for an app's own tests.
 """
 
+from hornbeam_erlang import _outside
+from hornbeam_erlang._ops import carrier as _carrier
 from hornbeam_erlang.connection import ConnectionState, connection_state
 from hornbeam_erlang.exceptions import (
     ClientDisconnected,
     ConnectionEnded,
     HornbeamError,
+    LeadershipLost,
     LimitExceeded,
     NodeDown,
     NotConnected,
@@ -21,6 +24,7 @@ from hornbeam_erlang.exceptions import (
     OpValueError,
     PermissionDenied,
     RemoteError,
+    Unavailable,
 )
 from hornbeam_erlang.functions import call, cast
 from hornbeam_erlang.hooks import (
@@ -32,10 +36,12 @@ from hornbeam_erlang.hooks import (
     stream_async,
     unregister_hook,
 )
+from hornbeam_erlang.leadership import Leadership, OnlyOne, leader, only_one
 from hornbeam_erlang.pubsub import (
     Message,
     Overflow,
     Sent,
+    ServerSentEvent,
     check_pubsub,
     publish,
     pubsub_dropped,
@@ -80,11 +86,14 @@ __all__ = [
     "Fun",
     "HornbeamError",
     "Key",
+    "Leadership",
+    "LeadershipLost",
     "LimitExceeded",
     "Message",
     "NodeDown",
     "NotConnected",
     "NotFound",
+    "OnlyOne",
     "OpNotImplemented",
     "OpTimeout",
     "OpTypeError",
@@ -98,7 +107,9 @@ __all__ = [
     "RemoteError",
     "Scope",
     "Sent",
+    "ServerSentEvent",
     "Term",
+    "Unavailable",
     "Value",
     "call",
     "cast",
@@ -106,8 +117,10 @@ __all__ = [
     "connection_state",
     "execute",
     "execute_async",
+    "leader",
     "node",
     "nodes",
+    "only_one",
     "publish",
     "pubsub_dropped",
     "receive_pubsub",
@@ -134,3 +147,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_carrier.look_outside(_outside.visit)

@@ -20,33 +20,43 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from hornbeam_erlang import hooks
-from hornbeam_erlang._ops import requests
+from hornbeam_erlang._ops import cluster_requests, requests
 from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._ops.mailbox import Mailbox, Message, Published, too_late
 from hornbeam_erlang._ops.perform import follow_async, perform_async, tell
 from hornbeam_erlang._ops.requests import ABSENT
+from hornbeam_erlang._ops.roster import TOPICS, Diff, Members, Roster
 from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._ops.topics import Topics
-from hornbeam_erlang._wire.values import Key, Value, checked_seconds
+from hornbeam_erlang._wire.values import Key, Value, checked_seconds, checked_text
 from hornbeam_erlang.exceptions import ConnectionEnded, NotConnected
 from hornbeam_erlang.hooks import Execution, stream_async
+from hornbeam_erlang.leadership import Leadership, OnlyOne, leader, only_one
 from hornbeam_erlang.pubsub import Overflow
 from hornbeam_erlang.state import Prefix, Scope
 
 __all__ = [
+    "Cluster",
     "ConnectionState",
     "Execution",
+    "Leadership",
     "Message",
+    "OnlyOne",
+    "Presence",
     "Subscription",
     "call",
     "cast",
     "check_pubsub",
+    "cluster",
     "connection_state",
     "execute",
     "execute_async",
+    "leader",
     "messages",
     "node",
     "nodes",
+    "only_one",
+    "presence",
     "publish",
     "pubsub_dropped",
     "receive_pubsub",
@@ -79,12 +89,12 @@ T = TypeVar("T")
 
 
 @overload
-async def state_get(key: Key) -> Value | None: ...
+async def state_get(key: Key, *, cluster: bool = False) -> Value | None: ...
 @overload
-async def state_get(key: Key, default: T) -> Value | T: ...
-async def state_get(key: Key, default: Any = None) -> Any:
+async def state_get(key: Key, default: T, *, cluster: bool = False) -> Value | T: ...
+async def state_get(key: Key, default: Any = None, *, cluster: bool = False) -> Any:
     """Return the value of a key, or `default` if it is absent."""
-    return await perform_async(requests.state_get(key, default))
+    return await perform_async(requests.state_get(key, default, cluster))
 
 
 def state_set(
@@ -99,14 +109,18 @@ def state_delete(key: Key) -> Sent[bool]:
     return tell(requests.state_delete(key), is_asked=True)
 
 
-async def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+async def state_incr(
+    key: Key, delta: float = 1, *, scope: Scope | None = None, cluster: bool = False
+) -> Any:
     """Add to a number and return the sum; an absent key counts as 0."""
-    return await perform_async(requests.state_incr(key, delta, scope))
+    return await perform_async(requests.state_incr(key, delta, scope, cluster))
 
 
-async def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+async def state_decr(
+    key: Key, delta: float = 1, *, scope: Scope | None = None, cluster: bool = False
+) -> Any:
     """Subtract from a number and return the rest."""
-    return await perform_async(requests.state_decr(key, delta, scope))
+    return await perform_async(requests.state_decr(key, delta, scope, cluster))
 
 
 async def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:
@@ -406,6 +420,11 @@ class Subscription:
         """
         return await _receive(self._open(), timeout)
 
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped because this block was too slow."""
+        return self._open().dropped
+
     def _open(self) -> Mailbox:
         if self._queue is None:
             raise RuntimeError("async with aio.subscribed(…) as messages: it begins there")
@@ -418,6 +437,113 @@ async def pubsub_dropped() -> int:
     return await perform_async(requests.pubsub_dropped(carrier.topics, carrier.caller()))
 
 
+# Who is present
+
+
+class Presence:
+    """Be what `hornbeam_erlang.presence` is, with coroutines; see there.
+
+    >>> async def example():
+    ...     await presence.track("room:lobby", "ada", {})
+    ...     async for diff in presence.changes("room:lobby"):
+    ...         return [*diff["joins"]], await presence.count("room:lobby")
+    >>> asyncio.run(example())
+    (['ada'], 1)
+    """
+
+    __slots__ = ()
+
+    async def track(self, topic: str, key: str, meta: Mapping[str, Any]) -> str:
+        """Let the connection be present until it ends; return its `phx_ref`."""
+        return await perform_async(requests.presence_track(topic, key, meta))
+
+    async def update(self, topic: str, key: str, meta: Mapping[str, Any]) -> str:
+        """Give the connection another meta, the whole of it; return its new `phx_ref`."""
+        return await perform_async(requests.presence_update(topic, key, meta))
+
+    async def untrack(self, topic: str, key: str) -> bool:
+        """Let the connection be present no more; return whether it was."""
+        return await perform_async(requests.presence_untrack(topic, key))
+
+    async def list(self, topic: str) -> Members:
+        """Return who is present, by key, in the order of the keys."""
+        return await perform_async(requests.presence_list(topic))
+
+    async def count(self, topic: str) -> int:
+        """Return how many keys are present."""
+        return await perform_async(requests.presence_count(topic))
+
+    async def changes(self, topic: str) -> AsyncGenerator[Diff, None]:
+        """Yield who is present, as those who join, and then who joins and who leaves."""
+        roster, lost = Roster(), 0
+        async with subscribed(TOPICS + checked_text(topic, "topic")) as messages:
+            yield roster.replace(await self.list(topic))
+            async for message in messages:
+                if messages.dropped == lost:
+                    diff = roster.hear(message.value)
+                else:
+                    lost = messages.dropped
+                    diff = roster.replace(await self.list(topic))
+                if diff["joins"] or diff["leaves"]:
+                    yield diff
+
+    async def subscribe(self, topic: str, forward: bool = False) -> None:
+        """Subscribe the connection to changes, as to any topic; see `presence.subscribe`."""
+        carrier = connected()
+        number = carrier.caller()
+        await follow_async(requests.presence_subscribe(carrier.topics, number, topic, forward))
+
+    async def unsubscribe(self, topic: str) -> None:
+        """End the connection's subscription to changes, if it has one."""
+        carrier = connected()
+        plan = requests.presence_unsubscribe(carrier.topics, carrier.caller(), topic)
+        await follow_async(plan)
+
+
+presence = Presence()
+# Consistent state
+
+
+class Cluster:
+    """Be `hornbeam_erlang.cluster`, with coroutines for its functions."""
+
+    __slots__ = ()
+
+    @overload
+    async def get(self, key: Key) -> Value | None: ...
+    @overload
+    async def get(self, key: Key, default: T) -> Value | T: ...
+    async def get(self, key: Key, default: Any = None) -> Any:
+        """Return the value of a key, or `default` if it is absent."""
+        return await perform_async(cluster_requests.get(key, default))
+
+    async def set(self, key: Key, value: Value) -> None:
+        """Set a key, whatever it was."""
+        await perform_async(cluster_requests.set(key, value))
+
+    async def add(self, key: Key, value: Value) -> bool:
+        """Set a key only if it is absent; return whether it was."""
+        return await perform_async(cluster_requests.add(key, value))
+
+    async def cas(self, key: Key, old: Value, new: Value) -> bool:
+        """Put `new` in the place of `old`; return whether the value was exactly `old`."""
+        return await perform_async(cluster_requests.cas(key, old, new))
+
+    async def delete(self, key: Key) -> bool:
+        """Delete a key; return whether it was there."""
+        return await perform_async(cluster_requests.delete(key))
+
+    async def incr(self, key: Key, delta: float = 1) -> Any:
+        """Add to a number and return the sum; an absent key counts as 0."""
+        return await perform_async(cluster_requests.incr(key, delta))
+
+    def lock(self, name: str, timeout: float | None = None) -> Leadership:
+        """Hold a lock of the cluster while an `async with` block runs."""
+        return Leadership(name, timeout, is_lock=True)
+
+
+cluster = Cluster()
+
 # Remote calls and registered functions
 
 
@@ -429,9 +555,9 @@ async def rpc_call(
     return await perform_async(request)
 
 
-async def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> None:
+def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> Sent[None]:
     """Call an Erlang function and wait neither for its result nor for its failure."""
-    await perform_async(requests.rpc_cast(node, module, function, args))
+    return tell(requests.rpc_cast(node, module, function, args), is_asked=True)
 
 
 async def nodes() -> list[str]:

@@ -9,6 +9,7 @@ __all__ = [
     "ClientDisconnected",
     "ConnectionEnded",
     "HornbeamError",
+    "LeadershipLost",
     "LimitExceeded",
     "NodeDown",
     "NotConnected",
@@ -20,6 +21,7 @@ __all__ = [
     "PermissionDenied",
     "ProtocolError",
     "RemoteError",
+    "Unavailable",
 ]
 
 
@@ -28,8 +30,9 @@ class HornbeamError(Exception):
 
 
 class NotConnected(HornbeamError, RuntimeError):
-    """Tell that Erlang was called outside of a Hornbeam worker, or for a connection by code that
-    belongs to none: a thread that was started without its handler's context variables."""
+    """Tell that Erlang was called where there is none: outside of a worker by a process that finds
+    no server of its user's, or whose server has ended; or for a connection by code that belongs to
+    none, a thread that was started without its handler's context variables."""
 
 
 class ConnectionEnded(HornbeamError, ConnectionError):
@@ -70,6 +73,15 @@ class NotFound(HornbeamError, LookupError):
 
 class LimitExceeded(HornbeamError):
     """Tell that a bound of the node would be passed; nothing has changed."""
+
+
+class Unavailable(HornbeamError):
+    """Tell that the consistent state of the cluster cannot be asked, and that nothing was done: the
+    server has none, or no majority of its nodes is in reach."""
+
+
+class LeadershipLost(HornbeamError):
+    """Tell that a block was cancelled because its worker leads no more."""
 
 
 class OpTypeError(HornbeamError, TypeError):

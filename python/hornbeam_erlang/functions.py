@@ -1,4 +1,4 @@
-"""Calls to the Erlang functions that the node offers by `hornbeam:register_function`."""
+"""Calls to the Erlang functions that nodes offer by `hornbeam:register_function`."""
 
 from hornbeam_erlang._ops import requests
 from hornbeam_erlang._ops.perform import perform, tell
@@ -11,9 +11,11 @@ __all__ = ["call", "cast"]
 def call(name: str, *args: Value, timeout: float | None = 5.0) -> Value:
     """Call a registered function and return its result.
 
-    A function that returns `{ok, V}` gives V, `{error, R}` raises `RemoteError`. Raises that too
-    when the function fails, `OpTimeout` past `timeout` seconds (None: waits as long as it takes),
-    and `NotFound` for a name that is not registered.
+    One that only other nodes of the cluster have is called on one of them. A function that returns
+    `{ok, V}` gives V, `{error, R}` raises `RemoteError`. Raises that too when the function fails,
+    `OpTimeout` past `timeout` seconds (None: waits as long as it takes), `NotFound` for a name that
+    is registered nowhere, and `NodeDown` when the node that was called goes out of reach, whether
+    or not it has done that.
 
     >>> call("add", 1, 2)
     3

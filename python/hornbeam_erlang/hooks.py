@@ -108,11 +108,13 @@ def execute(
 ) -> Value:
     """Execute an action of a hook, wherever it lives, and return its result.
 
-    Raises `RemoteError` when the handler fails, `OpTimeout` past `timeout` seconds (None: waits
-    as long as it takes), and `NotFound` where there is no such hook or action. Called in a
-    coroutine, it blocks the loop: a hook of this same worker is then run on the spot, if it is not
-    async (`RuntimeError` says so), and of another one it is not waited for any longer (`OpTimeout`)
-    when others wait for this loop. `await aio.execute(...)` has no such limit. A parameter of the
+    A hook that only other nodes of the cluster have is executed on one of them. Raises
+    `RemoteError` when the handler fails, `OpTimeout` past `timeout` seconds (None: waits as long as
+    it takes), `NotFound` where there is no such hook or action, and `NodeDown` when the node that
+    was asked goes out of reach, whether or not it has done that. Called in a coroutine, it blocks
+    the loop: a hook of this same worker is then run on the spot, if it is not async
+    (`RuntimeError` says so), and of another one it is not waited for any longer (`OpTimeout`) when
+    others wait for this loop. `await aio.execute(...)` has no such limit. A parameter of the
     handler that is called `timeout` too is given by its position.
 
     >>> register_hook("calc", lambda action, *numbers: sum(numbers))

@@ -1,13 +1,14 @@
 """Calls to Erlang functions by module and name, on this node or another of the cluster.
 
 Closed by default: the option `rpc_allow` of `hornbeam:start` lists what may be called, and
-anything else raises `PermissionDenied`.
+anything else raises `PermissionDenied`. A node that is called looks at its own list, too.
 """
 
 from collections.abc import Sequence
 
 from hornbeam_erlang._ops import requests
-from hornbeam_erlang._ops.perform import perform
+from hornbeam_erlang._ops.perform import perform, tell
+from hornbeam_erlang._ops.sent import Sent
 from hornbeam_erlang._wire.values import Value
 
 __all__ = ["node", "nodes", "rpc_call", "rpc_cast"]
@@ -28,12 +29,16 @@ def rpc_call(
     return perform(requests.rpc_call(node, module, function, args, timeout))
 
 
-def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> None:
+def rpc_cast(node: str, module: str, function: str, args: Sequence[Value]) -> Sent[None]:
     """Call an Erlang function and wait neither for its result nor for its failure.
 
-    >>> rpc_cast(node(), "lists", "reverse", [[1, 2, 3]])
+    Nor for Erlang, which begins it: that `rpc_allow` does not list the function is in the log, or
+    raises `PermissionDenied` for who awaits what is returned or asks it (see `Sent`), as it raises
+    `NodeDown`. Past what may be under way it blocks, and raises `OpTimeout` when nothing moves.
+
+    >>> rpc_cast(node(), "lists", "reverse", [[1, 2, 3]]).result()
     """
-    return perform(requests.rpc_cast(node, module, function, args))
+    return tell(requests.rpc_cast(node, module, function, args))
 
 
 def nodes() -> list[str]:

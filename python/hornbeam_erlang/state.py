@@ -45,11 +45,14 @@ Prefix: TypeAlias = str | bytes | tuple[Key, ...]
 
 
 @overload
-def state_get(key: Key) -> Value | None: ...
+def state_get(key: Key, *, cluster: bool = False) -> Value | None: ...
 @overload
-def state_get(key: Key, default: T) -> Value | T: ...
-def state_get(key: Key, default: Any = None) -> Any:
+def state_get(key: Key, default: T, *, cluster: bool = False) -> Value | T: ...
+def state_get(key: Key, default: Any = None, *, cluster: bool = False) -> Any:
     """Return the value of a key, or `default` if it is absent.
+
+    With `cluster=True` it is what `state_incr` has counted with that on all nodes: another thing
+    than the state of the same key.
 
     >>> state_set("greeting", "hello").result()
     >>> state_get("greeting")
@@ -57,7 +60,7 @@ def state_get(key: Key, default: Any = None) -> Any:
     >>> state_get("nobody", "default")
     'default'
     """
-    return perform(requests.state_get(key, default))
+    return perform(requests.state_get(key, default, cluster))
 
 
 def state_set(
@@ -86,7 +89,9 @@ def state_delete(key: Key) -> Sent[bool]:
     return tell(requests.state_delete(key))
 
 
-def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+def state_incr(
+    key: Key, delta: float = 1, *, scope: Scope | None = None, cluster: bool = False
+) -> Any:
     """Add to a number and return the sum, an int or a float; an absent key counts as 0.
 
     Raises `TypeError` when the value is no number, and `ValueError` when the sum is too large: a
@@ -95,19 +100,28 @@ def state_incr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any
     count of live connections is right even after `kill -9`; what a connection has added in all
     must be no larger either.
 
+    With `cluster=True` all nodes count together, and `state_get(key, cluster=True)` reads it. Each
+    counts for itself and hears of the others, so this does not wait for them: the sum is what is
+    known here. What a dead node has counted stays, but for what was its connections'; when all
+    nodes stop, all is gone.
+
+    >>> state_incr("hits", cluster=True), state_get("hits", cluster=True)
+    (1, 1)
     >>> state_incr("hits"), state_incr("hits", 2), state_incr("hits", 0.5)
     (1, 3, 3.5)
     """
-    return perform(requests.state_incr(key, delta, scope))
+    return perform(requests.state_incr(key, delta, scope, cluster))
 
 
-def state_decr(key: Key, delta: float = 1, *, scope: Scope | None = None) -> Any:
+def state_decr(
+    key: Key, delta: float = 1, *, scope: Scope | None = None, cluster: bool = False
+) -> Any:
     """Subtract from a number and return the rest; see `state_incr`.
 
     >>> state_decr("seats", 3)
     -3
     """
-    return perform(requests.state_decr(key, delta, scope))
+    return perform(requests.state_decr(key, delta, scope, cluster))
 
 
 def state_get_multi(keys: Iterable[Key]) -> dict[Any, Value]:

@@ -24,9 +24,10 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import Context, copy_context
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from hornbeam_erlang._local.memory import Memory
 from hornbeam_erlang._local.quota import Limits
@@ -35,6 +36,7 @@ from hornbeam_erlang._ops.carrier import Carrier, install, installed, uninstall
 from hornbeam_erlang._ops.handlers import Action, Handlers, Missing, remote_error, task_in
 from hornbeam_erlang._ops.requests import Request
 from hornbeam_erlang._ops.sent import Answer, Sent
+from hornbeam_erlang._ops.tally import TALLY
 from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire import ops
 from hornbeam_erlang._wire.values import pack, unpack
@@ -46,6 +48,8 @@ __all__ = ["Beam", "Connection"]
 _numbers = itertools.count(1)
 
 _END = object()
+
+Kind: TypeAlias = Literal["websocket", "event_stream", "http"]
 
 T = TypeVar("T")
 
@@ -89,7 +93,7 @@ allows no more
         self._connections: dict[int, Connection] = {}
         self.topics = Topics(queue_messages, queue_bytes, self._connections)
         self.handlers = Handlers()
-        self._memory = Memory(self._now, self.topics.deliver, self._forward, Limits(**limits))
+        self._memory = Memory(self.now, self.topics.deliver, self._forward, Limits(**limits))
         self._ahead = 0.0
         self._ids = map(str, itertools.count(1))
         self._results: dict[str, Callable[[], Any]] = {}
@@ -124,8 +128,11 @@ allows no more
     # What a test prepares
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, kind: Kind = "websocket") -> Iterator[Connection]:
         """Run the block as the handler of a connection, which ends with the block.
+
+        It is a WebSocket that is accepted, an "event_stream", or a request by "http" whose response
+        is none, where `forward=True` is refused.
 
         >>> from hornbeam_erlang import publish, subscribe
         >>> with Beam() as beam, beam.connection() as connection:
@@ -135,6 +142,8 @@ allows no more
         """
         connection = Connection(next(_numbers))
         self._connections[connection.number] = connection
+        if kind == "http":
+            self._memory.requests.add(connection.number)
         before = identity.current.get()
         identity.current.set(connection.number)
         try:
@@ -142,6 +151,7 @@ allows no more
         finally:
             identity.current.set(before)  # in a fixture, not always in the context of the start
             self._memory.disconnect(connection.number)
+            self._memory.requests.discard(connection.number)
             del self._connections[connection.number]
             self.topics.forget(connection.number)
 
@@ -168,7 +178,7 @@ allows no more
         self._memory.allowed[module, name] = function
 
     def advance(self, seconds: float) -> None:
-        """Let that much time go by for what has a time to live.
+        """Let that much time go by for what has a time to live: values, and messages in channels.
 
         >>> from hornbeam_erlang import state_get, state_set
         >>> with Beam() as beam:
@@ -179,7 +189,42 @@ allows no more
         """
         self._ahead += seconds
 
+    def depose(self, name: str) -> None:
+        """Let who leads by `leader` or `only_one` have lost the lead, which the next one gets.
+
+        Raises `LookupError` where nobody leads.
+
+        >>> from hornbeam_erlang import LeadershipLost, leader
+        >>> async def example(beam):
+        ...     async with leader("nightly"):
+        ...         beam.depose("nightly")
+        ...         await asyncio.sleep(60)
+        >>> with Beam() as beam:
+        ...     asyncio.run(example(beam))
+        Traceback (most recent call last):
+            ...
+        hornbeam_erlang.exceptions.LeadershipLost: this worker does not lead 'nightly' any more
+        """
+        self._memory.depose(name)
+
+    def metric(self, name: str, **labels: str) -> Any:
+        """Return what was counted in a series of `metrics`; of a histogram how often and the sum.
+
+        None where nothing was.
+
+        >>> from hornbeam_erlang.metrics import Counter
+        >>> with Beam() as beam:
+        ...     Counter("orders", "Orders that were taken", ["kind"]).labels("book").inc(2)
+        ...     beam.metric("orders_total", kind="book")
+        2
+        """
+        TALLY.flush()
+        return self._memory.metrics.value(name, labels)
+
     # What the public functions ask of a carrier
+
+    def now(self) -> float:
+        return time.monotonic() + self._ahead
 
     def caller(self) -> int:
         return identity.caller(self._connections)
@@ -194,7 +239,25 @@ allows no more
     def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         if op in ops.HOOKS:
             return self._call_hooks(op, *args)
+        if op == ops.LEADER_AWAIT:
+            return self._hear_standing(*args)
         return ops.result(*self._answer(op, args))
+
+    def _hear_standing(self, ref: int, known: int, limit: int) -> Any:
+        if (other := self._memory.other_standing(ref, known)) is not None:
+            with contextlib.suppress(FutureTimeout):
+                return other.result(limit / 1000)
+        return self._standing(ref, known)
+
+    async def _hear_standing_async(self, ref: int, known: int, limit: int) -> Any:
+        if (other := self._memory.other_standing(ref, known)) is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit / 1000):
+                    return await asyncio.wrap_future(other)
+        return self._standing(ref, known)
+
+    def _standing(self, ref: int, known: int) -> Any:
+        return ops.result(*self._answer(ops.LEADER_AWAIT, [ref, known, 0]))
 
     def tell(self, request: Request[T], place: int, *, is_asked: bool = False) -> Sent[T]:
         sent = Sent(self, request.op, request.read, place)
@@ -220,6 +283,8 @@ allows no more
         return self._memory.answer(number, op, list(args))
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
+        if op == ops.LEADER_AWAIT:
+            return await self._hear_standing_async(*args)
         if op not in ops.HOOKS:
             answer = self._answer(op, args)
             # As in a worker, the loop goes on between what an op does and its result.
@@ -231,9 +296,6 @@ allows no more
                 return await self._call_hooks_async(op, *args)
         except TimeoutError:
             raise OpTimeout("no answer came in time") from None
-
-    def _now(self) -> float:
-        return time.monotonic() + self._ahead
 
     def _forward(self, number: int, topic: str, packed: bytes) -> None:
         self._connections[number].forwarded.append((topic, unpack(packed)))

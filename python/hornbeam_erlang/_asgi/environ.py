@@ -9,9 +9,13 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from hornbeam_erlang._asgi.scope import quoted
+from hornbeam_erlang._asgi.tls import mod_ssl
 
 # What joins the values of a field that comes more than once (RFC 9110, 5.3; RFC 6265, 5.4).
 _COMMA, _SEMICOLON = ",", "; "
+
+# What clients may call a header has no end that is worth its place among those that are known.
+_LONGEST_KNOWN = 64
 
 _PORTS = {"http": "80", "https": "443"}
 
@@ -35,6 +39,8 @@ def make_environ(scope: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     environ["SERVER_NAME"], environ["SERVER_PORT"] = _server(scope, environ)
     if (connect := scope["extensions"].get("hornbeam.connect")) is not None:
         environ["hornbeam.connect"] = connect
+    if (tls := scope["extensions"].get("tls")) is not None:
+        environ |= mod_ssl(tls)
     return environ
 
 
@@ -57,12 +63,22 @@ def _add_headers(headers: list[tuple[bytes, bytes]], environ: dict[str, Any]) ->
 
 
 @lru_cache(maxsize=1024)
+def _known_key(name: bytes) -> str:
+    return _make_key(name)
+
+
 def _key(name: bytes) -> str:
-    """Return what a header is called; empty for one that could be taken for another.
+    return _known_key(name) if len(name) <= _LONGEST_KNOWN else _make_key(name)
+
+
+def _make_key(name: bytes) -> str:
+    """Return what a header is called; empty for one that could be taken for something else.
 
     `X_User` and `X-User` would be the same, and a proxy that sets the one lets the other pass.
+    `Proxy` would be the variable by which programs find a proxy, if an environ becomes the
+    environment of one (https://httpoxy.org).
     """
-    if b"_" in name:
+    if b"_" in name or name == b"proxy":
         return ""
     key = name.decode("latin-1").upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"

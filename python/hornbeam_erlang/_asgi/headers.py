@@ -125,6 +125,21 @@ def content_length(headers: Headers) -> int | None:
     return None if length is None else int(length)
 
 
+def is_event_stream(headers: Headers) -> bool:
+    """Tell whether the body is an event stream (HTML, 9.2.5)."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].rstrip().lower() == b"text/event-stream"
+    return False
+
+
+def is_encoded(headers: Headers) -> bool:
+    """Tell whether the body is encoded, as by gzip, so that nobody else can add to it."""
+    return any(
+        name == b"content-encoding" and value.lower() != b"identity" for name, value in headers
+    )
+
+
 def check_bytes(name: str, value: object) -> bytes:
     """Return a body or a binary message, called `name`, as bytes."""
     if type(value) is bytes:

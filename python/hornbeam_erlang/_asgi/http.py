@@ -1,10 +1,12 @@
 """An HTTP exchange as ASGI 3.0 (spec_version 2.3) shows it to an app.
 
-Knows ASGI's HTTP events; must not know file descriptors or other streams. The body of the
-request is asked for by credit, first when the app first calls `receive`.
+Knows ASGI's HTTP events; must not know file descriptors or other streams. What has come of the
+request's body with its head is there; the rest is asked for by credit, first when the app calls
+`receive` and nothing is.
 """
 
 import asyncio
+import logging
 import sys
 from typing import Any
 
@@ -15,6 +17,8 @@ from hornbeam_erlang._wire import packets
 from hornbeam_erlang._wire.credit import Allowance
 from hornbeam_erlang._wire.packets import StreamScope
 from hornbeam_erlang.exceptions import ClientDisconnected
+
+_log = logging.getLogger("hornbeam.pubsub")
 
 # How long after its client has gone (s) what a helper of the handler sends is dropped and no error.
 PATIENCE = 30.0
@@ -59,7 +63,8 @@ class Http(Stream):
     # For the app
 
     async def receive(self) -> Event:
-        self._ask_for_body()
+        if not self._has_event():
+            self._ask_for_body()
         while self._response.state is not COMPLETE:
             if self._has_event():
                 return self._take_event()
@@ -94,12 +99,26 @@ class Http(Stream):
                     self._wake_readers()
             elif kind == "http.response.start":
                 response.start(event)
+                if response.is_event_stream:
+                    response.begin_stream(self)
+                if self.mailbox is not None:
+                    self._look_at_forwarding()
             else:
                 raise ValueError(f"an HTTP app cannot send {kind!r}")
         except ClientDisconnected:
             if not self._may_be_dropped():
                 raise
             await asyncio.sleep(0)
+
+    def _look_at_forwarding(self) -> None:
+        """Tell of topics that the node is to forward and cannot: only now is that known."""
+        topics = [topic for topic, way in self.mailbox.ways.items() if way.forward]  # type: ignore[union-attr]
+        if topics and not self._response.is_forwardable:
+            _log.warning(
+                "forward=True for %s has no effect: the response is not of the type "
+                "text/event-stream, or it has a content-encoding",
+                ", ".join(map(repr, topics)),
+            )
 
     def _may_be_dropped(self) -> bool:
         """Tell whether what is sent to nobody is dropped and no error.

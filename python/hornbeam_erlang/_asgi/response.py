@@ -7,6 +7,8 @@ parts, between which goes nothing of another task; must not know which events ca
                          │└───────────last body───────────────────┤
                          └─body──► DROPPING ──last body───────────┘
 
+The head of an event stream goes at once, by `begin_stream`: its first event may be far.
+
 DROPPING is a response that has no body by its status (RFC 9110, 6.4.1): all is said with its head,
 and what the app gives is dropped. BROKEN is a body whose sending was cancelled half-way: it can be
 neither resumed nor ended.
@@ -23,6 +25,8 @@ from hornbeam_erlang._asgi.headers import (
     check_headers,
     check_status,
     content_length,
+    is_encoded,
+    is_event_stream,
 )
 from hornbeam_erlang._asgi.scope import Event
 from hornbeam_erlang._asgi.stream import Stream
@@ -59,10 +63,14 @@ WAITING, STARTED, SENDING, DROPPING, COMPLETE, BROKEN = ResponseState
 class Response:
     """The response of one stream."""
 
-    __slots__ = ("_has_length", "_head", "_left", "_limits", "_line", "_to_head", "state")
+    __slots__ = (
+        *("_has_length", "_head", "_left", "_limits", "_line", "_to_head"),
+        *("is_event_stream", "is_forwardable", "state"),
+    )
 
     def __init__(self, limits: Limits, *, to_head: bool = False) -> None:
         self.state = WAITING
+        self.is_event_stream = self.is_forwardable = False
         self._limits = limits
         self._to_head = to_head
         self._head: tuple[int, Headers] = (0, [])
@@ -85,7 +93,20 @@ class Response:
         self._has_length = length is not None
         self._left = None if self._to_head or status in BODILESS else length
         self._head = (status, _without_length(headers) if status in LENGTHLESS else headers)
+        self.is_event_stream = (
+            length is None and status not in BODILESS and is_event_stream(headers)
+        )
         self.state = STARTED
+
+    def begin_stream(self, stream: Stream) -> None:
+        """Send the head of an event stream."""
+        status, headers = self._head
+        stream.pay_now(0)
+        self.is_forwardable = not is_encoded(headers)
+        stream.write(
+            packets.encode_event_stream(stream.number, status, headers, self.is_forwardable)
+        )
+        self.state = SENDING
 
     def body(self, event: Event, stream: Stream) -> Waiting | None:
         """Send the next piece of the body, and before the first the head.

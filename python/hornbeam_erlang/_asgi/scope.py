@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+from hornbeam_erlang._asgi.tls import tls_extension
 from hornbeam_erlang._wire.packets import StreamScope
 
 Event = dict[str, Any]
@@ -24,7 +25,7 @@ def common_scope(type_: str, scope: StreamScope, root_path: str) -> dict[str, An
     by stripping root_path from path").
     """
     # Unpacked once: a request waits for this, and to look a field up by its name costs more.
-    version, scheme, _, raw_path, query_string, headers, client, server, connect = scope
+    version, scheme, _, raw_path, query_string, headers, client, server, connect, tls = scope
     path = unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path
     return {
         "type": type_,
@@ -38,8 +39,15 @@ def common_scope(type_: str, scope: StreamScope, root_path: str) -> dict[str, An
         "headers": list(map(tuple, headers)),
         "client": None if client is None else tuple(client),
         "server": None if server is None else tuple(server),
-        "extensions": {} if connect is None else {"hornbeam.connect": connect},
+        "extensions": _extensions(connect, tls),
     }
+
+
+def _extensions(connect: dict[Any, Any] | None, tls: list[Any] | None) -> dict[str, Any]:
+    extensions: dict[str, Any] = {} if connect is None else {"hornbeam.connect": connect}
+    if tls is not None:
+        extensions["tls"] = tls_extension(tls)
+    return extensions
 
 
 @lru_cache(maxsize=16)

@@ -1,5 +1,7 @@
 """hornbeam APP [flags]: reads what is said to it, and becomes the parent of a node that serves.
 
+In place of an app stands a word of `operate`, which is for a server that runs.
+
 Made from the table of options.py; click reads flags and variables, and its map of defaults is the
 project's file. What is wrong ends it with a sentence: with status 2 where it is something said
 here, with 3 where the server does not start.
@@ -8,6 +10,7 @@ here, with 3 where the server does not start.
 import contextlib
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +21,9 @@ import click
 from click.core import ParameterSource
 
 import hornbeam_erlang
-from hornbeam_erlang._command import files, mounts, parent, values
+from hornbeam_erlang._command import files, mounts, operate, parent, values
 from hornbeam_erlang._command.notifier import OURS, Notifier
-from hornbeam_erlang._command.options import ELSEWHERE, ROWS, SECTIONS, Row, variable
+from hornbeam_erlang._command.options import ELSEWHERE, ROWS, SECRET, SECTIONS, Row, variable
 from hornbeam_erlang._command.order import Order, inherited_file
 from hornbeam_erlang._command.refused import INSTEAD
 from hornbeam_erlang._command.report import report
@@ -41,7 +44,7 @@ DID_NOT_START = 3
 STDERR = 2
 """Not sys.stderr, which is None where the process was started without one."""
 
-LISTS = frozenset({Kind.NAMES, Kind.PATHS, Kind.FIELDS, Kind.LINES, Kind.MOUNTS})
+LISTS = frozenset({Kind.NAMES, Kind.PATHS, Kind.FIELDS, Kind.LINES, Kind.ADDRESSES, Kind.MOUNTS})
 
 RANKS = {
     ParameterSource.COMMANDLINE: Rank.FLAG,
@@ -64,7 +67,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.ensure_object(Heard).arguments = tuple(args)
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, with_values(args))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         records = {
@@ -75,6 +78,34 @@ class Command(click.Command):
                 formatter.write_dl([record for row in rows if (record := records.pop(row.name))])
         with formatter.section("This command"):
             formatter.write_dl([record for record in records.values() if record])
+        with formatter.section("Instead of an app, to see into a running server and tell it"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(90))
+                 for name, command in operate.operate.commands.items()]
+            )  # fmt: skip
+
+
+ALONE = frozenset(
+    flag for row in ROWS if row.kind is Kind.ADDRESS for flag in (*row.long_flags, *row.short_flags)
+)
+"""Flags that may stand without a value."""
+
+_TRUTHS = ("true", "false")
+
+_NO_VALUE = re.compile(r"|-.*|[^\W\d][\w.]*(:[^\W\d][\w.]*)?|.*\.py(:.*)?|.*/.*")
+"""Nothing, another flag, or what may be meant as the app."""
+
+
+def with_values(words: list[str]) -> list[str]:
+    """Return the words with a value behind each flag that stands alone.
+
+    What follows such a flag is its value unless it may be the app.
+    """
+    given: list[str] = []
+    for word, follows in zip(words, [*words, ""][1:], strict=True):
+        is_alone = word in ALONE and _NO_VALUE.fullmatch(follows) and follows not in _TRUTHS
+        given += [f"{word}=true"] if is_alone else [word]
+    return given
 
 
 # Where a value comes from
@@ -153,6 +184,8 @@ def _hear(row: Row) -> Callable[[click.Context, click.Parameter, Any], None]:
         if rank is None or value is None:
             return
         place = origin(ctx, param)
+        if rank is Rank.FLAG and row.name in UNSEEN:
+            raise click.UsageError(f"{place}: {UNSEEN[row.name]}", ctx)
         given = _flat(row, value)
         try:
             if row.kind is Kind.MOUNTS:
@@ -167,6 +200,13 @@ def _hear(row: Row) -> Callable[[click.Context, click.Parameter, Any], None]:
     return hear
 
 
+UNSEEN = {
+    "cluster_cookie": "who looks at this machine's processes would see it; say it by "
+    "HORNBEAM_CLUSTER_COOKIE, or in a file that --cluster-cookie-file names"
+}
+"""What is said by a variable or a file only."""
+
+
 def _flat(row: Row, value: Any) -> Any:
     """Return a list's items as they were said; a file's table is one of them."""
     if row.kind not in LISTS:
@@ -179,7 +219,7 @@ def _shown(row: Row, given: Any) -> str:
     """Return the begin of a sentence about a value; one about mounts has its own."""
     if row.kind is Kind.MOUNTS:
         return ""
-    return "the value " if row.name == "keyfile_password" else f"{given} "
+    return "the value " if row.name in SECRET else f"{given} "
 
 
 def _read(row: Row, given: Any) -> Any:
@@ -306,13 +346,12 @@ FIRST_ACTIVATED = 3
 
 
 def activated(environment: Mapping[str, str]) -> list[Said]:
-    """Return what systemd says by the socket that it has opened for this process."""
+    """Return what systemd says by the sockets that it has opened for this process."""
     count = environment.get("LISTEN_FDS", "")
     if environment.get("LISTEN_PID") != str(os.getpid()) or not count.isdigit() or count == "0":
         return []
-    if count != "1":
-        raise Contradiction(f"LISTEN_FDS is {count}: one socket can be listened on, say one --fd")
-    return [Said(BY_NAME["fd"], FIRST_ACTIVATED, Rank.ACTIVATED, "LISTEN_FDS")]
+    numbers = list(range(FIRST_ACTIVATED, FIRST_ACTIVATED + int(count)))
+    return [Said(BY_NAME["fd"], numbers, Rank.ACTIVATED, "LISTEN_FDS")]
 
 
 def app_origin(ctx: click.Context) -> str:
@@ -368,6 +407,13 @@ def warn_of_typos(environment: Mapping[str, str]) -> None:
             click.echo(f"hornbeam: the variable {name} is unknown{meant}", err=True)
 
 
+CLUSTER_FLAGS = (
+    *("-proto_dist", "hornbeam_cluster", "-epmd_module", "hornbeam_cluster_epmd"),
+    *("-connect_all", "false", "-nocookie"),
+)
+"""What a node is started with that gets its name later (hornbeam_distribution has them too)."""
+
+
 def run(order: Order) -> int:
     """Serve until the end; return the exit status."""
     try:
@@ -375,20 +421,23 @@ def run(order: Order) -> int:
     except RuntimeNotFound as error:
         click.echo(f"hornbeam does not start: {error}", err=True)
         return DID_NOT_START
-    if "bind" in order.settings:
-        inherit_socket(str(order.settings["bind"].value))
+    for name in order.settings.keys() & {"bind", "redirect_http"}:
+        inherit_sockets(order.settings[name].value)
     fd = inherited_file(order.packed())
     notifier = Notifier(os.environ)
-    words = ["-hornbeam_order", str(fd), *notifier.words(), "-s", "hornbeam_command"]
-    environment = {name: text for name, text in os.environ.items() if name not in OURS}
+    named = CLUSTER_FLAGS if "cluster" in order.settings else ()
+    words = [*named, "-hornbeam_order", str(fd), *notifier.words(), "-s", "hornbeam_command"]
+    unwanted = OURS | {variable(f"--{name.replace('_', '-')}") for name in UNSEEN}
+    environment = {name: text for name, text in os.environ.items() if name not in unwanted}
     return parent.run(runtime.command("+fnu", *words), runtime.environment(environment), notifier)
 
 
-def inherit_socket(address: str) -> None:
-    """Let the node have the socket that this process was started with, if that is the address."""
-    if address.startswith("fd:") and address[3:].isdigit():
-        with contextlib.suppress(OSError):  # the node says what is wrong with it
-            os.set_inheritable(int(address[3:]), True)
+def inherit_sockets(addresses: str | list[str]) -> None:
+    """Let the node have those that this process was started with, as far as they are addresses."""
+    for address in [addresses] if isinstance(addresses, str) else addresses:
+        if address.startswith("fd:") and address[3:].isdigit():
+            with contextlib.suppress(OSError):  # the node says what is wrong with it
+                os.set_inheritable(int(address[3:]), True)
 
 
 def make_command() -> click.Command:
@@ -411,5 +460,7 @@ def make_command() -> click.Command:
 def main() -> NoReturn:
     """Run the command with the words of this process."""
     parent.open_streams()
+    if sys.argv[1:2] and sys.argv[1] in operate.NAMES:
+        operate.operate.main(prog_name="hornbeam")
     make_command().main(prog_name="hornbeam")
     sys.exit(0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hornbeam_erlang._command import files, values
-from hornbeam_erlang._command.options import Row
+from hornbeam_erlang._command.options import SECRET, Row
 from hornbeam_erlang._command.settings import BY_NAME, Rank, Said, settle
 
 Mount = dict[str, Any]
@@ -61,7 +61,8 @@ def _said(row: Row, value: Any, of: str, place: str, read_value: Read) -> Said:
     try:
         return Said(row, read_value(row, value), Rank.FILE, place)
     except ValueError as error:
-        raise ValueError(f"{of}: {row.name}: {value} {error}") from error
+        shown = "the value" if row.name in SECRET else value
+        raise ValueError(f"{of}: {row.name}: {shown} {error}") from error
 
 
 def shown(mount: Mount, secret: Iterable[str]) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from hornbeam_erlang._command.values import Kind
 
+SECRET = frozenset({"keyfile_password", "dashboard_token", "env", "cluster_cookie"})
+"""Of which no value is shown, also of one that is none."""
+
 INFINITY = ("infinity",)
 
 
@@ -66,8 +69,9 @@ WITHOUT_VARIABLE = frozenset({"env"})
 
 SECTIONS: dict[str, tuple[Row, ...]] = {
     "Address": (
-        Row("bind", Kind.TEXT, "127.0.0.1:8000",
-            "Where to listen: IP:PORT, [IPV6]:PORT, localhost:PORT, unix:PATH or fd:NUMBER.",
+        Row("bind", Kind.ADDRESSES, "127.0.0.1:8000",
+            "Where to listen: IP:PORT, [IPV6]:PORT, localhost:PORT, unix:PATH or fd:NUMBER; may be "
+            "said several times.",
             ("-b",)),
         Row("host", Kind.TEXT, "", "The address alone, such as 0.0.0.0 or ::1.", means="bind"),
         Row("port", Kind.COUNT, "", "The port alone; 0 lets the system choose.",
@@ -75,9 +79,17 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         Row("uds", Kind.PATH, "", "A Unix socket instead.", means="bind"),
         Row("fd", Kind.COUNT, "", "A socket that this process was started with, by its descriptor, "
             "such as systemd's 3.", means="bind"),
+        Row("redirect_http", Kind.TEXT, "",
+            "Where to listen without TLS, to send everybody to the same page over TLS."),
+        Row("redirect_port", Kind.COUNT, "",
+            "The port that they are sent to; the default is that of the first address."),
+        Row("uds_permissions", Kind.TEXT, "",
+            "Who may use a Unix socket, as the mode of a file, such as 660."),
         Row("backlog", Kind.COUNT, "2048",
             "How many connections may wait to be accepted by the server."),
         Row("root_path", Kind.TEXT, "", "The path below which a proxy serves the app."),
+        Row("health_path", Kind.TEXT, "",
+            "Where the server itself answers whether it is ready, such as /healthz."),
         Row("http_engine", Kind.WORD, "hornbeam", "What serves HTTP/1.1 and its WebSockets.",
             words=("hornbeam", "cowboy")),
     ),
@@ -121,6 +133,13 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         Row("queue_timeout", Kind.DURATION, "30s",
             "How long a request waits for a worker."),
         Row("queue_max", Kind.COUNT, "1024", "How many may wait so."),
+        Row("affinity", Kind.TEXT, "none",
+            "What keeps the requests of a session together on one worker: client, socketio, mcp, "
+            "cookie:NAME (the app's), set-cookie:NAME (set by the server), query:NAME or "
+            "header:NAME.", words=("none", "client", "socketio", "mcp")),
+        Row("affinity_timeout", Kind.DURATION, "1h",
+            "A session that nobody has used for so long is forgotten."),
+        Row("affinity_max_sessions", Kind.COUNT, "100000", "How many are remembered."),
         Row("max_requests", Kind.COUNT, "infinity",
             "A worker that was given so many requests and messages is replaced.",
             ("--limit-max-requests",), INFINITY),
@@ -141,6 +160,8 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
         Row("shutdown_timeout", Kind.DURATION, "10s",
             "What requests have to finish when the server stops, and then the workers.",
             ("--timeout-graceful-shutdown", "--graceful-timeout")),
+        Row("drain_delay", Kind.DURATION, "0",
+            "How long all is served after a signal to stop, while --health-path says 503."),
     ),
     "Development": (
         Row("reload", Kind.SWITCH, "false",
@@ -208,6 +229,11 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             "socket, * for all.", words=("any", "*"), variables=("FORWARDED_ALLOW_IPS",)),
         Row("proxy_headers", Kind.SWITCH, "true", "Whether any of them is.",
             means="forwarded_allow_ips"),
+        Row("proxy_protocol", Kind.SWITCH, "false",
+            "Connections of proxies begin with who their client is (PROXY protocol)."),
+        Row("proxy_protocol_from", Kind.NAMES, "127.0.0.1,::1",
+            "Proxies that speak it, and must: addresses, ranges, unix, * for all.",
+            ("--proxy-allow-from",), words=("any", "*")),
         Row("allowed_hosts", Kind.NAMES, "any",
             "Hosts that a request may name, such as *.example.org; * is any.", words=("any", "*")),
         Row("allowed_origins", Kind.NAMES, "same_host",
@@ -217,6 +243,8 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
     "What every answer has": (
         Row("headers", Kind.LINES, "", "A header for each answer that has none of this name.",
             ("--header",)),
+        Row("request_id", Kind.SWITCH, "false",
+            "Each request and its answer have an X-Request-ID: a trusted proxy's, or a new one."),
         Row("server_header", Kind.SWITCH, "true", "Whether it says `server: hornbeam`."),
         Row("date_header", Kind.SWITCH, "true", "Whether it says the date."),
     ),
@@ -236,6 +264,48 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             words=("tlsv1.2", "tlsv1.3")),
         Row("ciphers", Kind.NAMES, "", "Names of cipher suites.", ("--ssl-ciphers",)),
     ),
+    "Who operates the server": (
+        Row("metrics", Kind.ADDRESS, "false",
+            "Serve metrics for Prometheus at IP:PORT, [IPV6]:PORT or localhost:PORT; at "
+            "127.0.0.1:9464 where no address is given."),
+        Row("dashboard", Kind.SWITCH, "false",
+            "Show a live page of the server at the address of metrics; the banner has its link."),
+        Row("dashboard_token", Kind.TEXT, "",
+            "What opens that page, also from other machines; better said by its variable."),
+    ),
+    "Cluster": (
+        Row("cluster", Kind.TEXT, "",
+            "The name of the cluster that this node is of; without one it is alone."),
+        Row("join", Kind.NAMES, "",
+            "Hosts of the cluster's nodes, as HOST or HOST:PORT; a name of DNS stands for all of "
+            "its addresses.", means="cluster"),
+        Row("cluster_port", Kind.COUNT, "4370", "The port at which they reach each other.",
+            means="cluster"),
+        Row("cluster_address", Kind.TEXT, "",
+            "The IP address of this machine by which they do; the default is that from which it "
+            "reaches the others.", means="cluster"),
+        Row("cluster_cookie_file", Kind.PATH, "", "A file with a secret that all nodes share.",
+            means="cluster"),
+        Row("cluster_cookie", Kind.TEXT, "",
+            "The secret itself, by its variable or a file: who looks at this machine's processes "
+            "would see the flag.", means="cluster"),
+        Row("cluster_certfile", Kind.PATH, "",
+            "A certificate of this node (PEM), with which nodes speak TLS to each other.",
+            means="cluster"),
+        Row("cluster_keyfile", Kind.PATH, "",
+            "Its private key (PEM), if that is not in the same file.", means="cluster"),
+        Row("cluster_cacertfile", Kind.PATH, "",
+            "The authority whose certificates the cluster's nodes have (PEM).", means="cluster"),
+        Row("cluster_data_dir", Kind.PATH, "",
+            "A folder for the consistent state; without one there is none.", means="cluster"),
+        Row("cluster_members", Kind.COUNT, "",
+            "How many nodes begin the consistent state together: the same number on all of them.",
+            means="cluster"),
+        Row("peer_max_unsent_bytes", Kind.SIZE, "64M",
+            "What may wait for each of the other nodes."),
+        Row("peer_max_undelivered_bytes", Kind.SIZE, "64M",
+            "What of the messages that are published there may wait here."),
+    ),
     "What apps may keep": (
         Row("state_max_bytes", Kind.SIZE, "1G", "Of all kinds together.", words=INFINITY),
         Row("state_max_rows", Kind.COUNT, "10000000", "The same in rows.", words=INFINITY),
@@ -249,6 +319,9 @@ SECTIONS: dict[str, tuple[Row, ...]] = {
             "How many calls of execute_async one worker may have.", words=INFINITY),
         Row("worker_max_unread_bytes", Kind.SIZE, "256M",
             "What may wait for one worker to read it.", words=INFINITY),
+        Row("local_socket", Kind.PATH, "auto",
+            "Where processes outside of the workers come in that are this user's.",
+            words=("auto", "off")),
         Row("pubsub_queue_messages", Kind.COUNT, "1000",
             "How many published messages may wait for one connection."),
         Row("pubsub_queue_bytes", Kind.SIZE, "1M", "The same in bytes."),

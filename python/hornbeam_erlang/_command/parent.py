@@ -56,14 +56,24 @@ def run(command: list[str], environment: Mapping[str, str], notifier: Notifier) 
         notifier.stopping()
         os.close(hand)
 
-    return _follow(node, stop, has_terminal(), ignores_hangup)
+    def reload() -> None:
+        notifier.reloading()
+        os.kill(node, signal.SIGHUP)
+
+    return _follow(node, stop, reload, has_terminal(), ignores_hangup)
 
 
 def _heard(_number: int, _frame: FrameType | None) -> None:
     raise AssertionError("signals are waited for, and blocked otherwise")
 
 
-def _follow(node: int, stop: Callable[[], None], had_terminal: bool, ignores_hangup: bool) -> int:
+def _follow(
+    node: int,
+    stop: Callable[[], None],
+    reload: Callable[[], None],
+    had_terminal: bool,
+    ignores_hangup: bool,
+) -> int:
     is_stopping = False
     while True:
         number = signal.sigwait(HEARD)
@@ -77,7 +87,7 @@ def _follow(node: int, stop: Callable[[], None], had_terminal: bool, ignores_han
                 is_stopping = True
                 stop()
         elif number == signal.SIGHUP:
-            os.kill(node, signal.SIGHUP)
+            reload()
         elif is_stopping:
             os.kill(node, signal.SIGKILL)
         else:

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hornbeam_erlang._command import mounts, values
-from hornbeam_erlang._command.options import ROWS, Row
-from hornbeam_erlang._command.settings import DEFAULT, Setting
-
-SECRET = frozenset({"keyfile_password", "env"})
+from hornbeam_erlang._command.options import ROWS, SECRET, Row
+from hornbeam_erlang._command.settings import DEFAULT, Setting, cluster_key
 
 WIDTH = 44
 
@@ -37,9 +35,26 @@ def _of_row(row: Row, setting: Setting | None) -> str:
         if row.name == "python":
             return _line(row.name, json.dumps(sys.executable), DEFAULT)
         return _default_line(row)
+    if row.name == "cluster":
+        return _cluster(setting)
+    return _value_line(row, setting)
+
+
+def _value_line(row: Row, setting: Setting) -> str:
     if row.name in SECRET:
         return f"# {_line(row.name, 'hidden', setting.origin)}"
     return _line(row.name, _toml(values.shown(row.kind, setting.value)), setting.origin)
+
+
+def _cluster(setting: Setting) -> str:
+    """Return a line for each of its keys that was said, by the name of that key's row."""
+    rows = [row for row in ROWS if row.target == "cluster"]
+    parts = [
+        (row, Setting(value, setting.origin, row.kind))
+        for row in rows
+        if (value := setting.value.get(cluster_key(row))) is not None
+    ]
+    return "".join(_value_line(row, part) for row, part in parts)
 
 
 def _default_line(row: Row) -> str:

@@ -121,8 +121,13 @@ WHOLE = {"bind": "", "uds": "unix:", "fd": "fd:"}
 """Ways to say all of an address, and what stands in front of their values."""
 
 
+def _addresses(said: Said) -> list[str]:
+    said_of = said.value if isinstance(said.value, list) else [said.value]
+    return [f"{WHOLE[said.row.name]}{value}" for value in said_of]
+
+
 def _bind(rows: Rows, _inherited: Mapping[str, str]) -> Setting:
-    """Put host and port into the address that somebody of no higher rank has named."""
+    """Put host and port into the first address that somebody of no higher rank has named."""
     whole = [rows[name] for name in WHOLE if name in rows]
     base = _first(whole) if whole else None
     parts = [rows[name] for name in ("host", "port") if name in rows]
@@ -134,21 +139,19 @@ def _bind(rows: Rows, _inherited: Mapping[str, str]) -> Setting:
                 raise Contradiction(f"{base.origin} and {part.origin} exclude each other")
         parts = [part for part in parts if part.rank < base.rank]
         if not parts:
-            return Setting(f"{WHOLE[base.row.name]}{base.value}", base.origin, Kind.TEXT)
+            return Setting(
+                values.read(Kind.ADDRESSES, _addresses(base)), base.origin, Kind.ADDRESSES
+            )
     said = {part.row.name: part.value for part in parts}
     host, port = _host_and_port(base)
-    return Setting(
-        f"{_bracketed(said.get('host', host))}:{said.get('port', port)}",
-        " and ".join(part.origin for part in parts),
-        Kind.TEXT,
-    )
+    address = f"{_bracketed(said.get('host', host))}:{said.get('port', port)}"
+    return Setting(address, " and ".join(part.origin for part in parts), Kind.ADDRESSES)
 
 
 def _host_and_port(base: Said | None) -> tuple[str, str]:
-    address = BY_NAME["bind"].default
-    if base is not None and base.row.name == "bind" and _is_host_and_port(base.value):
-        address = base.value
-    host, _, port = address.rpartition(":")
+    addresses = _addresses(base) if base else []
+    known = [address for address in addresses if _is_host_and_port(address)]
+    host, _, port = [*known, BY_NAME["bind"].default][0].rpartition(":")
     return host, port
 
 
@@ -197,6 +200,20 @@ def _any(rows: Rows, _inherited: Mapping[str, str]) -> Setting | None:
     return None
 
 
+def _cluster(rows: Rows, _inherited: Mapping[str, str]) -> Setting:
+    """Gather the keys of one option of the server from flags that are about it."""
+    said = list(rows.values())
+    if "cluster" not in rows:
+        raise Contradiction(f"{said[0].origin} is about a cluster: name it, by --cluster")
+    keys = {cluster_key(each.row): each.value for each in said}
+    return Setting(keys, _origins(said), Kind.FIELDS)
+
+
+def cluster_key(row: Row) -> str:
+    """Return what the option `cluster` calls a row."""
+    return "name" if row.name == "cluster" else row.name.removeprefix("cluster_")
+
+
 def _origins(said: Sequence[Said]) -> str:
     return " and ".join(each.origin for each in said)
 
@@ -225,10 +242,12 @@ _SPECIAL: dict[str, Callable[[Rows, Mapping[str, str]], Setting | None]] = {
     "env": _env,
     "forwarded_allow_ips": _forwarded,
     "allowed_hosts": _any,
+    "proxy_protocol_from": _any,
     "allowed_origins": _any,
     "worker_class": _translated,
     "verify": _translated,
     "websocket_compress": _compress,
     "ciphers": _ciphers,
+    "cluster": _cluster,
     "command": lambda _rows, _inherited: None,
 }

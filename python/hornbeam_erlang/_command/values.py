@@ -51,6 +51,10 @@ class Kind(enum.Enum):
     """A table of names and text."""
     LINES = "NAME:VALUE"
     """A list of headers; only lines part them where they are one text."""
+    ADDRESS = "[ADDRESS]"
+    """An address, or whether there is one; the flag alone means the usual one."""
+    ADDRESSES = "ADDRESS"
+    """One address or a list of them; commas part them where they are one text."""
     MOUNTS = "PATH=APP"
     """Apps by their paths, or tables of their options; read by mounts.py."""
 
@@ -63,7 +67,7 @@ def read(kind: Kind, value: Any, words: Sequence[str] = ()) -> Any:
     """
     if kind is not Kind.NAMES and isinstance(value, str) and value in words:
         return Atom(value)
-    if kind is not Kind.SWITCH and isinstance(value, bool):
+    if kind not in (Kind.SWITCH, Kind.ADDRESS) and isinstance(value, bool):
         raise ValueError(f"is not {EXPECTED[kind]}")
     return _READERS[kind](value, words)
 
@@ -83,6 +87,12 @@ def _switch(value: Any, _words: Sequence[str]) -> bool:
     if word in _TRUE | _FALSE:
         return word in _TRUE
     raise ValueError(f"is not {EXPECTED[Kind.SWITCH]}")
+
+
+def _address(value: Any, _words: Sequence[str]) -> bool | str:
+    if str(value).lower() in _TRUE | _FALSE:
+        return _switch(value, ())
+    return _text(value, ())
 
 
 def _count(value: Any, words: Sequence[str]) -> int:
@@ -115,6 +125,11 @@ def _names(value: Any, words: Sequence[str]) -> list[str | Atom]:
     return [Atom(item) if item in words else item for item in _items(value, ",")]
 
 
+def _addresses(value: Any, _words: Sequence[str]) -> str | list[str]:
+    addresses = _items(value, ",")
+    return addresses[0] if len(addresses) == 1 else addresses
+
+
 def _paths(value: Any, _words: Sequence[str]) -> list[str]:
     return _items(value, ":")
 
@@ -130,7 +145,8 @@ def _items(value: Any, separator: str) -> list[str]:
 def _fields(value: Any, _words: Sequence[str]) -> dict[str, str]:
     if isinstance(value, dict):
         return {name: _field_text(text) for name, text in value.items()}
-    pairs = [text.partition("=") for text in ([value] if isinstance(value, str) else value)]
+    items = value if isinstance(value, list | tuple) else [value]
+    pairs = [str(text).partition("=") for text in items]
     if all(name and equals for name, equals, _ in pairs):
         return {name: text for name, _, text in pairs}
     raise ValueError(f"is not {EXPECTED[Kind.FIELDS]}")
@@ -163,6 +179,8 @@ _READERS: dict[Kind, Callable[[Any, Sequence[str]], Any]] = {
     Kind.PATHS: _paths,
     Kind.FIELDS: _fields,
     Kind.LINES: _lines,
+    Kind.ADDRESS: _address,
+    Kind.ADDRESSES: _addresses,
 }
 
 EXPECTED = {
@@ -176,6 +194,8 @@ EXPECTED = {
     Kind.NAMES: "a list of names",
     Kind.PATHS: "a list of paths",
     Kind.FIELDS: "NAME=VALUE",
+    Kind.ADDRESS: "true, false or an address such as 127.0.0.1:9464",
+    Kind.ADDRESSES: "an address or a list of them",
     Kind.LINES: "NAME:VALUE, such as x-frame-options:DENY",
 }
 

@@ -6,12 +6,20 @@ as the node does, which one table of tests holds it to.
 
 import contextlib
 import itertools
+import json
 import math
-import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from hornbeam_erlang._local.channels import Channels, Member
+from hornbeam_erlang._local.consistent import Consistent
+from hornbeam_erlang._local.counters import Counters
+from hornbeam_erlang._local.leaders import Leaders, Standing
+from hornbeam_erlang._local.metrics import Metrics
+from hornbeam_erlang._local.numbers import rest, total
+from hornbeam_erlang._local.presence import Presences
 from hornbeam_erlang._local.quota import (
     BINDING,
     EXPIRY,
@@ -24,8 +32,9 @@ from hornbeam_erlang._local.quota import (
     value_bytes,
 )
 from hornbeam_erlang._ops.handlers import class_name
+from hornbeam_erlang._ops.roster import TOPICS
 from hornbeam_erlang._wire import ops
-from hornbeam_erlang._wire.values import MAX_INTEGER, pack, unpack
+from hornbeam_erlang._wire.values import pack, unpack
 from hornbeam_erlang.terms import Atom
 
 OK, NOT_IMPLEMENTED, TYPE_ERROR, VALUE_ERROR = 0, 1, 2, 3
@@ -34,8 +43,14 @@ LIMIT_EXCEEDED = 10
 
 NODE = "nonode@nohost"
 
-# The largest int that can travel; a float is as large as it can be.
-_LARGEST = (1 << (8 * MAX_INTEGER - 1)) - 1
+NOT_FORWARDABLE = (
+    "forward=True needs a WebSocket that has been accepted, or a response of the type "
+    "text/event-stream"
+)
+
+NO_NUMBER = "the value is not a number"
+TOO_LARGE = "the result is too large for a float, or for an int that can travel"
+UNKNOWN_CANDIDATE = "this candidate is unknown: it has resigned, or its node has forgotten it"
 
 Answer = tuple[int, Any]
 
@@ -63,6 +78,7 @@ class Memory:
         self._deliver = deliver
         self._forward = forward
         self._lock = threading.RLock()
+        self.metrics = Metrics()
         self._quota = Quota(limits)
         self._generations = itertools.count()
         self._rows: dict[Any, Row] = {}
@@ -70,6 +86,15 @@ class Memory:
         self._undo: dict[int, dict[tuple[Any, int], tuple[int, Any]]] = {}
         self._kept: dict[int, dict[Any, bytes]] = {}
         self._topics: dict[str, dict[int, bool]] = {}
+        # The connections that are neither a WebSocket nor an event stream.
+        self.requests: set[int] = set()
+        self._channels = Channels(clock, lambda topic, packed: self._publish(0, topic, packed)[1])
+        self._presences = Presences(
+            self._quota, lambda topic, packed: self._publish(0, topic, packed)
+        )
+        self._counters = Counters(self._quota)
+        self.leaders = Leaders()
+        self._consistent = Consistent(_same, total)
         self.functions: dict[str, Callable[..., Any]] = {}
         self.allowed: dict[tuple[str, str], Callable[..., Any]] = {}
         self._ops: dict[int, Callable[..., Answer]] = {
@@ -84,6 +109,8 @@ class Memory:
             ops.STATE_ADD: self._add,
             ops.STATE_CAS: self._cas,
             ops.STATE_TAKE: self._take,
+            ops.COUNTERS_INCR: self._incr_counter,
+            ops.COUNTERS_GET: _done(self._counters.get),
             ops.CONNECTION_GET: self._get_kept,
             ops.CONNECTION_SET: self._keep,
             ops.CONNECTION_DELETE: self._delete_kept,
@@ -92,12 +119,37 @@ class Memory:
             ops.PUBSUB_UNSUBSCRIBE: self._unsubscribe,
             ops.PUBSUB_PUBLISH: self._publish,
             ops.PUBSUB_DROPPED: lambda number: (OK, 0),
+            ops.PRESENCE_TRACK: self._track,
+            ops.PRESENCE_UPDATE: self._update_presence,
+            ops.PRESENCE_UNTRACK: lambda *args: (OK, self._presences.untrack(*args)),
+            ops.PRESENCE_LIST: lambda _, topic: (OK, pack(self._presences.members(topic))),
+            ops.PRESENCE_COUNT: _done(lambda topic: len(self._presences.members(topic))),
+            ops.PRESENCE_SHOW: self._show,
             ops.RPC_CALL: self._rpc_call,
             ops.RPC_CAST: self._rpc_cast,
             ops.RPC_NODES: lambda number: (OK, []),
             ops.RPC_NODE: lambda number: (OK, NODE),
             ops.FUNCTIONS_CALL: self._call,
             ops.FUNCTIONS_CAST: self._cast,
+            ops.CHANNELS_SEND: _done(self._channels.send),
+            ops.CHANNELS_PUT: _done(self._channels.put),
+            ops.CHANNELS_PUT_BACK: _done(self._channels.put_back),
+            ops.CHANNELS_WANT: _done(self._channels.want),
+            ops.CHANNELS_FULL: _done(self._channels.set_full),
+            ops.CHANNELS_JOIN: self._join,
+            ops.CHANNELS_LEAVE: _done(self._channels.leave),
+            ops.CHANNELS_CLEAR: _done(self._channels.clear),
+            ops.METRICS_UPDATE: _done(self.metrics.update),
+            ops.CHANNELS_LOST: _done(self._channels.note_lost),
+            ops.LEADER_STAND: _done(self.leaders.stand),
+            ops.LEADER_AWAIT: self._standing,
+            ops.LEADER_RESIGN: _done(self.leaders.resign),
+            ops.CLUSTER_GET: _done(self._consistent.get),
+            ops.CLUSTER_SET: _done(self._consistent.set),
+            ops.CLUSTER_ADD: _done(self._consistent.add),
+            ops.CLUSTER_CAS: _done(self._consistent.cas),
+            ops.CLUSTER_DELETE: _done(self._consistent.delete),
+            ops.CLUSTER_INCR: self._incr_consistent,
         }
 
     def answer(self, number: int, op: int, args: list[Any]) -> Answer:
@@ -114,14 +166,16 @@ class Memory:
         """Undo what is bound to a connection, and forget what it kept."""
         with self._lock:
             self._kept.pop(number, None)
-            for (key, kind), (generation, total) in self._undo.pop(number, {}).items():
+            self._presences.forget(number)
+            self._counters.forget(number)
+            for (key, kind), (generation, added) in self._undo.pop(number, {}).items():
                 row = self._row(key)
                 if row is None or row.generation != generation:
                     continue
                 if kind == ops.STATE_SET:
                     self._drop(key)
                 else:
-                    self._change(key, row, pack(_rest(unpack(row.packed), total)))
+                    self._change(key, row, pack(rest(unpack(row.packed), added)))
             self._quota.forget(number)
             for topic in list(self._topics):
                 self._unsubscribe(number, topic)
@@ -205,20 +259,20 @@ class Memory:
         row = self._row(key)
         value = 0 if row is None else unpack(row.packed)
         if type(value) not in (int, float):
-            return TYPE_ERROR, "the value is not a number"
+            return TYPE_ERROR, NO_NUMBER
         try:
-            added = _sum(self._added(number, key, row), delta) if scoped else 0
-            total = _sum(value, delta) if row is not None else delta
+            added = total(self._added(number, key, row), delta) if scoped else 0
+            new = total(value, delta) if row is not None else delta
         except OverflowError:
-            return VALUE_ERROR, "the result is too large for a float, or for an int that can travel"
+            return VALUE_ERROR, TOO_LARGE
         if not scoped:
-            self._put_number(key, row, total)
-            return OK, total
+            self._put_number(key, row, new)
+            return OK, new
         with self._bound(number, key, ops.STATE_INCR):
-            self._put_number(key, row, total)
+            self._put_number(key, row, new)
         undo = self._undo.setdefault(number, {})
         undo[key, ops.STATE_INCR] = (self._rows[key].generation, added)
-        return OK, total
+        return OK, new
 
     def _put_number(self, key: Any, row: Row | None, number: Any) -> None:
         if row is None:
@@ -294,8 +348,8 @@ class Memory:
     # Topics
 
     def _subscribe(self, number: int, topic: str, forward: bool, overflow: str | None) -> Answer:
-        if forward and not number:
-            return VALUE_ERROR, "forward=True needs a WebSocket connection"
+        if forward and (not number or number in self.requests):
+            return VALUE_ERROR, NOT_FORWARDABLE
         if number not in self._topics.get(topic, {}):
             self._quota.check_topics(sum(number in topic for topic in self._topics.values()))
             self._quota.take(_topic_bytes(topic), 1)
@@ -317,7 +371,69 @@ class Memory:
         for number, forward in subscribers.items():
             if forward:
                 self._forward(number, topic, packed)
-        return OK, len(subscribers)
+        return OK, len(subscribers) + self._channels.distribute(topic, packed)
+
+    def _join(
+        self, _: int, group: str, channel: str, ttl: int, message_ttl: int, capacity: int
+    ) -> Answer:
+        member = Member(self._clock() + ttl / 1000, message_ttl, capacity)
+        self._channels.join(group, channel, member)
+        return OK, None
+
+    # Who is present
+
+    def _track(self, number: int, topic: str, key: str, packed: bytes) -> Answer:
+        try:
+            json.dumps(unpack(packed))
+        except TypeError as error:
+            return TYPE_ERROR, f"a meta is shown to clients as JSON: {error}"
+        return OK, self._presences.track(number, topic, key, packed)
+
+    def _update_presence(self, number: int, topic: str, key: str, packed: bytes) -> Answer:
+        if not self._presences.is_present(number, topic, key):
+            return (
+                NOT_FOUND,
+                "this connection is not present there under this key: track it first",
+            )
+        return self._track(number, topic, key, packed)
+
+    def _show(self, number: int, topic: str) -> Answer:
+        members = self._presences.members(topic)
+        message = self._presences.message(topic, "presence_state", members)
+        self._forward(number, TOPICS + topic, message)
+        return OK, None
+
+    # Counters of all nodes
+
+    def _incr_counter(self, number: int, key: Any, delta: Any, scoped: bool) -> Answer:
+        try:
+            return OK, self._counters.incr(number, key, delta, scoped)
+        except OverflowError:
+            return VALUE_ERROR, TOO_LARGE
+
+    # Leaders, and the consistent state
+
+    def _standing(self, _: int, ref: int, known: int, timeout: int) -> Answer:
+        standing = self.leaders.standing(ref)
+        return (NOT_FOUND, UNKNOWN_CANDIDATE) if standing is None else (OK, standing)
+
+    def other_standing(self, ref: int, known: int) -> Future[Standing] | None:
+        """Return what a candidate will have when its token is not the known one any more."""
+        with self._lock:
+            return self.leaders.other(ref, known)
+
+    def depose(self, name: str) -> None:
+        """Let who leads have lost."""
+        with self._lock:
+            self.leaders.depose(name)
+
+    def _incr_consistent(self, _: int, key: Any, delta: Any) -> Answer:
+        try:
+            return OK, self._consistent.incr(key, delta)
+        except TypeError:
+            return TYPE_ERROR, NO_NUMBER
+        except OverflowError:
+            return VALUE_ERROR, TOO_LARGE
 
     # Functions
 
@@ -354,6 +470,11 @@ class Memory:
         return (status, value) if status == NOT_FOUND else (OK, None)
 
 
+def _done(run: Callable[..., Any]) -> Callable[..., Answer]:
+    """Return an op that a function does, whoever asks."""
+    return lambda _, *args: (OK, run(*args))
+
+
 def _value_bytes(packed: bytes) -> int:
     return value_bytes(packed, unpack(packed))
 
@@ -380,24 +501,6 @@ def _has_prefix(key: Any, prefix: Any) -> bool:
         case tuple():
             return isinstance(key, tuple) and key[: len(prefix)] == prefix
     return isinstance(key, type(prefix)) and key.startswith(prefix)
-
-
-def _sum(a: Any, b: Any) -> Any:
-    """Return the sum of two numbers; raise `OverflowError` if it is none that can travel."""
-    total = a + b
-    if not (math.isfinite(total) if isinstance(total, float) else abs(total) <= _LARGEST):
-        raise OverflowError
-    return total
-
-
-def _rest(value: Any, taken: Any) -> Any:
-    """Return what is left of a number, or the last one that can travel on that side."""
-    try:
-        return _sum(value, -taken)
-    except OverflowError:
-        is_float = isinstance(value, float) or isinstance(taken, float)
-        last = sys.float_info.max if is_float else _LARGEST
-        return last if max(value, -taken, key=abs) > 0 else -last
 
 
 def _order(key: Any) -> Any:

@@ -1,10 +1,11 @@
-"""Who carries ops to Erlang: the worker, or the stand-in of `hornbeam_erlang.testing`.
+"""Who carries ops to Erlang: the worker, the stand-in of `hornbeam_erlang.testing`, or, in a
+process that is neither, who visits a node from outside.
 
-Knows only that something may have installed itself. Must not import the worker, so that the
-package can be imported anywhere.
+Knows only that something may have installed itself, or may be looked for. Must not import the
+worker, so that the package can be imported anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from hornbeam_erlang._ops.handlers import Handlers
@@ -21,6 +22,9 @@ class Carrier(Protocol):
 
     topics: Topics
     handlers: Handlers
+
+    def now(self) -> float:
+        """Return the time by which this process keeps deadlines (monotonic, seconds)."""
 
     def call(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         """Call an op and block; `timeout` is in seconds, None is the carrier's own."""
@@ -48,6 +52,9 @@ class Carrier(Protocol):
 
 _carrier: Carrier | None = None
 
+# Finds or makes one in a process where none is installed.
+_look_outside: Callable[[], Carrier] | None = None
+
 
 def install(carrier: Carrier) -> None:
     """Let ops travel by `carrier` from now on."""
@@ -66,11 +73,16 @@ def uninstall() -> None:
     _carrier = None
 
 
+def look_outside(look: Callable[[], Carrier]) -> None:
+    """Let `look` find a carrier, or raise `NotConnected`, where none is installed."""
+    global _look_outside  # noqa: PLW0603
+    _look_outside = look
+
+
 def connected() -> Carrier:
-    """Return the carrier; raises `NotConnected` outside of a worker."""
-    if _carrier is None:
-        raise NotConnected(
-            "this is not a Hornbeam worker: Erlang can be called only by an app that "
-            "hornbeam:start has started, or inside of hornbeam_erlang.testing.Beam"
-        )
-    return _carrier
+    """Return the carrier; raises `NotConnected` where there is none."""
+    if _carrier is not None:
+        return _carrier
+    if _look_outside is None:
+        raise NotConnected("this is not a Hornbeam worker")
+    return _look_outside()

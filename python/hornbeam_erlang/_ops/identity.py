@@ -4,7 +4,8 @@ A handler's tasks and `asyncio.to_thread` take its context along, a plain thread
 one. Knows numbers, of which 0 is the worker; must not know what a connection is.
 """
 
-from collections.abc import Container
+import contextlib
+from collections.abc import Container, Iterator
 from contextvars import Context, ContextVar, copy_context
 
 from hornbeam_erlang.exceptions import ConnectionEnded, NotConnected
@@ -36,6 +37,16 @@ def caller_or_worker(connections: Container[int]) -> int:
     """Return for whom the running code calls, where that decides nothing but the order."""
     number = current.get()
     return number if number is not None and number in connections else WORKER
+
+
+@contextlib.contextmanager
+def as_worker() -> Iterator[None]:
+    """Let the block's code call for the worker."""
+    token = current.set(WORKER)
+    try:
+        yield
+    finally:
+        current.reset(token)
 
 
 def worker_context() -> Context:

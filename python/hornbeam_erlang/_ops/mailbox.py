@@ -18,7 +18,7 @@ from hornbeam_erlang._wire.values import Value, unpack
 from hornbeam_erlang.exceptions import ConnectionEnded, OpTimeout
 
 # Values of these types cannot be changed, so that one may be given to all.
-_IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
+IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
 _UNREAD = object()
 
@@ -54,7 +54,7 @@ class Published:
         if (message := self._message) is None:
             value = unpack(self.packed)
             message = _new(Message, (self.topic, value))
-            if type(value) in _IMMUTABLE:
+            if type(value) in IMMUTABLE:
                 self._message = message
         return message
 
@@ -64,7 +64,7 @@ class Published:
         value = self._value
         if value is _UNREAD:
             value = unpack(self.packed)
-            if type(value) in _IMMUTABLE:
+            if type(value) in IMMUTABLE:
                 self._value = value
         return value
 
@@ -108,6 +108,7 @@ class Mailbox:
         "_max_messages",
         "_messages",
         "_reader",
+        "_returned",
         "_size",
         "_waiters",
         "closed",
@@ -125,6 +126,8 @@ class Mailbox:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._messages: deque[Published] = deque()
+        # How many of the first of them were given to readers who did not take them.
+        self._returned = 0
         self._size = 0
         self._lock = threading.Lock()
         self._waiters: list[Waiter] = []
@@ -200,7 +203,7 @@ class Mailbox:
         while len(messages) > 1 and (
             len(messages) > self._max_messages or self._size > self._max_bytes
         ):
-            self._size -= len(messages.popleft().packed)
+            self._pop()
             self.dropped += 1
 
     def take(self) -> Published | None:
@@ -212,8 +215,13 @@ class Mailbox:
         self.rung = False
         if not self._messages:
             return None
+        return self._pop()
+
+    def _pop(self) -> Published:
         message = self._messages.popleft()
         self._size -= len(message.packed)
+        if self._returned:
+            self._returned -= 1
         return message
 
     def withdraw(self, topic: str) -> list[Published]:
@@ -221,6 +229,8 @@ class Mailbox:
         with self._lock:
             found = [message for message in self._messages if message.topic == topic]
             if found:
+                first = list(self._messages)[: self._returned]
+                self._returned -= sum(message.topic == topic for message in first)
                 kept = [message for message in self._messages if message.topic != topic]
                 self._messages = deque(kept)
                 self._size -= sum(len(message.packed) for message in found)
@@ -241,6 +251,11 @@ class Mailbox:
     def may_ring(self) -> bool:
         """Tell whether `ring` could be true."""
         return not self.rung and bool(self._messages)
+
+    @property
+    def has_waiters(self) -> bool:
+        """Tell whether somebody waits for a message."""
+        return self._reader is not None or bool(self._waiters)
 
     def close(self) -> None:
         """Take nothing more; those who wait are woken, and what is there can still be read."""
@@ -323,12 +338,43 @@ class Mailbox:
             self._forget(reader)
         elif (message := reader.result()) is not None:
             with self._lock:
-                waiters = self._keep(message, self._messages.appendleft)
+                waiters = self._keep(message, self._return)
             self._notify(waiters)
+
+    def _return(self, message: Published) -> None:
+        """Let a message be read before those that nobody was given.
+
+        Who was given one first leaves first: so the others that were returned come before it.
+        """
+        self._messages.insert(self._returned, message)
+        self._returned += 1
 
     def _forget(self, waiter: Waiter) -> None:
         with self._lock, contextlib.suppress(ValueError):  # who was woken is not there any more
             self._waiters.remove(waiter)
+
+
+class Listener(Mailbox):
+    """Who keeps nothing and gives each message to a function, in whatever thread it comes.
+
+    `end` is called when none will come any more.
+    """
+
+    __slots__ = ("_end", "_take")
+
+    def __init__(self, take: Callable[[Published, bool], None], end: Callable[[], None]) -> None:
+        super().__init__(1, 1)
+        self._take = take
+        self._end = end
+
+    def close(self) -> None:
+        """Take nothing more."""
+        super().close()
+        self._end()
+
+    def put(self, message: Published, at_home: bool = False) -> None:
+        """Give the message to the function."""
+        self._take(message, at_home)
 
 
 def too_late(seconds: float | None) -> OpTimeout:

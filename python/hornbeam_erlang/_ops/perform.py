@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hornbeam_erlang._ops.carrier import connected
 from hornbeam_erlang._ops.places import PLACES
@@ -29,6 +29,15 @@ def tell(request: Request[T], *, is_asked: bool = False) -> Sent[T]:
     """Send a request's op for who calls the function that calls this one, and go on."""
     frame = sys._getframe(1)
     return connected().tell(request, PLACES.number(frame.f_back or frame), is_asked=is_asked)
+
+
+async def told(request: Request[Any]) -> None:
+    """Send a request's op and go on; wait only where Erlang does not keep up."""
+    frame = sys._getframe(1)
+    place = PLACES.number(frame)
+    sent = connected().tell(request, place, is_asked=True)
+    if sent.is_asked:
+        await sent
 
 
 # How much longer than Erlang we wait: its own answer, which says more, comes first.

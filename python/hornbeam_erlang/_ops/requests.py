@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from hornbeam_erlang._ops.mailbox import Mailbox, Way
+from hornbeam_erlang._ops.roster import TOPICS
 from hornbeam_erlang._ops.topics import Topics
 from hornbeam_erlang._wire import ops
 from hornbeam_erlang._wire.values import (
@@ -50,7 +51,10 @@ UNSURE = (TimeoutError, asyncio.CancelledError)
 # State
 
 
-def state_get(key: Key, default: Any) -> Request[Any]:
+def state_get(key: Key, default: Any, cluster: bool = False) -> Request[Any]:
+    if cluster:
+        args = [checked_key(key)]
+        return Request(ops.COUNTERS_GET, args, lambda n: default if n is None else n)
     return Request(
         ops.STATE_GET,
         [checked_key(key)],
@@ -67,13 +71,13 @@ def state_delete(key: Key) -> Request[bool]:
     return _new(Request, (ops.STATE_DELETE, [checked_key(key)], bool, None))
 
 
-def state_incr(key: Key, delta: float, scope: str | None) -> Request[Any]:
+def state_incr(key: Key, delta: float, scope: str | None, cluster: bool) -> Request[Any]:
     args = [checked_key(key), checked_number(delta, "delta"), _scoped(scope)]
-    return Request(ops.STATE_INCR, args, _as_it_is)
+    return Request(ops.COUNTERS_INCR if cluster else ops.STATE_INCR, args, _as_it_is)
 
 
-def state_decr(key: Key, delta: float, scope: str | None) -> Request[Any]:
-    return state_incr(key, -checked_number(delta, "delta"), scope)
+def state_decr(key: Key, delta: float, scope: str | None, cluster: bool) -> Request[Any]:
+    return state_incr(key, -checked_number(delta, "delta"), scope, cluster)
 
 
 def state_get_multi(keys: Iterable[Key]) -> Request[dict[Any, Any]]:
@@ -266,6 +270,23 @@ def open_queue(topics: Topics, number: int, topic: str) -> Plan[Mailbox]:
     return queue
 
 
+def listen(
+    topics: Topics, number: int, topic: str, listener: Mailbox, is_last: Callable[[], bool]
+) -> Plan[None]:
+    """Let a listener of a connection's hear a topic too.
+
+    When that fails, or is given up, it does not, unless this was not the last who wants it to.
+    """
+
+    def give_up() -> None:
+        if is_last():
+            topics.unlisten(topic, listener)
+
+    there = topics.wanted(number, topic)
+    topics.listen(number, topic, listener)
+    yield from _update_erlang(topics, number, topic, there, give_up)
+
+
 def _update_erlang(
     topics: Topics, number: int, topic: str, there: Way | None, give_up: Callable[[], object]
 ) -> Plan[None]:
@@ -312,6 +333,62 @@ def publish(topic: str, message: Any) -> Request[int]:
 
 def pubsub_dropped(topics: Topics, number: int) -> Request[int]:
     return Request(ops.PUBSUB_DROPPED, [], lambda dropped: dropped + topics.dropped(number))
+
+
+# Who is present
+
+_RESERVED = ("phx_ref", "phx_ref_prev")
+
+
+def presence_track(topic: str, key: str, meta: Mapping[str, Any]) -> Request[str]:
+    args = [checked_text(topic, "topic"), checked_text(key, "key"), _meta(meta)]
+    return Request(ops.PRESENCE_TRACK, args, _as_it_is)
+
+
+def presence_update(topic: str, key: str, meta: Mapping[str, Any]) -> Request[str]:
+    return presence_track(topic, key, meta)._replace(op=ops.PRESENCE_UPDATE)
+
+
+def _meta(meta: Mapping[str, Any]) -> bytes:
+    if not isinstance(meta, Mapping):
+        raise TypeError(f"meta: is a dict, not {type(meta).__name__}")
+    for name in _RESERVED:
+        if name in meta:
+            raise ValueError(f"meta: {name} stands in each meta already: give it another name")
+    return pack(dict(meta), "meta")
+
+
+def presence_untrack(topic: str, key: str) -> Request[bool]:
+    args = [checked_text(topic, "topic"), checked_text(key, "key")]
+    return Request(ops.PRESENCE_UNTRACK, args, bool)
+
+
+def presence_list(topic: str) -> Request[dict[str, Any]]:
+    return Request(ops.PRESENCE_LIST, [checked_text(topic, "topic")], unpack)
+
+
+def presence_count(topic: str) -> Request[int]:
+    return Request(ops.PRESENCE_COUNT, [checked_text(topic, "topic")], int)
+
+
+def presence_subscribe(topics: Topics, number: int, topic: str, forward: bool) -> Plan[None]:
+    """Subscribe a connection to changes; its client is told first how it is now.
+
+    A client that has lost a change would have a wrong list for ever: so who is too slow is closed,
+    and comes back.
+    """
+    name = TOPICS + checked_text(topic, "topic")
+    yield from subscribe(topics, number, name, forward, "close" if forward else None)
+    if forward:
+        try:
+            yield Request(ops.PRESENCE_SHOW, [topic], _nothing)
+        except BaseException:
+            yield from unsubscribe(topics, number, name)
+            raise
+
+
+def presence_unsubscribe(topics: Topics, number: int, topic: str) -> Plan[None]:
+    yield from unsubscribe(topics, number, TOPICS + checked_text(topic, "topic"))
 
 
 # Remote calls and registered functions

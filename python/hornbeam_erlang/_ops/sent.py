@@ -92,7 +92,8 @@ class Sender(Protocol):
         """Wait until an answer has come; raises `OpTimeout`."""
 
 
-_asking = threading.Lock()
+# Reentrant, because a finalizer may ask inside of `answer`.
+_asking = threading.RLock()
 
 
 class Sent(Coroutine[Any, Any, T]):
@@ -145,6 +146,11 @@ class Sent(Coroutine[Any, Any, T]):
                 if self._answer is None:
                     self._answer = self._sender.answer(self.op, self._place)
         return self._answer
+
+    @property
+    def is_asked(self) -> bool:
+        """Tell whether an answer will come, or has."""
+        return self._answer is not None
 
     def _heard(self, answer: Answer) -> T:
         answer.heard = True

@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Container, Iterable
 from threading import get_ident
+from typing import Any
 
 from hornbeam_erlang._ops.identity import WORKER
 from hornbeam_erlang._ops.mailbox import QUEUED, Home, Mailbox, Published, Way
@@ -33,10 +34,21 @@ class Topics:
         # Told of each mailbox that a connection has got.
         self._opened = opened
         self._home: Home | None = None
+        # What code has one of in this process, by the topic for which it is.
+        self.shared: dict[str, Any] = {}
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take note that nearly all who wait from now on do so in this thread and that loop."""
         self._home = Home(get_ident(), loop)
+
+    @property
+    def home(self) -> Home | None:
+        """The thread in which nearly all wait, if there is one, and its loop."""
+        return self._home
+
+    def is_open(self, number: int) -> bool:
+        """Tell whether a connection is not over; the process never is."""
+        return number == WORKER or number in self._connections
 
     def find(self, number: int) -> Mailbox | None:
         """Return the mailbox of a connection, if it has one."""
@@ -55,7 +67,7 @@ class Topics:
             return mailbox
         mailbox = self._mailboxes[number] = Mailbox(*self._bounds, self._home)
         # Only now: a connection that ends meanwhile forgets it, or is seen here to have ended.
-        if number != WORKER and number not in self._connections:
+        if not self.is_open(number):
             del self._mailboxes[number]
             raise ConnectionEnded("the connection for which this code runs is over")
         if self._opened is not None:
@@ -120,10 +132,35 @@ class Topics:
         """End such a queue; what it has lost is the connection's loss."""
         with self._lock:
             self._note(queue, topic, None)
-            if (mailbox := self._mailboxes.get(number)) is not None:
-                mailbox.queues = tuple(each for each in mailbox.queues if each is not queue)
-                mailbox.dropped += queue.dropped
-            queue.close()
+            self._remove_queue(number, queue)
+
+    def new_queue(self, max_messages: int, max_bytes: int) -> Mailbox:
+        """Return a queue for a listener."""
+        return Mailbox(max_messages, max_bytes, self._home)
+
+    def remove_queue(self, number: int, queue: Mailbox) -> None:
+        """Close a queue that hears nothing any more."""
+        with self._lock:
+            self._remove_queue(number, queue)
+
+    def _remove_queue(self, number: int, queue: Mailbox) -> None:
+        if (mailbox := self._mailboxes.get(number)) is not None:
+            mailbox.queues = tuple(each for each in mailbox.queues if each is not queue)
+            mailbox.dropped += queue.dropped
+        queue.close()
+
+    def listen(self, number: int, topic: str, listener: Mailbox) -> None:
+        """Let a listener of a connection's hear a topic too; it may hear many."""
+        with self._lock:
+            mailbox = self._found_or_opened(number)
+            if listener not in mailbox.queues:
+                mailbox.queues += (listener,)
+            self._note(listener, topic, QUEUED)
+
+    def unlisten(self, topic: str, listener: Mailbox) -> None:
+        """Let it hear that topic no more."""
+        with self._lock:
+            self._note(listener, topic, None)
 
     def has_queue(self, number: int, topic: str) -> bool:
         """Tell whether a connection has such a queue for a topic."""

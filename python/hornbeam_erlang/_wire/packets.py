@@ -38,6 +38,7 @@ MOVE = 17
 REOPEN_WEBSOCKET = 18
 FLUSH = 19
 TELL_FAILED = 20
+REFUSED = 21
 HELLO = 33
 READY = 34
 FAILED = 35
@@ -58,6 +59,7 @@ FLUSHED = 50
 MULTICAST_TEXT = 51
 MULTICAST_BYTES = 52
 TELL = 53
+EVENT_STREAM = 54
 
 
 class MessageType(NamedTuple):
@@ -105,6 +107,7 @@ MESSAGES = (
     ),
     _row(FLUSH, "flush", "beam"),
     _row(TELL_FAILED, "tell_failed", "beam", "ref: uint, op: uint, status: uint, value: any"),
+    _row(REFUSED, "refused", "beam", "sentence: str"),
     _row(HELLO, "hello", "python", "version: uint, about: map"),
     _row(READY, "ready", "python", "about: map"),
     _row(FAILED, "failed", "python", "stage: str, class: str, message: str, traceback: str"),
@@ -130,6 +133,12 @@ MESSAGES = (
     _row(MULTICAST_TEXT, "multicast_text", "python", "streams: array, text: bin"),
     _row(MULTICAST_BYTES, "multicast_bytes", "python", "streams: array, bytes: bin"),
     _row(TELL, "tell", "python", "ref: uint, op: uint, args: array"),
+    _row(
+        EVENT_STREAM,
+        "event_stream",
+        "python",
+        "status: uint, headers: array, forwardable: bool",
+    ),
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
@@ -151,6 +160,8 @@ class StreamScope(NamedTuple):
     client: list[Any] | None
     server: list[Any] | None
     connect: dict[Any, Any] | None
+    tls: list[Any] | None = None
+    """Only over TLS; in the array there is nothing in its place otherwise."""
 
 
 # Makes a `StreamScope` as a tuple is made, in half the time of calling it.
@@ -242,6 +253,8 @@ def stream_of(message: bytes) -> int:
 
 def decode_scope(fields: list[Any]) -> StreamScope:
     """Return the scope of a stream; raises `ProtocolError` if it is not one."""
+    if len(fields) + 1 == len(StreamScope._fields):
+        fields.append(None)
     if len(fields) != len(StreamScope._fields):
         raise ProtocolError(f"not a scope: {str(fields)[:200]}")
     return _new(StreamScope, fields)
@@ -273,6 +286,10 @@ def encode_response_start(
 
 def encode_response_body(stream: int, body: bytes, more: bool) -> bytes:
     return _pack((RESPONSE_BODY, stream, body, more))
+
+
+def encode_event_stream(stream: int, status: int, headers: Headers, forwardable: bool) -> bytes:
+    return _pack((EVENT_STREAM, stream, status, headers, forwardable))
 
 
 def encode_accept(stream: int, subprotocol: str | None, headers: Headers) -> bytes:

@@ -7,8 +7,6 @@ is but its number.
 
 import asyncio
 import concurrent.futures
-import contextlib
-import itertools
 import math
 import sys
 import threading
@@ -19,6 +17,8 @@ from typing import Any, TypeVar, cast
 
 from hornbeam_erlang._ops import identity
 from hornbeam_erlang._ops.handlers import Handlers
+from hornbeam_erlang._ops.in_flight import MOST_ASKED, InFlight, check_tell, late, no_room, within
+from hornbeam_erlang._ops.inbox import Inbox
 from hornbeam_erlang._ops.mailbox import Mailbox
 from hornbeam_erlang._ops.requests import Request
 from hornbeam_erlang._ops.sent import Answer, Sent, log_failure
@@ -27,20 +27,13 @@ from hornbeam_erlang._wire import ops, packets
 from hornbeam_erlang._wire.credit import Allowance
 from hornbeam_erlang._wire.packets import Packet
 from hornbeam_erlang._worker.config import Config
-from hornbeam_erlang._worker.inbox import Inbox, stopped
 from hornbeam_erlang._worker.logs import Log
 from hornbeam_erlang._worker.pipes import Pipes
 from hornbeam_erlang._worker.spin import Spin
-from hornbeam_erlang.exceptions import HornbeamError, NotConnected, OpTimeout
+from hornbeam_erlang.exceptions import NotConnected, OpTimeout
 
 # The status of an op whose connection is over (docs/wire.md).
 ENDED = 7
-
-# Answers that are on their way to those who will ask: past this many an op waits for room.
-MOST_ASKED = 8192
-
-# The same of ops before whose end their streams do not go on.
-MOST_FIRSTS = 64
 
 # An op that stops the loop for longer is worth a line in the log (seconds).
 PATIENCE = 1.0
@@ -65,15 +58,15 @@ _failures = Log("hornbeam.ops")
 
 T = TypeVar("T")
 
-# Whoever waits for a reply, in the loop's own coroutines or elsewhere.
-Waiter = asyncio.Future[Packet] | concurrent.futures.Future[Packet]
 
-
-class WorkerCarrier:
+class WorkerCarrier(InFlight):
     """Carries ops through the worker's pipes."""
 
     def __init__(self, pipes: Pipes, config: Config) -> None:
+        self._inbox = inbox = Inbox(self._notify, self._has_room, stopped)
+        super().__init__(pipes, inbox, _failures.error)
         self._pipes = pipes
+        pipes.inbox, pipes.take_inbox, pipes.on_room = inbox.waiting, inbox.take, inbox.wake
         # Those that are open, by their numbers.
         self.streams: dict[int, Any] = {}
         # Those of them whose op was answered with their end: `disconnect` is still on its way.
@@ -82,17 +75,7 @@ class WorkerCarrier:
         self.topics = Topics(*bounds, self.streams, self._mailbox_opened)
         self.handlers = Handlers()
         self._events = Allowance(EVENT_WINDOW, 1 << 30)
-        self._refs = itertools.count(1)
         self._blocking: dict[int, Packet | None] = {}
-        self._waiting: dict[int, Waiter] = {}
-        # The arguments of ops that take, until their replies come: there may be nobody any more to
-        # have what was taken.
-        self._taking: dict[int, Sequence[Any]] = {}
-        # The answers that will come to ops which were sent without waiting, and those of them
-        # that have to be done before their stream goes on.
-        self._answers: dict[int, Answer] = {}
-        self._firsts: dict[int, tuple[int, asyncio.TimerHandle | None]] = {}
-        self._inbox = Inbox(pipes, self._has_room)
         self._spin = Spin()
         # How long an op waits for its reply when its caller does not say (seconds).
         self._op_timeout = config.op_timeout / 1000
@@ -110,13 +93,21 @@ class WorkerCarrier:
         )
 
     def stop(self) -> None:
-        """Tell the threads that wait that no reply will come; the loop has ended."""
-        for waiter in list(self._waiting.values()):
-            if isinstance(waiter, concurrent.futures.Future) and not waiter.done():
-                waiter.set_exception(stopped())
-        for answer in list(self._answers.values()):
-            answer.fail(stopped())
-        self._inbox.stop()
+        """Tell the threads that wait that no reply will come, and send what they have told.
+
+        The loop has ended.
+        """
+        self.fail(stopped)
+        with self._pipes.lock:
+            self._inbox.take()
+
+    def _notify(self) -> None:
+        self._pipes.loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._inbox.drain()
+        self._pipes.flush()
+        self._inbox.wake()
 
     def take_event(self, message: Packet) -> None:
         """Put a published message into the queues of those who subscribed; acknowledge it."""
@@ -145,15 +136,8 @@ class WorkerCarrier:
         with pipes.lock:
             if pipes.owner is None:
                 return self._call_here(op, args, seconds)
-            ref, waiter = self._hand_over(op, args)
-        try:
-            reply = waiter.result(seconds)
-        except BaseException as error:
-            self._give_up(ref, op, args, waiter)
-            if isinstance(error, concurrent.futures.TimeoutError):
-                raise _late(op, seconds) from None
-            raise
-        return ops.result(reply[3], reply[4])
+            ref, waiter = self._hand_over(op, args, self._stream(op, args))
+        return self._await(ref, op, args, waiter, seconds)
 
     async def call_async(self, op: int, args: Sequence[Any], timeout: float | None = None) -> Any:
         """Call Erlang and wait for its answer, at most `timeout` seconds; in any loop."""
@@ -166,13 +150,15 @@ class WorkerCarrier:
         with pipes.lock:
             if pipes.owner is None:
                 raise stopped()
-            ref, waiter = self._hand_over(op, args)
-        try:
-            reply = await _within(seconds, op, asyncio.wrap_future(waiter))
-        except BaseException:
-            self._give_up(ref, op, args, waiter)
-            raise
-        return ops.result(reply[3], reply[4])
+            ref, waiter = self._hand_over(op, args, self._stream(op, args))
+        return await self._await_async(ref, op, args, waiter, seconds)
+
+    def _stream(self, op: int, args: Sequence[Any]) -> int:
+        """Return the number of the stream for which an op is."""
+        find = identity.caller_or_worker
+        if ops.is_of_connection(op, args):
+            find = identity.caller
+        return find(self.streams)
 
     # Without waiting
 
@@ -183,8 +169,7 @@ class WorkerCarrier:
         find = identity.caller if is_bound else identity.caller_or_worker
         stream = find(self.streams)
         message = packets.encode_tell(stream, place, op, args)
-        if len(message) > packets.MAX_MESSAGE - _LONGEST_REF:
-            raise _too_long(op, len(message))
+        check_tell(op, message)
         if op == ops.PUBSUB_PUBLISH:
             self.topics.note_publish(stream, args[0])
         sent = Sent(self, op, read, place)
@@ -208,40 +193,24 @@ class WorkerCarrier:
             self._pipes.tell(sent, message, stream, is_asked and not may_tell)
         return sent
 
-    def _send_first(
-        self, sent: Sent[Any], message: bytes, stream: int, is_asked: bool = True
-    ) -> None:
-        """Send an op that is done by another process, and yet before what its stream does next."""
-        ref, pipes, timer = self._ask(sent), self._pipes, None
-        pipes.send_first(packets.as_op(message, ref), stream)
-        if pipes.owner is not None:
-            timer = pipes.loop.call_later(self._op_timeout, self._release, ref)
-            pipes.schedule_flush()
-        self._firsts[ref] = stream, timer
+    def _has_room(self) -> bool:
+        return self._pipes.may_tell and self._may_ask()
 
-    def _release(self, ref: int) -> None:
-        """Let a stream go on: what was to be done first is, or takes too long."""
-        if (first := self._firsts.pop(ref, None)) is not None:
-            stream, timer = first
-            if timer is not None:
-                timer.cancel()
-            self._pipes.release(stream)
+    def _release_in_time(self, ref: int) -> asyncio.TimerHandle | None:
+        pipes = self._pipes
+        if pipes.owner is None:
+            return None
+        pipes.schedule_flush()
+        return pipes.loop.call_later(self._op_timeout, self._release, ref)
 
     def _wait_for_room(self, op: int) -> None:
         """Let Erlang do what it was told before; the loop stands still meanwhile."""
         pipes = self._pipes
         try:
-            self._pump(op, self._has_room, self._op_timeout, _no_room)
+            self._pump(op, self._has_room, self._op_timeout, no_room)
         finally:
             if pipes.owner is not None:
                 pipes.schedule_catch_up()
-
-    def _has_room(self) -> bool:
-        return (
-            self._pipes.may_tell
-            and len(self._answers) < MOST_ASKED
-            and len(self._firsts) < MOST_FIRSTS
-        )
 
     def _tell_from_thread(
         self, sent: Sent[T], message: bytes, stream: int, is_first: bool, is_asked: bool
@@ -250,7 +219,7 @@ class WorkerCarrier:
         # A finalizer in the loop's thread would wait for itself, and without a loop one pumps.
         has_to_wait = pipes.owner not in (None, threading.get_ident())
         if has_to_wait and not self._inbox.wait_for_room(self._op_timeout):
-            raise _no_room(sent.op, self._op_timeout)
+            raise no_room(sent.op, self._op_timeout)
         with pipes.lock:
             if pipes.owner is None:
                 self._check_not_between()
@@ -260,19 +229,6 @@ class WorkerCarrier:
             else:
                 self._inbox.put_tell(pipes.tell, sent, message, stream)
         return sent
-
-    def ask(self, sent: Sent[Any], tell: bytes) -> bytes:
-        """Return the op to write in the place of a `tell`, of which somebody may ask."""
-        return packets.as_op(tell, self._ask(sent))
-
-    def _ask(self, sent: Sent[Any]) -> int:
-        ref = next(self._refs)
-        self._answers[ref] = sent.answer()
-        return ref
-
-    def answer(self, op: int, place: int) -> Answer:
-        """Return an answer that has not come yet."""
-        return Answer(op, place, _failures.error)
 
     def hear(self, answer: Answer, op: int, timeout: float | None) -> None:
         """Block until an answer has come; in any thread."""
@@ -293,7 +249,7 @@ class WorkerCarrier:
         try:
             waiter.result(seconds)
         except concurrent.futures.TimeoutError:
-            raise _late(op, seconds) from None
+            raise late(op, seconds) from None
 
     def _hear_here(self, answer: Answer, op: int, seconds: float) -> None:
         self._pump(op, lambda: answer.reply is not None, seconds)
@@ -313,7 +269,7 @@ class WorkerCarrier:
             answer.add_waiter(there)
             waiter = asyncio.wrap_future(there)
         try:
-            await _within(self._op_timeout, op, waiter)
+            await within(self._op_timeout, op, waiter)
         finally:
             del waiter  # which holds what was raised, and that this frame
 
@@ -335,7 +291,8 @@ class WorkerCarrier:
 
     def _call_here(self, op: int, args: Sequence[Any], seconds: float) -> Any:
         self._check_not_between()
-        ref, stream, message = self._encode(op, args)
+        stream = self._stream(op, args)
+        ref, message = self._encode(op, args, stream)
         self._pipes.send_op(message, stream)
         self._blocking[ref] = None
         spin_until = self._spin.until(op)
@@ -359,23 +316,22 @@ class WorkerCarrier:
         op: int,
         done: Callable[[], bool],
         seconds: float,
-        late: Callable[[int, float], OpTimeout] | None = None,
+        too_late: Callable[[int, float], OpTimeout] = late,
         spin_until: int = 0,
     ) -> None:
         """Move bytes until `done`, for so many seconds at most: then it is too late."""
         self._check_not_between()
         if not self._pipes.pump(done, min(seconds, self._patience), spin_until):
-            late = late or _late
             if seconds <= self._patience:
-                raise late(op, seconds)
-            self._wait_on(op, done, seconds, late)
+                raise too_late(op, seconds)
+            self._wait_on(op, done, seconds, too_late)
 
     def _wait_on(
         self,
         op: int,
         done: Callable[[], bool],
         seconds: float,
-        late: Callable[[int, float], OpTimeout],
+        too_late: Callable[[int, float], OpTimeout],
     ) -> None:
         """Wait longer for a reply, or for room, than is usual.
 
@@ -384,7 +340,7 @@ class WorkerCarrier:
         """
         if self._pipes.owner is None:
             if not self._pipes.pump(done, seconds - self._patience):
-                raise late(op, seconds)
+                raise too_late(op, seconds)
             return
         limit = min(seconds, self._longest_stop)
         end = time.monotonic() + limit - self._patience
@@ -397,7 +353,7 @@ class WorkerCarrier:
                 raise OpTimeout(f"calls wait for this worker: {_stands_still(op)}")
         if limit < seconds:
             raise OpTimeout(f"not for longer than {limit:g} s: {_stands_still(op)}")
-        raise late(op, seconds)
+        raise too_late(op, seconds)
 
     def _check_not_between(self) -> None:
         if self._pipes.busy:
@@ -408,44 +364,17 @@ class WorkerCarrier:
         return any(message[0] in (packets.CALL, packets.MORE) for message in self._pipes.backlog)
 
     async def _call_in_loop(self, op: int, args: Sequence[Any], seconds: float) -> Any:
-        ref, stream, message = self._encode(op, args)
+        stream = self._stream(op, args)
+        ref, message = self._encode(op, args, stream)
         waiter: asyncio.Future[Packet] = self._pipes.loop.create_future()
         self._waiting[ref] = waiter
         self._send_op(message, stream)
         try:
-            reply = await _within(seconds, op, waiter)
+            reply = await within(seconds, op, waiter)
         except BaseException:
             self._give_up(ref, op, args, waiter)
             raise
         return ops.result(reply[3], reply[4])
-
-    def _hand_over(
-        self, op: int, args: Sequence[Any]
-    ) -> tuple[int, concurrent.futures.Future[Packet]]:
-        """Let the loop's thread send an op of this thread."""
-        ref, stream, message = self._encode(op, args)
-        waiter: concurrent.futures.Future[Packet] = concurrent.futures.Future()
-        self._waiting[ref] = waiter
-        try:
-            self._inbox.put(self._pipes.send_op, message, stream)
-        except NotConnected:
-            del self._waiting[ref]
-            self._taking.pop(ref, None)
-            raise
-        return ref, waiter
-
-    def _encode(self, op: int, args: Sequence[Any]) -> tuple[int, int, bytes]:
-        """Return an op's number, its stream, and its bytes."""
-        find = identity.caller_or_worker
-        if ops.is_of_connection(op, args):
-            find = identity.caller
-        ref, stream = next(self._refs), find(self.streams)
-        message = packets.encode_op(stream, ref, op, args)
-        if len(message) > packets.MAX_MESSAGE:
-            raise _too_long(op, len(message))
-        if op == ops.STATE_TAKE:
-            self._taking[ref] = args
-        return ref, stream, message
 
     def _send_op(self, message: bytes, stream: int) -> None:
         self._pipes.send_op(message, stream)
@@ -456,94 +385,20 @@ class WorkerCarrier:
         _, stream, ref, status, _ = message
         if status == ENDED and stream in self.streams:
             self.ended.add(stream)
-        is_heard = True
-        if ref in self._blocking:
+        is_heard = ref in self._blocking
+        if is_heard:
             self._blocking[ref] = message
-        elif (answer := self._answers.pop(ref, None)) is not None:
-            self._release(ref)
-            self._inbox.wake()
-            answer.set(message[3], message[4])
-        else:
-            # Who takes the waiter from there answers for it: here, or where it is given up.
-            waiter = self._waiting.pop(ref, None)
-            is_heard = waiter is not None and _resolve(waiter, message)
-        if ref in self._taking:
-            args = self._taking.pop(ref)
-            if not is_heard:
-                self._put_back(args, message)
+        self._settle(message, is_heard=is_heard)
 
-    def _give_up(self, ref: int, op: int, args: Sequence[Any], waiter: Waiter) -> None:
-        """Let what an op takes be put back, as nobody waits for its reply any more."""
-        if self._waiting.pop(ref, None) is not None or op != ops.STATE_TAKE:
-            return  # the reply is still to come, and finds nobody
-        try:
-            # The loop's thread may be about to set it.
-            reply = waiter.result()
-        except (asyncio.CancelledError, concurrent.futures.CancelledError, HornbeamError):
-            return  # the reply has found that
-        if reply:  # or it came when the time was over, and has found that too
-            with contextlib.suppress(RuntimeError):  # the loop has just been closed
-                self._pipes.loop.call_soon_threadsafe(self._put_back, args, reply)
-
-    def _put_back(self, args: Sequence[Any], reply: Packet) -> None:
-        """Let others find what was taken for nobody, unless the key has been set again."""
-        _, _, _, status, taken = reply
-        if status == 0 and taken is not None:
-            message = packets.encode_op(0, next(self._refs), ops.STATE_ADD, [*args, *taken])
-            self._pipes.send_op(message, 0)
-            if self._pipes.owner is not None:
-                self._pipes.schedule_flush()
+    def _send_soon(self, message: bytes) -> None:
+        self._pipes.send_op(message, 0)
+        if self._pipes.owner is not None:
+            self._pipes.schedule_flush()
 
 
-# What a tell may be longer as an op, whose number may be: its bytes.
-_LONGEST_REF = 9
-
-
-def _resolve(waiter: Waiter, message: Packet) -> bool:
-    """Give a waiter its reply; return False if it waits no more: it may not know that yet."""
-    if waiter.done():
-        return False
-    try:
-        waiter.set_result(message)
-    except concurrent.futures.InvalidStateError:  # cancelled by its own loop just now
-        return False
-    return True
-
-
-async def _within(seconds: float, op: int, waiter: asyncio.Future[Any]) -> Any:
-    """Wait for a reply; raises `OpTimeout` when the time is over."""
-    alarm = asyncio.get_running_loop().call_later(seconds, _expire, waiter)
-    try:
-        reply = await waiter
-    finally:
-        alarm.cancel()
-        del waiter  # which holds what was raised, and that this frame
-    if not reply:
-        raise _late(op, seconds)
-    return reply
-
-
-def _expire(waiter: asyncio.Future[Any]) -> None:
-    if not waiter.done():
-        waiter.set_result([])  # an exception would hold the frame that holds the waiter
-
-
-def _late(op: int, seconds: float) -> OpTimeout:
-    return OpTimeout(f"Erlang has not answered {packets.OPS.get(op, op)} within {seconds} s")
-
-
-def _no_room(op: int, seconds: float) -> OpTimeout:
-    return OpTimeout(
-        f"{packets.OPS.get(op, op)} was not sent: Erlang has not done what it was told before "
-        f"within {seconds} s"
-    )
-
-
-def _too_long(op: int, size: int) -> ValueError:
-    return ValueError(
-        f"{packets.OPS.get(op, op)} with {size} bytes; "
-        f"at most {packets.MAX_MESSAGE} can travel at once"
-    )
+def stopped() -> NotConnected:
+    """Return what an op raises whose answer will not come."""
+    return NotConnected("the worker has stopped; Erlang's answer will not come")
 
 
 def _stands_still(op: int) -> str:

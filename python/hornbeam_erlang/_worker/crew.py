@@ -14,6 +14,8 @@ from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from hornbeam_erlang._worker.logs import Log
+
 # Work that has waited so long gets another thread (seconds).
 PATIENCE = 0.002
 
@@ -22,6 +24,8 @@ MOST = 40
 
 # How long a thread that joined stays without work (seconds).
 LINGER = 1.0
+
+_log = Log("hornbeam.app")
 
 Work = Callable[[], Any]
 Done = Callable[[Any], None]
@@ -54,6 +58,8 @@ class Crew:
         # Those that take work, and those that wait until they are to.
         self._threads = 0
         self._resting = 0
+        # Whether the system has just refused one.
+        self._is_short = False
         self._recalls: SimpleQueue[None] = SimpleQueue()
         self._leaving = threading.Lock()
         self._results: deque[tuple[Done, Any]] = deque()
@@ -88,7 +94,22 @@ class Crew:
                 self._resting -= 1
                 self._recalls.put(None)
                 return
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError as error:  # the system allows no more: it is tried again (`_look`)
+            with self._leaving:
+                self._threads -= 1
+            self._complain(error)
+        else:
+            self._is_short = False
+
+    def _complain(self, error: RuntimeError) -> None:
+        if not self._is_short:
+            self._is_short = True
+            _log.error(
+                f"work waits for a thread of {self._name}, of which there are "
+                f"{self._threads}: {error}"
+            )
 
     # In a thread
 

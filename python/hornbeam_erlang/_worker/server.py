@@ -253,12 +253,18 @@ class Server:
         _log.error(f"{_name(scope)}: {undone}")
         return Failure("RuntimeError", undone, "")
 
+    def _running(self) -> list[Any]:
+        """Return what is done when the handlers that run now are."""
+        return [*(stream.task for stream in self._streams.values()), *self._calls.ends()]
+
     async def finish(self, seconds: float, seconds_to_cancel: float) -> None:
         """Wait for the handlers that still run, then cancel them."""
-        running = [*(stream.task for stream in self._streams.values()), *self._calls.ends()]
-        if not running:
-            return
-        _, late = await asyncio.wait(running, timeout=seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        # What was called before others knew of the stop may come only now.
+        while (running := self._running()) and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(running, timeout=left)
+        late = self._running()
         for task in late:
             task.cancel()
         if late:

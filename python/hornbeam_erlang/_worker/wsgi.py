@@ -25,15 +25,16 @@ from wsgiref.util import FileWrapper
 from hornbeam_erlang._asgi.environ import make_environ
 from hornbeam_erlang._asgi.response import BODILESS
 from hornbeam_erlang._asgi.scope import Event, Receive, Send
+from hornbeam_erlang._wire.text import quote_line
 from hornbeam_erlang._worker.crew import Crew
+from hornbeam_erlang._worker.logs import Log
 from hornbeam_erlang.exceptions import ClientDisconnected
 
 # What a thread may have given without its being sent (bytes), and how much is read of a file at
 # a time: what travels as one message.
 AHEAD = 65_536
 
-# A body so small is read before a thread is asked: no thread has to wait for a slow client then.
-SMALL = 65_536
+_log = Log("hornbeam.app")
 
 Environ = dict[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -67,7 +68,7 @@ class Wsgi:
             "wsgi.run_once": False,
             # A body ends where it ends, and not only after CONTENT_LENGTH: it may have none.
             "wsgi.input_terminated": True,
-            "wsgi.file_wrapper": LargeBlocks,
+            "wsgi.file_wrapper": Blocks,
         }
         self._in_threads: set[Exchange] = set()
         self._steps = itertools.count()
@@ -77,7 +78,7 @@ class Wsgi:
         if scope["type"] != "http":
             raise TypeError(f"a WSGI app takes no part in {scope['type']}")
         environ = make_environ(scope, self._own)
-        exchange = Exchange(self._loop, self._crew, self._steps, environ["REQUEST_METHOD"])
+        exchange = Exchange(self._loop, self._crew, self._steps, scope)
         body = await _body(environ, receive, exchange)
         if body is None:  # the client has gone before its request was whole
             return
@@ -115,7 +116,7 @@ class Exchange:
         loop: asyncio.AbstractEventLoop,
         crew: Crew,
         steps: "itertools.count[int]",
-        method: str,
+        scope: dict[str, Any],
     ) -> None:
         self._loop = loop
         self._crew = crew
@@ -125,8 +126,11 @@ class Exchange:
         # Whether the thread waits for the client.
         self.waits = False
         # The thread's: what the app has said of its response.
-        self._to_head = method == "HEAD"
+        self._to_head = scope["method"] == "HEAD"
+        self._path = scope["path"]
         self._head: Head | None = None
+        self._is_head_all = False
+        self._is_file = False
         self._has_begun = False
         self._is_complete = False
         self._left: int | None = None
@@ -146,12 +150,14 @@ class Exchange:
 
     def run(self, app: WsgiApp, environ: Environ) -> None:
         answer = app(environ, self.start_response)
+        self._is_file = isinstance(answer, Blocks)
         try:
             if type(answer) is list or type(answer) is tuple:
                 self._finish(b"".join(answer))
                 return
             for part in answer:
-                self.write(part)
+                if not self._pass_on(part):
+                    break
             self._finish(b"")
         finally:
             if (close := getattr(answer, "close", None)) is not None:
@@ -170,20 +176,33 @@ class Exchange:
         elif self._head is not None:
             raise RuntimeError("start_response a second time, and without exc_info")
         self._head = _status(status), [_header(name, value) for name, value in headers]
-        self._left = self._promised(*self._head)
+        self._is_head_all = self._to_head or self._head[0] in BODILESS
+        self._left = None if self._is_head_all else _promised(self._head[1])
         return self.write
 
-    def _promised(self, status: int, headers: list[tuple[bytes, bytes]]) -> int | None:
-        """Return how long the body is to be, where that is known and there is one."""
-        if self._to_head or status in BODILESS:
-            return None
-        lengths = [value for name, value in headers if name.lower() == b"content-length"]
-        return int(lengths[0]) if lengths and lengths[0].isdigit() else None
+    def _pass_on(self, part: bytes) -> bool:
+        """Send what the app yields; return whether any more is wanted.
+
+        Past its Content-Length nothing is sent, nor asked for (PEP 3333); nor is of a body that
+        nobody gets, which may have no end.
+        """
+        _check_part(part)
+        sent = self._within_promise(part)
+        self.write(sent)
+        return sent is part and not (self._is_head_all and self._has_begun)
+
+    def _within_promise(self, part: bytes) -> bytes:
+        left = self._left
+        if left is None or len(part) <= left:
+            return part
+        if not self._is_file:  # one may have grown since its length was looked up
+            path = quote_line(self._path)
+            _log.warning(f"http {path}: what the app gave past its Content-Length is dropped")
+        return part[:left]
 
     def write(self, part: bytes) -> None:
         """Send a part of the body, at once but for what the client has no room for."""
-        if not isinstance(part, bytes):
-            raise TypeError(f"a part of a body is bytes, not {type(part).__name__}")
+        _check_part(part)
         if not part:
             return
         left = self._left
@@ -197,7 +216,7 @@ class Exchange:
 
     def _finish(self, part: bytes) -> None:
         if part and self._left is not None:
-            self.write(part)
+            self.write(self._within_promise(part))
         if not self._is_complete:
             self._give(b"" if self._left is not None else part, more=False)
 
@@ -309,11 +328,11 @@ class Exchange:
 
 
 class Body(io.RawIOBase):
-    """A request's body that is not here yet, for `io.BufferedReader`."""
+    """A request's body that is not all here yet, for `io.BufferedReader`."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, begin: bytes = b"") -> None:
         self._exchange = exchange
-        self._piece = memoryview(b"")
+        self._piece = memoryview(begin)
         self._more = True
 
     def readable(self) -> bool:
@@ -332,33 +351,37 @@ class Body(io.RawIOBase):
 async def _body(environ: Environ, receive: Receive, exchange: Exchange) -> io.IOBase | None:
     """Return a request's body as a file; None if its client has gone.
 
+    The node has gathered a small one, or the begin of another, before it has asked for a thread.
     One that the client holds back until it is asked for (Expect) is asked for by the app.
     """
-    length = environ.get("CONTENT_LENGTH", "")
-    if not length:
-        # HTTP/2 has bodies of which nothing is said before.
-        is_none = environ["SERVER_PROTOCOL"].startswith("HTTP/1") and (
-            "HTTP_TRANSFER_ENCODING" not in environ
-        )
-        return io.BytesIO() if is_none else io.BufferedReader(Body(exchange), AHEAD)
-    if int(length) > SMALL or "HTTP_EXPECT" in environ:
+    if "HTTP_EXPECT" in environ:
         return io.BufferedReader(Body(exchange), AHEAD)
-    pieces = []
-    more = length != "0"
-    while more:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            return None
-        pieces.append(event["body"])
-        more = event["more_body"]
-    return io.BytesIO(b"".join(pieces))
+    event = await receive()
+    if event["type"] == "http.disconnect":
+        return None
+    if not event["more_body"]:
+        return io.BytesIO(event["body"])
+    return io.BufferedReader(Body(exchange, event["body"]), AHEAD)
 
 
-class LargeBlocks(FileWrapper):
-    """wsgi.file_wrapper: a file in blocks that are worth a message each."""
+class Blocks(FileWrapper):
+    """wsgi.file_wrapper: a file in blocks, as large as a message where nobody has to wait for that.
+
+    Of what grows, such as a pipe, all that is there is a block.
+    """
 
     def __init__(self, filelike: Any, blksize: int = AHEAD) -> None:
-        super().__init__(filelike, max(blksize, AHEAD))
+        is_whole = getattr(filelike, "seekable", bool)()
+        super().__init__(filelike, max(blksize, AHEAD) if is_whole else blksize)
+        grows = isinstance(filelike, io.BufferedReader) and not is_whole
+        self._growing = filelike if grows else None
+
+    def __next__(self) -> bytes:
+        if self._growing is None:
+            return super().__next__()
+        if part := self._growing.read1(AHEAD):
+            return bytes(part)
+        raise StopIteration
 
 
 def _answer(question: Question, event: Event) -> None:
@@ -376,6 +399,17 @@ def _most_telling(raised: list[BaseException], failure: list[BaseException]) -> 
 
 def _gone() -> ClientDisconnected:
     return ClientDisconnected("the client has disconnected")
+
+
+def _check_part(part: bytes) -> None:
+    if not isinstance(part, bytes):
+        raise TypeError(f"a part of a body is bytes, not {type(part).__name__}")
+
+
+def _promised(headers: list[tuple[bytes, bytes]]) -> int | None:
+    """Return how long a body is to be, where that is said."""
+    lengths = [value for name, value in headers if name.lower() == b"content-length"]
+    return int(lengths[0]) if lengths and lengths[0].isdigit() else None
 
 
 def _status(status: str) -> int:
