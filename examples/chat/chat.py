@@ -7,9 +7,9 @@
   `{"kind": "joined" | "left", "name": …}` and `{"kind": "message", "name": …, "text": …}`.
 
 This process keeps nothing of a room. What is said is published, and Erlang writes it to the
-sockets of all who are there. Who is there stands in shared state that belongs to their
-connections, so that nobody stays whose connection is gone. With the option websocket_resume a
-connection outlives this process, and another one goes on with it.
+sockets of all who are there. Who is there is known on all nodes and belongs to the connections, so
+that nobody stays whose connection is gone. With the option websocket_resume a connection outlives
+this process, and another one goes on with it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from hornbeam_erlang import (
-    OpTimeout,
-    aio,
-    connection_state,
-    publish,
-    state_delete,
-    state_items,
-    state_set,
-    subscribe,
-)
+from hornbeam_erlang import aio, presence, publish, subscribe
 
 __all__ = ["application"]
 
@@ -44,13 +35,6 @@ PAGE = Path(__file__).with_name("index.html").read_bytes()
 NAME_LENGTH = 32
 TEXT_LENGTH = 2000
 """The longest name and message, in characters; what is over is cut off."""
-
-LOOK_EVERY = 2.0
-"""Seconds after which a room is looked at although nobody said that somebody came or left:
-those whose worker was killed could not say it."""
-
-MOVED = 1012
-"""The code with which a handler ends whose socket stays open: another worker goes on with it."""
 
 POLICY = (
     b"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -99,53 +83,39 @@ async def chat(scope: Event, receive: Receive, send: Send) -> None:
         return
     await send({"type": "websocket.accept"})
     subscribe(said_in(room), forward=True)
-    me = ("people", room, connection_state().setdefault("id", uuid.uuid4().hex))
-    state_set(me, name, scope="connection")
+    await aio.presence.track(said_in(room), name, {})
     watching = asyncio.create_task(watch(room, send))
-    publish(moves_in(room), "joined")
-    message: Event = {}
     try:
         while (message := await receive())["type"] != "websocket.disconnect":
             if text := spoken(message):
                 publish(said_in(room), {"kind": "message", "name": name, "text": text})
     finally:
         watching.cancel()
-        if message.get("code") != MOVED:
-            state_delete(me)
-            publish(moves_in(room), "left")
 
 
 async def watch(room: str, send: Send) -> None:
     """Tell a client who is in the room, and who came and left since, until it is gone."""
-    async with aio.subscribed(moves_in(room)) as moves:
-        known = people(room)
-        await tell(send, kind="members", names=sorted(known.values(), key=str.casefold))
-        while True:
-            with contextlib.suppress(OpTimeout):
-                await moves.receive(timeout=LOOK_EVERY)
-            now = people(room)
+    here: Counter[str] | None = None
+    async for diff in presence.changes(said_in(room)):
+        known = here or Counter[str]()
+        now = known + connections(diff["joins"]) - connections(diff["leaves"])
+        if here is not None:
             for came in now.keys() - known.keys():
-                await tell(send, kind="joined", name=now[came])
+                await tell(send, kind="joined", name=came)
             for gone in known.keys() - now.keys():
-                await tell(send, kind="left", name=known[gone])
-            if now != known:
-                await tell(send, kind="members", names=sorted(now.values(), key=str.casefold))
-            known = now
+                await tell(send, kind="left", name=gone)
+        await tell(send, kind="members", names=sorted(now, key=str.casefold))
+        here = now
 
 
-def people(room: str) -> dict[Any, str]:
-    """Return who is in a room: a key for each connection, and its name."""
-    return dict(state_items(("people", room)))
+def connections(members: presence.Members) -> Counter[str]:
+    """Count by how many connections somebody is here: a name may be in two windows."""
+    return Counter({name: len(found["metas"]) for name, found in members.items()})
 
 
 def said_in(room: str) -> str:
-    """Name the topic of what is said in a room."""
+    """Name the topic of what is said in a room, and of who is there."""
     return f"chat:{room}"
-
-
-def moves_in(room: str) -> str:
-    """Name the topic that says that somebody came or left."""
-    return f"chat-moves:{room}"
 
 
 async def tell(send: Send, **news: Any) -> None:
