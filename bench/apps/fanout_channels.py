@@ -1,26 +1,43 @@
-"""The fan-out app for daphne: a consumer of Channels, in one group by channels_redis.
+"""The fan-out app by a channel layer: a consumer of Channels, in one group.
 
-Plain Channels: no model, session or middleware of Django. Of the two layers in channels_redis
-this is the one that sends by redis' own pub/sub and keeps the order of messages.
+Plain Channels: no model, session or middleware of Django. The variable CHANNEL_LAYER names the
+layer: of the two in channels_redis, `core` keeps queues in redis and `pubsub` sends by redis' own
+pub/sub; `nats` is channels-nats; `hornbeam` is ours. `/receive` is the last without a consumer: a
+handler that receives from the layer by itself.
 """
 
+import asyncio
 import os
 from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
-from channels.routing import ProtocolTypeRouter
+from channels.layers import get_channel_layer
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
+from django.urls import path
 
 GROUP = "topic"
 
-settings.configure(
-    CHANNEL_LAYERS={
-        "default": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [os.environ["REDIS_URL"]]},
-        }
-    }
-)
+LAYERS: dict[str, dict[str, Any]] = {
+    "core": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": [os.environ.get("REDIS_URL")], "capacity": 1000},
+    },
+    "pubsub": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [os.environ.get("REDIS_URL")]},
+    },
+    "nats": {
+        "BACKEND": "channels_nats.NatsChannelLayer",
+        "CONFIG": {"servers": [os.environ.get("NATS_URL")]},
+    },
+    "hornbeam": {
+        "BACKEND": "hornbeam_erlang.channels.HornbeamChannelLayer",
+        "CONFIG": {"capacity": 1000},
+    },
+}
+
+settings.configure(CHANNEL_LAYERS={"default": LAYERS[os.environ["CHANNEL_LAYER"]]})
 
 
 class Consumer(AsyncWebsocketConsumer):
@@ -46,4 +63,38 @@ class Consumer(AsyncWebsocketConsumer):
         await self.send(text_data=event["text"])
 
 
-application = ProtocolTypeRouter({"websocket": Consumer.as_asgi()})
+async def receiving(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Send every message of the group to the client until it leaves."""
+    layer = get_channel_layer()
+    await receive()
+    await send({"type": "websocket.accept"})
+    name = await layer.new_channel()
+    await layer.group_add(GROUP, name)
+    await send({"type": "websocket.send", "text": "subscribed"})
+    forwarder = asyncio.create_task(forward(layer, name, send))
+    try:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+    finally:
+        forwarder.cancel()
+        await layer.group_discard(GROUP, name)
+
+
+async def forward(layer: Any, name: str, send: Any) -> None:
+    """Send what comes to a channel."""
+    while True:
+        message = await layer.receive(name)
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+application = ProtocolTypeRouter(
+    {
+        "websocket": URLRouter(
+            [
+                path("receive", receiving),
+                path("subscribe", Consumer.as_asgi()),
+                path("publish", Consumer.as_asgi()),
+            ]
+        )
+    }
+)

@@ -36,7 +36,7 @@ def window(
     if server.certificate:
         options |= {"tls": str(server.certificate.chain)}
     process = subprocess.Popen(
-        [str(BENCH / "_build" / generator), f"--port={server.port}"]
+        [str(BENCH / "_build" / generator), f"--port={server.ports}"]
         + [f"--{name}={value}" for name, value in options.items()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -15,6 +15,12 @@
  * for whom all of the above holds; `messages` are theirs. After the window, with nothing more
  * published, the slow ones read all that is left for them: what they never got was dropped.
  *
+ * With `events` the subscribers are event streams over HTTP/1.1 instead; the publisher remains a
+ * WebSocket.
+ *
+ * With several ports, which are those of several servers, each has an equal part of the subscribers,
+ * and the publisher is at the first.
+ *
  * Knows nothing of servers or CPU of others; that is the harness's side (see load.h). */
 #include <errno.h>
 #include <getopt.h>
@@ -25,6 +31,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "event_stream.h"
 #include "histogram.h"
 #include "load.h"
 #include "message.h"
@@ -37,11 +44,13 @@
 #define SLOW_TURNS 10     /* reads of a slow one in a second */
 #define DRAIN_MS 30000
 #define DRAINED_MS 1000   /* without a message, after which nothing is left for slow ones */
+#define MOST_PORTS 16
 
 struct options {
     const char *host, *subscribe, *publish;
-    int port, sockets, depth;
+    int ports[MOST_PORTS], servers, sockets, depth;
     int topics; /* 0: one, that no path and no message names */
+    int events; /* subscribers are event streams */
     int slow, rate; /* sockets of all that are slow, and bytes a second that each reads */
     size_t size;
     double warmup, seconds;
@@ -52,6 +61,7 @@ struct subscriber {
     uint64_t received; /* messages */
     uint64_t next;     /* of a slow one: the least number that may come */
     struct inbox in;
+    struct event_stream events;
 };
 
 struct slot {
@@ -59,8 +69,8 @@ struct slot {
     int missing; /* sockets that have not received it yet */
 };
 
-static struct options opt = {"127.0.0.1", "/subscribe", "/publish", 0, 1000, 1,
-                             0, 0, 1024, 128, 0.5, 3.0};
+static struct options opt = {"127.0.0.1", "/subscribe", "/publish", {0}, 0, 1000, 1,
+                             0, 0, 0, 1024, 128, 0.5, 3.0};
 static struct subscriber *subscribers;
 static struct subscriber publisher = {.number = -1};
 static struct slot *slots;
@@ -77,19 +87,33 @@ static int topics(void)
     return opt.topics ? opt.topics : 1;
 }
 
+static int has_events(const struct subscriber *s)
+{
+    return opt.events && s != &publisher;
+}
+
 static void begin_opening(struct subscriber *s, const char *path)
 {
-    s->in.room = (text.size + 16) * (size_t)(opt.depth + 1) + 4096;
+    int port = opt.ports[s == &publisher ? 0 : s->number % opt.servers];
+    s->in.room = (text.size + 64) * (size_t)(opt.depth + 1) + 4096;
     s->in.bytes = allocate(s->in.room);
-    connection_open(&s->in.to, opt.host, opt.port, s->slow ? SLOW_BUFFER : 0);
-    websocket_ask(&s->in.to, opt.host, opt.port, path);
+    connection_open(&s->in.to, opt.host, port, s->slow ? SLOW_BUFFER : 0);
+    if (has_events(s)) {
+        s->events = (struct event_stream){0, allocate(s->in.room), 0, s->in.room};
+        event_stream_ask(&s->in.to, opt.host, port, path);
+    } else {
+        websocket_ask(&s->in.to, opt.host, port, path);
+    }
 }
 
 /* Edge-triggered: a socket is polled once per arrival, not again to see that it is empty. */
 static void finish_opening(struct subscriber *s)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = s};
-    websocket_await_upgrade(&s->in.to);
+    if (has_events(s))
+        event_stream_await_head(&s->in.to);
+    else
+        websocket_await_upgrade(&s->in.to);
     connection_wait(&s->in.to, 0);
     if (epoll_ctl(poller, EPOLL_CTL_ADD, s->in.to.fd, &event) < 0)
         fail("epoll_ctl: %s", strerror(errno));
@@ -215,7 +239,8 @@ static void receive(void)
     check_silence(count);
     for (int i = 0; i < count; i++) {
         struct subscriber *s = ready[i].data.ptr;
-        while (websocket_receive(&s->in, accept_frame, s))
+        while (has_events(s) ? event_stream_receive(&s->in, &s->events, accept_frame, s)
+                             : websocket_receive(&s->in, accept_frame, s))
             ;
     }
     if (opt.slow && !waiting_for)
@@ -294,7 +319,9 @@ static void open_sockets(void)
 static void begin_closing(struct subscriber *s)
 {
     connection_wait(&s->in.to, 1);
-    if (s->gone)
+    if (has_events(s))
+        connection_close(&s->in.to);
+    else if (s->gone)
         connection_reset(&s->in.to);
     else
         websocket_close(&s->in.to);
@@ -308,7 +335,7 @@ static void close_sockets(void)
         for (int i = at; i < block_end(at); i++)
             begin_closing(&subscribers[i]);
         for (int i = at; i < block_end(at); i++)
-            if (!subscribers[i].gone)
+            if (!subscribers[i].gone && !opt.events)
                 websocket_await_end(&subscribers[i].in.to);
     }
 }
@@ -367,6 +394,16 @@ static void tell_slow(void)
            (unsigned long long)(due - received), gone);
 }
 
+/* As many ports as there are, with commas between them. */
+static void read_ports(char *words)
+{
+    for (char *word = strtok(words, ","); word; word = strtok(NULL, ",")) {
+        if (opt.servers == MOST_PORTS)
+            fail("knows %d ports at most", MOST_PORTS);
+        opt.ports[opt.servers++] = atoi(word);
+    }
+}
+
 static void read_options(int count, char **words)
 {
     static const struct option names[] = {
@@ -374,11 +411,12 @@ static void read_options(int count, char **words)
         {"publish", 1, 0, 'P'}, {"sockets", 1, 0, 's'},   {"depth", 1, 0, 'd'},
         {"size", 1, 0, 'z'},    {"warmup", 1, 0, 'w'},    {"seconds", 1, 0, 't'},
         {"slow", 1, 0, 'l'},    {"rate", 1, 0, 'r'},      {"topics", 1, 0, 'n'},
+        {"events", 1, 0, 'e'},
         {0, 0, 0, 0}};
     for (int o; (o = getopt_long(count, words, "", names, NULL)) != -1;)
         switch (o) {
         case 'h': opt.host = optarg; break;
-        case 'p': opt.port = atoi(optarg); break;
+        case 'p': read_ports(optarg); break;
         case 'S': opt.subscribe = optarg; break;
         case 'P': opt.publish = optarg; break;
         case 's': opt.sockets = atoi(optarg); break;
@@ -389,14 +427,19 @@ static void read_options(int count, char **words)
         case 'l': opt.slow = atoi(optarg); break;
         case 'r': opt.rate = atoi(optarg); break;
         case 'n': opt.topics = atoi(optarg); break;
-        default: fail("usage: fanout --port P [--host H] [--subscribe PATH] [--publish PATH] "
+        case 'e': opt.events = atoi(optarg); break;
+        default: fail("usage: fanout --port P[,P…] [--host H] [--subscribe PATH] [--publish PATH] "
                       "[--sockets N] [--depth N] [--size BYTES] [--warmup SECONDS] "
-                      "[--seconds SECONDS] [--topics N] [--slow N] [--rate BYTES]");
+                      "[--seconds SECONDS] [--topics N] [--slow N] [--rate BYTES] [--events 1]");
         }
-    if (opt.sockets < 1 || opt.depth < 1 || opt.port < 1)
+    if (opt.sockets < 1 || opt.depth < 1 || !opt.servers || opt.ports[0] < 1)
         fail("needs a port, a socket and a depth of 1 at least");
     if (opt.topics < 0 || opt.topics > 65536 || opt.sockets % topics())
         fail("needs as many sockets for each topic, of 65536 at most");
+    if (opt.sockets % opt.servers)
+        fail("needs as many sockets for each port");
+    if (opt.events && opt.slow)
+        fail("slow ones are WebSockets");
     if (opt.topics && opt.slow)
         fail("knows slow sockets of one topic only");
 }

@@ -9,7 +9,7 @@ from harness.load import window
 from harness.rounds import Times
 from servers.cowboy import Cowboy, Engine
 from servers.daphne import Daphne
-from servers.hornbeam import Hornbeam
+from servers.hornbeam import Hornbeam, HornbeamChat, HornbeamChatAsking, MeteredHornbeam
 from servers.process import Server
 from servers.rivals import Granian, Gunicorn, Hypercorn
 from servers.uvicorn import Uvicorn
@@ -23,7 +23,12 @@ SERVERS: dict[str, type[Server]] = {
     "hornbeam": Hornbeam,
     "engine": Engine,
     "cowboy": Cowboy,
+    "hornbeam-chat": HornbeamChat,
+    "hornbeam-chat-asking": HornbeamChatAsking,
+    "hornbeam-metrics": MeteredHornbeam,
 }
+# What is measured where it is asked for: those that echo by publishing, and one that counts.
+ASKED_FOR = ("hornbeam-chat", "hornbeam-chat-asking", "hornbeam-metrics")
 TIMES = Times(rounds=3, warmup=0.3, seconds=1.2)
 WORKERS = 1
 LOADS = "64x1x16,64x1x1024,64x1x16384,64x8x16,64x8x1024,1x1x16,1x1x1024"
@@ -50,6 +55,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run all rounds; returns what was measured on, and every window."""
+    chosen.servers = chosen.servers or [name for name in SERVERS if name not in ASKED_FOR]
     return run(chosen, chosen.workers or WORKERS, SERVERS, chosen.loads)
 
 

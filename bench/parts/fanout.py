@@ -50,15 +50,27 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run all rounds; returns what was measured on, and every window."""
+    loads = all_loads(chosen.fanout_sockets, chosen.fanout_depths, chosen.fanout_sizes)
+    return measure_all(chosen, SERVERS, PATHS, loads)
+
+
+def measure_all(
+    chosen: argparse.Namespace,
+    known: dict[str, type[Server]],
+    paths: dict[str, str],
+    loads: list[Load],
+    **more: int,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Run all rounds of this load, with `more` options of its generator, against some servers."""
     workers = chosen.workers or WORKERS
-    servers = {name: SERVERS[name](workers) for name in rounds.chosen_servers(chosen, SERVERS)}
+    servers = {name: known[name](workers) for name in rounds.chosen_servers(chosen, known)}
 
     def fan_out(name: str, load: Load) -> dict[str, Any]:
         times = {"warmup": chosen.warmup, "seconds": chosen.seconds}
-        path = PATHS.get(name, "/subscribe")
-        return window(servers[name], "fanout", subscribe=path, **vars(load), **times)
+        path = paths.get(name, "/subscribe")
+        return window(servers[name], "fanout", subscribe=path, **more, **vars(load), **times)
 
-    return rounds.run(chosen, workers, servers, _loads(chosen), fan_out)
+    return rounds.run(chosen, workers, servers, loads, fan_out)
 
 
 def table(windows: list[dict[str, Any]]) -> list[str]:
@@ -90,7 +102,7 @@ def _row(load: str, server: str, cell: list[dict[str, Any]]) -> str:
     )
 
 
-def _loads(chosen: argparse.Namespace) -> list[Load]:
-    depths = [int(depth) for depth in chosen.fanout_depths.split(",")]
-    sizes = [int(size) for size in chosen.fanout_sizes.split(",")]
-    return [Load(chosen.fanout_sockets, depth, size) for depth in depths for size in sizes]
+def all_loads(sockets: int, depths: str, sizes: str) -> list[Load]:
+    """Return the load with each of the depths and sizes, which stand with commas between them."""
+    pairs = [(int(depth), int(size)) for depth in depths.split(",") for size in sizes.split(",")]
+    return [Load(sockets, depth, size) for depth, size in pairs]

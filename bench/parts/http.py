@@ -8,7 +8,7 @@ from harness import comparison, rounds
 from harness.load import window
 from harness.rounds import Times
 from servers.cowboy import BareHello, CowboyHello, EngineHello
-from servers.hornbeam import Hornbeam
+from servers.hornbeam import Hornbeam, MeteredHornbeam
 from servers.process import Server, with_app
 from servers.rivals import Granian, Gunicorn, Hypercorn
 from servers.uvicorn import QuietUvicorn
@@ -26,7 +26,10 @@ SERVERS: dict[str, type[Server]] = {
     "engine": EngineHello,
     "bare": BareHello,
     "cowboy": CowboyHello,
+    "hornbeam-metrics": MeteredHornbeam,
 }
+# What is measured where it is asked for.
+ASKED_FOR = ("hornbeam-metrics",)
 TIMES = Times(rounds=3, warmup=0.3, seconds=1.2)
 WORKERS = 1
 
@@ -72,6 +75,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def measure(chosen: argparse.Namespace) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Run all rounds, each app on servers of its own; returns about what, and every window."""
     workers = chosen.workers or WORKERS
+    chosen.servers = chosen.servers or [name for name in SERVERS if name not in ASKED_FOR]
 
     def serving(app: str) -> dict[str, Server]:
         names = rounds.chosen_servers(chosen, SERVERS)

@@ -68,7 +68,8 @@ handle_info(_Other, State) ->
     {[], State}.
 
 push([{_, Outbox}], Frame) ->
-    0 = hornbeam_outbox:push(Outbox, Frame, drop_oldest).
+    Size = hornbeam_websocket_frame:payload_size(Frame),
+    0 = hornbeam_outbox:push(Outbox, Frame, Size, drop_oldest).
 
 %% Counted one frame too early: this one is written when the callback has returned.
 settled(Outbox, ?SETTLED, Bytes) ->

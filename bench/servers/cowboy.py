@@ -59,6 +59,15 @@ class BareFanout(Cowboy):
         return erlang.versions("hornbeam", "cowboy") | python.versions()
 
 
+class PresenceNodes(Cowboy):
+    """Three nodes of Hornbeam, and a crowd that is present on them."""
+
+    START: ClassVar[str] = "presence_nodes:start()."
+
+    def versions(self) -> dict[str, str]:
+        return erlang.versions("hornbeam")
+
+
 class CowboyHello(Cowboy):
     """Cowboy that answers what the apps of the HTTP requests answer."""
 

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from servers import python
+from servers.channels import ByRedis
 from servers.process import BENCH, Server
-from servers.redis import WithRedis
 
 
 class Daphne(Server):
@@ -26,10 +26,11 @@ class Daphne(Server):
         return python.versions("daphne", "twisted", "autobahn")
 
 
-class DaphneChannels(WithRedis, Daphne):
+class DaphneChannels(ByRedis, Daphne):
     """daphne whose consumers share groups by channels_redis."""
 
-    APP: ClassVar[str] = "fanout_channels:application"
 
-    def versions(self) -> dict[str, str]:
-        return super().versions() | python.versions("channels", "channels_redis", "django")
+class DaphneCore(DaphneChannels):
+    """The same by its other layer."""
+
+    LAYER: ClassVar[str] = "core"

@@ -37,7 +37,7 @@ start() ->
 begin_answering(Starter) ->
     Tagged = hornbeam_stream_owners:new(),
     Handle = hornbeam_capacity:new(#{
-        worker => self(), writer => self(), limit => infinity,
+        worker => self(), writer => self(), name => <<"engine">>, limit => infinity,
         counts => hornbeam_capacity:new_counts(), tagged_owners => Tagged,
         adoption => {none, hornbeam_worker_events:new(self(), hornbeam_worker_unread:new())}
     }),

@@ -1,11 +1,13 @@
 """Hornbeam as its users start it, with the number of workers said and nothing else tuned."""
 
 import re
+from collections.abc import Sequence
 from types import TracebackType
 from typing import ClassVar, Self
 
 from harness.probe import Probe
 from servers import erlang, python
+from servers.channels import Grouping
 from servers.process import BENCH, Server
 from servers.redis import Redis
 
@@ -51,6 +53,54 @@ class Hornbeam(Server):
         return beam | python.versions("uvloop", "msgpack")
 
 
+class MeteredHornbeam(Hornbeam):
+    """Hornbeam that counts for its metrics."""
+
+    OPTIONS: ClassVar[str] = ', metrics => "127.0.0.1:0"'
+
+
+class OperatedHornbeam(Hornbeam):
+    """Hornbeam with an app of WebSockets and requests, and nothing that tells of it."""
+
+    APP: ClassVar[str] = "operated:application"
+
+
+class ScrapedHornbeam(OperatedHornbeam):
+    """The same with its metrics, and where they are told."""
+
+    READY: ClassVar[str] = "(?s)listening on.*operations on"
+    OPTIONS: ClassVar[str] = MeteredHornbeam.OPTIONS
+
+    def command(self) -> list[str]:
+        told = "{_, Operations} = maps:get(operations, hornbeam:info()), " + _SAY_PORT
+        more = """, io:format("operations on http://127.0.0.1:~b~n", [Operations])."""
+        started = start(self.APP, self.workers, self.OPTIONS)
+        return erlang.erl(
+            started + told.rstrip().removesuffix(".") + more, self.perf, self.EMULATOR
+        )
+
+    @property
+    def operations(self) -> str:
+        """The address of what those who operate it ask."""
+        found = re.search(r"operations on (\S+)", self.output())
+        assert found is not None
+        return found.group(1)
+
+
+class TracedHornbeam(OperatedHornbeam):
+    """The same with nothing that tells of it but the command, which traces one of its sockets."""
+
+
+class ShownHornbeam(ScrapedHornbeam):
+    """The same with its access log and its live page."""
+
+    TOKEN: ClassVar[str] = "the-token-of-the-benchmark"
+    OPTIONS: ClassVar[str] = (
+        ScrapedHornbeam.OPTIONS
+        + f', access_log => true, dashboard => true, dashboard_token => "{TOKEN}"'
+    )
+
+
 class ProbedHornbeam(Hornbeam):
     """Hornbeam whose node tells what it holds."""
 
@@ -83,6 +133,69 @@ class HornbeamFanout(Hornbeam):
     """Hornbeam with an app that subscribes and publishes."""
 
     APP: ClassVar[str] = "fanout:application"
+
+
+class HornbeamNode(HornbeamFanout):
+    """The same on one node of a cluster, each at a port of its own."""
+
+    EMULATOR: ClassVar[list[str]] = [
+        *HornbeamFanout.EMULATOR,
+        *("-proto_dist", "hornbeam_cluster", "-epmd_module", "hornbeam_cluster_epmd"),
+        *("-connect_all", "false", "-nocookie"),
+    ]
+
+    def __init__(self, workers: int, port: int, ports: Sequence[int]) -> None:
+        super().__init__(workers)
+        self._cluster = _CLUSTER.replace("PORT", str(port))
+        self._cluster = self._cluster.replace("JOIN", ", ".join(f'"127.0.0.1:{p}"' for p in ports))
+        self._others = len(ports) - 1
+
+    def command(self) -> list[str]:
+        started = start(self.APP, self.workers, self._cluster)
+        joined = _JOINED.replace("OTHERS", str(self._others))
+        said = _SAY_PORT.rstrip().removesuffix(".")
+        return erlang.erl(f"{started} {said}, {joined}", self.perf, self.EMULATOR)
+
+
+_CLUSTER = """, cluster => #{name => "bench", port => PORT, address => "127.0.0.1", join => [JOIN],
+                             cookie => "of-the-benchmark-and-of-nobody-else"}"""
+
+_JOINED = """
+    Wait = fun Wait() ->
+        case length(nodes()) of
+            OTHERS -> io:format("joined all~n");
+            _ -> timer:sleep(20), Wait()
+        end
+    end,
+    Wait().
+"""
+
+
+class HornbeamEvents(Hornbeam):
+    """The same with event streams of sse-starlette."""
+
+    APP: ClassVar[str] = "events:application"
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | python.versions("sse-starlette", "starlette")
+
+
+class HornbeamChannels(Grouping, Hornbeam):
+    """Hornbeam whose consumers share groups by its own channel layer."""
+
+    LAYER: ClassVar[str] = "hornbeam"
+
+
+class HornbeamChat(Hornbeam):
+    """Hornbeam with the loop of the guide's chat."""
+
+    APP: ClassVar[str] = "chat:application"
+
+
+class HornbeamChatAsking(Hornbeam):
+    """The same, waiting for each publish."""
+
+    APP: ClassVar[str] = "chat:asking"
 
 
 class HornbeamRows(Hornbeam):

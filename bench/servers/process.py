@@ -74,6 +74,11 @@ class Server(ABC):
         return self._process.pid
 
     @property
+    def ports(self) -> str:
+        """The ports that a load goes to, with commas between them."""
+        return str(self.port)
+
+    @property
     def pids(self) -> list[int]:
         """The roots of all trees whose CPU is this server's."""
         return [self.pid]

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from servers import python
+from servers.beside import Beside
 from servers.process import BENCH, Server, free_port
 
 REDIS = BENCH / "_build/redis-server"
@@ -52,32 +53,11 @@ class Redis(Server):
         return {"redis": server} | python.versions("redis", "hiredis")
 
 
-class WithRedis(Server):
+class WithRedis(Beside):
     """Mixed into a server whose workers hear of each other's messages from a redis-server."""
 
-    def __enter__(self) -> Self:
-        self._redis = Redis().__enter__()
-        try:
-            return super().__enter__()
-        except BaseException:
-            self._redis.__exit__(None, None, None)
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, traceback)
-        self._redis.__exit__(kind, error, traceback)
+    BESIDE: ClassVar[type[Server]] = Redis
 
     def environment(self) -> dict[str, str]:
-        return super().environment() | {"REDIS_URL": self._redis.url}
-
-    @property
-    def pids(self) -> list[int]:
-        return [*super().pids, self._redis.pid]
-
-    def versions(self) -> dict[str, str]:
-        return super().versions() | Redis().versions()
+        url = f"redis://{self.beside.host}:{self.beside.port}"
+        return super().environment() | {"REDIS_URL": url}

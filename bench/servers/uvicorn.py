@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from servers import python
+from servers.channels import ByNats, ByRedis
 from servers.process import Server
 from servers.redis import WithRedis
 
@@ -46,3 +47,26 @@ class UvicornRedis(WithRedis, Uvicorn):
     """uvicorn whose workers hear of each other's messages from a redis-server."""
 
     APP: ClassVar[str] = "fanout_redis:application"
+
+
+class UvicornEvents(WithRedis, QuietUvicorn):
+    """The same with event streams of sse-starlette."""
+
+    APP: ClassVar[str] = "events_redis:application"
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | python.versions("sse-starlette", "starlette")
+
+
+class UvicornChannels(ByRedis, Uvicorn):
+    """uvicorn whose consumers share groups by channels_redis."""
+
+
+class UvicornCore(UvicornChannels):
+    """The same by its other layer."""
+
+    LAYER: ClassVar[str] = "core"
+
+
+class UvicornNats(ByNats, Uvicorn):
+    """uvicorn whose consumers share groups by channels-nats."""

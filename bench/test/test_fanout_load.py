@@ -101,3 +101,32 @@ def test_more_sockets_than_open_at_once_all_get_everything() -> None:
     with Faulty("wrong_fanout", "none") as server:
         figures = window(server, "fanout", **LOAD | {"sockets": 150})
     assert figures["messages"] % 150 == 0
+
+
+# Event streams
+
+EVENT_FAULTS = {
+    name: FAULTS[name] for name in ("changed", "before", "lost", "doubled", "greeting")
+} | {
+    "bytes": "an event with two lines of data",
+    "closed": "the server ended the stream",
+    "plain": "not an event stream",
+    "silent": "1 sockets were not subscribed",
+}
+
+
+@pytest.mark.parametrize("fault", EVENT_FAULTS)
+def test_a_wrong_event_is_an_error(fault: str) -> None:
+    with (
+        Faulty("wrong_fanout", fault) as server,
+        pytest.raises(LoadError, match=EVENT_FAULTS[fault]),
+    ):
+        window(server, "fanout", events=1, **LOAD)
+
+
+def test_right_events_are_counted_however_they_are_cut() -> None:
+    with Faulty("wrong_fanout", "none") as server:
+        figures = window(server, "fanout", events=1, **LOAD)
+    assert figures["messages"] > 100
+    assert figures["messages"] % LOAD["sockets"] == 0
+    assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["max_us"] * 1.02

@@ -51,12 +51,45 @@ async def publish(text: str) -> None:
             subscribers.remove(send)
 
 
+def as_events(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what an event stream says where a WebSocket sends these: cut into small chunks."""
+    bodies: list[dict[str, Any]] = []
+    for message in messages:
+        if message["type"] == "websocket.close":
+            return [*bodies, {"type": "http.response.body", "body": b""}]
+        text = message.get("text", "a\ndata: b")
+        for part in (": a comment\r\n\r\nda", f"ta: {text}\n", "\n"):
+            bodies.append({"type": "http.response.body", "body": part.encode(), "more_body": True})
+    return bodies
+
+
+async def stream(receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+    """Be a subscriber by an event stream."""
+    kind = b"text/plain" if FAULT == "plain" else b"text/event-stream"
+    headers = [(b"content-type", kind)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def say(message: dict[str, Any]) -> None:
+        for body in as_events([message]):
+            await send(body)
+
+    subscribers.append(say)
+    topics.append("")
+    if FAULT != "silent" or len(subscribers) < 3:
+        greeting = "welcome" if FAULT == "greeting" else "subscribed"
+        await say({"type": "websocket.send", "text": greeting})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def application(
     scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send
 ) -> None:
     """Serve `/subscribe`, maybe to a topic, and `/publish`."""
+    if scope["type"] == "http":
+        return await stream(receive, send)
     if scope["type"] != "websocket":
-        return
+        return None
     await receive()
     await send({"type": "websocket.accept"})
     if scope["path"].startswith("/subscribe"):
@@ -69,3 +102,4 @@ async def application(
         await publish(event["text"])
         if FAULT == "publisher":
             await send({"type": "websocket.send", "text": event["text"]})
+    return None
