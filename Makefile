@@ -2,11 +2,11 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps wheel-deps test-deps build run wheel test fuzz ct pytest e2e lint types dialyzer xref bench soak \
-	autobahn docs site clean
+.PHONY: help deps wheel-deps test-deps build run wheel test fuzz ct pytest e2e cluster cluster-soak lint types dialyzer xref bench soak \
+	autobahn sessions docs site clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 deps: ## install what the project needs and this machine lacks
 	@tools/deps.sh run
@@ -27,7 +27,7 @@ wheel: wheel-deps ## put the wheels of the Python package, which carry the serve
 	@.venv/bin/python tools/wheel.py dist
 
 test: test-deps ## check and test everything, and say how many tests passed
-	@tools/test.sh lint types xref dialyzer docs site ct pytest e2e wheel
+	@tools/test.sh lint types xref docs site ct+nodes dialyzer+cluster pytest e2e wheel
 
 SECONDS ?= 60
 SEED ?=
@@ -35,13 +35,16 @@ fuzz: test-deps ## feed rubbish to all that reads, cancel all that waits: SECOND
 	@FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) tools/test.sh fuzz_beam fuzz_worker fuzz_node
 
 ct: test-deps ## run the Erlang tests (Common Test)
-	@tools/test.sh ct
+	@tools/test.sh ct+nodes
 
 pytest: test-deps ## run the Python tests
 	@tools/test.sh pytest
 
 e2e: test-deps ## run the end-to-end tests: real clients, a real node, real workers
 	@tools/test.sh e2e
+
+cluster: test-deps ## run the tests of three nodes whose network is cut; root only
+	@tools/test.sh cluster
 
 lint: test-deps ## check the format of all code
 	@tools/test.sh lint
@@ -59,11 +62,18 @@ bench: wheel-deps build ## measure the server against others; takes half an hour
 	@bench/run
 
 MINUTES ?= 10
+cluster-soak: test-deps build ## cut, stall and kill three nodes at random for MINUTES; root only
+	@CLUSTER_SOAK=$(MINUTES) .venv/bin/python -m pytest -c python/pyproject.toml --rootdir . -s test/cluster/test_soak.py
+
 soak: deps build ## load a node and kill its workers for MINUTES, then look for leaks
 	@bench/soak --minutes $(MINUTES)
 
 autobahn: test-deps build ## run the Autobahn cases for WebSockets on both engines; some minutes
 	@.venv/bin/python test/autobahn/run.py
+
+sessions: ## run apps that keep sessions in memory (marimo, Gradio, …), unmodified, on 4 workers; installs them
+	@tools/deps.sh sessions
+	@tools/test.sh sessions
 
 docs: deps ## make the Erlang reference in doc/
 	@tools/docs.sh

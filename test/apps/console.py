@@ -17,7 +17,7 @@ import threading
 import time
 
 import hornbeam_erlang
-from hornbeam_erlang import aio, terms
+from hornbeam_erlang import aio, presence, terms
 
 from gallery import gallery, read_body, respond
 from sockets import accept, echo, who  # noqa: F401 - part of the gallery
@@ -27,7 +27,7 @@ ANSWER = b"\0answer:"
 
 SHORT = ("get", "set", "delete", "incr", "decr")
 PUBLIC = {name: getattr(hornbeam_erlang, name) for name in (*hornbeam_erlang.__all__, *SHORT)}
-MODULES = (aio, asyncio, hornbeam_erlang, inspect, os, terms, threading, time)
+MODULES = (aio, asyncio, hornbeam_erlang, inspect, os, presence, terms, threading, time)
 NAMES = PUBLIC | {module.__name__.rpartition(".")[2]: module for module in MODULES}
 
 

@@ -56,6 +56,10 @@ async def endless(scope, receive, send):
         await send(part)
 
 
+async def pid(scope, receive, send):
+    await respond(send, b"%d" % os.getpid())
+
+
 async def undecided(scope, receive, send):
     """Leave a handshake without an answer."""
     trace("asked")
@@ -91,6 +95,7 @@ handlers = gallery(
         "echo": echo,
         "floods": floods,
         "endless": endless,
+        "pid": pid,
         "undecided": undecided,
         "slow": slow,
         "never": never,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,13 +15,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from browsers import chromium
 from consoles import Console
 from harness import DEADLINE, Node, Server, StartError
 from http1 import Wire
 from http2 import Bridge
 from identities import Authority, Identity
+from longest import turn
+from playwright.sync_api import Browser
 
 LIMIT = 60.0
+
+# No test calls a server that happens to run on this machine, but for those which say so.
+os.environ["HORNBEAM_SOCKET"] = "off"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: turn(item.path))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,6 +107,13 @@ class Running:
         """Stop what runs, also what a failed test did not mean to start."""
         self.server, self.fresh = None, False
         self.node.eval("hornbeam:stop()")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser that the tests of one module share."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

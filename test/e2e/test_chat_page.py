@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
-from harness import DEADLINE, ROOT, Server, eventually
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from harness import DEADLINE, ROOT, Node, Server, eventually
+from playwright.sync_api import Browser, Page, expect
 from terms import text
 
 CHAT = ROOT / "examples" / "chat"
@@ -38,16 +37,6 @@ class Visitor:
     def say(self, text: str) -> None:
         self.page.get_by_label("Message", exact=True).fill(text)
         self.page.keyboard.press("Enter")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    assert program, "chromium is missing; `make e2e` brings it"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -140,6 +129,30 @@ def test_people_of_a_killed_worker_stay_where_sockets_outlive_it(visit, serve, k
     expect(bob.news).to_have_count(0)
 
 
+def test_everybody_on_every_node_is_shown_until_their_node_is_gone(visit, tmp_path, key):
+    names = ("here", "there")
+    for folder in (*names, "meeting"):
+        (tmp_path / folder).mkdir()
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for name in names:
+            meeting = tmp_path / "meeting"
+            nodes.append(Node(tmp_path / name, name=f"{name}@127.0.0.1", meeting=meeting))
+            stack.callback(nodes[-1].close)
+        here, there = [node.serve("chat:application", chdir=CHAT, workers=1) for node in nodes]
+        assert here.node.eval("net_kernel:connect_node('there@127.0.0.1')") is True
+        ada, bob = visit(here), visit(there)
+        ada.join("Ada", key)
+        bob.join("Bob", key)
+        for somebody in (ada, bob):
+            expect(somebody.members).to_have_text(["Ada", "Bob"])
+        bob.say("Hello over there")
+        expect(ada.said).to_have_text(["Hello over there"])
+        there.node.kill()
+        expect(ada.news).to_have_text(["Bob joined", "Bob left"])
+        expect(ada.members).to_have_text(["Ada"])
+
+
 PHONE = {"width": 320, "height": 568}
 """The smallest that people have, in CSS pixels."""
 
@@ -173,8 +186,7 @@ def test_erlang_may_join_the_talk(visit, chat, key):
     message = '#{kind => message, name => erlang, text => <<"hello">>}'
     assert chat.node.eval(f"hornbeam:publish({text(f'chat:{key}')}, {message})") == 1
     expect(ada.said).to_have_text(["hello"])
-    people = chat.node.eval(f"hornbeam_state:items({{{text('people')}, {text(key)}}})")
-    assert [name for _, name in people] == ["Ada"]
+    assert [*chat.node.eval(f"hornbeam_presence:list({text(f'chat:{key}')})")] == ["Ada"]
 
 
 def test_what_is_said_is_never_read_as_html(visit, chat, key):
@@ -208,5 +220,5 @@ def test_nobody_is_left_behind(visit, chat, key):
     ada = visit(chat)
     ada.join("Ada", key)
     ada.page.close()
-    people = f"hornbeam_state:keys({{{text('people')}, {text(key)}}})"
+    people = f"maps:keys(hornbeam_presence:list({text(f'chat:{key}')}))"
     eventually(lambda: chat.node.eval(people) == [])

@@ -38,6 +38,18 @@ def run(tmp_path) -> Iterator[Callable[..., Running]]:
         yield start
 
 
+def local_socket(running: Running) -> str:
+    """Return what `hornbeam status` says of it, named by its process."""
+    told = subprocess.run(
+        [*map(str, WORDS), "status", "--json", "--socket", str(running.process.pid)],
+        env=os.environ | {"HORNBEAM_SOCKET": "off"},
+        capture_output=True,
+        timeout=DEADLINE,
+        check=True,
+    )
+    return str(json.loads(told.stdout)["local_socket"])
+
+
 # What it serves
 
 
@@ -54,6 +66,7 @@ def test_the_banner_says_where_what_and_how_to_stop_it(run, tmp_path):
         f"  Hornbeam  0.1.0, listening on {address}\n"
         f"  app       {APP} in {tmp_path}\n"
         f"  python    {PYTHON}, 2 workers\n"
+        f"  control   {local_socket(running)}\n"
         "  Ctrl-C    stops\n"
     )
     eventually(lambda: running.shown.endswith(banner))
@@ -75,6 +88,7 @@ def test_the_banner_says_where_each_of_several_apps_is(run, tmp_path):
         f"  python    {PYTHON}, 1 worker\n"
         f"  /a/long/path {APP} in {tmp_path}\n"
         f"  python    {PYTHON}, 2 workers\n"
+        f"  control   {local_socket(running)}\n"
         "  Ctrl-C    stops\n"
     )
     eventually(lambda: running.shown.endswith(banner))
@@ -206,6 +220,17 @@ def test_a_configuration_can_be_checked_without_serving(run):
 )
 def test_functions_of_erlang_have_names(run, words):
     assert run(APP, "--check-config", *words).status() == 0
+
+
+@pytest.mark.parametrize("how", ["socketio", "set-cookie:worker", "header:X-Session"])
+def test_an_affinity_has_a_name(run, how):
+    assert run(APP, "--check-config", "--affinity", how).status() == 0
+
+
+def test_an_affinity_that_is_none_is_met_with_those_that_are(run):
+    running = run(APP, "--check-config", "--affinity", "cookies:worker")
+    assert running.status() == 3
+    assert "cookie:NAME" in running.shown
 
 
 def test_what_an_app_prints_passes_through_and_its_logging_is_its_own(run, tmp_path):
@@ -343,7 +368,7 @@ FAILURES = {
     "a key without its certificate": (
         [APP, "--ssl-keyfile", "broken.py"],
         "hornbeam does not start: certfile is not given; expected the path of a PEM file; keyfile, "
-        "keyfile_password, cacertfile and verify need it\n",
+        "keyfile_password, cacertfile, verify and redirect_http need it\n",
     ),
     "folders": (
         [APP, "--app-dir", "elsewhere"],
@@ -352,8 +377,9 @@ FAILURES = {
     ),
     "an interpreter": (
         [APP, "--python", "no-such-python"],
-        'hornbeam does not start: --python has the value "no-such-python"; expected the path '
-        "of an executable Python interpreter\n",
+        'hornbeam does not start: --python has the value "no-such-python"; expected an executable '
+        "Python interpreter: a name that is on the path, or a path, which if it is relative begins "
+        "in the app's folder or the node's\n",
     ),
 }
 
@@ -380,7 +406,7 @@ def test_a_value_of_a_file_is_named_by_its_key(run, tmp_path):
     assert running.status() == 3
     assert running.shown == (
         "hornbeam does not start: workers in pyproject.toml has the value 0; expected a positive "
-        "integer\n"
+        "integer, at most 1000\n"
     )
 
 

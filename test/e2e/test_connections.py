@@ -152,7 +152,7 @@ async def test_the_life_of_a_socket_is_told_by_events(server, key):
         (listed,) = connections(server)
     eventually(lambda: len(heard()) == 3)
     opened, resumed, closed = heard()
-    about = {"id": listed["id"], "mount": "/", "path": "/names"}
+    about = {"id": listed["id"], "mount": "/", "path": "/names", "client": listed["peer"]}
     assert opened == (["hornbeam", "websocket", "open"], {"count": 1}, about)
     assert resumed[1]["attempt"] == 1 and resumed[1]["gap_ms"] == listed["resume"]["gap_ms"]
     assert closed[2] == about | {"code": 1000}
@@ -176,8 +176,10 @@ def test_requests_limits_and_workers_are_told_by_events(serve, key):
 
     assert httpx.get(f"{server.http}/hello?a").status_code == 200
     ((measured, about),) = eventually(lambda: heard("hornbeam", "http", "stop"))
+    host, port = about.pop("client")
+    assert host == "127.0.0.1" and 0 < port < 65536
     told = {"method": "GET", "mount": "/", "path": "/hello", "status": 200, "whole": True}
-    assert about == told
+    assert about == told | {"scheme": "http"}
     assert measured["microseconds"] > 0
     with server.connect() as raw:
         raw.sendall(b"GET / HTTP/1.1\r\nbad header\r\n\r\n")
@@ -197,7 +199,7 @@ async def test_an_idle_connection_takes_little_memory_whatever_it_did_before(ser
     def resources() -> tuple[int, int]:
         """Bytes of the process, and of the buffer into which the next read goes."""
         return server.node.eval(
-            "[Pid] = hornbeam_websocket_registry:pids(), "
+            "[Pid] = hornbeam_connection_registry:owners(), "
             "{memory, Memory} = process_info(Pid, memory), "
             "{links, Links} = process_info(Pid, links), "
             "[Socket] = [Link || Link <- Links, is_port(Link)], "

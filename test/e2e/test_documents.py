@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +16,12 @@ from clients import TEXT, RawWebSocket
 from commands import Running, closing
 from consoles import Console
 from harness import APPS, PYTHON, ROOT, Server, eventually
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from terms import Atom, text
 
 DOCS = ROOT / "docs" / "guide"
 CHAT = ROOT / "examples" / "chat"
+PRESENCE = "presence.md"
 
 
 TESTING = "testing.Beam"
@@ -68,6 +68,14 @@ def test_the_integration_page_does_what_it_says(start):
         else:
             checked += sum(run_erlang(server, block))
     assert checked > 30
+
+
+def test_the_presence_page_does_what_it_says(serve, consoles):
+    server = serve("console:application", workers=1)
+    (console,) = consoles(server)
+    checked = sum(sum(run_python(console, block)) for _, block in snippets(PRESENCE, "python"))
+    checked += sum(sum(run_erlang(server, block)) for _, block in snippets(PRESENCE, "erlang"))
+    assert checked > 15
 
 
 def run_python(console: Console, block: str) -> Iterator[bool]:
@@ -128,19 +136,15 @@ def test_the_readmes_app_keeps_its_socket_as_the_readme_says(readmes):
         assert says(b"again") == b"Heard: again"
 
 
-def test_the_readmes_page_talks_to_its_app(readmes):
+def test_the_readmes_page_talks_to_its_app(readmes, browser):
     running, _ = readmes
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        page = browser.new_page()
-        page.goto(running.address())
-        page.wait_for_function("ws.readyState === WebSocket.OPEN")
-        page.locator("input").fill("hello")
-        page.keyboard.press("Enter")
-        expect(page.locator("pre")).to_have_text("Echo: hello\n")
-        browser.close()
+    page = browser.new_page()
+    page.goto(running.address())
+    page.wait_for_function("ws.readyState === WebSocket.OPEN")
+    page.locator("input").fill("hello")
+    page.keyboard.press("Enter")
+    expect(page.locator("pre")).to_have_text("Echo: hello\n")
+    page.close()
 
 
 FIVE = (DOCS.parent / "five-minutes.md").read_text()
@@ -238,7 +242,7 @@ def test_erlang_talks_in_the_chat_as_its_pages_say(serve, page: Path):
     with RawWebSocket(server, "/ws/lobby?name=Ada") as ws:
         assert json.loads(ws.read_message()) == {"kind": "members", "names": ["Ada"]}
         calls = re.findall(r"^(?:\d+> )?(hornbeam.*\))\.$", page.read_text(), re.M)
-        publish, items = [call for call in calls if "hornbeam:start" not in call]
+        publish, members = [call for call in calls if "hornbeam:start" not in call]
         assert server.node.eval(publish) == 1
         assert json.loads(ws.read_message())["text"] == "hello"
-        assert [name for _, name in server.node.eval(items)] == ["Ada"]
+        assert [*server.node.eval(members)] == ["Ada"]

@@ -124,6 +124,22 @@ def test_a_body_that_was_not_read_does_not_hold_up_the_next_request(server, wire
         assert wire.in_step()
 
 
+@pytest.mark.parametrize("size", [500_000, 5_000_000])
+def test_a_chunked_body_that_was_not_read_ends_no_response(wire, size):
+    """However long it is, its client sends it all and gets its response; a long one is the last."""
+    wire.send(post("transfer-encoding: chunked", target=says(404, [], ["no"])))
+    part = data_of(50_000)
+    for _ in range(size // len(part)):
+        wire.send(b"%x\r\n%b\r\n" % (len(part), part))
+    wire.send(b"0\r\n\r\n")
+    response = wire.read()
+    assert (response.status, response.body) == (404, b"no")
+    if size > BOUND:
+        wire.end()
+    else:
+        assert wire.in_step()
+
+
 def test_a_body_of_200_kb_that_was_not_read_is_read_away(wire):
     """It is small enough, and so the connection goes on: nobody has to connect again."""
     data = data_of(200_000)

@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import signal
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from commands import Running, closing
-from harness import DEADLINE, PYTHON
+from harness import DEADLINE, PYTHON, eventually
+from operators import hornbeam
 
 HERE = ("naming:application", "--lifespan", "off")
 
 OPENED = """
 import os, socket, sys
-kind, fd, count, place = sys.argv[1:5]
-if kind == "unix":
-    opened = socket.socket(socket.AF_UNIX)
-    opened.bind(place)
-elif kind == "udp":
-    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    opened.bind(("127.0.0.1", 0))
-else:
-    family, host = (socket.AF_INET6, "::1") if kind == "tcp6" else (socket.AF_INET, "127.0.0.1")
-    opened = socket.socket(family)
-    opened.bind((host, 0))
-if kind in ("unix", "tcp", "tcp6"):
-    opened.listen(9)
-os.dup2(opened.fileno(), int(fd))
-os.set_inheritable(int(fd), True)
+kinds, fd, count, place = sys.argv[1:5]
+for number, kind in enumerate(kinds.split(","), int(fd)):
+    if kind == "unix":
+        opened = socket.socket(socket.AF_UNIX)
+        opened.bind(place)
+    elif kind == "udp":
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        opened.bind(("127.0.0.1", 0))
+    else:
+        family, host = (socket.AF_INET6, "::1") if kind == "tcp6" else (socket.AF_INET, "127.0.0.1")
+        opened = socket.socket(family)
+        opened.bind((host, 0))
+    if kind in ("unix", "tcp", "tcp6"):
+        opened.listen(9)
+    if opened.fileno() == number:
+        opened.detach()
+    else:
+        os.dup2(opened.fileno(), number)
+        opened.close()
+    os.set_inheritable(number, True)
 if count != "0":
     os.environ |= {"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}
 os.execv(sys.argv[5], sys.argv[5:])
@@ -96,10 +107,23 @@ def test_sockets_of_another_process_are_none_of_its(run, tmp_path):
         assert 'bind = "127.0.0.1:8000"' in running.printed
 
 
-def test_several_sockets_are_refused(run):
-    running = run("tcp", 3, 2)
-    assert running.status() == 2
-    assert "LISTEN_FDS is 2: one socket can be listened on, say one --fd" in running.shown
+@pytest.mark.parametrize(("fd", "count", "words"), [
+    (7, 0, ("--bind", "fd:7", "-b", "fd:8,fd:9")), (3, 3, ()),
+], ids=["--bind", "LISTEN_FDS"])  # fmt: skip
+def test_several_sockets_are_all_served(run, tmp_path, fd, count, words):
+    running = run("tcp,unix,tcp6", fd, count, *words)
+    running.address()
+    line = running.shown.splitlines()[0].partition("listening on ")[2]
+    first, path, last = line.split(" and ")
+    assert path == f"unix:{tmp_path}/socket"
+    assert last.startswith("http://[::1]:")
+    for url in (first, last):
+        assert httpx.get(url, timeout=DEADLINE).status_code == 200
+    with httpx.Client(transport=httpx.HTTPTransport(uds=f"{tmp_path}/socket")) as client:
+        assert client.get("http://localhost/").status_code == 200
+    running.signal(15)
+    assert running.status() == 0
+    assert (tmp_path / "socket").is_socket()
 
 
 @pytest.mark.parametrize(
@@ -133,8 +157,45 @@ def test_systemd_is_told_by_the_process_that_it_has_started(tmp_path, place):
             worker = Path(f"/proc/{running.worker()}/environ").read_bytes()
             assert b"SAID_A=something" in worker
             assert b"NOTIFY_SOCKET" not in worker
+            for _ in range(2):
+                before = running.worker()
+                running.signal(signal.SIGHUP)
+                begun, pid = told(systemd)
+                assert begun.startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+                assert pid == running.process.pid
+                assert told(systemd) == (b"READY=1", running.process.pid)
+                assert running.worker() != before
             running.signal(15)
             assert told(systemd) == (b"STOPPING=1", running.process.pid)
+            assert running.status() == 0
+
+
+def test_systemd_hears_that_the_node_lives_and_no_more_when_it_does_not(tmp_path):
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        systemd.settimeout(DEADLINE)
+        systemd.bind(address)
+        variables = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
+        words = (*HERE, "--port", 0, "--drain-delay", "1s")
+        with closing(Running(tmp_path, *words, variables=variables)) as running:
+            assert b"WATCHDOG_USEC" not in Path(f"/proc/{running.worker()}/environ").read_bytes()
+            said = [told(systemd) for _ in range(4)]
+            assert (b"READY=1", running.process.pid) in said
+            assert said.count((b"WATCHDOG=1", running.process.pid)) == 3
+            node = running.named("beam")
+            os.kill(node, signal.SIGSTOP)
+            with pytest.raises(TimeoutError):
+                systemd.settimeout(1)
+                while told(systemd):
+                    pass
+            os.kill(node, signal.SIGCONT)
+            systemd.settimeout(DEADLINE)
+            assert told(systemd)[0] == b"WATCHDOG=1"
+            running.signal(15)
+            while told(systemd)[0] != b"STOPPING=1":
+                pass
+            assert told(systemd)[0] == b"WATCHDOG=1"
             assert running.status() == 0
 
 
@@ -153,3 +214,66 @@ def test_a_client_that_came_before_is_served(tmp_path):
             fd = opened.fileno()
             with closing(Running(tmp_path, *HERE, "--fd", fd, keep=(fd,))):
                 assert client.recv(12) == b"HTTP/1.1 200"
+
+
+def test_a_restart_refuses_nobody(tmp_path):
+    """Who connects meanwhile waits in the socket, which stays open, and the next one serves him."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=100) as opened,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        words, keep = (*HERE, "--fd", opened.fileno()), (opened.fileno(),)
+        over = threading.Event()
+        answers: list[bytes] = []
+        clients = pool.submit(come_and_go, opened.getsockname(), answers, over)
+        try:
+            for number in range(3):
+                (folder := tmp_path / str(number)).mkdir()
+                with closing(Running(folder, *words, keep=keep)) as running:
+                    enough = len(answers) + 20
+                    eventually(lambda: len(answers) >= enough)  # noqa: B023
+                    running.signal(signal.SIGTERM)
+                    assert running.status() == 0
+            (folder := tmp_path / "last").mkdir()
+            with closing(Running(folder, *words, keep=keep)):
+                over.set()
+                clients.result(DEADLINE)
+        finally:
+            over.set()
+    assert set(answers) == {b"HTTP/1.1 200"}
+
+
+def come_and_go(address: tuple[str, int], answers: list[bytes], over: threading.Event) -> None:
+    """Ask once on each of many connections, one after the other; note how answers begin."""
+    while not over.is_set():
+        with socket.create_connection(address, DEADLINE) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
+            try:
+                answers.append(client.recv(12))
+            except OSError as error:
+                answers.append(str(error).encode())
+
+
+def test_systemd_socket_activate_starts_it(tmp_path):
+    program = shutil.which("systemd-socket-activate") or pytest.skip("no systemd here")
+    place = tmp_path / "socket"
+    before = [program, "-l", place, "-E", "PYTHONPATH", "-E", "PATH"]
+    with closing(Running(tmp_path, *HERE, before=before)) as running:
+        eventually(place.is_socket)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(place))) as client:
+            assert client.get("http://localhost/", timeout=DEADLINE).status_code == 200
+        assert running.address() == f"unix:{place}"
+
+
+def test_a_drain_by_its_local_socket_is_a_stop(tmp_path):
+    place = tmp_path / "local"
+    words = (*HERE, "--port", 0, "--local-socket", place, "--health-path", "/healthz",
+             "--drain-delay", "2s")  # fmt: skip
+    with closing(Running(tmp_path, *words)) as running:
+        running.get()
+        answer = hornbeam("drain", "--socket", place)
+        assert (answer.status, answer.err) == (0, "")
+        assert running.get("/healthz").json()["status"] == "draining"
+        assert running.get().status_code == 200
+        assert running.status() == 0
+        assert "ERROR" not in running.shown

@@ -325,8 +325,9 @@ def test_a_place_that_was_given_to_one_who_left_meanwhile_is_free_again(serve):
     server = serve(APP, fresh=True, worker_connections=1)
     with Without(server, DISPATCHER):
         server.node.eval(
-            'Me = self(), Waiter = spawn(fun() -> Ref = hornbeam_pool:wait(<<"/">>),'
-            'hornbeam_pool:cancel(<<"/">>, Ref), Me ! left, receive stop -> ok end end),'
+            "Me = self(), Waiter = spawn(fun() ->"
+            'Wait = hornbeam_pool_place:line_up(<<"/">>, none),'
+            "hornbeam_pool_place:cancel(Wait), Me ! left, receive stop -> ok end end),"
             "receive left -> true = register(waiter_that_left, Waiter) end"
         )
     assert httpx.get(f"{server.http}/hello").status_code == 200

@@ -19,6 +19,11 @@ PROCESSES = {
         "hornbeam_executions_sup",
         "hornbeam_pubsub_registry",
         "hornbeam_pubsub_peers",
+        "hornbeam_pubsub_inbox_sup",
+        "hornbeam_links",
+        "hornbeam_links_sup",
+        "hornbeam_presence_server",
+        "hornbeam_counter_server",
         "hornbeam_api_sup",
     )
 }

@@ -28,6 +28,10 @@ def echoes(ws: RawWebSocket, data: bytes = b"still here") -> bool:
     return ws.read_message() == data
 
 
+def states_of(server) -> list[str]:
+    return [worker["state"] for worker in server.workers()]
+
+
 def ready(server) -> list[int]:
     return [worker["os_pid"] for worker in server.workers() if worker["state"] == "ready"]
 
@@ -159,7 +163,7 @@ def test_messages_of_websockets_count_as_requests(serve):
     assert echoes(ws)
     assert ws.read_close()[0] == 1012
     eventually(lambda: len(server.workers()) == 1)
-    assert ended(server, "recycled") == 1
+    eventually(lambda: ended(server, "recycled") == 1)
 
 
 def test_a_socket_goes_on_in_a_worker_that_retires(serve):
@@ -169,12 +173,23 @@ def test_a_socket_goes_on_in_a_worker_that_retires(serve):
     states = eventually(
         lambda: (found := [w["state"] for w in server.workers()]) != ["ready"] and found
     )
-    eventually(lambda: ended(server, "recycled") == 1)
+    eventually(lambda: "retiring" in states_of(server))
     assert set(states) <= {"ready", "starting", "retiring"}
     assert echoes(ws)
     assert opened(server, "/who")[1] != pid
+    assert ended(server, "recycled") == 0
     ws.socket.close()
     eventually(lambda: not alive(pid))
+    eventually(lambda: ended(server, "recycled") == 1)
+
+
+def test_a_worker_that_is_killed_while_it_retires_has_one_end(serve):
+    server = serve("failures:application", fresh=True, max_requests=1)
+    ws, pid = opened(server, "/who")
+    eventually(lambda: "retiring" in states_of(server))
+    os.kill(pid, signal.SIGKILL)
+    assert ws.read_close()[0] == 1012
+    eventually(lambda: server.info()["ended"] == {Atom("exited"): 1})
 
 
 def test_a_recycled_worker_runs_its_lifespan_to_the_end(serve, tmp_path):
@@ -197,11 +212,11 @@ def test_a_worker_that_grows_too_large_is_recycled(serve):
     ws.frame(TEXT, b"200")
     assert ws.read_message() == b"grown"
     eventually(lambda: ready(server) and pid not in ready(server))
-    assert ended(server, "recycled") == 1
     (retiring,) = [worker for worker in server.workers() if worker["os_pid"] == pid]
     assert retiring["rss"] > 200 * MIB
     ws.socket.close()
     eventually(lambda: not alive(pid))
+    eventually(lambda: ended(server, "recycled") == 1)
 
 
 def test_no_two_workers_are_recycled_at_a_time(serve):
@@ -227,6 +242,7 @@ def test_a_worker_whose_successor_does_not_start_goes_on(serve, tmp_path):
     assert ready(server) == pids
     assert echoes(ws)
     broken.unlink()
+    ws.socket.close()
     eventually(lambda: ended(server, "recycled") == 1)
 
 
@@ -279,7 +295,7 @@ def test_a_reload_serves_the_new_code_and_loses_no_request(versioned):
     assert set(visitors.texts) == {"one", "two"}
     eventually(lambda: len(server.workers()) == 2)
     assert not set(pids) & set(server.worker_pids())
-    assert ended(server, "reloaded") == 2
+    eventually(lambda: ended(server, "reloaded") == 2)
 
 
 def test_a_socket_stays_with_the_old_code_until_it_closes(versioned):
@@ -366,7 +382,7 @@ def test_more_workers_start_and_fewer_remain(serve):
     for ws in sockets.values():
         ws.socket.close()
     eventually(lambda: len(server.workers()) == 1)
-    assert ended(server, "shrunk") == 2
+    eventually(lambda: ended(server, "shrunk") == 2)
 
 
 def test_a_worker_that_is_too_many_before_it_is_ready_costs_nobody_else(serve):
@@ -388,7 +404,7 @@ OWNER = """
 Scope = #{http_version => <<"1.1">>, scheme => <<"ws">>, method => <<"GET">>,
           raw_path => <<"/echo">>, query_string => <<>>, headers => [], client => undefined,
           server => undefined, connect => undefined},
-{ok, Handle} = hornbeam_pool:reserve(<<"/">>, infinity),
+{ok, Handle} = hornbeam_pool_place:reserve(<<"/">>, none, infinity),
 Stream = hornbeam_stream:open(Handle, websocket, fun(N) -> hornbeam_wire:open_websocket(N, Scope)
                                                  end),
 Number = hornbeam_stream:number(Stream),

@@ -12,10 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
-from clients import CLOSE, TEXT, RawHTTP, RawWebSocket, close_payload
+from clients import CLOSE, TEXT, RawHTTP, RawWebSocket, close_payload, journal
 from consoles import Console, posted
 from harness import APPS, DEADLINE, PYTHON, Node, Server, StartError, eventually
 from http2 import Http2
+from sources import Source, listed
 from terms import Atom, text
 
 ENGINES = ["hornbeam", "cowboy"]
@@ -422,8 +423,8 @@ def test_one_mount_that_fails_fails_the_start_and_leaves_nothing(mount, node, tm
     eventually(lambda: node.python_pids() == [])
     assert node.eval("hornbeam:info()") == {}
     assert node.eval("[Id || {Id, _, _, _} <- supervisor:which_children(hornbeam_sup)]") == [
-        "hornbeam_api_sup"
-    ]
+        "hornbeam_api_sup", "hornbeam_links_sup",
+    ]  # fmt: skip
     told = node.wait_log(r"hornbeam does not start: (.*)\n")[1]
     assert "mount        /bad" in told
     assert "importing    broken_import:application" in told
@@ -528,3 +529,22 @@ def test_a_hook_of_ones_own_comes_before_that_of_another_mount(mount):
         assert [[c(source) for source in asked] for c in (a, b)] == [["a", "a"], ["b", "b"]]
     a('unregister_hook("whose")')
     assert [a(source) for source in asked] == ["b", "b"]
+
+
+# Event streams
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_event_streams_of_mounts_are_told_apart(mount, engine, key):
+    server = mount(
+        at("/", "eventful:application"), at("/api", "sourced:starlette"), http_engine=Atom(engine)
+    )
+    with (
+        Source(server, f"/forwards/late?{key}") as one,
+        Source(server, f"/api/events?key={key}") as two,
+    ):
+        journal(server, key, 1)
+        assert two.event()["event"] == "hello"
+        assert sorted(stream["mount"] for stream in listed(server, 2)) == ["/", "/api"]
+        assert server.node.eval(f'hornbeam:publish(<<"{key}">>, 1)') == 2
+        assert one.event() == two.event() == {"data": "1"}

@@ -55,6 +55,30 @@ HOOK = """
     register_hook(k, Handler())
 """
 
+LAYER = """
+    from hornbeam_erlang.channels import HornbeamChannelLayer
+    global layer
+    layer = HornbeamChannelLayer(capacity=1)
+"""
+
+LED = """
+    global led
+    async def led(name):
+        async with leader(name) as token:
+            return token > 1_600_000_000_000_000
+"""
+
+# What they answer where there is a consistent state, test_consistent.py knows.
+REFUSED = """
+    global refused
+    from hornbeam_erlang import Unavailable, cluster
+    def refused(call):
+        try:
+            call()
+        except Unavailable as error:
+            return "no consistent state" in str(error)
+"""
+
 EXAMPLES = {
     "state.get": Example("state_get(k, 7)", 7, "state_get(1.5)", TypeError),
     "state.set": Example(
@@ -113,6 +137,59 @@ EXAMPLES = {
         "state_take({})",
         TypeError,
         "state_set(k, 'v')",
+    ),
+    "counters.incr": Example(
+        "[state_incr(k, cluster=True), state_incr(k, 2, cluster=True, scope='connection')]",
+        [1, 3],
+        "state_incr(k, 'one', cluster=True)",
+        TypeError,
+    ),
+    "counters.get": Example(
+        "[state_get(k, cluster=True), state_get((k, 1), cluster=True)]",
+        [0.5, None],
+        "state_get(1.5, cluster=True)",
+        TypeError,
+        "state_incr(k, 0.5, cluster=True)",
+    ),
+    "presence.track": Example(
+        "presence.track(k, 'ada', {'n': 1}) == presence.track(k, 'ada', {'n': 1})",
+        True,
+        "presence.track(k, 'ada', {'n': b'bytes'})",
+        TypeError,
+    ),
+    "presence.update": Example(
+        "presence.update(k, 'ada', {'n': 2}); presence.list(k)['ada']['metas'][0]['n']",
+        2,
+        "presence.update(k, 'bob', {})",
+        NotFound,
+        "presence.track(k, 'ada', {'n': 1})",
+    ),
+    "presence.untrack": Example(
+        "[presence.untrack(k, 'ada'), presence.untrack(k, 'ada')]",
+        [True, False],
+        "presence.untrack(k, 1)",
+        TypeError,
+        "presence.track(k, 'ada', {})",
+    ),
+    "presence.list": Example(
+        "[*presence.list(k)]",
+        ["ada", "bob"],
+        "presence.list(b'topic')",
+        TypeError,
+        "presence.track(k, 'bob', {}); presence.track(k, 'ada', {})",
+    ),
+    "presence.count": Example(
+        "presence.count(k)",
+        1,
+        "presence.count(1)",
+        TypeError,
+        "presence.track(k, 'ada', {})",
+    ),
+    "presence.show": Example(
+        "presence.subscribe(k, forward=True)",
+        None,
+        "presence.subscribe(1, forward=True)",
+        TypeError,
     ),
     "connection.get": Example(
         "connection_state().get(k, 7)", 7, "connection_state()[1.5]", TypeError
@@ -211,6 +288,115 @@ EXAMPLES = {
         "await anext(aio.stream(k, 'count', object()))",
         TypeError,
         HOOK,
+    ),
+    "channels.send": Example(
+        "name = await layer.new_channel(); await layer.send(name, {'n': 1})\n"
+        "await layer.receive(name)",
+        {"n": 1},
+        "await layer.send(await layer.new_channel(), {'n': object()})",
+        TypeError,
+        LAYER,
+    ),
+    "channels.put": Example(
+        "await layer.send(k, {'n': 1}); await layer.receive(k)",
+        {"n": 1},
+        "await layer.send(k, {1: object()})",
+        TypeError,
+        LAYER,
+    ),
+    "channels.put_back": Example(
+        """
+        tasks = [asyncio.create_task(layer.receive(k)) for _ in range(2)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await layer.send(k, {'n': 1})
+        await tasks[1]
+        """,
+        {"n": 1},
+        "await layer.receive('not a name')",
+        TypeError,
+        LAYER,
+    ),
+    "channels.want": Example(
+        "task = asyncio.create_task(layer.receive(k)); await layer.send(k, {'n': 1}); await task",
+        {"n": 1},
+        "await layer.receive(7)",
+        TypeError,
+        LAYER,
+    ),
+    "channels.full": Example(
+        "name = await layer.new_channel(); await layer.send(name, {'n': 1})\n"
+        "await layer.receive(name); await layer.send(name, {'n': 2}); await layer.receive(name)",
+        {"n": 2},
+        "await layer.send(3, {})",
+        TypeError,
+        LAYER,
+    ),
+    "channels.join": Example(
+        "await layer.group_add('g', k); await layer.group_send('g', {'n': 1})\n"
+        "await layer.receive(k)",
+        {"n": 1},
+        "await layer.group_add('no group!', k)",
+        TypeError,
+        LAYER,
+    ),
+    "channels.leave": Example(
+        "await layer.group_add('g', k); await layer.group_discard('g', k)\n"
+        "await layer.group_send('g', {'n': 1}); await layer.send(k, {'n': 2})\n"
+        "await layer.receive(k)",
+        {"n": 2},
+        "await layer.group_discard('g', None)",
+        TypeError,
+        LAYER,
+    ),
+    "channels.clear": Example(
+        "await layer.send(k, {'n': 1}); await layer.flush(); await layer.send(k, {'n': 2})\n"
+        "await layer.receive(k)",
+        {"n": 2},
+        "await layer.flush('all')",
+        TypeError,
+        LAYER,
+    ),
+    "metrics.update": Example(
+        "from hornbeam_erlang.metrics import Counter\nCounter('ops', 'Of this test').inc()",
+        None,
+        "Counter('hornbeam_ops', 'Of this test')",
+        ValueError,
+        "from hornbeam_erlang.metrics import Counter",
+    ),
+    "channels.lost": Example(
+        "await layer.group_add('g', await layer.new_channel())\n"
+        "for n in range(3): await layer.group_send('g', {'n': n})\n"
+        "await layer.flush(); layer.dropped",
+        2,
+        "await layer.group_send('g', {'n': {1, 2}})",
+        TypeError,
+        LAYER,
+    ),
+    "leader.stand": Example("await led(k)", True, "await led(1)", TypeError, LED),
+    "leader.await": Example(
+        "[await led(k), await led(k)]", [True, True], "leader(k, timeout='soon')", TypeError, LED
+    ),
+    "leader.resign": Example(
+        "[await led(k), await led(k)]", [True, True], "await led(b'k')", TypeError, LED
+    ),
+    "cluster.get": Example(
+        "refused(lambda: cluster.get(k))", True, "cluster.get(1.5)", TypeError, REFUSED
+    ),
+    "cluster.set": Example(
+        "refused(lambda: cluster.set(k, 1))", True, "cluster.set(k, {1})", TypeError, REFUSED
+    ),
+    "cluster.add": Example(
+        "refused(lambda: cluster.add(k, 1))", True, "cluster.add([k], 1)", TypeError, REFUSED
+    ),
+    "cluster.cas": Example(
+        "refused(lambda: cluster.cas(k, 1, 2))", True, "cluster.cas(k, 1, {2})", TypeError, REFUSED
+    ),
+    "cluster.delete": Example(
+        "refused(lambda: cluster.delete(k))", True, "cluster.delete(None)", TypeError, REFUSED
+    ),
+    "cluster.incr": Example(
+        "refused(lambda: cluster.incr(k))", True, "cluster.incr(k, 'one')", TypeError, REFUSED
     ),
 }
 

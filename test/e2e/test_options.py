@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -55,6 +56,8 @@ def seen(server):
                 " 127.0.0.1:0", "127.0.0.1:0\n", Atom("any"),
             )
         ),
+        *(("uds_permissions", value) for value in ("", "8", "7777", "u=rw", -1, 0o1000)),
+        *(("drain_delay", value) for value in (-1, "1", Atom("infinity"))),
         ("worker_class", Atom("nonsense")),
         ("worker_class", "asgi"),
         *(("workers", value) for value in (0, -1, 1.5, "2", Atom("many"))),
@@ -334,13 +337,15 @@ def test_a_stop_without_a_start_is_harmless(shared):
 
 def test_a_port_in_use_is_refused_with_its_reason(refused):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        error = refused(bind=f"127.0.0.1:{taken.getsockname()[1]}")
-    assert error.reason == ("listen", "eaddrinuse")
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        error = refused(bind=address)
+    assert error.reason == ("listen", ("bind", address, "eaddrinuse"))
     assert "in use" in error.sentence
 
 
 def test_an_address_that_is_not_ours_is_refused_with_its_reason(refused):
-    assert refused(bind="192.0.2.1:0").reason == ("listen", "eaddrnotavail")
+    reason = ("listen", ("bind", "192.0.2.1:0", "eaddrnotavail"))
+    assert refused(bind="192.0.2.1:0").reason == reason
 
 
 def test_a_unix_socket_in_use_is_refused(refused, tmp_path):
@@ -348,7 +353,8 @@ def test_a_unix_socket_in_use_is_refused(refused, tmp_path):
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(str(path))
         taken.listen()
-        assert refused(bind=f"unix:{path}").reason == ("listen", "eaddrinuse")
+        reason = ("listen", ("bind", f"unix:{path}", "eaddrinuse"))
+        assert refused(bind=f"unix:{path}").reason == reason
     assert path.exists()
 
 
@@ -359,6 +365,59 @@ def test_a_unix_socket_that_nobody_listens_on_is_taken_over(serve, tmp_path):
     serve(APP, fresh=True, bind=f"unix:{path}")
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
         assert client.get("http://test/").status_code == 200
+
+
+def test_a_unix_socket_that_has_no_room_just_now_is_in_use(refused, tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as other, contextlib.ExitStack() as crowd:
+        other.bind(str(path))
+        other.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                client = crowd.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        reason = ("listen", ("bind", f"unix:{path}", "eaddrinuse"))
+        assert refused(bind=f"unix:{path}").reason == reason
+        assert path.is_socket()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "dangling link", "folder"])
+def test_what_is_no_socket_is_never_deleted(refused, tmp_path, kind):
+    path, target = tmp_path / "there", tmp_path / "target"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(target)
+        if kind == "link":
+            with socket.socket(socket.AF_UNIX) as stale:
+                stale.bind(str(target))
+    before = path.lstat()
+    reason = ("listen", ("bind", f"unix:{path}", "eexist"))
+    assert refused(bind=f"unix:{path}").reason == reason
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+
+
+@pytest.mark.parametrize(("said", "mode"), [("660", 0o660), ("0o600", 0o600), (0o777, 0o777)])
+def test_a_unix_socket_has_the_mode_that_was_asked_for(serve, tmp_path, said, mode):
+    path = tmp_path / "socket"
+    serve(APP, fresh=True, bind=f"unix:{path}", uds_permissions=said)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_the_socket_of_a_successor_outlives_the_stop(own_node, tmp_path):
+    path = tmp_path / "socket"
+    own_node.serve(APP, bind=f"unix:{path}")
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(str(path))
+        successor.listen()
+        own_node.eval("hornbeam:stop()")
+        assert path.is_socket()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
 
 
 def test_an_unix_path_that_is_a_file_is_refused_and_kept(refused, tmp_path):

@@ -478,7 +478,7 @@ class Story(RuleBasedStateMachine):
 LEFT = """
     lists:sum([ets:info(Table, size)
                || Table <- [hornbeam_subscriptions, hornbeam_outboxes, hornbeam_outbox,
-                            hornbeam_websocket_registry, hornbeam_connection_state,
+                            hornbeam_connection_registry, hornbeam_connection_state,
                             hornbeam_scoped_state]])
 """
 

@@ -284,11 +284,6 @@ def test_erlang_forwards_too(server, two, key):
     assert [two[0].next_pushed() for _ in range(3)] == ["text", b"\xff", '{"a":[1]}']
 
 
-def test_forwarding_needs_a_websocket(server, key):
-    with pytest.raises((RuntimeError, ValueError)):
-        posted(server, "subscribe(k, forward=True)", k=key)
-
-
 def test_a_message_crosses_to_a_worker_once_however_many_subscribe(server, two, crowd, key):
     here, there = two
     readers = [console for console in crowd(server) if console.pid == here.pid]

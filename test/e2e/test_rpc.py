@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from harness import Node, eventually
-from hornbeam_erlang import NodeDown, OpTimeout, PermissionDenied, RemoteError
+from hornbeam_erlang import NodeDown, NotFound, OpTimeout, PermissionDenied, RemoteError
 from hornbeam_erlang.terms import Atom as ReadAtom
 from terms import Atom
 
@@ -153,13 +156,16 @@ def test_a_pid_comes_back_as_it_went(console):
 
 # Another node
 
+OFFERED = "{rpc_allow, [{erlang, node, 0}, {erlang, error, 1}, lists, timer, hornbeam_state]}"
+"""What one that serves nothing lets others call."""
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """A node that serves a console, and one that only lives."""
     folder = tmp_path_factory.mktemp("meeting")
     here, there = (
-        Node(tmp_path_factory.mktemp(name), name=f"{name}@127.0.0.1", meeting=folder)
+        Node(tmp_path_factory.mktemp(name), OFFERED, name=f"{name}@127.0.0.1", meeting=folder)
         for name in ("here", "there")
     )
     allowed = [*ALLOWED, (Atom("erlang"), Atom("nodes"), 0), (Atom("erlang"), Atom("halt"), 0)]
@@ -167,6 +173,26 @@ def pair(tmp_path_factory):
     assert here.eval("net_kernel:connect_node('there@127.0.0.1')") is True
     yield server, there
     assert [here.close(), there.close()] == [[], []]
+
+
+def test_casts_to_a_node_that_stands_still_keep_nobody(pair, consoles, key):
+    """More of them than a worker may tell at once wait for the link."""
+    server, there = pair
+    (console,) = consoles(server)
+    os.kill(there.process.pid, signal.SIGSTOP)
+    try:
+        source = """
+            for n in range(60):
+                rpc_cast('there@127.0.0.1', 'lists', 'max', [[bytes(1 << 20)]])
+            for n in range(5000):
+                rpc_cast('there@127.0.0.1', 'lists', 'max', [[n]])
+            state_set(k, n)
+            state_get(k)
+        """
+        assert console(source, k=key) == 4999
+    finally:
+        os.kill(there.process.pid, signal.SIGCONT)
+    assert console("rpc_call('there@127.0.0.1', 'erlang', 'node', [])") == "there@127.0.0.1"
 
 
 def test_functions_of_another_node(pair, consoles, key):
@@ -183,10 +209,41 @@ def test_functions_of_another_node(pair, consoles, key):
         console("rpc_call('there@127.0.0.1', 'timer', 'sleep', [60_000], timeout=0.05)")
 
 
+def test_a_node_that_is_called_offers_what_its_own_option_says(pair, consoles):
+    (console,) = consoles(pair[0])
+    with pytest.raises(PermissionDenied, match="of that node"):
+        console("rpc_call('there@127.0.0.1', 'erlang', 'halt', [])")
+    with pytest.raises(PermissionDenied, match="of this node"):
+        console("rpc_call('there@127.0.0.1', 'os', 'cmd', ['true'])")
+
+
+def test_what_only_another_node_has_is_called_there(pair, consoles, key):
+    server, there = pair
+    (console,) = consoles(server)
+    there.eval("hornbeam:register_function(only_there, erlang, node)")
+    there.eval(
+        'hornbeam:register_hook(far, fun(<<"list">>, L) -> L; (Action, Args) -> {Action, Args} end)'
+    )
+    eventually(lambda: server.node.eval('length(hornbeam_call_peers:offering({hook, <<"far">>}))'))
+    assert console("call('only_there')") == "there@127.0.0.1"
+    assert console("execute('far', 'act', 1, 'a')") == ("act", [1, "a"])
+    assert console("execute_async('far', 'act').result()") == ("act", [])
+    assert console("list(stream('far', 'list', 1, 2))") == [1, 2]
+    there.eval("hornbeam:register_function(put, hornbeam_state, set)")
+    eventually(
+        lambda: server.node.eval('length(hornbeam_call_peers:offering({function, <<"put">>}))')
+    )
+    console("cast('put', k, 7)", k=key)
+    eventually(lambda: there.eval(f'hornbeam_state:get(<<"{key}">>)') == 7)
+    there.eval("hornbeam:unregister_hook(far)")
+    with pytest.raises(NotFound):
+        eventually(lambda: console("execute('far', 'act')") is None)
+
+
 def test_a_node_that_dies_during_a_call_is_down(pair, consoles, tmp_path):
     server, _ = pair
     (console,) = consoles(server)
-    mortal = Node(tmp_path, name="mortal@127.0.0.1", meeting=server.node.meeting)
+    mortal = Node(tmp_path, OFFERED, name="mortal@127.0.0.1", meeting=server.node.meeting)
     try:
         server.node.eval("net_kernel:connect_node('mortal@127.0.0.1')")
         assert console("rpc_call('mortal@127.0.0.1', 'erlang', 'node', [])") == "mortal@127.0.0.1"

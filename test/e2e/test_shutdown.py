@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from clients import RawHTTP, RawWebSocket, handshake_headers
+from clients import TEXT, RawHTTP, RawWebSocket, handshake_headers
+from h2.errors import ErrorCodes
 from harness import APPS, PYTHON, Node, Server, StartError, alive, eventually
+from http2 import Http2
 from terms import Atom, text
 
 APP = "endings:application"
@@ -324,6 +328,148 @@ def test_a_second_signal_changes_nothing(begin):
     ending.release()
     assert http.response().body == b"slow but whole"
     assert ending.status() == 0
+
+
+# Before it: the drain
+
+
+DRAIN = {"health_path": "/healthz", "drain_delay": 3000}
+"""Long enough for what a test does meanwhile on a machine that has much to do."""
+
+
+def health(server: Server) -> tuple[int, str]:
+    with RawHTTP(server) as http:
+        http.request("GET", "/healthz")
+        response = http.response()
+    return response.status, json.loads(response.body)["status"]
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+def test_who_sends_clients_is_told_first_and_all_is_served_meanwhile(begin, engine):
+    ending = begin(http_engine=Atom(engine), **DRAIN)
+    assert health(ending.server) == (200, "ready")
+    ws, _ = opened(ending.server)
+    ending.terminate()
+    eventually(lambda: health(ending.server) == (503, "draining"))
+    late, _ = opened(ending.server)
+    for each in (ws, late):
+        each.frame(TEXT, b"still there")
+        assert each.read_message() == b"still there"
+    assert ending.server.info()["health"]["status"] == "draining"
+    assert [said_goodbye(each) for each in (ws, late)] == [GOING_AWAY] * 2
+    assert ending.status() == 0
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+def test_in_its_second_half_connections_end_with_their_responses(begin, engine):
+    ending = begin(http_engine=Atom(engine), **DRAIN)
+    http = RawHTTP(ending.server)
+    assert asked_for_health(http) == []
+    ending.terminate()
+    eventually(lambda: asked_for_health(http) == ["close"])
+    assert http.ended()
+    assert health(ending.server) == (503, "draining")
+    assert ending.status() == 0
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+def test_in_its_second_half_clients_of_http2_are_told_to_go_between_requests(begin, engine):
+    ending = begin(http_engine=Atom(engine), **DRAIN)
+    http = RawHTTP(ending.server)
+    with Http2(ending.server) as http2, Http2(ending.server) as open_ended:
+        websocket = open_ended.websocket("/echo")
+        assert websocket.head()[0] == 200
+        ending.terminate()
+        eventually(lambda: asked_for_health(http) == ["close"])
+        for connection in (http2, open_ended):
+            stream = connection.request("GET", "/healthz")
+            assert (stream.head()[0], bool(stream.body())) == (503, True)
+        http2.wait(lambda: http2.goaway is not None)
+        assert http2.goaway == ErrorCodes.NO_ERROR
+        assert (open_ended.goaway, websocket.over) == (None, False)
+        assert health(ending.server) == (503, "draining")
+        assert ending.status() == 0
+
+
+def asked_for_health(http: RawHTTP) -> list[str]:
+    http.request("GET", "/healthz")
+    return http.response().all("connection")
+
+
+def test_drain_returns_at_once_and_stop_waits_for_the_rest(begin):
+    ending = begin(**DRAIN)
+    assert ending.node.eval("{hornbeam:drain(), hornbeam:drain()}") == ("ok", "ok")
+    assert health(ending.server) == (503, "draining")
+    assert ending.node.eval("hornbeam:stop()") == "ok"
+    assert ending.node.eval("hornbeam:info()") == {}
+    assert ending.node.eval("hornbeam:drain()") == ("error", "not_serving")
+    assert ending.noted() == {"shutdown": 1}
+
+
+def test_drain_stops_by_itself(begin):
+    ending = begin(drain_delay=100)
+    ws, _ = opened(ending.server)
+    assert ending.node.eval("hornbeam:drain()") == "ok"
+    assert said_goodbye(ws) == GOING_AWAY
+    eventually(lambda: ending.node.eval("hornbeam:info()") == {})
+
+
+def test_a_request_on_a_connection_that_was_idle_is_answered(begin):
+    """Whatever moment of the stop it comes in, until the connection is closed."""
+    ending = begin()
+    first = ending.asked("/slow")
+    idle = RawHTTP(ending.server)
+    idle.request("GET", "/pid")
+    assert idle.response().status == 200
+    ending.terminate()
+    with pytest.raises(OSError):
+        eventually(lambda: ending.server.connect().close())
+    idle.request("GET", "/pid")
+    response = idle.response()
+    assert (response.status, response.all("connection")) == (200, ["close"])
+    ending.notes.with_suffix(".released").touch()
+    assert first.response().body == b"slow but whole"
+    assert ending.status() == 0
+
+
+# Its bound
+
+
+def blocked(ending: Ending) -> list[RawHTTP]:
+    return [ending.asked("/blocks")]
+
+
+def stopped(ending: Ending) -> list[RawHTTP]:
+    ws, _ = opened(ending.server)
+    os.kill(ending.server.worker_pids()[0], signal.SIGSTOP)
+    return [ws]
+
+
+def unread(ending: Ending) -> list[RawHTTP]:
+    http = RawHTTP(ending.server)
+    http.request("GET", "/endless")
+    stuck = [http, RawWebSocket(ending.server, "/floods")]
+    eventually(lambda: len(ending.node.eval(UNSENT)) == 2)
+    return stuck
+
+
+def signalled_twice(ending: Ending) -> list[RawHTTP]:
+    http = ending.asked("/slow")
+    ending.terminate()
+    return [http]
+
+
+@pytest.mark.parametrize("trouble", [blocked, stopped, unread, signalled_twice])
+def test_the_whole_stop_is_bounded_by_its_options(begin, trouble):
+    drain, shutdown = 300, 1000
+    ending = begin(drain_delay=drain, shutdown_timeout=shutdown)
+    clients = trouble(ending)
+    began = time.monotonic()
+    ending.terminate()
+    assert ending.status() == 0
+    assert time.monotonic() - began < (drain + 2 * shutdown) / 1000 + 5
+    for client in clients:
+        client.socket.close()
 
 
 # During a start

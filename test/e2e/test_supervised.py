@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -117,6 +118,18 @@ def test_the_end_of_the_supervisor_is_one_in_order(household):
     assert household.noted() == ["disconnect", "shutdown"]
     assert household.node.eval("hornbeam:info()") == {}
     assert household.node.python_pids() == []
+
+
+def test_the_end_of_the_supervisor_begins_with_a_drain(household):
+    server = household.serve(drain_delay=2000, health_path="/healthz")
+    with ThreadPoolExecutor() as pool:
+        stopped = pool.submit(household.stop)
+        eventually(lambda: httpx.get(f"{server.http}/healthz").status_code == 503)
+        assert price_of(server) == "400"
+        assert server.info()["health"] == {"status": "draining", "reasons": []}
+        assert household.node.eval("hornbeam:drain()") == ("error", "supervised")
+        assert stopped.result() == "shutdown"
+    assert household.noted() == ["shutdown"]
 
 
 def test_a_child_that_was_ended_can_be_started_again(household):

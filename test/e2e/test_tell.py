@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
-from harness import eventually
+from clients import TEXT, RawWebSocket
+from harness import Node, alive, eventually
 
 
 @pytest.fixture
@@ -82,3 +86,54 @@ def test_a_worker_that_is_killed_in_the_middle_takes_nobody_along(two, key):
     eventually(lambda: other("state_get(k)", k=key) == 1)
     teller.kill_worker()
     assert other("state_set(k, 2); state_get(k)", k=key) == 2
+
+
+# The end of a worker
+
+MANY = 1000
+
+
+def told(node: Node, pid: int, who: str) -> int:
+    """Return how many of its numbers a worker has told."""
+    return node.eval(f'length(hornbeam_state:keys({{<<"told">>, {pid}, <<"{who}">>}}))')
+
+
+@pytest.fixture
+def telling(tmp_path):
+    """A node of its own with two workers, and a socket in each."""
+    node = Node(tmp_path)
+    server = node.serve("telling:application", workers=2, drain_timeout=100)
+    sockets = [RawWebSocket(server, "/") for _ in range(2)]
+    eventually(lambda: [worker["streams"] for worker in server.workers()] == [1, 1])
+    yield node, server, sockets
+    assert not node.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "count"),
+    [("hornbeam:reload()", 2), ('hornbeam:set_workers("/", 1)', 1), ("hornbeam:stop()", 2)],
+)
+def test_what_is_told_at_an_orderly_end_is_done(telling, end, count):
+    """By a handler, the lifespan and threads, at a reload, by one too many, and at the stop."""
+    node, server, _ = telling
+    pids = server.worker_pids()
+    node.eval(end)
+    ended = eventually(lambda: [*gone] if len(gone := set(pids) - living(pids)) == count else None)
+    for pid in ended:
+        by = {who: told(node, pid, who) for who in ("leaving", "lifespan", "executor", "thread")}
+        assert by == dict.fromkeys(by, MANY)
+
+
+def living(pids: list[int]) -> set[int]:
+    return {pid for pid in pids if alive(pid)}
+
+
+def test_what_was_told_before_a_client_heard_of_it_is_done_though_the_worker_is_killed(telling):
+    node, server, sockets = telling
+    for socket in sockets:
+        socket.frame(TEXT, b"go on")
+        assert socket.read() == (TEXT, b"go on")
+    pids = server.worker_pids()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert [told(node, pid, "handler") for pid in pids] == [MANY] * 2

@@ -119,7 +119,7 @@ def test_a_client_that_leaves_the_queue_costs_no_place(one_at_a_time):
 WAIT = """
 Me = self(),
 Fun = fun() ->
-    Ref = hornbeam_pool:wait(<<"/">>),
+    Wait = hornbeam_pool_place:line_up(<<"/">>, none),
     {use}
 end,
 {{_, Monitor}} = spawn_monitor(fun() -> Me ! {{did, Fun()}} end),
@@ -132,11 +132,13 @@ receive {{'DOWN', Monitor, process, _, _}} -> Answer end
     "use",
     [
         pytest.param(
-            "receive {hornbeam_pool, Ref, {ok, _}} -> given end", id="the holder of a place dies"
+            "_ = Wait, receive {hornbeam_pool, _, {ok, _}} -> given end",
+            id="the holder of a place dies",
         ),
-        pytest.param('hornbeam_pool:cancel(<<"/">>, Ref), given', id="it is forgotten"),
+        pytest.param("hornbeam_pool_place:cancel(Wait), given", id="it is forgotten"),
         pytest.param(
-            "receive {hornbeam_pool, Ref, {ok, H}} -> hornbeam_capacity:give_back(H), given end",
+            "_ = Wait, receive {hornbeam_pool, _, {ok, H}} -> hornbeam_capacity:give_back(H) end,"
+            "given",
             id="it is given back",
         ),
     ],

@@ -227,6 +227,71 @@ def test_client_that_holds_its_body_back_is_asked_for_it_when_the_app_reads(wsgi
         assert http.response().body.startswith(b"4 ")
 
 
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+def test_clients_that_hold_their_bodies_back_take_no_threads(wsgi, engine):
+    server = wsgi(APP, threads=2, http_engine=Atom(engine))
+    slow = [RawHTTP(server) for _ in range(6)]
+    lengths = ["content-length: 10", "transfer-encoding: chunked"] * 3
+    for http, length in zip(slow, lengths, strict=True):
+        http.request("POST", "/digest", length)
+        http.send(b"5\r\n12345\r\n" if "chunked" in length else b"12345")
+    for _ in range(3):
+        assert get(server, "who") == str(server.worker_pids()[0])
+    assert server.workers()[0]["streams"] == 0
+    for http, rest in zip(slow, [b"67890", b"5\r\n67890\r\n0\r\n\r\n"] * 3, strict=True):
+        http.send(rest)
+        assert http.response().body.decode() == f"10 {hashlib.sha256(b'1234567890').hexdigest()}"
+
+
+def test_streams_of_http2_that_hold_their_bodies_back_take_no_threads(wsgi):
+    server = wsgi(APP, threads=2)
+    with Http2(server) as http2:
+        slow = [http2.request("POST", "/digest", end=False) for _ in range(6)]
+        for stream in slow:
+            stream.send(b"12345")
+        assert get(server, "who") == str(server.worker_pids()[0])
+        for stream in slow:
+            stream.send(b"67890", end=True)
+            assert stream.head()[0] == 200
+            assert stream.body().startswith(b"10 ")
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+def test_body_that_does_not_come_is_answered_with_408(wsgi, engine):
+    server = wsgi(APP, timeout=300, http_engine=Atom(engine))
+    with RawHTTP(server) as http:
+        http.request("POST", "/digest", "content-length: 10")
+        http.send(b"12345")
+        assert http.response().status == 408
+    assert get(server, "who") == str(server.worker_pids()[0])
+
+
+@pytest.mark.parametrize("engine", ["hornbeam", "cowboy"])
+@pytest.mark.parametrize("size", [65_534, 65_535, 65_536, 65_537, 131_072, 200_000])
+def test_body_of_any_size_comes_whole(wsgi, engine, size):
+    """Also where it ends just where the node gathers no more of it."""
+    server = wsgi(APP, http_engine=Atom(engine))
+    body = os.urandom(size)
+    found = f"{size} {hashlib.sha256(body).hexdigest()}"
+    assert httpx.post(f"{server.http}/digest", content=body, timeout=DEADLINE).text == found
+    parts = [body[:10], body[10:65_535], body[65_535:]]
+    assert httpx.post(f"{server.http}/digest", content=iter(parts), timeout=DEADLINE).text == found
+
+
+def test_stop_answers_who_still_sends_a_body(tmp_path):
+    node = Node(tmp_path)
+    try:
+        server = node.serve(APP, **WSGI)
+        http = RawHTTP(server)
+        http.request("POST", "/digest", "content-length: 10")
+        http.send(b"12345")
+        assert get(server, "who") == str(server.worker_pids()[0])
+        server.stop()
+        assert http.response().status == 503
+    finally:
+        assert not node.close()
+
+
 # Threads
 
 

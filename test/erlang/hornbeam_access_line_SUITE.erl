@@ -23,7 +23,9 @@ refused() ->
     {http, undefined, {websocket, <<"/ws">>, <<>>, 'HTTP/1.1'}, <<"/">>, 403, true, 0, 9, []}.
 
 closed() ->
-    {closed, ?CLIENT, <<"/ws">>, <<"/">>, 1000, 12, {1, 40}, {5, 1}}.
+    {closed, ?CLIENT, <<"/ws">>, <<"/">>, id(), 1000, 12, {1, 40}, {5, 1}}.
+
+id() -> [{<<"x-request-id">>, <<"7f">>}].
 
 the_short_format_is_as_uvicorns(_Config) ->
     [?assertEqual(Line, text(short, Entry))
@@ -31,7 +33,7 @@ the_short_format_is_as_uvicorns(_Config) ->
             [{request(<<"/x">>), <<"127.0.0.1:53412 - \"GET /x?y=1 HTTP/1.1\" 200\n">>},
              {broken_off(), <<"[::1]:5 - \"GET /x HTTP/2\" 200 broken off\n">>},
              {refused(), <<"unix - \"WebSocket /ws\" 403\n">>},
-             {{accepted, ?CLIENT, <<"/ws">>, <<"/ws">>},
+             {{accepted, ?CLIENT, <<"/ws">>, <<"/ws">>, []},
               <<"127.0.0.1:53412 - \"WebSocket /ws\" [accepted]\n">>},
              {closed(), <<"127.0.0.1:53412 - \"WebSocket /ws\" closed 1000 after 12 s, "
                           "1 message (40 bytes) in, 5 messages (1 byte) out\n">>}]].
@@ -47,13 +49,13 @@ formats_of_apache(_Config) ->
              {"%m %U%q %H %s %B %D %T 100%%", request(<<"/x">>),
               <<"GET /x?y=1 HTTP/1.1 200 5 1234 0 100%\n">>},
              {"%h %r %s %b %D", refused(), <<"unix WebSocket /ws 403 - 9\n">>},
-             {"%{mount}n %U", {accepted, ?CLIENT, <<"/a/ws">>, <<"/a">>}, <<"/a /a/ws\n">>},
+             {"%{mount}n %U", {accepted, ?CLIENT, <<"/a/ws">>, <<"/a">>, id()}, <<"/a /a/ws\n">>},
              {"%{mount}n %U", request(<<"/x">>), <<"/ /x\n">>},
              {"%{mount}n %U", broken_off(), <<"- /x\n">>},
-             {"%h %r %s %b %D", {accepted, ?CLIENT, <<"/ws">>, <<"/ws">>},
+             {"%h %r %s %b %D", {accepted, ?CLIENT, <<"/ws">>, <<"/ws">>, []},
               <<"127.0.0.1 WebSocket /ws 101 - 0\n">>},
-             {"%h %r %s %b %D %{Referer}i", closed(),
-              <<"127.0.0.1 WebSocket /ws 1000 1 12000000 -\n">>}]].
+             {"%h %r %s %b %D %{Referer}i %{x-request-id}o", closed(),
+              <<"127.0.0.1 WebSocket /ws 1000 1 12000000 - 7f\n">>}]].
 
 format(Given) ->
     {ok, #{server := #{access_log_format := Format}}} =
@@ -70,10 +72,12 @@ json_is_an_object_a_line(_Config) ->
                 <<"whole">> => true, <<"bytes">> => 5, <<"mount">> => <<"/">>}},
              {broken_off(), #{<<"mount">> => null}},
              {refused(), #{<<"client">> => null, <<"method">> => <<"WebSocket">>}},
-             {{accepted, ?CLIENT, <<"/a/ws">>, <<"/a">>},
-              #{<<"event">> => <<"websocket_accepted">>, <<"mount">> => <<"/a">>}},
+             {{accepted, ?CLIENT, <<"/a/ws">>, <<"/a">>, id()},
+              #{<<"event">> => <<"websocket_accepted">>, <<"mount">> => <<"/a">>,
+                <<"x_request_id">> => <<"7f">>}},
              {closed(), #{<<"event">> => <<"websocket_closed">>, <<"code">> => 1000,
-                          <<"mount">> => <<"/">>, <<"messages_in">> => 1, <<"bytes_out">> => 1}}]].
+                          <<"mount">> => <<"/">>, <<"messages_in">> => 1, <<"bytes_out">> => 1,
+                          <<"x_request_id">> => <<"7f">>}}]].
 
 object(Entry) -> hornbeam_wire_files:decode_json(text(json, Entry)).
 

@@ -22,7 +22,7 @@
     what_is_kept_on_stream_0_ends_with_the_worker/1,
     only_the_first_value_of_a_connection_goes_through_the_server/1,
     topics_work/1,
-    only_an_accepted_websocket_forwards/1,
+    only_an_accepted_websocket_and_an_event_stream_forward/1,
     rpc_works/1,
     functions_work/1,
     whom_a_call_is_for_is_looked_at_before_its_arguments/1,
@@ -71,14 +71,16 @@ arg_type({optional, overflow}) -> <<"str?">>;
 arg_type(Type) -> atom_to_binary(Type).
 
 result_type({optional, packed}) -> <<"packed?">>;
+result_type({optional, number}) -> <<"number?">>;
 result_type({optional, taken}) -> <<"array?">>;
-result_type(Type) when Type =:= packed_array; Type =:= keys; Type =:= items; Type =:= strs ->
+result_type(Type) when Type =:= packed_array; Type =:= keys; Type =:= items; Type =:= strs;
+                       Type =:= standing ->
     <<"array">>;
 result_type(Type) -> atom_to_binary(Type).
 
 every_status_of_the_document_has_its_exception(_Config) ->
     Kinds = [not_implemented, type_error, value_error, permission_denied, timeout,
-             connection_ended, not_found, limit_exceeded, node_down],
+             connection_ended, not_found, limit_exceeded, node_down, unavailable],
     Statuses = [element(1, hornbeam_api_answer:error(Kind, "why")) || Kind <- Kinds],
     {Remote, _} = hornbeam_api_answer:failure(overloaded),
     ?assertEqual([S || {S, _} <- hornbeam_wire_files:statuses(hornbeam_wire_files:document())],
@@ -288,6 +290,11 @@ topics_work(_Config) ->
     ?assertMatch({2, <<"a subscriber forwards JSON", _/binary>>},
                  Op(inline, 22, [<<"t">>, packed_bin([bytes(<<"b">>)])], Of)),
     ?assertEqual({0, 0}, Op(inline, 23, [], Of)),
+    Stream = #{client => {streaming, {self(), 1}, owner()}},
+    ?assertEqual({0, undefined}, Op(spawned, 20, [<<"t">>, true, <<"close">>], Stream)),
+    ?assertMatch({2, <<"a subscriber forwards to an event stream", _/binary>>},
+                 Op(inline, 22, [<<"t">>, packed_bin(bytes(<<"b">>))], Of)),
+    ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], Stream)),
     ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], Of)),
     ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], Of)),
     ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], #{client => gone})),
@@ -295,8 +302,15 @@ topics_work(_Config) ->
     ?assertEqual({0, undefined}, Op(spawned, 21, [<<"t">>], #{client => worker})),
     ?assertEqual({0, 0}, Op(inline, 22, [<<"t">>, packed_bin(1)], Of)).
 
-only_an_accepted_websocket_forwards(_Config) ->
+only_an_accepted_websocket_and_an_event_stream_forward(_Config) ->
     Client = owner(),
+    [?assertEqual({0, undefined},
+                  spawned(20, [<<"streamed">>, true, undefined],
+                          #{client => {Phase, {self(), 1}, Client}}))
+     || Phase <- [requested, streaming]],
+    ?assertMatch({3, <<"forward=True cannot add to a response with a content-encoding", _/binary>>},
+                 spawned(20, [<<"t">>, true, undefined],
+                         #{client => {closed_stream, {self(), 1}, Client}})),
     [?assertMatch({3, <<"forward=True needs", _/binary>>},
                   spawned(20, [<<"t">>, true, undefined], #{client => Of}))
      || Of <- [worker, {asked, websocket, Client}, {asked, http, Client}]],

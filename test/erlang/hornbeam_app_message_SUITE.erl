@@ -101,7 +101,10 @@ a_packet_is_read_and_checked(_Config) ->
     ?assertEqual({error, {field_count, close}}, Read([41, 1, 1000])).
 
 start(Status, Headers) ->
-    hornbeam_app_message:check({response_start, 1, Status, Headers, <<>>, false}, limits()).
+    Begins = [{response_start, 1, Status, Headers, <<>>, false},
+              {event_stream, 1, Status, Headers, true}],
+    [Same, Same] = [hornbeam_app_message:check(Begin, limits()) || Begin <- Begins],
+    Same.
 
 accept(Subprotocol, Headers) ->
     hornbeam_app_message:check({accept, 1, Subprotocol, Headers}, limits()).

@@ -10,10 +10,14 @@ all() ->
      an_option_is_the_servers_or_the_apps, every_option_says_what_it_expects,
      good_values_are_accepted, bad_values_are_refused,
      a_rate_of_frames_needs_the_engine_that_counts_them, unknown_keys_are_refused,
-     addresses_are_parsed, nothing_unparsable_becomes_an_address, apps_are_named_module_attribute,
+     addresses_are_parsed, several_addresses_are_a_list,
+     nothing_unparsable_becomes_an_address, apps_are_named_module_attribute,
      text_may_be_string_or_binary, python_and_venv_exclude_each_other,
+     an_interpreter_may_be_found_from_the_folder_of_the_app,
+     an_interpreter_may_be_found_from_the_folder_of_the_node,
      the_options_of_tls_need_each_other, a_password_is_printed_by_no_log,
-     limits_of_http2_are_bounded,
+     a_cluster_has_a_name_and_a_secret, the_keys_of_a_cluster_are_checked,
+     a_cookie_is_printed_by_no_log, limits_of_http2_are_bounded,
      threads_are_those_of_wsgi_and_bound_what_a_worker_is_given,
      with_reload_sockets_go_on_unless_it_is_said,
      the_interpreter_is_found_in_the_documented_order, an_interpreter_may_have_any_name].
@@ -66,6 +70,7 @@ every_option_says_what_it_expects(_Config) ->
 good_values_are_accepted(Config) ->
     Dir = proplists:get_value(priv_dir, Config),
     Good = [{worker_class, asgi}, {worker_class, asgi2}, {worker_class, wsgi}, {workers, 1},
+            {workers, 1000},
             {python, "python3"}, {pythonpath, [Dir]},
             {pythonpath, Dir}, {chdir, Dir}, {env, #{"A" => "b", <<"C">> => <<>>}},
             {lifespan, on}, {lifespan, off}, {root_path, "/api"}, {timeout, 1},
@@ -100,7 +105,9 @@ good_values_are_accepted(Config) ->
             {headers, "a: b"}, {headers, ["A: b, c", <<"x:">>]}, {headers, [{"a", <<"b">>}]},
             {server_header, false}, {date_header, false}, {bind, "fd:0"}, {bind, "fd:17"},
             {worker_max_age_jitter, 0}, {worker_max_rss, 1}, {worker_max_rss, infinity},
-            {worker_hang_timeout, 1}, {worker_hang_timeout, infinity}, {drain_timeout, 1}],
+            {worker_hang_timeout, 1}, {worker_hang_timeout, infinity}, {drain_timeout, 1},
+            {dashboard, true}, {dashboard_token, undefined},
+            {dashboard_token, "0123456789abcdef"}, {dashboard_token, lists:duplicate(256, $~)}],
     [?assertMatch({Key, {ok, _}}, {Key, check(#{Key => Value})}) || {Key, Value} <- Good].
 
 bad_values_are_refused(_Config) ->
@@ -108,7 +115,7 @@ bad_values_are_refused(_Config) ->
            {headers, ["a: b\n"]}, {headers, ["Content-Length: 1"]}, {headers, ["connection: x"]},
            {headers, ["sec-websocket-accept: x"]}, {headers, [{"a", b}]}, {headers, #{}},
            {server_header, 1}, {bind, "fd:"}, {bind, "fd:-1"}, {bind, "fd:x"}, {bind, 8000},
-           {worker_class, wsgi3}, {worker_class, "asgi"}, {workers, 0},
+           {worker_class, wsgi3}, {worker_class, "asgi"}, {workers, 0}, {workers, 1001},
            {workers, "2"}, {python, "/no/such/python"}, {venv, "/no/such/venv"},
            {pythonpath, ["/no/such/folder"]}, {pythonpath, none}, {chdir, "/no/such/folder"},
            {env, [{"A", "b"}]}, {env, #{"A=B" => "c"}}, {env, #{a => "b"}},
@@ -153,12 +160,15 @@ bad_values_are_refused(_Config) ->
            {max_requests, 0}, {max_requests_jitter, -1}, {max_requests_jitter, infinity},
            {worker_max_age, 0}, {worker_max_age_jitter, -1}, {worker_max_rss, 0},
            {worker_max_rss, "1G"}, {worker_hang_timeout, 0}, {drain_timeout, 0},
-           {drain_timeout, infinity}],
+           {drain_timeout, infinity}, {dashboard, "true"}, {dashboard_token, "0123456789abcde"},
+           {dashboard_token, lists:duplicate(257, $a)}, {dashboard_token, 1},
+           {dashboard_token, "0123456789 abcdef"}, {dashboard_token, <<"0123456789abcdefä"/utf8>>}],
     [?assertEqual({error, {bad_option, Key, shown(Key, Value)}}, check(#{Key => Value}))
      || {Key, Value} <- Bad].
 
 shown(env, _Value) -> hidden;
 shown(keyfile_password, _Value) -> hidden;
+shown(dashboard_token, _Value) -> hidden;
 shown(_Key, Value) -> Value.
 
 a_rate_of_frames_needs_the_engine_that_counts_them(_Config) ->
@@ -195,6 +205,12 @@ addresses_are_parsed(_Config) ->
                            {"[::1]:80", {{0, 0, 0, 0, 0, 0, 0, 1}, 80}},
                            {"unix:/tmp/a socket", {local, <<"/tmp/a socket">>}}]].
 
+several_addresses_are_a_list(_Config) ->
+    {ok, #{bind := Binds}} = check(#{bind => ["[::]:80", <<"unix:/a">>, "fd:3"]}),
+    ?assertEqual([{{0, 0, 0, 0, 0, 0, 0, 0}, 80}, {local, <<"/a">>}, {fd, 3}], Binds),
+    [?assertEqual({error, {bad_option, bind, Wrong}}, check(#{bind => Wrong}))
+     || Wrong <- [[], ["127.0.0.1:80", "x"], [8000], #{}]].
+
 nothing_unparsable_becomes_an_address(_Config) ->
     [?assertEqual({Text, {error, {bad_option, bind, Text}}}, {Text, check(#{bind => Text})})
      || Text <- ["", ":8000", "8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
@@ -228,6 +244,32 @@ an_interpreter_may_have_any_name(Config) ->
     {ok, Found} = hornbeam_config:python(Options),
     ?assertEqual({ok, element(2, file:read_file_info(Python))}, file:read_file_info(Found)).
 
+an_interpreter_may_be_found_from_the_folder_of_the_app(Config) ->
+    Project = filename:join(proplists:get_value(priv_dir, Config), "from"),
+    Venv = venv(Config, "from/.venv"),
+    Python = filename:join(Venv, "bin/python"),
+    {ok, ByPython} = check(#{python => ".venv/bin/python", chdir => Project}),
+    ?assertEqual({ok, Python}, text_of(ByPython)),
+    {ok, ByVenv} = check(#{venv => ".venv", chdir => Project}),
+    ?assertEqual({ok, Python}, text_of(ByVenv)),
+    {ok, #{mounts := [{_, OfMount}]}} =
+        hornbeam_config:check(undefined, #{venv => ".venv", mounts =>
+            [#{path => "/", app => "app:application", chdir => Project}]}),
+    ?assertEqual({ok, Python}, text_of(OfMount)),
+    [?assertEqual({error, {bad_option, Key, "no/such"}}, check(#{Key => "no/such"}))
+     || Key <- [python, venv]].
+
+an_interpreter_may_be_found_from_the_folder_of_the_node(Config) ->
+    Python = filename:join(venv(Config, "of node"), "bin/python"),
+    {ok, Before} = file:get_cwd(),
+    ok = file:set_cwd(proplists:get_value(priv_dir, Config)),
+    try
+        {ok, Found} = check(#{python => "of node/bin/python", chdir => "/"}),
+        ?assertEqual({ok, Python}, text_of(Found))
+    after
+        ok = file:set_cwd(Before)
+    end.
+
 the_options_of_tls_need_each_other(Config) ->
     File = filename:join(proplists:get_value(priv_dir, Config), "some.pem"),
     ok = file:write_file(File, ""),
@@ -248,6 +290,58 @@ a_password_is_printed_by_no_log(Config) ->
         check(#{certfile => File, keyfile_password => <<"sesame">>}),
     ?assertEqual("sesame", hornbeam_secret:show(Password)),
     ?assertEqual(nomatch, string:find(io_lib:format("~p", [Options]), "sesame")).
+
+a_cluster_has_a_name_and_a_secret(_Config) ->
+    ?assertMatch({ok, #{cluster := undefined}}, check(#{})),
+    ?assertMatch({ok, #{cluster := #{name := <<"shop">>, join := [], port := 4370,
+                                     address := undefined}}},
+                 check(#{cluster => cluster(#{})})),
+    ?assertEqual({error, {bad_option, {cluster, cookie}, undefined}},
+                 check(#{cluster => #{name => shop_name()}})),
+    [?assertEqual({error, {bad_option, cluster, hidden}}, check(#{cluster => Wrong}))
+     || Wrong <- [true, "shop", [{name, "shop"}]]].
+
+shop_name() -> "shop".
+
+cluster(Keys) -> maps:merge(#{name => shop_name(), cookie => "sesame-open-yourself"}, Keys).
+
+the_keys_of_a_cluster_are_checked(Config) ->
+    File = filename:join(proplists:get_value(priv_dir, Config), "some.pem"),
+    ok = file:write_file(File, ""),
+    Tls = #{certfile => File, cacertfile => File},
+    [?assertMatch({Keys, {ok, _}}, {Keys, check(#{cluster => cluster(Keys)})})
+     || Keys <- [#{join => "10.0.0.1"}, #{join => <<"a.example:4371">>}, #{join => []},
+                 #{join => ["a", "b:1", "[::1]:2", "::1", "shop@10.0.0.1", shop@host]},
+                 #{join => {inet, gethostname}}, #{port => 65535}, #{address => "::1"}, Tls,
+                 Tls#{keyfile => File}, #{name => lists:duplicate(64, $a)},
+                 #{cookie => lists:duplicate(255, $~)},
+                 #{data_dir => "/no/folder/yet", members => 3},
+                 #{data_dir => <<"data">>, members => 1}]],
+    [?assertEqual({error, {bad_option, {cluster, Key}, Value}},
+                  check(#{cluster => cluster(Keys#{Key => Value})}))
+     || {Key, Value, Keys} <- [{name, "", #{}}, {name, "a b", #{}}, {port, 0, #{}},
+                               {name, lists:duplicate(65, $a), #{}}, {port, 65536, #{}},
+                               {join, ["a:0"], #{}}, {join, ["a:65536"], #{}}, {join, [""], #{}},
+                               {join, {inet, no_such_function}, #{}}, {join, ["a b"], #{}},
+                               {address, "host", #{}}, {address, "10.0.0", #{}},
+                               {cookie_file, "/no/such/file", #{}}, {certfile, "/no/file", #{}},
+                               {data_dir, "", #{members => 3}}, {members, 0, #{data_dir => "d"}},
+                               {members, 100, #{data_dir => "d"}},
+                               {members, "3", #{data_dir => "d"}}, {unknown, 1, #{}}]],
+    [?assertEqual({error, {bad_option, {cluster, Key}, undefined}},
+                  check(#{cluster => cluster(Keys)}))
+     || {Key, Keys} <- [{certfile, #{cacertfile => File}}, {cacertfile, #{certfile => File}},
+                        {certfile, #{keyfile => File}}, {members, #{data_dir => "d"}},
+                        {data_dir, #{members => 3}}]],
+    ?assertEqual({error, {bad_option, {cluster, cookie_file}, list_to_binary(File)}},
+                 check(#{cluster => cluster(#{cookie_file => File})})).
+
+a_cookie_is_printed_by_no_log(_Config) ->
+    {ok, Options} = check(#{cluster => cluster(#{})}),
+    ?assertEqual(nomatch, string:find(io_lib:format("~p", [Options]), "sesame")),
+    [?assertEqual({error, {bad_option, {cluster, cookie}, hidden}},
+                  check(#{cluster => cluster(#{cookie => Cookie})}))
+     || Cookie <- ["short sesame", lists:duplicate(256, $x), "with a blank in it", 1]].
 
 limits_of_http2_are_bounded(_Config) ->
     [begin
@@ -280,7 +374,7 @@ venv(Config, Name) ->
     Venv.
 
 bind_of(Text) ->
-    {ok, #{bind := Bind}} = check(#{bind => Text}),
+    {ok, #{bind := [Bind]}} = check(#{bind => Text}),
     Bind.
 
 %% What most cases look at is one option, whosever it is.

@@ -159,7 +159,8 @@ told(Pid) ->
     end.
 
 handle() ->
-    hornbeam_capacity:new(#{worker => self(), writer => self(), limit => infinity,
+    hornbeam_capacity:new(#{worker => self(), writer => self(), name => <<>>,
+                             limit => infinity,
                              tagged_owners => hornbeam_stream_owners:new(), adoption => none,
                              counts => hornbeam_capacity:new_counts()}).
 

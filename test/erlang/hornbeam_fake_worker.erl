@@ -22,7 +22,8 @@ start(App) ->
     Writer = spawn(fun() -> writer([]) end),
     Pid = spawn(fun() -> loop(App, hornbeam_worker_calls:new(), #{}, []) end),
     Events = hornbeam_worker_events:new(Writer, hornbeam_worker_unread:new()),
-    Handle = hornbeam_capacity:new(#{worker => Pid, writer => Writer, limit => infinity,
+    Handle = hornbeam_capacity:new(#{worker => Pid, writer => Writer, name => <<>>,
+                                      limit => infinity,
                                       tagged_owners => hornbeam_stream_owners:new(),
                                       adoption => {hornbeam_api, Events},
                                       counts => hornbeam_capacity:new_counts()}),
@@ -59,7 +60,8 @@ ask(Pid, Question) ->
 context(#worker{handle = Handle, writer = Writer, turns = Turns, events = Events}, More) ->
     Options = #{rpc_allow => [], pubsub_queue_messages => 1000,
                 pubsub_queue_bytes => 1048576, pubsub_overflow => drop_oldest},
-    maps:merge(#{stream => 1, ref => 1, client => worker, handle => Handle, writer => Writer,
+    maps:merge(#{stream => 1, ref => 1, client => worker, handle => Handle,
+                 process => hornbeam_capacity:worker(Handle), writer => Writer,
                  unread => hornbeam_worker_unread:new(), turns => Turns, events => Events,
                  is_crowded => false, options => Options}, More).
 

@@ -85,6 +85,7 @@ decoded(Bytes) ->
     is_result(hornbeam_app_message:read(Bytes, limits())),
     is_result(hornbeam_api_args:read([{keys, keys}, {pairs, pairs}], Bytes)),
     {_, _} = {hornbeam_packet:head(Bytes), is_frame(hornbeam_json:frame({packed, Bytes}))},
+    {_, _} = hornbeam_server_sent_event:open(Bytes),
     is_sameness(hornbeam_value:same({packed, Bytes}, {packed, mutated(Bytes)})),
     is_sameness(hornbeam_value:same({packed, Bytes}, {packed, shuffled(Bytes)})),
     case hornbeam_packet:cut(Bytes, hornbeam_packet:new_buffer()) of
@@ -116,7 +117,7 @@ ops_give_an_answer(Config) ->
     hornbeam_fake_worker:stop(Worker).
 
 answered(noreply) -> ok;
-answered({reply, Status, Packed}) when Status =< 11 ->
+answered({reply, Status, Packed}) when Status =< 12 ->
     {ok, _} = hornbeam_msgpack:decode_all(iolist_to_binary(Packed)),
     ok.
 

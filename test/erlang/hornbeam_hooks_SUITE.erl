@@ -13,6 +13,7 @@
     a_cast_waits_for_nothing/1,
     a_workers_hook_is_executed_there/1,
     a_worker_that_retires_is_called_only_when_no_other_is_there/1,
+    a_worker_that_stops_is_called_no_more/1,
     the_least_loaded_worker_is_taken_and_the_dead_are_not/1,
     hooks_survive_the_crash_of_their_process/1,
     erlang_handles_a_hook_too/1,
@@ -139,6 +140,24 @@ a_worker_that_retires_is_called_only_when_no_other_is_there(Config) ->
     ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(New)),
     hornbeam_capacity:started(hornbeam_fake_worker:handle(New)),
     ?assertEqual({ok, new}, hornbeam_hooks:execute(Hook, <<"act">>, [])).
+
+a_worker_that_stops_is_called_no_more(Config) ->
+    Hook = hook(Config),
+    Worker = hornbeam_fake_worker:start(fun(_) -> {0, packed(1)} end),
+    ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(Worker)),
+    ok = hornbeam_api:stopping(self()),
+    ?assertEqual({ok, 1}, hornbeam_hooks:execute(Hook, <<"act">>, [])),
+    ok = hornbeam_api:stopping(hornbeam_fake_worker:pid(Worker)),
+    hornbeam_eventually:holds(fun() ->
+        hornbeam_hooks:execute(Hook, <<"act">>, []) =:= {error, no_hook}
+    end),
+    %% What it registers nevertheless goes with it.
+    ok = hornbeam_hooks:register_worker(Hook, hornbeam_fake_worker:handle(Worker)),
+    ?assertEqual({ok, 1}, hornbeam_hooks:execute(Hook, <<"act">>, [])),
+    hornbeam_fake_worker:stop(Worker),
+    hornbeam_eventually:holds(fun() ->
+        hornbeam_hooks:execute(Hook, <<"act">>, []) =:= {error, no_hook}
+    end).
 
 the_least_loaded_worker_is_taken_and_the_dead_are_not(Config) ->
     Hook = hook(Config),

@@ -11,7 +11,9 @@
 
 all() ->
     [no_road_forges_an_event, a_traceback_keeps_its_lines, a_text_is_no_key_of_its_report,
-     what_is_long_has_an_end, events_of_others_stay_as_they_are].
+     what_is_long_has_an_end, what_a_process_knows_is_shown_by_its_size,
+     fields_with_credentials_are_hidden, errors_are_kept_for_the_doctor,
+     events_of_others_stay_as_they_are].
 
 %% What no emulator takes for printable, and what those do that are started with `+pc unicode'.
 -define(FORGED, <<"FORGED\n=ERROR REPORT==== 1-Jan-2030\r\n\e[31m\x{85}\x{9b}31mé"/utf8>>).
@@ -21,7 +23,7 @@ all() ->
 no_road_forges_an_event(_Config) ->
     [begin
          Roads = on_a_node(Flags, written, [Text]),
-         ?assertEqual(9, length(Roads)),
+         ?assertEqual(8, length(Roads)),
          [is_one_event(Flags, Road, Formatter, Written)
           || {Road, Texts} <- Roads, {Formatter, Written} <- Texts]
      end || Flags <- [[], ["+pc", "unicode"]], Text <- [?FORGED, ?TURNED]].
@@ -64,10 +66,39 @@ a_text_is_no_key_of_its_report(_Config) ->
 
 what_is_long_has_an_end(_Config) ->
     Text = binary:copy(<<"FORGED">>, 100000),
-    Roads = on_a_node([], written, [Text, [op, function, mailbox]]),
+    Roads = on_a_node([], written, [Text, [op, function]]),
     [?assertMatch({Road, Formatter, Length} when Length < 200000,
                   {Road, Formatter, length(Written)})
      || {Road, Texts} <- Roads, {Formatter, Written} <- Texts].
+
+%% Its state, its mailbox, why it failed.
+what_a_process_knows_is_shown_by_its_size(_Config) ->
+    Texts = on_a_node([], of_crash, [<<"FORGED">>]),
+    ?assert(length(Texts) >= 2),
+    [?assertEqual({Text, false}, {Text, is_forged(Text)}) || Text <- Texts],
+    ?assert(lists:any(fun(Text) -> string:find(Text, "{bytes,6}") =/= nomatch end, Texts)),
+    ?assert(lists:any(fun(Text) -> string:find(Text, "in_the_mailbox") =/= nomatch end, Texts)).
+
+fields_with_credentials_are_hidden(_Config) ->
+    Text = on_a_node([], of_report, [#{what => failed, reason => {error, [
+        {request, #{<<"Cookie">> => <<"FORGED">>, <<"x-auth-token">> => <<"FORGED">>,
+                    <<"accept">> => <<"all">>}},
+        [{<<"authorization">>, <<"FORGED">>}, {<<"host">>, <<"there">>}]]}}]),
+    ?assertNot(is_forged(Text)),
+    [?assertNotEqual({Shown, nomatch}, {Shown, string:find(Text, Shown)})
+     || Shown <- ["hidden", "all", "there", "authorization"]].
+
+errors_are_kept_for_the_doctor(_Config) ->
+    Kept = on_a_node([], kept_errors, [30]),
+    ?assertEqual(20, length(Kept)),
+    ?assertMatch(#{level := error, at := _}, hd(Kept)),
+    Texts = [Text || #{text := Text} <- Kept],
+    ?assertEqual({true, false}, {has("number: 30", Texts), has("number: 10", Texts)}),
+    ?assertNot(has("an app's own", Texts)),
+    [?assert(byte_size(Text) =< 4 * 8192) || Text <- Texts].
+
+has(Words, Texts) ->
+    lists:any(fun(Text) -> string:find(Text, Words) =/= nomatch end, Texts).
 
 events_of_others_stay_as_they_are(_Config) ->
     Event = #{level => error, msg => {report, #{text => ?FORGED}},
@@ -102,6 +133,34 @@ of_report(Report) ->
     [{plain, Text}] = [T || {plain, _} = T <- texts(what, fun() -> log_ours(Report) end)],
     Text.
 
+%% What is logged until a process that crashed is there again.
+of_crash(Text) ->
+    prepare(),
+    Before = whereis(hornbeam_hooks),
+    road(mailbox, Text),
+    ok = hornbeam_eventually:holds(fun() ->
+        not lists:member(whereis(hornbeam_hooks), [Before, undefined])
+    end),
+    all_logged().
+
+all_logged() ->
+    receive
+        {logged, Event} ->
+            Format = #{template => [msg], single_line => false},
+            Text = unicode:characters_to_list(logger_formatter:format(Event, Format)),
+            [lists:flatten(Text) | all_logged()]
+    after 0 ->
+        []
+    end.
+
+kept_errors(Number) ->
+    prepare(),
+    [log_ours(#{what => failed, number => N, text => binary:copy(<<"x">>, 100000 * (N rem 2))})
+     || N <- lists:seq(1, Number)],
+    ?LOG_ERROR(#{what => said, text => <<"an app's own">>}, #{domain => [hornbeam, python]}),
+    ?LOG_WARNING(#{what => warned}, #{domain => [hornbeam]}),
+    hornbeam_crashes:recent().
+
 prepare() ->
     ok = logger:set_handler_config(default, level, none),
     {ok, _} = application:ensure_all_started(hornbeam),
@@ -135,7 +194,7 @@ next(Road) ->
 
 log(Event, #{config := Pid}) -> Pid ! {logged, Event}, ok.
 
-roads() -> [log, broke, cast, reload, not_replaced, op, function, mailbox, telemetry].
+roads() -> [log, broke, cast, reload, not_replaced, op, function, telemetry].
 
 road(log, Text) ->
     said([[log, 0, 40, Text, Text]]);

@@ -8,7 +8,9 @@
 all() ->
     [the_longest_path_is_found_by_its_segments, what_is_encoded_is_the_same_path,
      what_follows_the_mounts_path_is_the_apps, a_path_of_no_mount_is_refused,
-     a_host_that_is_not_served_is_refused_first, all_pools_count_for_the_limit_of_the_server,
+     a_host_that_is_not_served_is_refused_first, the_path_of_health_comes_first,
+     where_there_is_no_room_only_health_is_told, a_mount_with_quotes_is_told_as_json,
+     all_pools_count_for_the_limit_of_the_server,
      options_of_all_hold_where_a_mount_says_nothing, an_app_beside_mounts_is_the_one_at_the_root,
      paths_are_those_that_a_client_may_ask_for, what_is_wrong_of_a_mount_names_it,
      an_interpreter_of_ones_own_is_in_the_place_of_the_common_one,
@@ -65,6 +67,35 @@ a_host_that_is_not_served_is_refused_first(_Config) ->
     Mounts = mounts(["/api"], #{allowed_hosts => ["a"]}),
     ?assertMatch({refuse, {400, _, _}}, check(http, <<"/other">>, Mounts, <<"b">>)),
     ?assertMatch({refuse, {404, _, _}}, check(http, <<"/other">>, Mounts, <<"a">>)).
+
+the_path_of_health_comes_first(_Config) ->
+    Mounts = mounts(["/", "/healthz"], #{health_path => "/healthz", allowed_hosts => ["a"]}),
+    [?assertEqual({Path, Mount}, {Path, place(Path, Mounts)})
+     || {Path, Mount} <- [{<<"/healthz">>, health}, {<<"/%68ealthz">>, health},
+                          {<<"/healthz/">>, <<"/healthz">>}, {<<"/health">>, <<"/">>}]],
+    ?assertMatch({refuse, {503, _, _}}, check(http, <<"/healthz">>, Mounts, <<"b">>)),
+    ?assertMatch({refuse, {400, _, _}}, check(http, <<"/healthz/">>, Mounts, <<"b">>)).
+
+where_there_is_no_room_only_health_is_told(_Config) ->
+    Mounts = mounts(["/", "/api"], #{health_path => "/healthz"}),
+    #{counters := Counters} = Full = hornbeam_mounts:full(Mounts),
+    [?assertEqual({Path, Mount}, {Path, place(Path, Full)})
+     || {Path, Mount} <- [{<<"/healthz">>, health}, {<<"/api">>, full}, {<<"/">>, full}]],
+    ?assertMatch({refuse, {503, _, <<"The server has no room", _/binary>>}},
+                 check(http, <<"/api">>, Full)),
+    ?assertMatch(#{refused := 1}, hornbeam_counters:values(Counters)),
+    ?assertEqual({true, false}, {hornbeam_mounts:is_closing(Full),
+                                 hornbeam_mounts:is_closing(Mounts)}).
+
+%% No pool runs here, so nothing is ready.
+a_mount_with_quotes_is_told_as_json(_Config) ->
+    Mounts = mounts(["/a\"\\b"], #{health_path => "/healthz"}),
+    Begin = <<"{\"status\":\"degraded\",\"reasons\":[{\"mount\":\"/a\\\"\\\\b\",">>,
+    {refuse, {503, _, Body}} = check(http, <<"/healthz">>, Mounts),
+    ?assertEqual(<<Begin/binary, "\"reason\":\"no_worker\",\"count\":0,\"of\":1}]}\n">>, Body),
+    hornbeam_mounts:begin_drain(Mounts),
+    ?assertMatch({refuse, {503, _, <<"{\"status\":\"draining\"", _/binary>>}},
+                 check(http, <<"/healthz">>, Mounts)).
 
 all_pools_count_for_the_limit_of_the_server(_Config) ->
     #{mounts := Limited} = mounts(["/", "/b", "/a"], #{max_connections => 7}),
@@ -188,6 +219,11 @@ found(Path, Mounts) ->
     ?assertEqual(Mount, hornbeam_requests:mount(Request)),
     ?assertEqual(Found, hornbeam_mounts:at(Path, Mounts)),
     Mount.
+
+%% What no app is asked.
+place(Path, Mounts) ->
+    {#{path := Place}, _Request} = hornbeam_mounts:find(asked(Path, <<"a">>), Mounts),
+    Place.
 
 request(Path, Mounts) ->
     {_Mount, Request} = hornbeam_mounts:find(asked(Path, <<"a">>), Mounts),

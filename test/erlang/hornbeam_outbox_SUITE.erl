@@ -15,6 +15,7 @@
     the_bound_holds_for_many_topics_whose_latest_counts/1,
     one_large_frame_goes_directly_to_an_idle_connection/1,
     a_fetch_does_not_overtake_what_is_sent_directly_meanwhile/1,
+    an_owner_among_others_gets_what_is_pushed_by_its_name/1,
     what_waits_for_the_dead_is_forgotten/1,
     each_senders_order_is_kept_and_losses_are_counted/1
 ]).
@@ -79,13 +80,13 @@ the_oldest_that_wait_are_dropped_at_the_bound_of_bytes(_Config) ->
     [push(Outbox, Ten) || Ten <- Tens],
     ?assertEqual(1, hornbeam_outbox:dropped(Outbox)),
     %% What is larger than all that may wait does not push the others out.
-    1 = hornbeam_outbox:push(Outbox, bytes(binary:copy(<<0>>, 101)), drop_oldest),
+    1 = push(Outbox, bytes(binary:copy(<<0>>, 101)), drop_oldest),
     ?assertEqual(2, hornbeam_outbox:dropped(Outbox)),
     ?assertEqual(tl(Tens), lists:nthtail(64, drained(Outbox))).
 
 the_policy_close_tells_the_connection_once_past_the_bound(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {10, 1000000}),
-    Push = fun(N) -> hornbeam_outbox:push(Outbox, frame(N), close) end,
+    Push = fun(N) -> push(Outbox, frame(N), close) end,
     [0 = Push(N) || N <- lists:seq(1, 64 + 10)],
     ?assertEqual(no_overflow, overflow(Outbox)),
     0 = Push(75),
@@ -97,8 +98,8 @@ the_policy_close_tells_the_connection_once_past_the_bound(_Config) ->
 
 the_policy_close_closes_for_a_frame_that_could_never_wait(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {1000, 100}),
-    [0 = hornbeam_outbox:push(Outbox, frame(N), close) || N <- lists:seq(1, 64)],
-    1 = hornbeam_outbox:push(Outbox, bytes(binary:copy(<<0>>, 101)), close),
+    [0 = push(Outbox, frame(N), close) || N <- lists:seq(1, 64)],
+    1 = push(Outbox, bytes(binary:copy(<<0>>, 101)), close),
     ?assertEqual(overflow, overflow(Outbox)).
 
 overflow(Outbox) ->
@@ -110,11 +111,11 @@ overflow(Outbox) ->
 
 of_a_topic_whose_latest_counts_one_frame_waits(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {1000, 1000000}),
-    [0 = hornbeam_outbox:push(Outbox, frame(N), {latest, <<"a">>}) || N <- lists:seq(1, 64)],
-    0 = hornbeam_outbox:push(Outbox, frame(65), {latest, <<"a">>}),
-    0 = hornbeam_outbox:push(Outbox, frame(66), {latest, <<"b">>}),
-    0 = hornbeam_outbox:push(Outbox, frame(67), drop_oldest),
-    [1 = hornbeam_outbox:push(Outbox, frame(N), {latest, <<"a">>}) || N <- lists:seq(68, 99)],
+    [0 = push(Outbox, frame(N), {latest, <<"a">>}) || N <- lists:seq(1, 64)],
+    0 = push(Outbox, frame(65), {latest, <<"a">>}),
+    0 = push(Outbox, frame(66), {latest, <<"b">>}),
+    0 = push(Outbox, frame(67), drop_oldest),
+    [1 = push(Outbox, frame(N), {latest, <<"a">>}) || N <- lists:seq(68, 99)],
     ?assertEqual(32, hornbeam_outbox:dropped(Outbox)),
     ?assertEqual([frame(N) || N <- lists:seq(1, 64) ++ [66, 67, 99]], drained(Outbox)),
     %% Nothing stays behind of what was fetched.
@@ -122,13 +123,16 @@ of_a_topic_whose_latest_counts_one_frame_waits(_Config) ->
 
 the_bound_holds_for_many_topics_whose_latest_counts(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {100, 1000000}),
-    [hornbeam_outbox:push(Outbox, frame(N), {latest, <<N:32>>}) || N <- lists:seq(1, 64 + 130)],
+    [push(Outbox, frame(N), {latest, <<N:32>>}) || N <- lists:seq(1, 64 + 130)],
     ?assertEqual(30, hornbeam_outbox:dropped(Outbox)),
     ?assertEqual([frame(N) || N <- lists:seq(1, 64) ++ lists:seq(95, 194)], drained(Outbox)).
 
 push(Outbox, Frame) ->
-    _ = hornbeam_outbox:push(Outbox, Frame, drop_oldest),
+    _ = push(Outbox, Frame, drop_oldest),
     ok.
+
+push(Outbox, Frame, Policy) ->
+    hornbeam_outbox:push(Outbox, Frame, size_of(Frame), Policy).
 
 one_large_frame_goes_directly_to_an_idle_connection(_Config) ->
     Outbox = hornbeam_outbox:new(self(), {10, 10}),
@@ -158,6 +162,18 @@ fetched_while_sent(Large) ->
     ?assertNot(lists:member(frame(1), Fetched) andalso lists:member(Large, direct(Outbox))),
     all_that_wait(Outbox, Fetched),
     hornbeam_outbox:forget(self()).
+
+an_owner_among_others_gets_what_is_pushed_by_its_name(_Config) ->
+    Client = spawn(fun() -> receive stop -> ok end end),
+    Owner = {self(), a_tag},
+    Outbox = hornbeam_outbox:new(Client, Owner, {10, 1000}),
+    [0 = push(Outbox, frame(N), close) || N <- lists:seq(1, 64 + 10)],
+    0 = push(Outbox, frame(75), close),
+    Told = [receive {Owner, Message} -> Message after 0 -> nothing end || _ <- lists:seq(1, 67)],
+    ?assertEqual([{forward, Outbox, frame(N)} || N <- lists:seq(1, 64)]
+                 ++ [{fetch, Outbox}, {overflow, Outbox}, nothing], Told),
+    hornbeam_outbox:forget(Client),
+    hornbeam_eventually:dead(Client).
 
 what_waits_for_the_dead_is_forgotten(_Config) ->
     Connection = spawn(fun() -> receive stop -> ok end end),

@@ -16,6 +16,10 @@ all() ->
      who_has_waited_before_waits_only_for_the_rest, nobody_waits_twice,
      who_waits_is_in_the_line_and_who_was_answered_is_not, those_in_line_stand_in_their_order,
      who_leaves_is_not_served, who_left_is_known_until_struck_out,
+     who_waits_for_a_worker_gets_a_place_on_no_other,
+     what_comes_free_is_for_those_first_who_wait_for_this_worker,
+     who_waits_for_a_worker_that_is_gone_is_told,
+     who_waits_for_one_worker_leaves_room_in_the_queue_for_others,
      all_are_told_when_the_pool_stops,
      a_place_is_given_back_once, the_death_of_a_holder_is_known,
      a_stream_may_be_opened_before_the_news_of_its_place].
@@ -138,7 +142,7 @@ a_queue_holds_so_many_and_not_one_more(_Config) ->
     ?assertEqual(2, hornbeam_pool_queue:count(Queue)).
 
 who_waits_too_long_is_told(_Config) ->
-    {[Ref], Queue} = joined(1, hornbeam_pool_queue:new(10, 1, atomics:new(1, []))),
+    {[Ref], Queue} = joined(1, queue(10, 1)),
     receive
         {late, Ref} -> ok
     end,
@@ -146,9 +150,9 @@ who_waits_too_long_is_told(_Config) ->
     ?assertEqual({error, late}, answer(Ref)).
 
 who_has_waited_before_waits_only_for_the_rest(_Config) ->
-    Ref = hornbeam_pool_waiting:enter(?MODULE),
+    Ref = hornbeam_pool_waiting:enter(?MODULE, any),
     Before = erlang:monotonic_time() - erlang:convert_time_unit(60, second, native),
-    Queue = hornbeam_pool_queue:new(10, 60000, atomics:new(1, [])),
+    Queue = queue(10),
     _ = hornbeam_pool_queue:join(Ref, self(), Before, Queue),
     receive
         {late, Ref} -> ok
@@ -170,7 +174,7 @@ who_waits_is_in_the_line_and_who_was_answered_is_not(_Config) ->
 
 those_in_line_stand_in_their_order(_Config) ->
     Line = make_ref(),
-    Refs = [hornbeam_pool_waiting:enter(Line) || _ <- lists:seq(1, 100)],
+    Refs = [hornbeam_pool_waiting:enter(Line, any) || _ <- lists:seq(1, 100)],
     ?assertEqual(Refs, [Ref || {Ref, _, _} <- hornbeam_pool_waiting:waiting(Line)]),
     hornbeam_pool_waiting:abandon(Line),
     ?assertEqual([{error, no_worker}], lists:usort([answer(Ref) || Ref <- Refs])),
@@ -186,7 +190,7 @@ who_leaves_is_not_served(_Config) ->
 
 who_left_is_known_until_struck_out(_Config) ->
     Line = make_ref(),
-    Ref = hornbeam_pool_waiting:enter(Line),
+    Ref = hornbeam_pool_waiting:enter(Line, any),
     hornbeam_pool_waiting:leave(Ref, Line),
     hornbeam_pool_waiting:answer(Ref, {error, late}),
     ?assertEqual(none, answer(Ref)),
@@ -196,6 +200,45 @@ who_left_is_known_until_struck_out(_Config) ->
     ?assertEqual(gone, hornbeam_pool_waiting:find(Ref)),
     hornbeam_pool_waiting:strike(Ref),
     ?assertEqual([], hornbeam_pool_waiting:left(Line)).
+
+who_waits_for_a_worker_gets_a_place_on_no_other(_Config) ->
+    [Full, _Free] = Handles = handles([1, 1]),
+    {ok, _} = take([Full]),
+    {[Ref], Queue} = joined(1, {its, Full}, queue(10)),
+    Waiting = hornbeam_pool_queue:serve(Handles, Queue),
+    ?assertEqual({none, true}, {answer(Ref), hornbeam_capacity:is_kept(Full)}),
+    hornbeam_capacity:ended(Full, self()),
+    ?assertEqual(1, rooms()),
+    Served = hornbeam_pool_queue:serve(Handles, Waiting),
+    {ok, Given} = answer(Ref),
+    ?assertEqual(hornbeam_capacity:id(Full), hornbeam_capacity:id(Given)),
+    ?assertEqual({0, false}, {hornbeam_pool_queue:count(Served), hornbeam_capacity:is_kept(Full)}).
+
+what_comes_free_is_for_those_first_who_wait_for_this_worker(_Config) ->
+    [Full] = Handles = full_handles(),
+    {[Any], Queue} = joined(1, queue(10)),
+    {[Its], Both} = joined(1, {its, Full}, Queue),
+    Waiting = hornbeam_pool_queue:serve(Handles, Both),
+    hornbeam_capacity:ended(Full, self()),
+    One = hornbeam_pool_queue:serve(Handles, Waiting),
+    ?assertMatch({none, {ok, _}}, {answer(Any), answer(Its)}),
+    hornbeam_capacity:ended(Full, self()),
+    _ = hornbeam_pool_queue:serve(Handles, One),
+    ?assertMatch({ok, _}, answer(Any)).
+
+who_waits_for_a_worker_that_is_gone_is_told(_Config) ->
+    [Gone, Other] = handles([1, 1]),
+    {[First, Second], Queue} = joined(2, {its, Gone}, queue(10)),
+    Left = hornbeam_pool_queue:serve([Other], Queue),
+    ?assertEqual([{error, gone}, {error, gone}], [answer(First), answer(Second)]),
+    ?assertEqual(0, hornbeam_pool_queue:count(Left)).
+
+who_waits_for_one_worker_leaves_room_in_the_queue_for_others(_Config) ->
+    [Full] = full_handles(),
+    {Refs, Queue} = joined(5, {its, Full}, queue(8)),
+    ?assertEqual([none, none, none, none, {error, queue_full}], [answer(Ref) || Ref <- Refs]),
+    {Others, _} = joined(5, Queue),
+    ?assertEqual([none, none, none, none, {error, queue_full}], [answer(Ref) || Ref <- Others]).
 
 all_are_told_when_the_pool_stops(_Config) ->
     {Refs, Queue} = joined(2, queue(10)),
@@ -232,8 +275,8 @@ a_stream_may_be_opened_before_the_news_of_its_place(_Config) ->
 
 handles(Limits) ->
     Worker = fun() -> receive stop -> ok end end,
-    [hornbeam_capacity:new(#{worker => spawn_link(Worker), writer => self(), limit => Limit,
-                              adoption => no_adoption(),
+    [hornbeam_capacity:new(#{worker => spawn_link(Worker), writer => self(), name => <<>>,
+                              limit => Limit, adoption => no_adoption(),
                               tagged_owners => hornbeam_stream_owners:new(),
                               counts => hornbeam_capacity:new_counts()})
      || Limit <- Limits].
@@ -249,11 +292,17 @@ take(Handles) ->
     hornbeam_pool_balancer:reserve(Handles, Take).
 
 queue(Max) ->
-    hornbeam_pool_queue:new(Max, 60000, atomics:new(1, [])).
+    queue(Max, 60000).
+
+queue(Max, Timeout) ->
+    hornbeam_pool_queue:new(<<"/">>, Max, Timeout, hornbeam_pool_row:new_waiting()).
 
 joined(Count, Queue) ->
+    joined(Count, any, Queue).
+
+joined(Count, Wish, Queue) ->
     lists:mapfoldl(fun(_, Joined) ->
-        Ref = hornbeam_pool_waiting:enter(?MODULE),
+        Ref = hornbeam_pool_waiting:enter(?MODULE, Wish),
         {ok, Me, Since} = hornbeam_pool_waiting:find(Ref),
         {Ref, hornbeam_pool_queue:join(Ref, Me, Since, Joined)}
     end, Queue, lists:seq(1, Count)).

@@ -19,6 +19,8 @@
     events_past_the_window_are_dropped_and_counted/1,
     a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it/1,
     a_forwarding_connection_gets_the_frame/1,
+    an_event_stream_gets_the_event/1,
+    what_an_event_stream_has_no_form_for_is_an_error_and_nobody_gets_it/1,
     a_value_without_a_json_form_is_an_error_and_nobody_gets_it/1,
     subscribing_another_way_changes_the_way/1,
     a_slow_connection_loses_the_oldest_and_they_are_counted/1,
@@ -29,6 +31,7 @@
     routes_are_made_to_agree_with_the_subscriptions/1,
     a_subscription_is_never_away_while_it_is_changed/1,
     crowds_are_forgotten_as_quickly_as_they_come/1,
+    a_parcel_has_all_that_was_published_and_a_part_of_one_nothing/1,
     nodes_share_topics/1,
     one_message_a_node_crosses_the_distribution/1,
     a_forwarder_elsewhere_wants_json_too/1,
@@ -36,10 +39,17 @@
     a_servers_crash_loses_nothing_between_nodes/1,
     what_is_published_elsewhere_comes_while_the_registry_is_busy/1,
     counts_are_right_after_a_change_that_was_not_told/1,
+    a_burst_for_another_node_loses_nothing/1,
+    what_is_too_much_for_a_node_is_counted_on_both_and_subscribing_goes_on/1,
+    a_crash_of_an_inbox_is_counted/1,
+    very_many_topics_are_told_and_forgotten/1,
+    what_a_later_version_tells_is_ignored/1,
+    counts_that_found_no_room_are_told_again/1,
     a_node_that_is_down_has_no_subscribers/1
 ]).
 %% Called on the other nodes.
--export([collector/1, collected/1, owner/0, publish_numbers/2]).
+-export([collector/1, collected/1, owner/0, publish_numbers/2, publish_blocks/3]).
+-export([subscribe_many/2]).
 
 all() ->
     [{group, one_node}, {group, two_nodes}].
@@ -59,6 +69,8 @@ groups() ->
         events_past_the_window_are_dropped_and_counted,
         a_term_without_a_form_on_the_wire_is_an_error_and_nobody_gets_it,
         a_forwarding_connection_gets_the_frame,
+        an_event_stream_gets_the_event,
+        what_an_event_stream_has_no_form_for_is_an_error_and_nobody_gets_it,
         a_value_without_a_json_form_is_an_error_and_nobody_gets_it,
         subscribing_another_way_changes_the_way,
         a_slow_connection_loses_the_oldest_and_they_are_counted,
@@ -68,7 +80,8 @@ groups() ->
         who_died_while_the_server_was_away_is_gone,
         routes_are_made_to_agree_with_the_subscriptions,
         a_subscription_is_never_away_while_it_is_changed,
-        crowds_are_forgotten_as_quickly_as_they_come
+        crowds_are_forgotten_as_quickly_as_they_come,
+        a_parcel_has_all_that_was_published_and_a_part_of_one_nothing
      ]},
      {two_nodes, [
         nodes_share_topics,
@@ -78,6 +91,12 @@ groups() ->
         a_servers_crash_loses_nothing_between_nodes,
         what_is_published_elsewhere_comes_while_the_registry_is_busy,
         counts_are_right_after_a_change_that_was_not_told,
+        a_burst_for_another_node_loses_nothing,
+        what_is_too_much_for_a_node_is_counted_on_both_and_subscribing_goes_on,
+        a_crash_of_an_inbox_is_counted,
+        very_many_topics_are_told_and_forgotten,
+        what_a_later_version_tells_is_ignored,
+        counts_that_found_no_room_are_told_again,
         a_node_that_is_down_has_no_subscribers
      ]}].
 
@@ -238,6 +257,35 @@ a_forwarding_connection_gets_the_frame(Config) ->
                  [forwarded() || _ <- lists:seq(1, 3)]),
     ?assertEqual(nothing, received(Topic)).
 
+%% Each in its form; what is said of an event beside its data is nothing to a WebSocket.
+an_event_stream_gets_the_event(Config) ->
+    Topic = topic(Config),
+    {Client, Owner} = {owner(), {self(), a_stream}},
+    ok = hornbeam_pubsub_registry:subscribe(self(), Topic, {forward, {1000, 1048576}, drop_oldest}),
+    ok = hornbeam_pubsub_registry:subscribe(Client, Topic,
+                                            {stream, Owner, {1000, 1048576}, latest}),
+    Events = [<<"te\nxt">>, [1, null], {sse, #{event => <<"e">>, id => 7}, #{a => 1}}],
+    [?assertEqual(2, hornbeam:publish(Topic, Event)) || Event <- Events],
+    ?assertEqual([<<"data: te\ndata: xt\n\n">>, <<"data: [1,null]\n\n">>,
+                  <<"event: e\nid: 7\ndata: {\"a\":1}\n\n">>, nothing],
+                 [streamed(Owner) || _ <- lists:seq(1, 4)]),
+    ?assertEqual([{text, <<"te\nxt">>}, {text, <<"[1,null]">>}, {text, <<"{\"a\":1}">>}, nothing],
+                 [forwarded() || _ <- lists:seq(1, 4)]),
+    ?assertEqual({2, 2}, hornbeam_pubsub_fanout:subscribers(Topic)),
+    hornbeam_eventually:dead(Client),
+    hornbeam_eventually:holds(fun() -> hornbeam:publish(Topic, <<"x">>) =:= 1 end).
+
+what_an_event_stream_has_no_form_for_is_an_error_and_nobody_gets_it(Config) ->
+    Topic = topic(Config),
+    Other = collector(Topic),
+    Owner = {self(), a_stream},
+    ok = hornbeam_pubsub_registry:subscribe(owner(), Topic, {stream, Owner, {10, 1000}, close}),
+    [?assertEqual({error, {no_event, What}}, hornbeam_pubsub:publish_value(Topic, {term, Term}))
+     || {Term, What} <- [{<<255>>, <<"bytes">>},
+                         {{sse, #{id => <<"a\nb">>}, 1}, <<"id with a line break or a NUL">>}]],
+    ?assertEqual([], collected(Other)),
+    ?assertEqual(nothing, streamed(Owner)).
+
 a_value_without_a_json_form_is_an_error_and_nobody_gets_it(Config) ->
     Topic = topic(Config),
     Other = collector(Topic),
@@ -270,15 +318,23 @@ a_slow_connection_loses_the_oldest_and_they_are_counted(Config) ->
     ok = hornbeam_pubsub_registry:subscribe(Slow, Topic, {forward, {100, 1048576}, drop_oldest}),
     [?assertEqual(1, hornbeam:publish(Topic, N)) || N <- lists:seq(1, 200)],
     ?assertEqual(36, hornbeam_pubsub_fanout:dropped(Slow)),
+    ?assertEqual([36], lost_of(Topic)),
     %% One outbox for all topics of a connection, also after unsubscribing.
     ok = hornbeam_pubsub_registry:unsubscribe(Slow, Topic),
     Other = <<Topic/binary, "2">>,
     ok = hornbeam_pubsub_registry:subscribe(Slow, Other, {forward, {100, 1048576}, drop_oldest}),
     _ = hornbeam:publish(Other, 1),
     ?assertEqual(37, hornbeam_pubsub_fanout:dropped(Slow)),
+    ?assertEqual([[], [1]], [lost_of(Topic), lost_of(Other)]),
+    hornbeam_eventually:dead(whereis(hornbeam_pubsub_registry)),
+    hornbeam_eventually:holds(fun() -> whereis(hornbeam_pubsub_registry) =/= undefined end),
+    ?assertEqual([1], lost_of(Other)),
     hornbeam_eventually:dead(Slow),
     hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:dropped(Slow) =:= 0 end),
     hornbeam_eventually:holds(fun() -> ets:info(hornbeam_outbox, size) =:= 0 end).
+
+lost_of(Topic) ->
+    [Lost || {Of, 1, 1, Lost} <- hornbeam_pubsub_fanout:largest(1000), Of =:= Topic].
 
 %%% Crashes
 
@@ -346,7 +402,7 @@ routes_are_made_to_agree_with_the_subscriptions(Config) ->
     ok = hornbeam:subscribe(Topic),
     true = ets:delete_all_objects(hornbeam_topic_routes),
     true = ets:insert(hornbeam_topic_routes, {{<<"stale">>, process, self()}, none, 1}),
-    true = ets:insert(hornbeam_topic_totals, {Topic, 17, 4}),
+    true = ets:insert(hornbeam_topic_totals, {Topic, 17, 4, 0}),
     hornbeam_eventually:dead(whereis(hornbeam_pubsub_registry)),
     hornbeam_eventually:holds(fun() -> hornbeam_pubsub_fanout:subscribers(Topic) =:= {1, 0} end),
     ?assertEqual(1, hornbeam:publish(Topic, 1)),
@@ -372,18 +428,16 @@ one_message_a_node_crosses_the_distribution(Config) ->
     {{_, A, B}, Topic} = cluster(Config),
     _ = [on(B, collector, [Topic]) || _ <- lists:seq(1, 30)],
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 30 end),
-    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub_peers, true]),
+    Before = messages_in(B),
     ?assertEqual(30, publish(A, Topic, 2)),
-    hornbeam_eventually:holds(fun() -> messages_in(B) >= 1 end),
-    %% Whatever A had sent besides has come before the answer to a call from A.
-    Peers = {hornbeam_pubsub_peers, hornbeam_cluster:node(B)},
-    _ = hornbeam_cluster:call(A, sys, get_state, [Peers]),
-    ?assertEqual(1, messages_in(B)),
-    ok = hornbeam_cluster:call(B, sys, statistics, [hornbeam_pubsub_peers, false]).
+    hornbeam_eventually:holds(fun() -> messages_in(B) =:= Before + 1 end).
 
+%% Of what has come by the link of all rooms.
 messages_in(Node) ->
-    {ok, Statistics} = hornbeam_cluster:call(Node, sys, statistics, [hornbeam_pubsub_peers, get]),
-    proplists:get_value(messages_in, Statistics).
+    [#{queue := Queue}] = hornbeam_cluster:call(Node, hornbeam_link_nodes, all, []),
+    {Messages, _Bytes} = maps:get(received, hornbeam_cluster:call(Node, hornbeam_link_queue, status,
+                                                                  [Queue])),
+    Messages.
 
 a_forwarder_elsewhere_wants_json_too(Config) ->
     {{_, A, B}, Topic} = cluster(Config),
@@ -459,6 +513,115 @@ counts_are_right_after_a_change_that_was_not_told(Config) ->
     true = hornbeam_cluster:call(B, erlang, exit, [Second, kill]),
     hornbeam_eventually:holds(fun() -> publish(A, Topic, 1) =:= 0 end).
 
+a_burst_for_another_node_loses_nothing(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Collector = on(B, collector, [Topic]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 0) =:= 1 end),
+    Before = {losses(A), losses(B)},
+    ?assertEqual(400, on(A, publish_blocks, [Topic, 400, 16384])),
+    hornbeam_eventually:holds(fun() -> length(on(B, collected, [Collector])) >= 401 end),
+    ?assertEqual(Before, {losses(A), losses(B)}).
+
+%% 10 MB for a node that hands on nothing, and may keep one.
+what_is_too_much_for_a_node_is_counted_on_both_and_subscribing_goes_on(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Collector = on(B, collector, [Topic]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 0) =:= 1 end),
+    {Overload, Elsewhere} = {loss(B, overload), loss(A, elsewhere)},
+    ok = hornbeam_cluster:call(B, hornbeam_pubsub_inbox, set_limit, [1048576]),
+    [ok = hornbeam_cluster:call(B, sys, suspend, [Inbox]) || Inbox <- inboxes(B)],
+    ?assertEqual(1000, on(A, publish_blocks, [Topic, 1000, 10000])),
+    hornbeam_eventually:holds(fun() ->
+        {Messages, _} = waiting(B),
+        Messages + loss(B, overload) - Overload =:= 1000
+    end),
+    ?assert(element(2, waiting(B)) < 1048576 + 20000),
+    Other = on(B, collector, [<<Topic/binary, " other">>]),
+    true = is_pid(Other),
+    [ok = hornbeam_cluster:call(B, sys, resume, [Inbox]) || Inbox <- inboxes(B)],
+    Dropped = loss(B, overload) - Overload,
+    hornbeam_eventually:holds(fun() ->
+        length(on(B, collected, [Collector])) >= 1001 - Dropped
+    end),
+    hornbeam_eventually:holds(fun() -> loss(A, elsewhere) =:= Elsewhere + Dropped end),
+    ?assertEqual({0, 0}, waiting(B)).
+
+a_crash_of_an_inbox_is_counted(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Collector = on(B, collector, [Topic]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 0) =:= 1 end),
+    Before = loss(B, overload),
+    [ok = hornbeam_cluster:call(B, sys, suspend, [Inbox]) || Inbox <- inboxes(B)],
+    ?assertEqual(10, on(A, publish_blocks, [Topic, 10, 10])),
+    hornbeam_eventually:holds(fun() -> element(1, waiting(B)) =:= 10 end),
+    [true = hornbeam_cluster:call(B, erlang, exit, [Inbox, kill]) || Inbox <- inboxes(B)],
+    hornbeam_eventually:holds(fun() -> loss(B, overload) =:= Before + 10 end),
+    hornbeam_eventually:holds(fun() ->
+        publish(A, Topic, last) =:= 1
+            andalso lists:last(on(B, collected, [Collector])) =:= last
+    end).
+
+inboxes(Node) ->
+    [Inbox || {_, Inbox, _, _} <- hornbeam_cluster:call(Node, supervisor, which_children,
+                                                        [hornbeam_pubsub_inbox_sup])].
+
+waiting(Node) -> hornbeam_cluster:call(Node, hornbeam_pubsub_inbox, waiting, []).
+
+loss(Node, Why) -> maps:get(Why, losses(Node), 0).
+
+losses(Node) -> hornbeam_cluster:call(Node, hornbeam_pubsub, losses, []).
+
+%% More than one message tells.
+very_many_topics_are_told_and_forgotten(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Owner = on(B, subscribe_many, [Topic, 5000]),
+    Known = fun() -> hornbeam_cluster:call(A, ets, info, [hornbeam_pubsub_peers, size]) end,
+    hornbeam_eventually:holds(fun() -> Known() >= 5000 end),
+    %% All again, by one that begins anew and has missed what ended meanwhile.
+    Server = hornbeam_cluster:call(A, erlang, whereis, [hornbeam_pubsub_peers]),
+    ok = hornbeam_cluster:call(A, sys, suspend, [Server]),
+    true = hornbeam_cluster:call(B, erlang, exit, [Owner, kill]),
+    hornbeam_eventually:holds(fun() ->
+        hornbeam_cluster:call(B, hornbeam_pubsub_fanout, topics, []) < 5000
+    end),
+    true = hornbeam_cluster:call(A, erlang, exit, [Server, kill]),
+    hornbeam_eventually:holds(fun() -> Known() < 100 end).
+
+what_a_later_version_tells_is_ignored(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    _ = on(B, collector, [Topic]),
+    hornbeam_eventually:holds(fun() -> publish(A, Topic, 0) =:= 1 end),
+    Before = loss(B, unreadable),
+    Server = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub_peers]),
+    Peer = hornbeam_cluster:call(B, hornbeam_links, own, []),
+    [ok = hornbeam_cluster:call(A, hornbeam_links, send, [Peer, pubsub, Strange])
+     || Strange <- [new, {counts, 7}, {counts, [7, {<<"t">>, -1, true}]}, {all, x, y},
+                    {dropped, none}]],
+    ok = hornbeam_cluster:call(A, hornbeam_links, send_packed, [Peer, publish, <<"short">>]),
+    hornbeam_eventually:holds(fun() -> loss(B, unreadable) =:= Before + 1 end),
+    ?assertEqual(1, publish(A, Topic, 0)),
+    ?assertEqual(Server, hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub_peers])).
+
+%% More than a link with room for a few bytes takes, and B stands still meanwhile.
+counts_that_found_no_room_are_told_again(Config) ->
+    {{_, A, B}, Topic} = cluster(Config),
+    Limit = hornbeam_config:defaults(server),
+    ok = hornbeam_cluster:call(A, hornbeam_link_queue, set_limits,
+                               [Limit#{peer_max_unsent_bytes := 1000}]),
+    hornbeam_cluster:pause(B),
+    [on(A, subscribe_many, [<<Topic/binary, (integer_to_binary(N))/binary>>, 500])
+     || N <- lists:seq(1, 10)],
+    hornbeam_eventually:holds(fun() -> counts_lost(A) > 0 end),
+    hornbeam_cluster:resume(B),
+    hornbeam_eventually:holds(fun() ->
+        publish(B, <<Topic/binary, "10 500">>, 1) =:= 1
+            andalso publish(B, <<Topic/binary, "1 1">>, 1) =:= 1
+    end),
+    ok = hornbeam_cluster:call(A, hornbeam_link_queue, set_limits, [Limit]).
+
+counts_lost(Node) ->
+    maps:get(full, hornbeam_cluster:call(Node, hornbeam_link_queue, losses, [pubsub]), 0).
+
 a_node_that_is_down_has_no_subscribers(Config) ->
     {{_, A, B}, Topic} = cluster(Config),
     _ = [on(Node, collector, [Topic]) || Node <- [A, B, B]],
@@ -477,6 +640,19 @@ on(Node, Function, Args) ->
 publish_numbers(Topic, Count) ->
     [hornbeam:publish(Topic, {node(), N}) || N <- lists:seq(1, Count)],
     ok.
+
+publish_blocks(Topic, Count, Size) ->
+    lists:sum([hornbeam:publish(Topic, binary:copy(<<"x">>, Size)) || _ <- lists:seq(1, Count)]).
+
+subscribe_many(Topic, Count) ->
+    Caller = self(),
+    Owner = spawn(fun() ->
+        [ok = hornbeam:subscribe(<<Topic/binary, " ", (integer_to_binary(N))/binary>>)
+         || N <- lists:seq(1, Count)],
+        Caller ! subscribed,
+        receive stop -> ok end
+    end),
+    receive subscribed -> Owner end.
 
 %% Or the crash of who changes it would end it.
 a_subscription_is_never_away_while_it_is_changed(Config) ->
@@ -512,6 +688,22 @@ crowds_are_forgotten_as_quickly_as_they_come(Config) ->
      end || Crowd <- [[{Owner, Topic} || {Owner, _} <- Many], [{One, T} || {_, T} <- Many],
                       [{owner(), T} || {_, T} <- Many]]].
 
+%%% Between nodes
+
+a_parcel_has_all_that_was_published_and_a_part_of_one_nothing(_Config) ->
+    [begin
+         Parcel = hornbeam_pubsub_parcel:pack(self(), <<"töpic"/utf8>>, Value),
+         ?assertEqual({ok, <<"töpic"/utf8>>, Value}, hornbeam_pubsub_parcel:unpack(Parcel)),
+         ?assertEqual(erlang:phash2(self(), 1 bsl 32), hornbeam_pubsub_parcel:publisher(Parcel)),
+         ?assertEqual(error, hornbeam_pubsub_parcel:unpack(<<0:32, 0:32, 7, "later">>)),
+         %% Whoever cuts a value shorter has another value: what is in front of it must be there.
+         Head = 4 + 4 + byte_size(<<"töpic"/utf8>>),
+         [?assertEqual(error, hornbeam_pubsub_parcel:unpack(binary:part(Parcel, 0, Size)))
+          || Size <- lists:seq(0, Head)]
+     end || Value <- [{packed, <<"abc">>}, {packed, <<>>}, {term, #{a => [self()]}}, 7, 1.5]],
+    ?assertEqual(0, hornbeam_pubsub_parcel:publisher(<<>>)),
+    ?assertEqual(error, hornbeam_pubsub_parcel:unpack(<<0:32, 0:32, 1, "no term">>)).
+
 took(Fun) ->
     {Time, _} = timer:tc(Fun),
     Time div 1000.
@@ -540,6 +732,13 @@ received(Topic) ->
 forwarded() ->
     receive
         {forward, _Outbox, Frame} -> hornbeam_websocket_frame:read(Frame)
+    after 0 ->
+        nothing
+    end.
+
+streamed(Owner) ->
+    receive
+        {Owner, {forward, _Outbox, Text}} -> Text
     after 0 ->
         nothing
     end.

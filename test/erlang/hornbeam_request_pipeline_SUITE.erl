@@ -24,10 +24,10 @@ end_per_suite(_Config) ->
 
 init_per_testcase(_Case, Config) ->
     Puppet = hornbeam_puppet:start(#{worker_connections => 1}),
-    Waiting = atomics:new(1, []),
+    Waiting = hornbeam_pool_row:new_waiting(),
     ok = hornbeam_pool_row:dispatch(pool(), self(), Waiting),
     ok = hornbeam_pool_row:publish(pool(), [hornbeam_puppet:handle(Puppet)], []),
-    [{puppet, Puppet}, {queue, hornbeam_pool_queue:new(10, 60000, Waiting)} | Config].
+    [{puppet, Puppet}, {queue, hornbeam_pool_queue:new(pool(), 10, 60000, Waiting)} | Config].
 
 end_per_testcase(_Case, Config) ->
     hornbeam_puppet:stop(proplists:get_value(puppet, Config)),

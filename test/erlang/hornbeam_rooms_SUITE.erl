@@ -15,10 +15,14 @@ all() ->
 
 %% The root may call everybody, and nobody the root but the command's node.
 may_call("command") -> ["command" | may_call("root")];
-may_call("root") -> ["root", "web", "worker", "api", "wire", "config", "telemetry"];
+may_call("root") ->
+    ["root", "operations", "web", "worker", "api", "cluster", "wire", "config", "telemetry"];
+may_call("operations") ->
+    ["operations", "web", "worker", "api", "cluster", "wire", "config", "telemetry"];
 may_call("web") -> ["web", "worker", "wire", "config", "telemetry"];
 may_call("worker") -> ["worker", "wire", "config", "telemetry"];
-may_call("api") -> ["api", "worker", "wire"];
+may_call("api") -> ["api", "cluster", "worker", "wire"];
+may_call("cluster") -> ["cluster", "wire", "config", "telemetry"];
 may_call("wire") -> ["wire"];
 may_call("config") -> ["config"];
 may_call("telemetry") -> ["telemetry"].
@@ -42,10 +46,16 @@ folders_of_the_api_call_only_downwards(_Config) ->
 in_api(_Module, ["api", Folder]) -> {true, Folder};
 in_api(_Module, _Folder) -> false.
 
-below("ops") -> ["state", "pubsub", "calls", "values", "limits"];
+below("ops") -> ["channels" | below("channels")] ++ ["state", "calls", "metrics", "presence",
+                                                    "counters", "leader", "consensus"];
+below("leader") -> ["consensus" | below("consensus")];
+below("consensus") -> ["state" | below("state")];
+below("channels") -> ["pubsub" | below("pubsub")];
+below("presence") -> ["pubsub" | below("pubsub")];
+below("counters") -> ["state" | below("state")];
 below(Folder) when Folder =:= "state"; Folder =:= "pubsub"; Folder =:= "calls" ->
     ["values", "limits"];
-below(Folder) when Folder =:= "values"; Folder =:= "limits" -> [].
+below(Folder) when Folder =:= "values"; Folder =:= "limits"; Folder =:= "metrics" -> [].
 
 %% No engine is known to what all engines serve, and none to the other but for how a response of
 %% ours looks.
@@ -64,14 +74,14 @@ in_web(_Module, _Folder) -> false.
 below_in_web("connections") -> ["http1", "cowboy" | below_in_web("http1")];
 below_in_web(Engine) when Engine =:= "http1"; Engine =:= "cowboy" ->
     ["websockets" | below_in_web("websockets")];
-below_in_web("websockets") -> ["requests", "sockets"];
-below_in_web("requests") -> [];
+below_in_web("websockets") -> ["requests" | below_in_web("requests")];
+below_in_web("requests") -> ["sockets"];
 below_in_web("sockets") -> [].
 
 %% Who serves subscriptions is told nothing by other nodes, and the fan-out knows neither.
 registry_and_peers_of_pubsub_meet_in_one_direction(_Config) ->
     Rooms = [hornbeam_pubsub, hornbeam_pubsub_registry, hornbeam_pubsub_peers,
-             hornbeam_pubsub_fanout],
+             hornbeam_pubsub_inbox, hornbeam_pubsub_parcel, hornbeam_pubsub_fanout],
     ?assertEqual([], [{Module, Called} || {Module, Below} <- tails(Rooms),
                                           Called <- called(Module), lists:member(Called, Rooms),
                                           not lists:member(Called, Below)]).
@@ -87,18 +97,23 @@ few_modules_know_cowboy_and_ranch(_Config) ->
 
 may_know(_Module, _Folder, none) -> true;
 may_know(hornbeam_transport, _Folder, _Library) -> true;
+may_know(hornbeam_proxy_header, _Folder, ranch) -> true;
+may_know(_Module, ["api", "consensus"], Library) -> Library =:= ra;
+may_know(_Module, ["operations" | _], Library) -> Library =:= cowboy orelse Library =:= prometheus;
 may_know(_Module, ["web", "cowboy"], _Library) -> true;
 may_know(_Module, ["web", "http1"], ranch) -> true;
 may_know(hornbeam_socket, _Folder, ranch) -> true;
 may_know(_Module, ["web" | _], cowlib) -> true;
 may_know(_Module, _Folder, _Library) -> false.
 
-%% By their names: "cowboy_" and "ranch_" are theirs, and "cow_" is Cowlib's.
+%% By their names: "cowboy_" and the like are theirs, and "cow_" is Cowlib's.
 library(Module) ->
     case string:lexemes(atom_to_list(Module), "_") of
         ["cowboy" | _] -> cowboy;
         ["ranch" | _] -> ranch;
         ["cow" | _] -> cowlib;
+        ["prometheus" | _] -> prometheus;
+        ["ra" | _] -> ra;
         _ -> none
     end.
 
@@ -120,9 +135,26 @@ nothing_private_of_cowboy_ranch_and_cowlib_is_called(_Config) ->
 
 documented() ->
     lists:append([
+        %% The manual of cowboy, and that of cowboy_router.
+        [{cowboy, start_clear, 3}, {cowboy_router, compile, 1}],
         %% The manual of cowboy_req.
         [{cowboy_req, Function, Arity}
-         || {Function, Arity} <- [{cast, 2}, {has_body, 1}, {reply, 4}, {set_resp_headers, 2}]],
+         || {Function, Arity} <- [{cast, 2}, {has_body, 1}, {reply, 4}, {set_resp_header, 3},
+                                  {set_resp_cookie, 4}, {stream_reply, 3}, {stream_events, 3},
+                                  {stream_body, 3}, {read_urlencoded_body, 2}, {parse_qs, 1},
+                                  {parse_cookies, 1}, {binding, 2}, {method, 1}, {host, 1},
+                                  {header, 2}, {header, 3}, {peer, 1}, {sock, 1},
+                                  {set_resp_headers, 2}]],
+        %% The pages of ra on hexdocs.
+        [{ra, Function, Arity}
+         || {Function, Arity} <- [{add_member, 3}, {local_query, 3}, {members, 2},
+                                  {process_command, 3}, {remove_member, 3}, {restart_server, 2},
+                                  {start_server, 5}, {stop_server, 2}, {trigger_election, 1}]],
+        [{ra_system, Function, Arity}
+         || {Function, Arity} <- [{default_config, 0}, {derive_names, 1}, {fetch, 1}, {start, 1}]],
+        %% The pages of prometheus on hexdocs.
+        [{prometheus_registry, register_collector, 2}, {prometheus_text_format, format, 1},
+         {prometheus_model_helpers, create_mf, 4}],
         %% The manual of cowboy_stream: a handler calls the next one by these.
         [{cowboy_stream, Function, Arity}
          || {Function, Arity} <- [{init, 3}, {data, 4}, {info, 3}, {terminate, 3},
@@ -136,20 +168,23 @@ documented() ->
                                   {get_addr, 1}, {remove_connection, 1}]],
         %% The manuals of ranch_tcp, ranch_ssl and ranch_transport, whose callbacks these are.
         [{ranch_tcp, Function, Arity}
-         || {Function, Arity} <- [{handshake, 3}, {cleanup, 1}, {disallowed_listen_options, 0}]],
+         || {Function, Arity} <- [{handshake, 3}, {disallowed_listen_options, 0},
+                                  {peername, 1}, {close, 1}]],
         [{ranch_ssl, handshake, 3}],
+        %% The manual of ranch_proxy_header.
+        [{ranch_proxy_header, parse, 1}],
         %% Cowlib has no manual: what it exports, with a specification and the same arguments in
         %% all versions from 2.9 on.
         [{cow_ws, Function, Arity}
          || {Function, Arity} <- [{encode_key, 1}, {frame, 2}, {negotiate_permessage_deflate, 3},
                                   {parse_header, 3}]],
         [{cow_http_hd, parse_sec_websocket_extensions, 1}, {cow_date, rfc1123, 1},
-         {cow_http2, ping, 1}]
+         {cow_http2, ping, 1}, {cow_http2, goaway, 3}]
     ]).
 
-%% Each has a page in the manual of Cowboy.
+%% Each has a page in the manual of Cowboy, of prometheus, or of ra.
 behaviours() ->
-    [cowboy_stream, cowboy_middleware, cowboy_websocket].
+    [cowboy_stream, cowboy_middleware, cowboy_websocket, prometheus_collector, ra_machine].
 
 %% A transport's module stands in a variable, so that its calls are no imports.
 what_is_called_of_a_transport_is_one_of_its_callbacks(_Config) ->
@@ -183,7 +218,8 @@ only_one_module_opens_a_port(_Config) ->
 
 every_module_stands_in_a_room(_Config) ->
     Rooms = lists:usort(maps:values(rooms())),
-    ?assertEqual(["api", "command", "config", "root", "telemetry", "web", "wire", "worker"], Rooms).
+    ?assertEqual(["api", "cluster", "command", "config", "operations", "root", "telemetry", "web",
+                  "wire", "worker"], Rooms).
 
 rooms() ->
     maps:map(fun(_Module, [Room | _]) -> Room end, folders()).

@@ -9,6 +9,8 @@
     only_what_is_named_is_allowed/1,
     names_make_no_atoms/1,
     another_node_is_called/1,
+    a_node_that_is_called_looks_at_its_own_option/1,
+    a_node_without_hornbeam_is_called/1,
     failures_are_told_apart/1,
     a_call_past_its_time_is_not_waited_for/1,
     a_cast_is_done_without_an_answer/1,
@@ -25,7 +27,11 @@ all() ->
 others() -> [module_info, init_per_suite, end_per_suite].
 
 init_per_suite(Config) ->
-    [{cluster, hornbeam_cluster:start()} | Config].
+    Cluster = {_, _, B} = hornbeam_cluster:start(),
+    %% More than A will ever ask for.
+    Allow = [erlang, lists, hornbeam_state, ?MODULE],
+    ok = hornbeam_cluster:call(B, application, set_env, [hornbeam, rpc_allow, Allow]),
+    [{cluster, Cluster} | Config].
 
 end_per_suite(Config) ->
     hornbeam_cluster:stop(proplists:get_value(cluster, Config)).
@@ -64,6 +70,32 @@ another_node_is_called(Config) ->
      || Node <- [A, B]],
     ?assertEqual(A, on(Config, hornbeam_rpc, node_name, [])),
     ?assertEqual([B], on(Config, hornbeam_rpc, node_names, [])).
+
+a_node_that_is_called_looks_at_its_own_option(Config) ->
+    {_, B} = both(Config),
+    Allow = [os, erlang],
+    Call = fun(M, F) -> call(Config, B, M, F, [], 5000, Allow) end,
+    ?assertEqual({error, refused_there}, Call(<<"os">>, <<"timestamp">>)),
+    ?assertMatch({ok, _}, Call(<<"erlang">>, <<"timestamp">>)),
+    ok = hornbeam_cluster:call(second(Config), hornbeam_rpc, offer, [[os]]),
+    ?assertMatch({ok, _}, Call(<<"os">>, <<"timestamp">>)),
+    ?assertEqual({error, refused_there}, Call(<<"erlang">>, <<"timestamp">>)),
+    ok = cast(Config, B, <<"erlang">>, <<"halt">>, [], Allow),
+    ok = hornbeam_cluster:call(second(Config), hornbeam_rpc, offer_nothing, []),
+    ?assertMatch({ok, _}, Call(<<"erlang">>, <<"timestamp">>)).
+
+a_node_without_hornbeam_is_called(Config) ->
+    {Port, _, _} = proplists:get_value(cluster, Config),
+    Bare = hornbeam_cluster:bare_node(Port, []),
+    true = hornbeam_cluster:connect(first(Config), Bare),
+    Name = atom_to_binary(hornbeam_cluster:node(Bare)),
+    Allow = [{lists, sum, 1}, {erlang, set_cookie, 1}],
+    ?assertEqual({ok, 3}, call(Config, Name, <<"lists">>, <<"sum">>, [[1, 2]], 5000, Allow)),
+    ok = cast(Config, Name, <<"erlang">>, <<"set_cookie">>, [another], Allow),
+    hornbeam_eventually:holds(fun() ->
+        hornbeam_cluster:call(Bare, erlang, get_cookie, []) =:= another
+    end),
+    hornbeam_cluster:stop_node(Bare).
 
 failures_are_told_apart(Config) ->
     {A, B} = both(Config),
@@ -111,7 +143,9 @@ call_if_allowed(Node, Module, Function, Args, Timeout, Allow) ->
 
 cast_if_allowed(Node, Module, Function, Args, Allow) ->
     case hornbeam_rpc:allowed(Node, Module, Function, length(Args), Allow) of
-        {ok, Target} -> hornbeam_rpc:cast(Target, Args);
+        {ok, Target} ->
+            true = is_pid(hornbeam_rpc:cast(Target, Args)),
+            ok;
         {error, _} = Error -> Error
     end.
 

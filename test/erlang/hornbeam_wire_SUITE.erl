@@ -53,7 +53,8 @@ encode(tell_failed, [Stream, Ref, Op, Status, Value]) ->
     Packed = hornbeam_msgpack:encode(hornbeam_wire_files:marked(Value)),
     hornbeam_wire:tell_failed(Stream, Ref, Op, Status, Packed);
 encode(Name, [0 | Values])
-        when Name =:= event; Name =:= call; Name =:= more; Name =:= cancel; Name =:= heartbeat ->
+        when Name =:= event; Name =:= call; Name =:= more; Name =:= cancel; Name =:= heartbeat;
+             Name =:= refused ->
     apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values));
 encode(Name, Values) ->
     apply(hornbeam_wire, Name, hornbeam_wire_files:plain(Values)).
@@ -120,6 +121,8 @@ message(Name, Values) ->
 
 message_fields(response_start, [Stream, Status, Headers, Body, More]) ->
     [Stream, Status, [list_to_tuple(Pair) || Pair <- Headers], Body, More];
+message_fields(event_stream, [Stream, Status, Headers, Forwardable]) ->
+    [Stream, Status, [list_to_tuple(Pair) || Pair <- Headers], Forwardable];
 message_fields(accept, [Stream, Subprotocol, Headers]) ->
     [Stream, Subprotocol, [list_to_tuple(Pair) || Pair <- Headers]];
 message_fields(Name, [0 | Fields]) when Name =/= op, Name =/= tell, Name =/= credit ->

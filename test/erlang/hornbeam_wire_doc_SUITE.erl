@@ -19,16 +19,18 @@
     codes_that_python_does_not_send_are_refused/1,
     extension_types_are_those_of_the_code/1,
     config_has_the_keys_of_the_document/1,
+    config_of_a_visitor_has_the_keys_of_the_document/1,
     scope_has_the_elements_of_the_document/1
 ]).
 
 %% What hornbeam_wire exports besides a function for each message.
--define(OTHERS, [{version, 0}, {pack_rest, 1}]).
+-define(OTHERS, [{version, 0}, {pack_rest, 1}, {pack_tls, 1}]).
 -define(ABOUT_THE_WORKER, [
     start, stop, event, call, more, cancel, hello, ready, failed, log, stopped, result, item,
     heartbeat,
     multicast_text,
-    multicast_bytes
+    multicast_bytes,
+    refused
 ]).
 
 all() ->
@@ -329,7 +331,8 @@ scope() ->
         headers => [{<<"host">>, <<"x">>}, {<<"a">>, <<255>>}],
         client => {<<"::1">>, 5000},
         server => {<<"/run/x.sock">>, undefined},
-        connect => #{<<"user">> => 7}
+        connect => #{<<"user">> => 7},
+        tls => hornbeam_wire:pack_tls({16#0304, <<"a">>, <<1>>, {<<2>>, <<"CN=b">>}})
     },
     Elements = [
         <<"1.1">>,
@@ -340,7 +343,8 @@ scope() ->
         [[<<"host">>, <<"x">>], [<<"a">>, <<255>>]],
         [<<"::1">>, 5000],
         [<<"/run/x.sock">>, undefined],
-        #{<<"user">> => 7}
+        #{<<"user">> => 7},
+        [16#0304, <<"a">>, <<1>>, [<<2>>], <<"CN=b">>]
     ],
     {Scope, Elements}.
 
@@ -369,6 +373,17 @@ config_has_the_keys_of_the_document(_) ->
     {ok, [_, 0, Sent]} = encoded(start, 0, [element(1, config())]),
     ?assertEqual(Values, Sent).
 
+config_of_a_visitor_has_the_keys_of_the_document(_) ->
+    {From, To} = {<<"Of a visitor `config` has the keys">>, <<"\n\n">>},
+    Text = hornbeam_wire_files:text_between(From, To, document()),
+    Options = #{app => <<"shop:app">>, chdir => <<"/srv/shop">>, op_timeout => 5000,
+                pubsub_queue_messages => 1000, pubsub_queue_bytes => 1048576},
+    Config = hornbeam_visitor_hello:config(Options, [Options]),
+    ?assertEqual(lists:sort([atom_to_binary(Key) || Key <- maps:keys(Config)]),
+                 lists:sort(described(Text))),
+    ?assertMatch({ok, [_, 0, #{<<"apps">> := [[<<"shop:app">>, <<"/srv/shop">>]]}]},
+                 encoded(start, 0, [Config])).
+
 scope_has_the_elements_of_the_document(_) ->
     Text = hornbeam_wire_files:text_between(<<"`scope` is an array:">>, <<"\n\n">>, document()),
     {Scope, Elements} = scope(),
@@ -388,6 +403,7 @@ other(headers) -> [];
 other(client) -> undefined;
 other(server) -> undefined;
 other(connect) -> undefined;
+other(tls) -> hornbeam_wire:pack_tls({16#0303, <<"b">>, <<3>>, none});
 other(_) -> <<"other">>.
 
 %% Names in code that are followed by what they hold, in brackets.

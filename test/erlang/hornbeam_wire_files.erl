@@ -4,7 +4,7 @@
 -module(hornbeam_wire_files).
 
 -export([root/0, document/0, header_file/0, messages/1, code/1, ops/1, statuses/1, extensions/1]).
--export([text_between/3, decode_json/1]).
+-export([requests/1, text_between/3, decode_json/1]).
 -export([vectors/0, plain/1, marked/1, public_vectors/0, hex/1]).
 
 %% The checkout, which is above wherever the tests were compiled to.
@@ -64,6 +64,22 @@ ops(Document) ->
 statuses(Document) ->
     Rows = table([<<"status">>, <<"raises">>], Document),
     [{binary_to_integer(Status), Name} || [Status, Name] <- Rows].
+
+%% What may be asked on the control conversation: {Name, [Argument]}, which stand in backquotes.
+requests(Document) ->
+    [
+        {trimmed(Name), [Argument || <<"`", _/binary>> = Quoted <- arguments(Arguments),
+                                     Argument <- [trimmed(Quoted)], Argument =/= <<"*">>]}
+     || [Name, Arguments, _] <- table([<<"request">>, <<"arguments">>, <<"answer">>], Document)
+    ].
+
+arguments(Cell) ->
+    case re:run(Cell, "`[^`]*`", [global, {capture, first, binary}]) of
+        {match, Found} -> lists:append(Found);
+        nomatch -> []
+    end.
+
+trimmed(Quoted) -> string:trim(Quoted, both, "`").
 
 extensions(Document) ->
     [

@@ -13,6 +13,8 @@ all() ->
      after_its_end_a_stream_says_nothing, nothing_is_said_between_an_end_and_the_bind,
      a_stream_that_never_was_is_an_error, owners_are_listed_by_kind,
      open_sockets_are_listed_with_their_numbers,
+     event_streams_are_listed_and_stand_for_their_clients,
+     an_event_stream_whose_client_is_gone_is_nobodys,
      a_client_is_known_from_the_open_to_the_end, what_the_app_says_in_order_is_taken,
      what_the_app_says_out_of_order_is_an_error, the_order_holds_also_when_the_owner_is_gone,
      a_spent_account_ends_it_also_when_the_owner_is_gone,
@@ -170,7 +172,7 @@ a_client_is_known_from_the_open_to_the_end(_Config) ->
     ?assertEqual([ended], received(1)),
     ?assertEqual(gone, ClientOf(Ended)),
     Http = hornbeam_worker_streams:open(http, 1, self(), New),
-    ?assertEqual({asked, http, self()}, ClientOf(Http)).
+    ?assertEqual({requested, self(), self()}, ClientOf(Http)).
 
 open_sockets_are_listed_with_their_numbers(_Config) ->
     Asked = hornbeam_worker_streams:open(http, 2, self(), opened()),
@@ -179,6 +181,27 @@ open_sockets_are_listed_with_their_numbers(_Config) ->
     Bound = hornbeam_worker_streams:bind(1, self(), Moving),
     ?assertEqual([{1, self()}], hornbeam_worker_streams:sockets(Bound)),
     ?assertEqual([], hornbeam_worker_streams:sockets(hornbeam_worker_streams:closed(1, Bound))).
+
+event_streams_are_listed_and_stand_for_their_clients(_Config) ->
+    [begin
+         Asked = hornbeam_worker_streams:open(http, 2, self(), opened_by_tagged()),
+         ?assertEqual([], hornbeam_worker_streams:event_streams(Asked)),
+         ?assertMatch({requested, {_, a_tag}, undefined}, hornbeam_worker_streams:client(1, Asked)),
+         {[Owner], Begun} = hornbeam_worker_streams:begin_stream(1, said([Kind], Asked)),
+         ?assertEqual([{1, tagged()}], hornbeam_worker_streams:event_streams(Begun)),
+         {Phase, Owner, Client} = hornbeam_worker_streams:client(1, Begun),
+         ?assertMatch([{stream, 1, _}, {client, 1, Client}], messages_of_tagged()),
+         Ref = erlang:monitor(process, Client),
+         Over = hornbeam_worker_streams:closed(1, Begun),
+         ?assertEqual({gone, []}, {hornbeam_worker_streams:client(1, Over),
+                                   hornbeam_worker_streams:event_streams(Over)}),
+         receive {'DOWN', Ref, process, Client, normal} -> ok end
+     end || {Kind, Phase} <- [{events, streaming}, {gzipped_events, closed_stream}]].
+
+an_event_stream_whose_client_is_gone_is_nobodys(_Config) ->
+    Begun = said([events], gone(http)),
+    ?assertEqual({[], Begun}, hornbeam_worker_streams:begin_stream(1, Begun)),
+    ?assertEqual([], hornbeam_worker_streams:event_streams(Begun)).
 
 owners_are_listed_by_kind(_Config) ->
     Both = hornbeam_worker_streams:open(http, 2, self(), opened()),
@@ -202,7 +225,10 @@ orders() ->
      {http, [], [accept, send_text, send_bytes, close, part, last_part, flushed]},
      {http, [credit, start, part, credit], [start, whole, accept, send_text, close]},
      {http, [start, part, last_part, credit], [start, part, last_part]},
-     {http, [whole], [start, part, last_part, close]}].
+     {http, [whole], [start, part, last_part, close]},
+     {http, [events, part, credit, part], [events, start, whole, accept, send_text]},
+     {http, [gzipped_events, part, last_part], [events, start, part, last_part]},
+     {websocket, [], [events, gzipped_events]}].
 
 what_the_app_says_in_order_is_taken(_Config) ->
     [begin
@@ -306,7 +332,7 @@ tagged_owners_hear_of_the_worker_when_its_first_heir_has_died(_Config) ->
 a_client_is_made_when_it_is_asked_for(_Config) ->
     Opened = opened_by_tagged(),
     Made = hornbeam_worker_streams:with_client(1, Opened),
-    {asked, http, Client} = hornbeam_worker_streams:client(1, Made),
+    {requested, _, Client} = hornbeam_worker_streams:client(1, Made),
     ?assertEqual(Made, hornbeam_worker_streams:with_client(1, Made)),
     Monitor = erlang:monitor(process, Client),
     Responding = said([start], Made),
@@ -388,6 +414,7 @@ ended(Streams) ->
 
 %% Some messages with more words for them.
 plain(Name) when Name =:= start; Name =:= whole -> response_start;
+plain(Name) when Name =:= events; Name =:= gzipped_events -> event_stream;
 plain(Name) when Name =:= part; Name =:= last_part -> response_body;
 plain(Name) -> Name.
 
@@ -402,6 +429,8 @@ fields(credit) -> [1, 1];
 fields(flushed) -> [];
 fields(start) -> [200, [], hornbeam_msgpack:bytes(<<>>), true];
 fields(whole) -> [200, [], hornbeam_msgpack:bytes(<<>>), false];
+fields(events) -> [200, [], true];
+fields(gzipped_events) -> [200, [], false];
 fields(part) -> [hornbeam_msgpack:bytes(<<"part">>), true];
 fields(last_part) -> [hornbeam_msgpack:bytes(<<"part">>), false];
 fields(ended) -> [undefined, <<>>, <<>>].

@@ -19,7 +19,7 @@ init_per_testcase(_Test, Config) ->
     Ops = hornbeam_worker_pending_ops:new(),
     Counts = hornbeam_capacity:new_counts(),
     Unread = hornbeam_worker_unread:new(),
-    Writer = hornbeam_worker_writer:start_link(Port, Ops, Unread, Counts),
+    Writer = hornbeam_worker_writer:start_link({pipe, Port}, Ops, Unread, Counts),
     [{unread, Unread}, {port, Port}, {writer, Writer}, {counts, Counts} | Config].
 
 end_per_testcase(_Test, Config) ->
@@ -88,7 +88,7 @@ messages_are_counted_and_nothing_else(Config) ->
 messages(Config) ->
     [Writer, Counts] = [proplists:get_value(Key, Config) || Key <- [writer, counts]],
     hornbeam_capacity:messages(hornbeam_capacity:new(
-        #{worker => self(), writer => Writer, limit => infinity, counts => Counts,
+        #{worker => self(), writer => Writer, name => <<>>, limit => infinity, counts => Counts,
           tagged_owners => none, adoption => none})).
 
 unread(Config) -> proplists:get_value(unread, Config).

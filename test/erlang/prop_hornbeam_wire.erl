@@ -123,6 +123,11 @@ python() ->
             {any_stream(), uint(), uint(), few_terms()},
             {53, Id, {tell, Id, R, O, iolist_to_binary(hornbeam_msgpack:encode(A))}, [R, O, A]}
         ),
+        ?LET(
+            {Id, S, H, F},
+            {stream(), uint(), headers(), boolean()},
+            {54, Id, {event_stream, Id, S, H, F}, [S, pairs(H), F]}
+        ),
         {45, 0, {stopped}, []},
         ?LET(N, uint(), {16, 0, {heartbeat, N}, [N]}),
         ?LET(

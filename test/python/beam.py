@@ -44,6 +44,7 @@ CODES = {
     "reopen_websocket": 18,
     "flush": 19,
     "tell_failed": 20,
+    "refused": 21,
     "hello": 33,
     "ready": 34,
     "failed": 35,
@@ -64,6 +65,7 @@ CODES = {
     "multicast_text": 51,
     "multicast_bytes": 52,
     "tell": 53,
+    "event_stream": 54,
 }
 NAMES = {code: name for name, code in CODES.items()}
 
@@ -273,7 +275,8 @@ class Beam(Pipes):
             self._messages += [(name, stream, payload) for stream in streams]
         elif self.node is None or not self._answer(data):
             if NAMES[code] == "tell" and self._credit:
-                self.send("credit", 0, 0, 1)
+                with contextlib.suppress(BrokenPipeError):
+                    self.send("credit", 0, 0, 1)
             self._messages.append((NAMES[code], stream, *fields))
 
     def _answer(self, data: bytes) -> bool:

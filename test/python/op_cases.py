@@ -12,13 +12,26 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, get_origin
 
 import hornbeam_erlang
-from hornbeam_erlang import NodeDown, NotFound, PermissionDenied, RemoteError, Sent, aio
+from hornbeam_erlang import (
+    NodeDown,
+    NotFound,
+    PermissionDenied,
+    RemoteError,
+    Sent,
+    aio,
+    cluster,
+    presence,
+)
 from hornbeam_erlang.terms import Atom
 
 # A star import does not bring these.
 SHORT = {"get", "set", "delete", "incr", "decr"}
 
-NAMES = {name: getattr(hornbeam_erlang, name) for name in {*hornbeam_erlang.__all__, *SHORT}}
+NAMES = {
+    **{name: getattr(hornbeam_erlang, name) for name in {*hornbeam_erlang.__all__, *SHORT}},
+    "cluster": cluster,
+    "presence": presence,
+}
 
 
 class Case(NamedTuple):
@@ -348,7 +361,84 @@ AWAITED = [
     Case("await Execution('nonsense')", NotFound),
 ]  # fmt: skip
 
-CASES = STATE + CONNECTION + PUBSUB + CALLS + HOOK_CASES
+CLUSTER = [
+    Case("state_get(k, cluster=True), state_get(k, 0, cluster=True)", (None, 0)),
+    Case("state_incr(k, cluster=True), state_incr(k, 5, cluster=True), "
+         "state_decr(k, 0.5, cluster=True), state_get(k, cluster=True)", (1, 6, 5.5, 5.5)),
+    Case("state_incr(k, 2, cluster=True, scope='connection'), state_incr(k, 3, cluster=True), "
+         "state_incr(k, cluster=True, scope='connection'), state_get(k, cluster=True)",
+         (2, 5, 6, 6)),
+    Case("state_set(k, 7), state_incr(k, cluster=True), state_get(k)", (None, 1, 7)),
+    Case("state_incr((k, b'x', (1,)), 2**70, cluster=True), state_get((k, b'x', (1,)), "
+         "cluster=True)", (2**70, 2**70)),
+    Case("state_incr(k, 1e308, cluster=True), state_incr(k, 1e308, cluster=True)", ValueError),
+    Case("state_incr(k, 2**131071 - 1, cluster=True), "
+         "state_incr(k, cluster=True, scope='connection')", ValueError),
+    Case("state_incr(k, '1', cluster=True)", TypeError),
+    Case("state_incr(1.5, cluster=True)", TypeError),
+    Case("state_get(None, cluster=True)", TypeError),
+    Case("state_incr(k, cluster=True, scope='worker')", ValueError),
+]  # fmt: skip
+
+PRESENCE = [
+    Case("presence.list(k), presence.count(k)", ({}, 0)),
+    Case("isinstance(presence.track(k, 'ada', {'age': 36}), str), [meta['age'] for meta in "
+         "presence.list(k)['ada']['metas']], presence.count(k)", (True, [36], 1)),
+    Case("presence.track(k, 'ada', {}) == presence.track(k, 'ada', {}), presence.list(k)['ada']"
+         "['metas'][0].keys() == {'phx_ref'}", (True, True)),
+    Case("[presence.track(k, 'ada', {'n': 1}), presence.track(k, 'ada', {'n': 2})] == "
+         "[presence.list(k)['ada']['metas'][0][name] for name in ('phx_ref_prev', 'phx_ref')]",
+         True),
+    Case("presence.track(k, 'ada', {}) != presence.update(k, 'ada', {'n': [1, None, 'é']}), "
+         "presence.list(k)['ada']['metas'][0]['n']", (True, [1, None, "é"])),
+    Case("presence.track(k, 'b', {}) > '', presence.track(k, 'a', {}) > '', [*presence.list(k)], "
+         "presence.untrack(k, 'b'), presence.untrack(k, 'b'), [*presence.list(k)], "
+         "presence.count(k)", (True, True, ["a", "b"], True, False, ["a"], 1)),
+    Case("presence.subscribe(k), presence.track(k, 'ada', {}) > '', "
+         "[*check_pubsub()['payload']['joins']]", (None, True, ["ada"])),
+    Case("presence.subscribe(k), presence.unsubscribe(k), presence.track(k, 'ada', {}) > '', "
+         "check_pubsub()", (None, None, True, None)),
+    Case("presence.subscribe(k, forward=True)", None),
+    Case("presence.update(k, 'ada', {})", NotFound),
+    Case("presence.track(k, 'ada', {}), presence.update(k, 'bob', {})", NotFound),
+    Case("presence.track(k, 'ada', [1])", TypeError),
+    Case("presence.track(k, 'ada', None)", TypeError),
+    Case("presence.track(k, 'ada', {'a': {1}})", TypeError),
+    Case("presence.track(k, 'ada', {'a': b'bytes'})", TypeError),
+    Case("presence.track(k, 'ada', {'phx_ref': 'mine'})", ValueError),
+    Case("presence.update(k, 'ada', {'phx_ref_prev': 'mine'})", ValueError),
+    Case("presence.track(1, 'ada', {})", TypeError),
+    Case("presence.track(k, 1, {})", TypeError),
+    Case("presence.untrack(k, None)", TypeError),
+    Case("presence.list(b'topic')", TypeError),
+    Case("presence.count(None)", TypeError),
+    Case("presence.subscribe(1)", TypeError),
+    Case("presence.unsubscribe(None)", TypeError),
+]  # fmt: skip
+
+CONSISTENT = [
+    Case("cluster.get(k), cluster.get(k, 7)", (None, 7)),
+    Case("cluster.set(k, {'a': [1, None, b'x', (1,)]}), cluster.get(k)",
+         (None, {"a": [1, None, b"x", (1,)]})),
+    Case("cluster.add(k, 1), cluster.add(k, 2), cluster.get(k)", (True, False, 1)),
+    Case("cluster.cas(k, 1, 2), cluster.set(k, 1), cluster.cas(k, 1.0, 2), cluster.cas(k, 1, 2), "
+         "cluster.get(k)", (False, None, False, True, 2)),
+    Case("cluster.set(k, {1: 2, 3: 4}), cluster.cas(k, {3: 4, 1: 2}, 5)", (None, True)),
+    Case("cluster.incr(k), cluster.incr(k, 1.5), cluster.get(k)", (1, 2.5, 2.5)),
+    Case("cluster.delete(k), cluster.set(k, 1), cluster.delete(k), cluster.get(k)",
+         (False, None, True, None)),
+    Case("cluster.set((k, b'x', 1), 7), state_get((k, b'x', 1))", (None, None)),
+    Case("cluster.set(k, 'one'), cluster.incr(k)", TypeError),
+    Case("cluster.incr(k, 1e308), cluster.incr(k, 1e308)", ValueError),
+    Case("cluster.incr(k, '1')", TypeError),
+    Case("cluster.get(1.5)", TypeError),
+    Case("cluster.set(k, {1, 2})", TypeError),
+    Case("cluster.add(None, 1)", TypeError),
+    Case("cluster.cas(k, {1}, 2)", TypeError),
+    Case("cluster.delete([k])", TypeError),
+]  # fmt: skip
+
+CASES = CONSISTENT + STATE + CLUSTER + PRESENCE + CONNECTION + PUBSUB + CALLS + HOOK_CASES
 
 
 def is_awaited(function: Any) -> bool:
@@ -364,7 +454,8 @@ _AWAITED = sorted(
     key=len,
     reverse=True,
 )
-_CALLED = re.compile(rf"\b(connection_state\(\)\.\w+|{'|'.join(_AWAITED)})\(")
+_OBJECTS = r"connection_state\(\)|presence|cluster"
+_CALLED = re.compile(rf"\b((?:{_OBJECTS})\.\w+|{'|'.join(_AWAITED)})\(")
 
 
 def by_aio(source: str) -> str:

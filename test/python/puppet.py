@@ -35,7 +35,7 @@ BOUND = frozenset(
 # What Python may send on a stream, and in which state that leaves it. A response goes on while
 # there is more of it, see `_state_after`.
 ORDER = {
-    "asked": {"response_start": "responding"},
+    "asked": {"response_start": "responding", "event_stream": "responding"},
     "responding": {"response_body": "responding"},
     "connecting": {"accept": "accepting", "close": "closed", "response_start": "responding"},
     "accepting": {"close": "closed"},
@@ -43,7 +43,7 @@ ORDER = {
     "closed": {},
 }
 
-PAID = {"response_start": 4, "response_body": 2, "send_text": 2, "send_bytes": 2}
+PAID = {"response_start": 4, "response_body": 2, "send_text": 2, "send_bytes": 2, "event_stream": 0}
 
 
 class Conversation:
@@ -93,14 +93,14 @@ class Conversation:
     def _say(self, name: str, fields: list[Any]) -> None:
         assert name in ORDER[self.state], f"{name} in {self.state}"
         if name in PAID:
-            payload = fields[PAID[name] - 2]
+            payload = b"" if name == "event_stream" else fields[PAID[name] - 2]
             assert self.bytes > 0, f"{name} without credit: {self.bytes} bytes"
             assert self.messages > 0, f"{name} without credit: {self.messages} messages"
             self.bytes -= len(payload)
             self.messages -= 1
             self.said.append(payload)
         self.state = ORDER[self.state][name]
-        if name == "response_start":
+        if name in ("response_start", "event_stream"):
             self.status = fields[0]
         if name.startswith("response") and not fields[-1]:
             self.state = "closed"

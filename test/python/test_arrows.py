@@ -21,7 +21,9 @@ ROOMS = {
     "_asgi": {"_wire", "_ops"},
     "_local": {"_wire", "_ops"},
     "_worker": {"_wire", "_ops", "_asgi"},
-    "_command": {"_wire"},
+    "_outside": {"_wire", "_ops"},
+    "_control": {"_wire", "_outside"},
+    "_command": {"_wire", "_control"},
     "": {"_wire", "_ops"},
 }
 
@@ -66,6 +68,15 @@ def test_rooms_import_only_those_below(module):
     assert rooms <= (set() if module in WORDS else allowed)
 
 
+def test_only_the_package_itself_knows_of_the_way_from_outside():
+    assert [m for m in in_room("") if "_outside" in ours(MODULES[m])] == ["__init__"]
+    assert ours(MODULES["_outside"]) - ROOMS.keys() == {
+        "exceptions",
+        "_ops.carrier",
+        "_outside.visitor",
+    }
+
+
 def test_folders_are_the_rooms():
     assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} == (
         ROOMS.keys() - {""}
@@ -80,8 +91,16 @@ def test_others_than_the_standard_library_are_needed_where_the_wire_is_packed(mo
         "_wire.values": {"msgpack"},
         "_watch": {"watchfiles"},
         "_command.command": {"click", "dotenv"},
+        "_command.operate": {"click"},
+        "_command.top": {"rich"},
+        "channels": {"channels"},
+        "litestar": {"litestar"},
+        "socketio": {"socketio"},
     }
-    others = {"msgpack", "uvloop", "watchfiles", "click", "dotenv"}
+    others = {
+        *("channels", "litestar", "socketio"),
+        *("msgpack", "uvloop", "watchfiles", "click", "dotenv", "rich"),
+    }
     assert found & others == allowed.get(module, set())
 
 
@@ -100,12 +119,53 @@ LOWER = {
     "_ops.carrier": {
         *("exceptions", "_ops.handlers", "_ops.topics", "_ops.requests", "_ops.sent"),
     },
-    "_ops.requests": {"_ops.mailbox", "_ops.topics", "_wire.ops", "_wire.values"},
+    "_ops.inbox": {"exceptions"},
+    "_ops.in_flight": {
+        *("exceptions", "_ops.inbox", "_ops.sent", "_wire.ops", "_wire.packets"),
+    },
+    "_ops.roster": set(),
+    "_ops.requests": {
+        *("_ops.mailbox", "_ops.roster", "_ops.topics", "_wire.ops", "_wire.values"),
+    },
+    "_ops.channel_requests": {"_ops.requests", "_wire.ops", "_wire.values"},
+    "_ops.leader_requests": {"_ops.requests", "_wire.ops", "_wire.values"},
+    "_ops.cluster_requests": {"_ops.requests", "_wire.ops", "_wire.values"},
+    "_ops.background": {"_ops.identity"},
+    "_ops.channel_queue": {"_ops.identity", "_ops.mailbox"},
+    "_ops.channel_everybody": {
+        *("exceptions", "_ops.background", "_ops.channel_requests", "_ops.hearing"),
+        *("_ops.mailbox", "_ops.perform", "_ops.requests", "_ops.topics", "_wire.values"),
+    },
+    "_ops.channels": {
+        *("exceptions", "_ops.background", "_ops.carrier", "_ops.channel_everybody"),
+        *("_ops.channel_queue", "_ops.channel_requests", "_ops.hearing", "_ops.identity"),
+        *("_ops.mailbox", "_ops.perform"),
+    },
+    "_ops.hearing": {
+        *("_ops.identity", "_ops.mailbox", "_ops.perform", "_ops.requests", "_ops.topics"),
+    },
+    "_ops.feed": {
+        *("exceptions", "_ops.carrier", "_ops.identity", "_ops.mailbox", "_ops.perform"),
+        *("_ops.requests", "_ops.topics"),
+    },
+    "_ops.tally": {
+        *("exceptions", "_ops.background", "_ops.perform", "_ops.requests", "_wire.ops"),
+        "_wire.values",
+    },
     "_ops.perform": {"_ops.carrier", "_ops.requests", "_ops.places", "_ops.sent"},
     "_local.quota": set(),
+    "_local.channels": {"_wire.values"},
+    "_local.metrics": {"_wire.values"},
+    "_local.numbers": {"_wire.values"},
+    "_local.presence": {"_local.quota", "_ops.roster", "_wire.values"},
+    "_local.counters": {"_local.numbers", "_local.quota"},
     "_local.memory": {
-        *("terms", "_wire.ops", "_wire.values", "_ops.handlers", "_local.quota"),
+        *("terms", "_wire.ops", "_wire.values", "_ops.handlers", "_ops.roster"),
+        *("_local.channels", "_local.counters", "_local.metrics", "_local.numbers"),
+        *("_local.presence", "_local.quota", "_local.leaders", "_local.consistent"),
     },
+    "_local.leaders": set(),
+    "_local.consistent": {"_wire.values"},
     "_watch": set(),
 }
 
@@ -120,7 +180,7 @@ PLAIN = WORDS | {"_watch", "__init__", "__main__"}
 
 @pytest.mark.parametrize("module", [m for m in in_room("") if m not in PLAIN])
 def test_public_modules_reach_erlang_by_the_carrier(module):
-    assert ours(MODULES[module]) & {"_ops.carrier", "_ops.perform"}
+    assert ours(MODULES[module]) & {"_ops.carrier", "_ops.feed", "_ops.perform", "_ops.tally"}
 
 
 @pytest.mark.parametrize("module", in_room("_worker"))
@@ -132,6 +192,7 @@ PURE = [
     *in_room("_wire"),
     *("_asgi.headers", "_asgi.scope", "_local.quota", "_worker.config"),
     *("_command.values", "_command.options", "_command.refused", "_command.settings"),
+    "_command.pages",
 ]
 
 

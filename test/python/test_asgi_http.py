@@ -44,13 +44,13 @@ def test_request_without_body_is_one_empty_event():
     with_http(scenario)
 
 
-def test_rest_of_the_body_is_asked_for_at_the_first_receive():
+def test_rest_of_the_body_is_asked_for_when_nothing_of_it_is_there():
     async def scenario(http, sent):
-        assert sent.messages() == []
         assert await http.receive() == request(b"first", more=True)
-        assert sent.messages() == [("credit", 1, 1000, 0)]
+        assert sent.messages() == []
         receiving = asyncio.create_task(http.receive())
         await settle()
+        assert sent.messages() == [("credit", 1, 1000, 0)]
         http.request_body(b"last", False)
         assert await receiving == request(b"last")
         assert sent.messages() == []
@@ -130,6 +130,68 @@ def test_start_is_held_until_the_first_body():
         assert http.end() is None
 
     with_http(scenario)
+
+
+@pytest.mark.parametrize(
+    ("headers", "forwardable"),
+    [
+        ([(b"Content-Type", b"text/event-stream")], True),
+        ([(b"content-type", b"Text/Event-Stream ; charset=utf-8")], True),
+        ([(b"x-a", b"1"), (b"content-type", b"text/event-stream;charset=utf-8")], True),
+        ([(b"content-type", b"text/event-stream"), (b"content-encoding", b"Identity")], True),
+        ([(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip")], False),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_head_of_an_event_stream_goes_at_once(method, headers, forwardable):
+    async def scenario(http, sent):
+        await http.send(start(*headers))
+        checked = [[name.lower(), value] for name, value in headers]
+        assert sent.messages() == [("event_stream", 1, 200, checked, forwardable)]
+        await http.send(body(b"data: 1\n\n", more=True))
+        await http.send(BODY)
+        said = b"" if method == "HEAD" else b"data: 1\n\n"
+        assert sent.messages() == [
+            ("response_body", 1, said, True),
+            ("response_body", 1, b"", False),
+        ]
+        assert http.end() is None
+
+    with_http(scenario, method=method)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (200, [(b"content-type", b"text/event-stream-like")]),
+        (200, [(b"content-type", b"text/plain"), (b"x-a", b"text/event-stream")]),
+        (200, [(b"content-type", b"text/event-stream"), (b"content-length", b"9")]),
+        (204, [(b"content-type", b"text/event-stream")]),
+        (200, []),
+    ],
+)
+def test_head_of_what_is_no_stream_of_events_waits(status, headers):
+    async def scenario(http, sent):
+        await http.send(start(*headers, status=status))
+        assert sent.messages() == []
+
+    with_http(scenario)
+
+
+def test_head_of_an_event_stream_is_said_once_and_paid_for():
+    async def scenario(http, sent):
+        await http.send(start((b"content-type", b"text/event-stream")))
+        with pytest.raises(RuntimeError, match="a second time"):
+            await http.send(start((b"content-type", b"text/event-stream")))
+        sending = asyncio.create_task(http.send(body(b"data: 1\n\n", more=True)))
+        await settle()
+        assert sent.names() == ["event_stream"]
+        assert not sending.done()
+        http.credit(0, 1)
+        await sending
+        assert sent.names() == ["response_body"]
+
+    with_http(scenario, window=(1000, 1))
 
 
 def test_long_body_goes_in_parts_as_credit_allows():

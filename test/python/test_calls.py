@@ -10,7 +10,7 @@ from hornbeam_erlang._wire.values import pack, unpack
 
 FUNCTIONS = """
     import asyncio, functools, threading, time
-    from hornbeam_erlang import state_get, aio
+    from hornbeam_erlang import aio, state_get
     from hornbeam_erlang._ops.carrier import connected
 
     def add(a, b=10):
@@ -45,6 +45,10 @@ FUNCTIONS = """
     def block():
         print("blocks")
         state_get("go on")
+        return "done"
+
+    async def block_a_task():
+        await aio.state_get("go on")
         return "done"
 
     async def wait():
@@ -206,6 +210,23 @@ def test_calls_that_run_at_the_stop_are_waited_for(beam):
     beam.send("stop", 0, 20_000)
     beam.send("reply", 0, ref, 0, None)
     assert result(beam, 1) == "done"
+    beam.expect("stopped")
+
+
+def test_calls_that_come_after_the_stop_are_waited_for_too(beam):
+    """Whoever calls may not know of it yet."""
+    call(beam, 1, "block")
+    _, _, first, _, _ = beam.expect("op")
+    beam.send("stop", 0, 20_000)
+    for turn in (1, 2):
+        beam.send("heartbeat", 0, turn)
+        beam.expect("heartbeat")
+    call(beam, 2, "block_a_task")
+    _, _, second, _, _ = beam.expect("op")
+    beam.send("reply", 0, first, 0, None)
+    assert result(beam, 1) == "done"
+    beam.send("reply", 0, second, 0, None)
+    assert result(beam, 2) == "done"
     beam.expect("stopped")
 
 

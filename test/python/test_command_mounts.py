@@ -142,3 +142,12 @@ def test_mistake_in_a_mount_of_a_file_is_named(folder, text, sentence):
 )
 def test_mistake_in_a_mount_is_named(given, sentence):
     assert refused("--mount", given) == f"--mount: {sentence}"
+
+
+@pytest.mark.parametrize("env", ['{A = ["SECRET"]}', '["SECRET"]', "[1]", '"SECRET"'])
+@pytest.mark.parametrize("table", ["", '[[mount]]\npath = "/x"\napp = "a:app"\n'])
+def test_values_of_variables_are_shown_in_no_error(folder, env, table):
+    toml(folder, f'app = "main:app"\n{table}env = {env}\n')
+    sentence = refused()
+    assert "env: the value " in sentence
+    assert "SECRET" not in sentence

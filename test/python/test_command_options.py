@@ -49,7 +49,7 @@ def erlang(name: str) -> str:
         return f"`{quoted[0]}`" if len(quoted) == 1 else f"`[{','.join(quoted)}]`"
     if row.kind is Kind.NAMES:
         return "`[{}]`".format(",".join(f'"{item}"' for item in term))
-    if row.kind in (Kind.TEXT, Kind.PATH) and term not in row.words:
+    if row.kind in (Kind.TEXT, Kind.PATH, Kind.ADDRESSES) and term not in row.words:
         return f'`"{term}"`'
     return f"`{str(term).lower() if isinstance(term, bool) else term}`"
 

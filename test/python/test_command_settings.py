@@ -1,8 +1,11 @@
 """Who is believed: flags, then variables, then the file, then the defaults."""
 
+import tomllib
+
 import pytest
-from command import asked, origins, refused, run, run_app
+from command import asked, origins, refused, run, run_app, succeeded
 from hornbeam_erlang._command.options import ROWS
+from hornbeam_erlang._command.report import SECRET
 from hornbeam_erlang._command.values import Kind
 
 
@@ -54,9 +57,11 @@ SAMPLES = {
     Kind.SWITCH: "true",
     Kind.FIELDS: "A=b",
     Kind.LINES: "a: b, c",
+    Kind.ADDRESS: "127.0.0.1:7",
+    Kind.ADDRESSES: "127.0.0.1:1,unix:/a",
 }
 
-OPTIONS = [row for row in ROWS if row.means is None and row.name not in ("keyfile_password", "env")]
+OPTIONS = [row for row in ROWS if row.means is None and row.name not in SECRET]
 
 
 @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.name)
@@ -154,7 +159,7 @@ def test_file_that_is_no_toml_or_missing_is_refused(folder):
         (["--interface", "auto", "-k", "asgi"], {},
          "-k and --interface say the same thing: keep one"),
         (["--env-file", "missing"], {}, "--env-file: missing is not a file"),
-        (["--env", "A"], {}, "--env: A is not NAME=VALUE"),
+        (["--env", "A"], {}, "--env: the value is not NAME=VALUE"),
     ],
 )  # fmt: skip
 def test_mistake_is_named_with_its_place(words, variables, sentence):
@@ -202,6 +207,21 @@ def test_address_is_put_together(folder, words, variables, text, bind):
     assert asked(*words, variables=variables)["bind"] == bind
 
 
+@pytest.mark.parametrize(
+    ("words", "variables", "text", "binds"),
+    [
+        (["-b", "0.0.0.0:80", "--bind", "unix:/run/app"], {}, "", ["0.0.0.0:80", "unix:/run/app"]),
+        (["-b", "0.0.0.0:80, [::]:80"], {}, "", ["0.0.0.0:80", "[::]:80"]),
+        ([], {"HORNBEAM_BIND": "0.0.0.0:80,[::]:80"}, "bind = 'x'", ["0.0.0.0:80", "[::]:80"]),
+        ([], {}, "bind = ['0.0.0.0:80', 'fd:3']", ["0.0.0.0:80", "fd:3"]),
+        (["--port", "90"], {}, "bind = ['unix:/run/app', '0.0.0.0:80']", "0.0.0.0:90"),
+    ],
+)
+def test_several_addresses_are_said(folder, words, variables, text, binds):
+    toml(folder, text)
+    assert asked(*words, variables=variables)["bind"] == binds
+
+
 def test_silence_is_counted_from_the_last_sign_of_life():
     words = ["--ws-ping-interval", "10", "--ws-ping-timeout", "5"]
     assert asked(*words)["websocket_timeout"] == "15s"
@@ -226,10 +246,12 @@ def test_origins_may_be_words_and_patterns():
 
 def test_secrets_are_not_shown(folder):
     (folder / "variables").write_text("B=secret-b\n")
-    words = ["--keyfile-password", "sesame", "--env", "A=secret-a", "--env-file", "variables"]
+    words = ["--keyfile-password", "sesame", "--env", "A=secret-a", "--env-file", "variables",
+             "--dashboard-token", "a-secret-of-the-page"]  # fmt: skip
     shown = run("--print-config", *words).stdout
     assert "keyfile_password = hidden" in shown
     assert "env = hidden" in shown
+    assert "dashboard_token = hidden" in shown
     assert "sesame" not in shown
     assert "secret" not in shown
 
@@ -248,3 +270,39 @@ def test_version_names_python_too():
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout.startswith("hornbeam 0.1.0 with CPython 3.")
+
+
+# A flag that may stand alone
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), False),
+        (("--metrics",), True),
+        (("--metrics", "--workers", "2"), True),
+        (("--metrics", "0.0.0.0:9000"), "0.0.0.0:9000"),
+        (("--metrics=[::]:9000",), "[::]:9000"),
+        (("--metrics", "localhost:9000"), "localhost:9000"),
+        (("--metrics", "false"), False),
+    ],
+)
+def test_an_address_may_be_left_out(words, expected):
+    assert asked(*words)["metrics"] == expected
+
+
+@pytest.mark.parametrize("app", ["main:app", "main", "main.py", "src/main.py:app"])
+def test_the_app_is_no_address(app):
+    shown = run_app("--metrics", app, "--print-config")
+    assert tomllib.loads(succeeded(shown).stdout)["metrics"] is True
+
+
+def test_an_address_is_said_by_a_variable_or_a_file(folder):
+    assert asked(variables={"HORNBEAM_METRICS": "1"})["metrics"] is True
+    toml(folder, 'metrics = "127.0.0.1:1"')
+    assert asked()["metrics"] == "127.0.0.1:1"
+    assert asked("--metrics")["metrics"] is True
+    toml(folder, "metrics = true")
+    assert asked()["metrics"] is True
+    toml(folder, "metrics = 5")
+    assert "hornbeam.toml: metrics: 5 is not" in refused()

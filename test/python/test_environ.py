@@ -76,6 +76,16 @@ def test_header_that_would_be_taken_for_another_is_left_out():
     assert "CONTENT_LENGTH" not in found and "HTTP_CONTENT_LENGTH" not in found
 
 
+def test_header_that_programs_would_take_for_their_proxy_is_left_out():
+    found = environ(headers=[(b"proxy", b"http://mallory"), (b"x-proxy", b"a")])
+    assert "HTTP_PROXY" not in found and found["HTTP_X_PROXY"] == "a"
+
+
+def test_header_of_any_length_has_a_name():
+    name = b"x-" + b"a" * 10_000
+    assert environ(headers=[(name, b"1")])["HTTP_X_" + "A" * 10_000] == "1"
+
+
 @pytest.mark.parametrize(
     ("host", "scheme", "name", "port"),
     [

@@ -180,6 +180,23 @@ def test_message_of_who_is_cancelled_goes_to_the_next_who_waits(at_home):
     assert asyncio.run(main()) == 5
 
 
+def test_messages_that_readers_give_back_are_read_in_their_order():
+    async def main():
+        mailbox = Mailbox(10, 100, home())
+        readers = []
+        for number in range(3):
+            readers.append(mailbox.next_or_future())
+            mailbox.put(message(number), at_home=True)
+        mailbox.put(message(3), at_home=True)
+        for reader in readers:
+            mailbox.leave(reader)
+        assert mailbox.take().value == 0
+        mailbox.withdraw("other")
+        return [mailbox.take().value for _ in range(3)]
+
+    assert asyncio.run(main()) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("at_home", [False, True])
 def test_who_was_cancelled_while_it_waited_gets_nothing(at_home):
     async def main():

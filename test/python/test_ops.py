@@ -15,7 +15,11 @@ import pytest
 from beam import Beam
 from evaluate import evaluate, settled
 from hornbeam_erlang import aio, testing
+from hornbeam_erlang._ops import channel_requests
+from hornbeam_erlang._ops.perform import perform
 from hornbeam_erlang._wire import ops
+from hornbeam_erlang.channels import HornbeamChannelLayer
+from hornbeam_erlang.metrics import Counter
 from op_cases import Case
 
 OTHERS = {
@@ -155,7 +159,7 @@ def test_table_has_each_function_with_good_and_bad_input() -> None:
         name
         for name in hornbeam_erlang.__all__
         if inspect.isfunction(getattr(hornbeam_erlang, name)) and name != "stream_async"
-    }
+    } - OF_LEADERS
     for function in functions:
         assert f"{function}(" in sources[False], f"{function} has no case that succeeds"
     without_fault = {"check_pubsub", "pubsub_dropped", "node", "nodes"}
@@ -177,7 +181,14 @@ def test_each_op_is_called_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None
             called.add(request.op)
             return tell(request, *args, **kwargs)
 
+        call_async: Callable[..., Any] = beam.call_async
+
+        def note_async(op: int, *args: Any) -> Any:
+            called.add(op)
+            return call_async(op, *args)
+
         monkeypatch.setattr(beam, "call", note)
+        monkeypatch.setattr(beam, "call_async", note_async)
         monkeypatch.setattr(beam, "tell", note_told)
         for case in op_cases.CASES + op_cases.WAITING + op_cases.RESULTS:
             try:
@@ -188,7 +199,30 @@ def test_each_op_is_called_by_the_table(monkeypatch: pytest.MonkeyPatch) -> None
         hornbeam_erlang.register_hook("h", names()["Greeter"])
         assert next(items) == 0
         items.close()
+        asyncio.run(use_channels())
+        with hornbeam_erlang.leader("ops"):
+            pass
+        Counter("ops", "Of this test").inc()
     assert called == {op.code for op in ops.OPS}
+
+
+async def use_channels() -> None:
+    layer = HornbeamChannelLayer(capacity=1)
+    name = await layer.new_channel()
+    for channel in (name, "anybodys"):
+        await layer.group_add("group", channel)
+        await layer.group_send("group", {"n": 1})
+        await layer.group_send("group", {"n": 2})
+        assert await layer.receive(channel) == {"n": 1}
+        await layer.group_discard("group", channel)
+        await layer.send(channel, {"n": 3})
+    reader = asyncio.create_task(layer.receive("nobodys"))
+    await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait([reader])
+    perform(channel_requests.put_back("channels:channels:channel:nobodys", 1, {"n": 4}, 60))
+    assert await layer.receive("nobodys") == {"n": 4}
+    await layer.flush()
 
 
 METHODS = {name: name for name in ("get", "items", "pop", "setdefault", "update", "clear")} | {
@@ -200,13 +234,16 @@ METHODS = {name: name for name in ("get", "items", "pop", "setdefault", "update"
 # These have no counterpart that blocks, or their own form.
 ONLY_OF_COROUTINES = {"messages", "subscribed", "connection_state"}
 
+# These are the same in both; test_leadership.py has them.
+OF_LEADERS = {"leader", "only_one"}
+
 
 def functions_of_aio() -> set[str]:
     names = {*aio.__all__, *op_cases.SHORT}
     return {name for name in names if inspect.isroutine(getattr(aio, name))}
 
 
-@pytest.mark.parametrize("name", sorted(functions_of_aio() - ONLY_OF_COROUTINES))
+@pytest.mark.parametrize("name", sorted(functions_of_aio() - ONLY_OF_COROUTINES - OF_LEADERS))
 def test_aio_has_the_same_names_and_parameters(name: str) -> None:
     function = getattr(aio, name)
     assert is_asynchronous(function)

@@ -2,12 +2,25 @@
 
 import asyncio
 import contextlib
+import copy
 import inspect
+import pickle
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hornbeam_erlang import Execution, HornbeamError, OpTimeout, aio, testing
+from hornbeam_erlang import (
+    Atom,
+    Execution,
+    HornbeamError,
+    OpTimeout,
+    ServerSentEvent,
+    aio,
+    check_pubsub,
+    publish,
+    subscribe,
+    testing,
+)
 from test_carrier import NAMES
 
 # Those that ask the node nothing.
@@ -119,3 +132,63 @@ def test_hook_that_is_too_slow_for_its_timeout_is_an_op_timeout() -> None:
 
     with testing.Beam():
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["websocket", "event_stream"])
+def test_client_gets_what_is_forwarded(kind: testing.Kind) -> None:
+    event = ServerSentEvent({"gold": 1}, event="tick", id=7)
+    with testing.Beam() as beam, beam.connection(kind) as connection:
+        subscribe("prices", forward=True)
+        assert publish("prices", event).result() == 1
+        assert connection.forwarded == [("prices", event)]
+
+
+def test_request_that_is_no_event_stream_forwards_nothing() -> None:
+    with testing.Beam() as beam:
+        with beam.connection("http"):
+            with pytest.raises(ValueError, match="forward=True needs"):
+                subscribe("prices", forward=True)
+            subscribe("prices")
+        with beam.connection():
+            subscribe("prices", forward=True)
+
+
+# Events of event streams
+
+
+def test_event_is_a_tuple_to_who_reads_it() -> None:
+    event = ServerSentEvent("down", event="tick", id=7)
+    with testing.Beam() as beam, beam.connection():
+        subscribe("prices")
+        publish("prices", event)
+        heard = check_pubsub()
+    assert heard == event == (Atom("sse"), {"event": "tick", "id": 7}, "down")
+    assert (event.data, event.fields) == ("down", {"event": "tick", "id": 7})
+    assert ServerSentEvent(None).fields == {}
+
+
+def test_event_may_be_copied_and_pickled() -> None:
+    event = ServerSentEvent([1], id="a", retry=0)
+    for same in (copy.copy(event), copy.deepcopy(event), pickle.loads(pickle.dumps(event))):
+        assert type(same) is ServerSentEvent
+        assert (same, repr(same)) == (event, "ServerSentEvent([1], id='a', retry=0)")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "said"),
+    [
+        ({"event": "a\nb"}, ValueError, "event"),
+        ({"id": "a\rdata: b"}, ValueError, "id"),
+        ({"id": "a\0"}, ValueError, "id"),
+        ({"retry": -1}, ValueError, "retry"),
+        ({"event": 1}, TypeError, "event"),
+        ({"id": 1.5}, TypeError, "id"),
+        ({"id": True}, TypeError, "id"),
+        ({"retry": "1"}, TypeError, "retry"),
+    ],
+)
+def test_event_with_a_field_that_is_none_is_refused(
+    fields: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=f"^{said}: "):
+        ServerSentEvent("data", **fields)

@@ -1,14 +1,22 @@
 """Ops that are sent without waiting: what travels, in which order, and who hears of a failure."""
 
 import ast
+import contextlib
 import copy
+import gc
 import json
 import pickle
+import sys
+import threading
+import weakref
 
 import pytest
+from beam import DEADLINE
 from hornbeam_erlang import LimitExceeded, NotFound, Sent, aio, publish, state_set, testing
+from hornbeam_erlang._ops.places import MOST, Places
+from hornbeam_erlang._ops.sent import Answer
 
-PUBLISH, SET, DELETE, CAST, DROPPED = 22, 2, 3, 41, 23
+PUBLISH, SET, DELETE, CAST, DROPPED, RPC_CAST = 22, 2, 3, 41, 23, 31
 
 # An app that runs some code for each request, and answers with what that leaves in `found`.
 RUNNING = """
@@ -54,12 +62,15 @@ state_set("k", 1)
 state_delete("k")
 state_set_multi({"a": 1})
 cast("f", 1)
+rpc_cast("n", "m", "f", [])
 aio.publish("t", 2)
+aio.rpc_cast("n", "m", "f", [])
 """,
     )
     beam.open_http(5)
-    told = [beam.expect("tell", 5) for _ in range(6)]
-    assert [message[3] for message in told] == [PUBLISH, SET, DELETE, 6, CAST, PUBLISH]
+    told = [beam.expect("tell", 5) for _ in range(8)]
+    whole = [PUBLISH, SET, DELETE, 6, CAST, RPC_CAST, PUBLISH, RPC_CAST]
+    assert [message[3] for message in told] == whole
     beam.expect("response_start", 5)
 
 
@@ -398,6 +409,88 @@ await send({"type": "websocket.send", "text": "after"})
     assert beam.expect("send_text", 1)[2] == b"after"
 
 
+# The end of a worker
+
+TELLING = """
+    import asyncio, threading
+    from hornbeam_erlang import publish
+
+    def tell():
+        for n in range(20_000):
+            publish("t", n)
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if "%s" == "thread":
+            threading.Thread(target=tell).start()
+        else:
+            tell()
+        await send({"type": "lifespan.shutdown.complete"})
+"""
+
+
+@pytest.mark.parametrize("who", ["loop", "thread"])
+def test_what_is_told_as_the_worker_stops_is_not_lost(run, who):
+    """Also what a thread tells while the loop ends, and afterwards."""
+    beam = run(TELLING % who, lifespan="on")
+    beam.send("stop", 0, 60_000)
+    numbers = []
+    while len(numbers) < 20_000:
+        message = beam.next()
+        if message[0] in ("tell", "op"):
+            numbers.append(message[4][1])
+            if message[0] == "op":  # without a loop each is written while it is still held
+                with contextlib.suppress(BrokenPipeError):  # it has ended after the last
+                    beam.send("reply", 0, message[2], 0, 0)
+    assert numbers == [testing.pack(n) for n in range(20_000)]
+
+
+def test_what_a_thread_tells_in_the_last_turn_of_the_loop_is_not_lost(run):
+    """In each turn, so in the last too, the thread tells one more; then the main one how many."""
+    beam = run(
+        """
+        import asyncio, atexit, threading
+        from hornbeam_erlang import publish
+
+        turn, told = threading.Semaphore(0), threading.Semaphore(0)
+        count = 0
+
+        def tell():
+            global count
+            while True:
+                turn.acquire()
+                count += 1
+                publish("t", count)
+                told.release()
+
+        def each_turn():
+            turn.release()
+            told.acquire()
+            asyncio.get_running_loop().call_soon(each_turn)
+
+        async def app(scope, receive, send):
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            threading.Thread(target=tell, daemon=True).start()
+            each_turn()
+            atexit.register(lambda: publish("count", count).result())
+            await send({"type": "lifespan.shutdown.complete"})
+        """,
+        lifespan="on",
+    )
+    beam.send("stop", 0, 60_000)
+    numbers = []
+    while not numbers or numbers[-1][0] == "t":
+        message = beam.next()
+        if message[0] in ("tell", "op"):
+            numbers.append(message[4])
+    assert numbers.pop() == ["count", testing.pack(len(numbers))]
+    assert numbers == [["t", testing.pack(n + 1)] for n in range(len(numbers))]
+
+
 # What one has published
 
 
@@ -411,6 +504,77 @@ def test_who_looks_for_what_he_has_published_finds_it(run):
     beam.send("event", 0, "t", b"\x07")
     beam.send("reply", 1, ref, 0, 0)
     assert beam.expect("response_start", 1)[4] == b"(7, None)"
+
+
+def test_a_finalizer_may_ask_while_somebody_asks():
+    """Finalizers run in the middle of anything, also of making an answer."""
+    asked = []
+
+    class Sender:
+        def answer(self, op, place):
+            if not asked:
+                asked.append(Sent(self, op, int, place))
+                asked[0].answer()
+            return Answer(op, place, print)
+
+    asking = threading.Thread(target=Sent(Sender(), PUBLISH, int, 0).answer, daemon=True)
+    asking.start()
+    asking.join(DEADLINE)
+    assert not asking.is_alive()
+
+
+# Places
+
+
+def placing(places, source):
+    """Run some code that asks for the numbers of its places."""
+    numbers = []
+
+    def tell():
+        numbers.append(places.number(sys._getframe(1)))
+
+    exec(compile(source, "<made>", "exec"), {"tell": tell})
+    return numbers
+
+
+def test_a_place_has_one_number_and_is_told_after_its_code_is_gone():
+    places = Places()
+    first, second, third = placing(places, "for _ in range(2): tell()\ntell()")
+    assert first == second != third
+    gc.collect()
+    assert [places.text(n) for n in (first, third)] == ["<made>:1", "<made>:2"]
+
+
+def test_places_keep_no_code():
+    places = Places()
+    made = [compile(f"tell()  # {n}", "<made>", "exec") for n in range(100)]
+    for code in made:
+        exec(code, {"tell": lambda: places.number(sys._getframe(1))})
+    codes = [weakref.ref(code) for code in made]
+    del made, code
+    gc.collect()
+    assert [code() for code in codes] == [None] * 100
+
+
+def test_code_in_the_place_of_code_that_is_gone_has_numbers_of_its_own():
+    places = Places()
+    found = [placing(places, "\n" * n + "tell()")[0] for n in range(1000)]
+    assert [places.text(number) for number in found] == [f"<made>:{n + 1}" for n in range(1000)]
+
+
+def test_of_too_many_places_the_oldest_are_told_no_more_unless_they_are_used_again():
+    places = Places()
+    old = compile("tell()", "<old>", "exec")
+    numbers = []
+
+    def tell():
+        numbers.append(places.number(sys._getframe(1)))
+
+    exec(old, {"tell": tell})
+    placing(places, "tell()\n" * MOST)
+    assert places.text(numbers[0]) == "an op"
+    exec(old, {"tell": tell})
+    assert places.text(numbers[1]) == "<old>:1"
 
 
 # In the stand-in

@@ -1,5 +1,6 @@
 """WSGI apps in a worker: what they are called with, how their answers travel, and their threads."""
 
+import signal
 import time
 from collections import Counter
 
@@ -220,16 +221,75 @@ def test_what_wsgi_does_not_allow_fails_its_request_alone(serve, statements, cla
 
 
 @pytest.mark.parametrize("form", ["list", "iter"])
-@pytest.mark.parametrize(("length", "word"), [(4, "longer"), (6, "shorter")])
-def test_body_of_another_length_than_promised_fails(serve, form, length, word):
+def test_body_that_is_shorter_than_promised_fails(serve, form):
+    beam = serve(f"""
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Length", "6")])
+            return {form}([b"hel", b"lo"])
+    """)
+    beam.open_http(1)
+    class_, message = failure(beam)
+    assert (class_, "1 bytes shorter than promised" in message) == ("RuntimeError", True)
+
+
+@pytest.mark.parametrize("form", ["list", "iter"])
+@pytest.mark.parametrize("length", [0, 3, 4])
+def test_what_is_given_past_the_promised_length_is_dropped(serve, form, length):
     beam = serve(f"""
         def app(environ, start_response):
             start_response("200 OK", [("Content-Length", "{length}")])
             return {form}([b"hel", b"lo"])
     """)
+    status, _, parts = answer(beam, path=b"/%C3%BC%0A")
+    assert (status, b"".join(parts)) == (200, b"hello"[:length])
+    assert beam.expect_log("past its Content-Length")[2].startswith("http /ü\\n: ")
+
+
+def test_nothing_is_asked_for_past_the_promised_length_but_the_end(serve):
+    beam = serve("""
+        def app(environ, start_response):
+            start_response("200 OK", [("Content-Length", "5")])
+            try:
+                yield b"hello"
+                print("goes on")
+                if environ["PATH_INFO"] == "/more":
+                    while True: yield b"more"
+                print("ends")
+            except GeneratorExit:
+                print("closed")
+    """)
+    assert answer(beam)[2] == [b"hello"]
+    beam.expect_log("ends")
+    assert answer(beam, 3, path=b"/more")[2] == [b"hello"]
+    beam.expect_log("closed")
+
+
+def test_write_past_the_promised_length_raises(serve):
+    beam = serve("""
+        def app(environ, start_response):
+            write = start_response("200 OK", [("Content-Length", "4")])
+            write(b"hello")
+    """)
     beam.open_http(1)
     class_, message = failure(beam)
-    assert (class_, f"1 bytes {word} than promised" in message) == ("RuntimeError", True)
+    assert (class_, "1 bytes longer than promised" in message) == ("RuntimeError", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Same")]
+)
+def test_body_that_nobody_gets_need_not_end(serve, method, status):
+    beam = serve(f"""
+        def app(environ, start_response):
+            start_response("{status}", [])
+            try:
+                while True: yield b"more"
+            finally:
+                print("closed")
+    """)
+    head, _, parts = answer(beam, method=method)
+    assert (head, b"".join(parts)[4:]) == (int(status[:3]), b"")
+    beam.expect_log("closed")
 
 
 def test_failure_is_logged_with_the_lines_of_the_app_alone(serve):
@@ -257,6 +317,53 @@ def test_file_travels_in_large_blocks_and_is_closed(serve):
     """)
     assert [*map(len, answer(beam)[2])] == [65_536, 65_536, 18_928, 0]
     beam.expect_log("closed")
+
+
+@pytest.mark.parametrize("length", [None, 0, 3, 70_000, 150_000])
+def test_file_ends_with_its_content_length(serve, length):
+    """It may have grown since that was looked up, or a part of it be meant (PEP 3333)."""
+    beam = serve(f"""
+        import io
+        length = {length}
+        def app(environ, start_response):
+            headers = [] if length is None else [("Content-Length", str(length))]
+            start_response("200 OK", headers)
+            file = io.BytesIO(b"-" + bytes(150_000))
+            file.read(1)
+            return environ["wsgi.file_wrapper"](file)
+    """)
+    assert b"".join(answer(beam)[2]) == bytes(150_000 if length is None else length)
+    assert not beam.logs
+
+
+@pytest.mark.parametrize("wrapped", ["pipe", "Slow(pipe)"])
+def test_what_grows_in_a_file_is_not_waited_for(serve, wrapped):
+    beam = serve(f"""
+        import os
+        read, write = os.pipe()
+        pipe = open(read, "rb")
+        class Slow:
+            def __init__(self, file): self.file = file
+            def read(self, size): return self.file.read(size)
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            if environ["PATH_INFO"] == "/say":
+                os.write(write, b"abcd")
+                return [b""]
+            if environ["PATH_INFO"] == "/end":
+                os.close(write)
+                return [b""]
+            return environ["wsgi.file_wrapper"]({wrapped}, 4)
+    """)
+    beam.open_http(1)
+    beam.open_http(3, b"/say")
+    messages = [beam.next() for _ in range(3)]
+    assert [message[4:] for message in messages if message[:2] == ("response_start", 1)] == [
+        (b"abcd", True)
+    ]
+    beam.open_http(5, b"/end")
+    ends = sorted(beam.next()[1] for _ in range(4))
+    assert ends == [1, 1, 5, 5]
 
 
 def test_what_is_written_to_wsgi_errors_is_in_the_log(serve):
@@ -431,18 +538,26 @@ def test_client_that_leaves_in_the_middle_of_a_body_is_an_oserror_and_no_end_of_
     assert not [line for line in beam.logs if line[2] == "read" or line[0] >= 40]
 
 
-def test_app_is_not_called_for_a_small_body_that_never_was_whole(serve):
+def test_app_is_not_called_for_a_body_of_which_nothing_came(serve):
     beam = serve("""
         def app(environ, start_response):
             print("called")
             start_response("200 OK", [])
             return []
     """)
-    beam.open_http(1, method="POST", headers=[(b"content-length", b"10")], body=b"x", more=True)
+    beam.open_http(1, method="POST", headers=[(b"content-length", b"10")], more=True)
     beam.expect("credit", 1)
     beam.send("disconnect", 1, None, b"")
     assert failure(beam) == (None, "")
     assert not [line for line in beam.logs if line[2] == "called"]
+
+
+def test_no_more_of_a_body_is_asked_for_than_the_app_reads(serve):
+    """It may refuse what it has not read, and a client then need not send it."""
+    beam = serve(READING)
+    headers = [(b"content-length", b"1000000")]
+    request = {"method": "POST", "headers": headers, "body": bytes(65_535), "more": True}
+    assert answer(beam, path=b"/none", **request)[2] == [b"not read"]
 
 
 @pytest.mark.parametrize("form", ["[b'whole']", "iter([b'wh', b'ole'])"])
@@ -559,6 +674,24 @@ def test_thread_keeps_what_is_its_own_also_when_it_was_not_needed_for_a_while(se
         end = time.monotonic() + DEADLINE
         while answer(beam, 3, path=b"/resting")[2] != [b"1"]:
             assert time.monotonic() < end
+
+
+def test_thread_that_the_system_refuses_is_asked_for_again(serve):
+    """Meanwhile work waits."""
+    beam = serve("""
+        import signal, threading
+        size = threading.stack_size(1 << 46)
+        signal.signal(signal.SIGUSR1, lambda *_: threading.stack_size(size))
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            return [b"done"]
+    """)
+    beam.open_http(1)
+    level, _, text = beam.expect_log("thread")
+    assert (level, text.startswith("work waits for a thread of hornbeam-wsgi")) == (40, True)
+    beam.process.send_signal(signal.SIGUSR1)
+    assert heard(beam)[2] == [b"done"]
+    assert len(beam.logs) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import re
+import socket
 import struct
 import subprocess
 import zipfile
@@ -19,8 +20,11 @@ from websockets.sync.client import connect
 LARGEST = 12_000_000
 """Bytes of a wheel that nobody minds to download."""
 
-SERVER = {"hornbeam", "cowboy", "cowlib", "ranch"}
-OTP = {"kernel", "stdlib", "crypto", "asn1", "public_key", "ssl"}
+SERVER = {
+    *("hornbeam", "cowboy", "cowlib", "prometheus", "ranch"),
+    *("ra", "aten", "gen_batch_server", "seshat"),
+}
+OTP = {"kernel", "stdlib", "crypto", "asn1", "public_key", "sasl", "ssl"}
 
 PROGRAMS = {"beam.smp", "erlexec", "erl_child_setup", "inet_gethost"}
 LIBRARIES = {"libcrypto", "libtinfo"}
@@ -87,6 +91,22 @@ def test_two_on_one_host_do_not_meet(bare, start):
     both = [start(bare, LC_ALL=locale) for locale in ("C", "C.UTF-8")]
     for running in both:
         talks(running.port())
+
+
+def test_two_who_are_told_of_a_cluster_meet(bare, start):
+    ports = [free_port(), free_port()]
+    told = {
+        "HORNBEAM_CLUSTER": "two",
+        "HORNBEAM_CLUSTER_COOKIE": "of-two-in-a-bare-system",
+        "HORNBEAM_JOIN": ",".join(f"127.0.0.1:{port}" for port in ports),
+    }
+    for running in [start(bare, **told, HORNBEAM_CLUSTER_PORT=str(port)) for port in ports]:
+        running.says("cluster node connected")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def test_a_node_listens_where_it_was_told_and_nowhere_else(here, start):
@@ -193,6 +213,7 @@ def test_the_licences_of_an_erlang_and_its_libraries_go_along(carrying):
 
 def test_no_source_and_no_page_goes_along(wheel):
     files = [Path(name) for name in names(wheel) if "/_erlang/" in name and name[-1] != "/"]
+    files = [path for path in files if path.parent.name != "dashboard"]  # the live page is served
     assert not {path.suffix for path in files} & {".erl", ".hrl", ".c", ".h", ".a", ".html", ".md"}
 
 

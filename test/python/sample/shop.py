@@ -12,6 +12,7 @@ from hornbeam_erlang import (
     Execution,
     HornbeamError,
     Key,
+    LeadershipLost,
     LimitExceeded,
     Message,
     NodeDown,
@@ -22,16 +23,20 @@ from hornbeam_erlang import (
     Pid,
     RemoteError,
     Term,
+    Unavailable,
     Value,
     aio,
     call,
     cast,
     check_pubsub,
+    cluster,
     connection_state,
     execute,
     execute_async,
+    leader,
     node,
     nodes,
+    only_one,
     publish,
     pubsub_dropped,
     receive_pubsub,
@@ -192,3 +197,32 @@ def test_state() -> None:
         beam.advance(5)
         forwarded: list[tuple[str, Any]] = connection.forwarded
         assert not forwarded
+
+
+@only_one("nightly")
+async def nightly(shop: str) -> int:
+    return len(shop)
+
+
+async def one_of_all() -> None:
+    assert_type(await nightly("books"), int)
+    assert_type(nightly.token, int | None)
+    async with nightly.running("books"):
+        pass
+    try:
+        async with leader("stock", timeout=5) as token:
+            assert_type(token, int)
+    except LeadershipLost:
+        pass
+    async with aio.cluster.lock("stock") as token:
+        assert_type(await aio.cluster.add("owner", token), bool)
+
+
+def agreed() -> None:
+    try:
+        cluster.set("owner", "ada")
+        assert_type(cluster.cas("owner", "ada", "bob"), bool)
+        with cluster.lock("stock") as token:
+            assert_type(token, int)
+    except Unavailable:
+        pass
