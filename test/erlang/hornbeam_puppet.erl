@@ -5,7 +5,7 @@
 -module(hornbeam_puppet).
 
 -export([start/0, start/1, worker/1, handle/1, say/2, say_packets/2, packet/1, next/1, next/2,
-         ended/1, stop/1, os_pid/1, deaf/0]).
+         ended/1, stop/1, os_pid/1, deaf/0, hang_up/1]).
 
 -record(puppet, {
     worker :: pid(),
@@ -21,7 +21,8 @@
 start() ->
     start(#{}).
 
-%% The same with other options; `deaf => true' never reads what the node writes.
+%% The same with other options; `deaf => true' never reads what the node writes, and one with
+%% `hangs_up => true' can hang up.
 start(Options) ->
     Puppet = #puppet{worker = Worker} = spawn_puppet(Options),
     say_packets([[hello, 0, 1, #{<<"python">> => <<"3.11">>}], [ready, 0, #{}]], Puppet),
@@ -49,14 +50,22 @@ program() ->
 
 options(Port, Options) ->
     %% It answers no heartbeat but those that the test answers.
-    Given = maps:merge(#{worker_hang_timeout => infinity}, maps:remove(deaf, Options)),
+    Given = maps:merge(#{worker_hang_timeout => infinity}, maps:without([deaf, hangs_up], Options)),
     {ok, #{mounts := [{_, Checked}]}} = hornbeam_config:check("puppet:app", Given),
     Deaf = atom_to_binary(maps:get(deaf, Options, false)),
-    Env = #{<<"PUPPET">> => integer_to_binary(Port), <<"PUPPET_DEAF">> => Deaf},
+    HangsUp = atom_to_binary(maps:get(hangs_up, Options, false)),
+    Env = #{<<"PUPPET">> => integer_to_binary(Port), <<"PUPPET_DEAF">> => Deaf,
+            <<"PUPPET_HANGS_UP">> => HangsUp},
     Checked#{env := fun() -> Env end}.
 
 deaf() ->
     start(#{deaf => true}).
+
+%% Close the pipe that the node writes to; the process lives on.
+hang_up(#puppet{socket = Socket}) ->
+    ok = gen_tcp:shutdown(Socket, write),
+    {error, closed} = gen_tcp:recv(Socket, 0, ?DEADLINE),
+    ok.
 
 worker(#puppet{worker = Worker}) -> Worker.
 handle(#puppet{handle = Handle}) -> Handle.

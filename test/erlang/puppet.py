@@ -3,9 +3,11 @@
 
 import os
 import select
+import signal
 import socket
 
 DEAF = os.environ["PUPPET_DEAF"] == "true"
+HANGS_UP = os.environ["PUPPET_HANGS_UP"] == "true"
 FROM_BEAM, TO_BEAM = 3, 4
 
 test = socket.create_connection(("127.0.0.1", int(os.environ["PUPPET"])))
@@ -16,6 +18,10 @@ while True:
     ready, _, _ = select.select(sources, [], [])
     if test in ready:
         told = test.recv(1 << 20)
+        if not told and HANGS_UP:
+            os.close(FROM_BEAM)
+            test.shutdown(socket.SHUT_WR)
+            signal.pause()
         if not told:
             break
         try:

@@ -4,7 +4,7 @@
 %% Knows /proc and signals. On a system without /proc sizes and stacks are unknown.
 -module(hornbeam_os_process).
 
--export([kill/1, rss/1, ask_for_stacks/2, stacks/2, handler/1]).
+-export([kill/1, is_running/1, rss/1, ask_for_stacks/2, stacks/2, handler/1]).
 -export_type([os_pid/0, dump/0]).
 
 -type os_pid() :: pos_integer().
@@ -25,6 +25,14 @@ kill(OsPid) ->
 signal(Number, OsPid) ->
     _ = os:cmd(io_lib:format("kill -~b ~b 2>/dev/null", [Number, OsPid])),
     ok.
+
+%% @doc Whether a process runs code: one that has ended and is not waited for yet does not.
+-spec is_running(os_pid()) -> boolean().
+is_running(OsPid) ->
+    case re:run(read(OsPid, "status"), "^State:\\s*(.)", [multiline, {capture, [1], binary}]) of
+        {match, [State]} -> State =/= <<"Z">> andalso State =/= <<"X">>;
+        nomatch -> false
+    end.
 
 %% @doc How many bytes of memory a process has resident; undefined when nobody knows.
 -spec rss(os_pid() | undefined) -> non_neg_integer() | undefined.

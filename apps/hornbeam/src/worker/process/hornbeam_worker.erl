@@ -69,8 +69,9 @@
 %% Python is asked to stop within a time; this long past it (ms) we wait for it to be gone.
 -define(STOP_SLACK, 1000).
 
-%% What was killed is waited for so long (ms).
+%% What was killed is waited for so long, and looked at with this pause (ms).
 -define(DEATH, 1000).
+-define(LOOK_PAUSE, 5).
 
 %% The pause after some WebSockets were told that the worker retires (ms).
 -define(BATCH_PAUSE, 50).
@@ -253,19 +254,27 @@ about(#data{about = About}) -> About.
 
 %% @private
 -spec terminate(term(), atom(), #data{}) -> ok.
-terminate(_Reason, _State, #data{router = Router, port = Port, os_pid = OsPid}) ->
+terminate(_Reason, _State, #data{router = Router, port = Port, os_pid = OsPid} = Data) ->
+    %% Who hears of the end may look for another worker at once, and this one has the least to do.
+    hornbeam_capacity:shut(handle(Data)),
     hornbeam_worker_router:notify_down(Router),
     _ = [killed(Port, OsPid) || OsPid =/= undefined],
     ok.
 
 %% Who takes this process's end for that of Python, as one does who waits to lead in its place, is
-%% not to begin while it still runs.
+%% not to begin while it still runs. A port that is closed already tells of no end.
 killed(Port, OsPid) ->
     hornbeam_os_process:kill(OsPid),
+    await_death(Port, OsPid, now_ms() + ?DEATH).
+
+await_death(Port, OsPid, Deadline) ->
     receive
         {Port, {exit_status, _}} -> ok
-    after ?DEATH ->
-        ok
+    after ?LOOK_PAUSE ->
+        case hornbeam_os_process:is_running(OsPid) andalso now_ms() < Deadline of
+            true -> await_death(Port, OsPid, Deadline);
+            false -> ok
+        end
     end.
 
 %% What Python says.
@@ -409,6 +418,7 @@ hung(Silent, Stacks, #data{os_pid = OsPid} = Data) ->
 ended(State, #data{exit = {status, _}, eof = true} = Data) ->
     exited(State, Data);
 ended(_State, Data) ->
+    hornbeam_capacity:shut(handle(Data)),
     {keep_state, Data, [{{timeout, ending}, ?END_SLACK, over}]}.
 
 exited(starting, #data{about = undefined} = Data) ->

@@ -7,7 +7,7 @@
 
 -export([new_counts/0, new/1, worker/1, name/1, id/1, load/1, started/1, ended/2, notify_room/2]).
 -export([keep/2, is_kept/1]).
--export([hold/3, reserve/1, claim/1, give_back/1, want/1, close/1]).
+-export([hold/3, reserve/1, claim/1, give_back/1, want/1, close/1, shut/1]).
 -export([rank/1, is_slow/1, slow/2, retires/1]).
 -export([received/2, requests/1, messages/1]).
 -export([next_stream/1, place/1, tagged_owners/1, adoption/1]).
@@ -191,6 +191,14 @@ close(#handle{counts = Counts}) ->
         ok -> closed;
         Taken when Taken >= ?CLOSED -> closed;
         _ -> busy
+    end.
+
+%% @doc Give no more places, whatever is taken: the worker ends, and calls this.
+-spec shut(handle()) -> ok.
+shut(#handle{counts = Counts}) ->
+    case atomics:get(Counts, ?OPEN) of
+        Taken when Taken >= ?CLOSED -> ok;
+        _ -> atomics:add(Counts, ?OPEN, ?CLOSED)
     end.
 
 %% @doc The less, the sooner the worker is to get something to do; cheap. Workers whose loop turns
