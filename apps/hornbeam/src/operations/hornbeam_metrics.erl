@@ -190,4 +190,11 @@ table() ->
       <<"How often a node that was out of reach was there again">>},
      {hornbeam_pubsub_undelivered_messages, gauge, [],
       <<"Messages published on other nodes that are not handed on yet">>},
-     {hornbeam_pubsub_undelivered_bytes, gauge, [], <<"The bytes of those">>}].
+     {hornbeam_pubsub_undelivered_bytes, gauge, [], <<"The bytes of those">>},
+     {hornbeam_presences, gauge, [],
+      <<"Who is present, on all nodes: one for each that was tracked and is not gone">>},
+     {hornbeam_leading, gauge, [], <<"Names under which somebody on this node leads">>},
+     {hornbeam_consensus_members, gauge, [], <<"Nodes that agree on the consistent state">>},
+     {hornbeam_consensus_reachable_members, gauge, [],
+      <<"Those of them that this one is connected to, itself among them">>},
+     {hornbeam_consensus_leads, gauge, [], <<"Whether this node's member leads the others">>}].

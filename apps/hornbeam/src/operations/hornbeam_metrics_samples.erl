@@ -164,10 +164,20 @@ cluster() ->
     {Undelivered, UndeliveredBytes} = hornbeam_pubsub_inbox:waiting(),
     [one(hornbeam_partitions_healed_total, [], hornbeam_link_nodes:healed()),
      one(hornbeam_pubsub_undelivered_messages, [], Undelivered),
-     one(hornbeam_pubsub_undelivered_bytes, [], UndeliveredBytes)]
+     one(hornbeam_pubsub_undelivered_bytes, [], UndeliveredBytes),
+     one(hornbeam_presences, [], hornbeam_presence_rows:size()),
+     one(hornbeam_leading, [], length(hornbeam_leader:leading()))]
+    ++ consensus(hornbeam_consensus:known())
     ++ [one(hornbeam_peer_losses_total, [atom_to_list(Room), atom_to_list(Why)], Messages)
         || {{Room, Why}, Messages} <- lists:sort(maps:to_list(hornbeam_link_queue:losses()))]
     ++ lists:append([peer(Peer) || Peer <- hornbeam_cluster_status:peers()]).
+
+consensus(#{members := Members, reachable := Reachable, leader := Leader}) ->
+    [one(hornbeam_consensus_members, [], length(Members)),
+     one(hornbeam_consensus_reachable_members, [], length(Reachable)),
+     one(hornbeam_consensus_leads, [], length([leads || Leader =:= node()]))];
+consensus(unknown) ->
+    [].
 
 peer(#{node := Node, state := State, waiting := Waiting, unacknowledged := Unacknowledged,
        sent := Sent, received := Received}) ->

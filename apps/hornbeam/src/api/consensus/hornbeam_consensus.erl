@@ -12,7 +12,7 @@
 -module(hornbeam_consensus).
 
 -export([get/1, set/2, add/2, cas/3, delete/1, incr/1, incr/2]).
--export([status/0, members/0, remove/1]).
+-export([status/0, known/0, members/0, remove/1]).
 -export([sentence/1, enable/1, decides/1, command/1, command/2, server/0]).
 -export_type([unavailable/0, error/0]).
 
@@ -100,6 +100,21 @@ overview() ->
     case ra:local_query(server(), {hornbeam_consensus_machine, overview, []}, ?TIMEOUT) of
         {ok, {{Index, Term}, Overview}, _Leader} -> Overview#{index => Index, term => Term};
         _Late -> #{}
+    end.
+
+%% @doc The members, those in reach and which of them leads, as this node's member has last heard;
+%% unknown where there is none. Waits for nobody.
+-spec known() -> #{members := [node()], reachable := [node()], leader := node() | undefined}
+    | unknown.
+known() ->
+    case is_enabled() andalso ra_leaderboard:lookup_members(hornbeam_consensus_member:cluster()) of
+        [_ | _] = Members ->
+            Nodes = nodes_of(Members),
+            Leader = ra_leaderboard:lookup_leader(hornbeam_consensus_member:cluster()),
+            #{members => Nodes, reachable => lists:filter(fun is_reachable/1, Nodes),
+              leader => first([Node || {_, Node} <- [Leader]])};
+        _None ->
+            unknown
     end.
 
 %% @doc The members, as far as this node knows, and which of them leads.

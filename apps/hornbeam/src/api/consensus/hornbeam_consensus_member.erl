@@ -17,7 +17,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start_link/1, start_ra/1]).
+-export([start_link/1, start_ra/1, cluster/0]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([options/0]).
 
@@ -49,6 +49,10 @@
 -define(TIMEOUT, 5000).
 %% A file of the log that is written ahead has so many bytes at most.
 -define(WAL_BYTES, 16777216).
+
+%% @doc What `ra' calls all members together.
+-spec cluster() -> atom().
+cluster() -> ?SYSTEM.
 
 %% @doc Start the library, with the log of this node in the folder of its name.
 -spec start_ra(options()) -> ok | {error, {cluster, Sentence :: iodata()}}.

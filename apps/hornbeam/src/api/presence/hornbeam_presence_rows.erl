@@ -6,7 +6,7 @@
 
 -export([new_tables/0, insert/1, delete/1, recount/0]).
 -export([find/1, owned/3, of_owner/1, owners/0, sources/0, next/1]).
--export([members/1, count/1, keys_and_rows/1, bytes/1]).
+-export([members/1, count/1, keys_and_rows/1, bytes/1, size/0]).
 -export_type([topic/0, key/0, source/0, id/0, row/0]).
 
 -type topic() :: binary().
@@ -170,6 +170,11 @@ keys_and_rows(Topic) ->
         [{_, Keys, Rows}] -> {Keys, Rows};
         [] -> {0, 0}
     end.
+
+%% @doc How many rows there are, of all nodes.
+-spec size() -> non_neg_integer().
+size() ->
+    ets:info(?ROWS, size).
 
 %% @doc About how many bytes a row takes.
 -spec bytes(row()) -> pos_integer().
