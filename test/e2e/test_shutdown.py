@@ -432,6 +432,48 @@ def test_a_request_on_a_connection_that_was_idle_is_answered(begin):
     assert ending.status() == 0
 
 
+# Ranch 1 tells of its listeners in a list, Ranch 2 in a map.
+ACCEPTORS = """
+    lists:append([ranch:procs(Name, acceptors)
+                  || {Name, _} <- case ranch:info() of
+                                      Map when is_map(Map) -> maps:to_list(Map);
+                                      List -> List
+                                  end])
+"""
+
+HOLD = f"""
+    Self = self(),
+    Holder = spawn(fun() ->
+        register(holder, self()),
+        lists:foreach(fun erlang:suspend_process/1, {ACCEPTORS}),
+        Self ! held,
+        receive go -> ok end
+    end),
+    receive held -> ok end
+"""
+
+ACCEPTED = f"lists:sum([element(2, process_info(Pid, message_queue_len)) || Pid <- {ACCEPTORS}])"
+
+STOPS_LISTENING = """
+    {current_stacktrace, Stack} = process_info(whereis(hornbeam_listener), current_stacktrace),
+    [suspend_listener || {hornbeam_transport, suspend_listener, _, _} <- Stack] =/= []
+"""
+
+
+def test_who_was_accepted_just_now_is_served(begin):
+    """The process that has accepted him has not handed him on yet."""
+    ending = begin()
+    assert ending.node.eval(HOLD) == "ok"
+    http = RawHTTP(ending.server)
+    http.request("GET", "/pid")
+    eventually(lambda: ending.node.eval(ACCEPTED) == 1)
+    ending.terminate()
+    eventually(lambda: ending.node.eval(STOPS_LISTENING))
+    assert ending.node.eval("holder ! go, ok") == "ok"
+    assert http.response().status == 200
+    assert ending.status() == 0
+
+
 # Its bound
 
 

@@ -37,6 +37,10 @@
 -define(IDENTITY(Ref), {?MODULE, identity, Ref}).
 -define(SOCKET(Ref), {?MODULE, socket, Ref}).
 
+%% For so long acceptors may hand on whom they have let in, looked at with this pause (ms).
+-define(HAND_ON, 500).
+-define(LOOK_PAUSE, 5).
+
 %% @doc Start a Ranch listener whose connections begin here.
 -spec start_listener(ranch:ref(), ranch:opts(), {options(), hornbeam_tls:identity() | none}) ->
     {ok, pid()} | {error, term()}.
@@ -50,13 +54,40 @@ start_listener(Ref, #{socket_opts := SocketOptions} = Transport, {Options, Ident
 
 %% @doc Take no more connections; those that there are stay.
 %%
-%% Ranch kills its acceptors, and with them the clients that they have just let in. So the socket is
-%% closed first, by which none of them gets another one.
+%% Ranch kills its acceptors, and with them the clients that they have just let in. And whoever
+%% takes a client from a socket that is closed meanwhile drops him. So it is closed when no acceptor
+%% has anybody in hand, by which none of them gets another one, and who was let in at that very
+%% moment is handed on.
 -spec suspend_listener(ranch:ref()) -> ok.
 suspend_listener(Ref) ->
+    Acceptors = ranch:procs(Ref, acceptors),
+    await(fun accepts/1, Acceptors),
     _ = (tcp_or_tls(Ref)):close(persistent_term:get(?SOCKET(Ref))),
+    await(fun is_parked/1, Acceptors),
     _ = ranch:suspend_listener(Ref),
     ok.
+
+await(Does, Acceptors) ->
+    await(Does, Acceptors, erlang:monotonic_time(millisecond) + ?HAND_ON).
+
+await(Does, Acceptors, Deadline) ->
+    Busy = [Pid || Pid <- Acceptors, is_process_alive(Pid), not Does(Pid)],
+    case Busy =/= [] andalso erlang:monotonic_time(millisecond) < Deadline of
+        true -> receive after ?LOOK_PAUSE -> await(Does, Acceptors, Deadline) end;
+        false -> ok
+    end.
+
+accepts(Pid) ->
+    case process_info(Pid, [status, message_queue_len, current_stacktrace]) of
+        [{status, waiting}, {message_queue_len, 0}, {current_stacktrace, Stack}] ->
+            lists:any(fun(Call) -> element(2, Call) =:= accept
+                                   andalso element(1, Call) =:= ?MODULE end, Stack);
+        _ ->
+            false
+    end.
+
+is_parked(Pid) ->
+    process_info(Pid, current_function) =:= {current_function, {?MODULE, parked, 0}}.
 
 %% @doc Stop a listener and its connections, if there is one.
 -spec stop_listener(ranch:ref()) -> ok.
@@ -157,9 +188,14 @@ tcp_or_tls(Ref) ->
 -spec accept(socket(), timeout()) -> {ok, socket()} | {error, closed | timeout | atom()}.
 accept({Ref, Listener}, Timeout) ->
     case (tcp_or_tls(Ref)):accept(Listener, Timeout) of
-        {error, closed} -> receive after infinity -> {error, closed} end;
+        {error, closed} -> parked();
         Outcome -> of_listener(Ref, Outcome)
     end.
+
+%% An acceptor that ended would be started again.
+-spec parked() -> no_return().
+parked() ->
+    receive after infinity -> error(unreachable) end.
 
 %% @private
 -spec controlling_process(socket(), pid()) -> ok | {error, term()}.
