@@ -152,6 +152,7 @@ documented() ->
                                   {start_server, 5}, {stop_server, 2}, {trigger_election, 1}]],
         [{ra_system, Function, Arity}
          || {Function, Arity} <- [{default_config, 0}, {derive_names, 1}, {fetch, 1}, {start, 1}]],
+        [{ra_leaderboard, lookup_leader, 1}, {ra_leaderboard, lookup_members, 1}],
         %% The pages of prometheus on hexdocs.
         [{prometheus_registry, register_collector, 2}, {prometheus_text_format, format, 1},
          {prometheus_model_helpers, create_mf, 4}],
@@ -165,7 +166,7 @@ documented() ->
         %% The manual of ranch.
         [{ranch, Function, Arity}
          || {Function, Arity} <- [{start_listener, 5}, {suspend_listener, 1}, {stop_listener, 1},
-                                  {get_addr, 1}, {remove_connection, 1}]],
+                                  {get_addr, 1}, {procs, 2}, {remove_connection, 1}]],
         %% The manuals of ranch_tcp, ranch_ssl and ranch_transport, whose callbacks these are.
         [{ranch_tcp, Function, Arity}
          || {Function, Arity} <- [{handshake, 3}, {disallowed_listen_options, 0},
