@@ -6,11 +6,15 @@ Looks where processes outside of workers look (`_outside.discovery`).
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hornbeam_erlang._control.conversation import Conversation
 from hornbeam_erlang._outside import discovery
 from hornbeam_erlang.exceptions import HornbeamError, NotConnected
+
+MOST_AT_ONCE = 32
+"""How many servers are greeted at a time."""
 
 HOW = "name one by --socket, with the path of its local socket or its process id"
 
@@ -46,16 +50,27 @@ def _named(path: Path, who: str, environment: Mapping[str, str]) -> Conversation
 
 
 def _all(environment: Mapping[str, str]) -> tuple[list[Conversation], list[str]]:
-    """Return the servers of this user, and why others let nobody in."""
-    found, refusals = [], []
-    for path in discovery.sockets(environment):
-        try:
-            found.append(Conversation.begin(path, discovery.here(environment)))
-        except (ConnectionRefusedError, FileNotFoundError):
-            continue  # left of one that was killed
-        except (OSError, HornbeamError) as error:
-            refusals.append(str(error) if isinstance(error, NotConnected) else f"{path}: {error}")
-    return found, refusals
+    """Return the servers of this user, and why others let nobody in.
+
+    All are greeted side by side: one that stands still holds up none behind it.
+    """
+    here = discovery.here(environment)
+    with ThreadPoolExecutor(MOST_AT_ONCE) as threads:
+        told = list(threads.map(lambda path: _begun(path, here), discovery.sockets(environment)))
+    found = [server for server in told if isinstance(server, Conversation)]
+    return found, [sentence for sentence in told if isinstance(sentence, str)]
+
+
+def _begun(path: Path, here: list[str]) -> Conversation | str | None:
+    """Return the server behind a socket, or why it lets nobody in; None where there is none."""
+    try:
+        return Conversation.begin(path, here)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return None  # left of one that was killed
+    except NotConnected as error:
+        return str(error)
+    except (OSError, HornbeamError) as error:
+        return f"{path}: {error}"
 
 
 def _with_pid(pid: int, environment: Mapping[str, str]) -> Conversation:
