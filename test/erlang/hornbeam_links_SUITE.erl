@@ -20,6 +20,7 @@ all() ->
      a_burst_loses_nothing, a_node_ends_whatever_its_links_wait_for,
      a_node_that_ends_has_sent_all,
      a_link_that_crashes_begins_anew, the_server_of_links_may_crash,
+     a_room_may_begin_while_there_is_no_server_of_links,
      nodes_of_another_cluster_are_no_peers, what_is_known_of_the_others_is_told,
      what_is_not_understood_is_counted_and_ignored,
      the_next_version_of_the_protocol_is_spoken_with,
@@ -251,7 +252,34 @@ the_server_of_links_may_crash(Config) ->
     end),
     hornbeam_eventually:holds(fun() -> peers(A) =:= [own(B)] end),
     ok = send(A, own(B), x),
-    hornbeam_eventually:holds(fun() -> messages(B, RoomB) =:= [{Peer, x}] end).
+    hornbeam_eventually:holds(fun() -> messages(B, RoomB) =:= [{Peer, x}] end),
+    hornbeam_eventually:holds(fun() ->
+        [1, 1] =:= [proplists:get_value(active, Count)
+                    || Node <- [A, B],
+                       Count <- [hornbeam_cluster:call(Node, supervisor, count_children,
+                                                       [hornbeam_link_sup])]]
+    end).
+
+%% Both have crashed, and it is not said which of them is back first.
+a_room_may_begin_while_there_is_no_server_of_links(Config) ->
+    {A, B} = both(Config),
+    First = room(A),
+    RoomB = room(B),
+    hornbeam_eventually:holds(fun() -> events(A, First) =:= [{up, own(B)}] end),
+    ok = hornbeam_cluster:call(A, supervisor, terminate_child,
+                               [hornbeam_links_sup, hornbeam_links]),
+    true = hornbeam_cluster:call(A, erlang, exit, [First, kill]),
+    Second = room(A),
+    _ = room(A, another),
+    {ok, _} = hornbeam_cluster:call(A, supervisor, restart_child,
+                                    [hornbeam_links_sup, hornbeam_links]),
+    hornbeam_eventually:holds(fun() -> events(A, Second) =:= [{up, own(B)}] end),
+    ok = send(A, own(B), x),
+    hornbeam_eventually:holds(fun() -> messages(B, RoomB) =:= [{own(A), x}] end),
+    _ = room(B, another),
+    ok = hornbeam_cluster:call(B, hornbeam_links, send, [own(A), another, x]),
+    true = hornbeam_cluster:call(A, erlang, exit, [Second, kill]),
+    hornbeam_eventually:holds(fun() -> lists:last(events(B, RoomB)) =:= {down, own(A)} end).
 
 nodes_of_another_cluster_are_no_peers(Config) ->
     {A, B} = both(Config),

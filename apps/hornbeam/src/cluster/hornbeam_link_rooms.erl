@@ -1,13 +1,14 @@
 %% The rooms of this node, which are parts of Hornbeam that speak with their like on other nodes,
 %% and the ways from each to its peers. Tables, no process.
 %%
-%% Rooms are changed by hornbeam_links alone, the ways to a peer by its hornbeam_link.
+%% Rooms are changed by hornbeam_links, and by a room itself that begins while there is none; the
+%% ways to a peer by its hornbeam_link.
 -module(hornbeam_link_rooms).
 
 -include("hornbeam_link.hrl").
 
 -export([new_tables/0, join/3, leave/1, all/0, joined/0, room/1, ids/0, tell/2, deliver/3]).
--export([add_way/3, remove_way/2, way/2, ways/1, nodes/0, peers/1]).
+-export([add_way/3, remove_way/2, remove_ways/1, way/2, ways/1, nodes/0, peers/1]).
 -export_type([room/0, told/0]).
 
 -type peer() :: hornbeam_links:peer().
@@ -24,6 +25,8 @@
 -opaque room() :: #room{}.
 
 -define(ROOMS, hornbeam_link_rooms).
+%% A row of its own: how many have got numbers.
+-define(NUMBERS, []).
 %% Rows: {{Room, Peer}, Queue, Id}.
 -define(WAYS, hornbeam_link_ways).
 
@@ -44,7 +47,7 @@ join(Name, Pid, Told) ->
 
 %% Kept for the node's life: cells are counted by it.
 number([#room{id = {_, Number}}]) -> Number;
-number([]) -> number_of(ets:info(?ROOMS, size) + 1).
+number([]) -> number_of(ets:update_counter(?ROOMS, ?NUMBERS, 1, {?MODULE, ?NUMBERS, 0})).
 
 number_of(Number) when Number =< ?MAX_ROOMS -> Number.
 
@@ -107,6 +110,12 @@ add_way(#room{name = Name, id = Id}, Peer, Queue) ->
 -spec remove_way(Room :: atom(), peer()) -> ok.
 remove_way(Name, Peer) ->
     true = ets:delete(?WAYS, {Name, Peer}),
+    ok.
+
+%% @doc There is none any more that another of this name had.
+-spec remove_ways(Room :: atom()) -> ok.
+remove_ways(Name) ->
+    true = ets:match_delete(?WAYS, {{Name, '_'}, '_', '_'}),
     ok.
 
 -spec way(Room :: atom(), peer()) ->

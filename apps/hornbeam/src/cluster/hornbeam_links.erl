@@ -91,7 +91,21 @@ join(Room) ->
 %% given to {@link send_packed/3}.
 -spec join(Room :: atom(), pid(), hornbeam_link_rooms:told()) -> [peer()].
 join(Room, Pid, Told) ->
-    gen_server:call(?MODULE, {join, Room, Pid, Told}, infinity).
+    try
+        gen_server:call(?MODULE, {join, Room, Pid, Told}, infinity)
+    catch
+        exit:_ItHasEnded -> join_the_next(Room, Pid, Told)
+    end.
+
+%% The next one finds in the table who has joined before it began. Nobody waits for it: the root of
+%% the tree, which begins it, may be about to begin the room first.
+join_the_next(Room, Pid, Told) ->
+    hornbeam_link_rooms:join(Room, Pid, Told),
+    hornbeam_link_rooms:remove_ways(Room),
+    case whereis(?MODULE) of
+        undefined -> [];
+        _ItHasBegun -> join(Room, Pid, Told)
+    end.
 
 %% @doc Send a peer's room a term, from any process. Never waits. What one process sends to one room
 %% comes in this order.
@@ -155,6 +169,8 @@ check(Hello) ->
 -spec init([]) -> {ok, #state{}}.
 init([]) ->
     ok = net_kernel:monitor_nodes(true),
+    %% Links of the one before would never be heard of again.
+    hornbeam_links_sup:end_links(),
     lists:foreach(fun hornbeam_link:clear/1, hornbeam_link_rooms:nodes()),
     Rooms = [{erlang:monitor(process, Pid), Room} || {Room, Pid} <- hornbeam_link_rooms:all()],
     {ok, lists:foldl(fun(Node, State) -> start(Node, none, State) end,

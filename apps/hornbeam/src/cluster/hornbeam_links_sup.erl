@@ -1,6 +1,6 @@
 %% The links to the other nodes.
 %%
-%%   hornbeam_links_sup            one_for_one
+%%   hornbeam_links_sup            rest_for_one
 %%   ├── hornbeam_link_sup         simple_one_for_one: N × hornbeam_link (+ its writer)
 %%   └── hornbeam_links            begins them, and knows the rooms
 %%
@@ -8,7 +8,7 @@
 -module(hornbeam_links_sup).
 -behaviour(supervisor).
 
--export([start_link/0, start_link_to/2]).
+-export([start_link/0, start_link_to/2, end_links/0]).
 -export([init/1]).
 
 -define(LINKS, hornbeam_link_sup).
@@ -30,13 +30,20 @@ start_link_to(Node, Greeting) ->
         {ok, undefined} -> none
     end.
 
+%% @doc End all links that there are.
+-spec end_links() -> ok.
+end_links() ->
+    lists:foreach(fun({_, Link, _, _}) ->
+        _ = supervisor:terminate_child(?LINKS, Link)
+    end, supervisor:which_children(?LINKS)).
+
 %% @private
 -spec init(tree | links) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init(tree) ->
     Links = #{id => ?LINKS, start => {supervisor, start_link, [{local, ?LINKS}, ?MODULE, links]},
               type => supervisor},
     Server = #{id => hornbeam_links, start => {hornbeam_links, start_link, []}},
-    {ok, {#{strategy => one_for_one, intensity => 10, period => 10}, [Links, Server]}};
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10}, [Links, Server]}};
 init(links) ->
     Link = #{id => hornbeam_link, start => {hornbeam_link, start_link, []},
              restart => temporary, shutdown => 1000},
