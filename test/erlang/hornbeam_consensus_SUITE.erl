@@ -11,6 +11,7 @@ all() ->
      a_majority_goes_on, a_minority_refuses_in_bounded_time,
      nothing_is_lost_when_all_are_killed, a_new_node_is_added,
      a_node_that_is_gone_is_taken_out, a_node_that_lost_its_data_is_added_anew,
+     what_a_member_hears_late_does_not_move_it,
      the_log_is_bounded, the_next_leads_when_a_process_ends,
      a_dead_node_is_followed_when_its_time_is_over,
      who_is_cut_off_has_lost_before_another_leads].
@@ -73,7 +74,7 @@ nodes_begin_only_when_all_have_met(Config) ->
     [A, B, C] = nodes_of(Config),
     _ = [start_member(Node, 3, Config) || Node <- [A, B]],
     hornbeam_eventually:holds(fun() ->
-        map_size(element(4, call(A, sys, get_state, [hornbeam_consensus_member]))) =:= 1
+        map_size(element(4, member_state(A))) =:= 1
     end),
     ?assertEqual({error, {unavailable, forming}}, consensus(A, set, [1, 1])),
     start_member(C, 3, Config),
@@ -158,6 +159,20 @@ a_node_that_lost_its_data_is_added_anew(Config) ->
     ?assertEqual({ok, one}, until_certain(fun() -> consensus(D, get, [1]) end)),
     hornbeam_cluster:kill_node(B),
     ?assertEqual(ok, until_certain(fun() -> consensus(D, set, [1, two]) end)).
+
+%% It has asked others before it was one, and looked for the last time after that.
+what_a_member_hears_late_does_not_move_it(Config) ->
+    [A, B, C] = nodes_of(Config),
+    Members = [hornbeam_cluster:node(Node) || Node <- [A, B, C]],
+    hornbeam_eventually:holds(fun() -> element(3, member_state(B)) =:= member end),
+    ?assertEqual({member, undefined}, call(B, ?MODULE, hear_of_members, [Members])).
+
+hear_of_members(Members) ->
+    Late = {status, self(), {member, Members, false}},
+    hornbeam_consensus_member ! {hornbeam_consensus, hornbeam_links:cluster(), Late},
+    hornbeam_consensus_member ! look,
+    State = sys:get_state(hornbeam_consensus_member),
+    {element(3, State), element(7, State)}.
 
 %% Of 12 000 values of 10 KB one after the other in the same rows, which were 120 MB, what is left
 %% on the disk is a snapshot, and the log since.
@@ -262,6 +277,8 @@ data_dir(Config) -> filename:join(proplists:get_value(priv_dir, Config), "data")
 
 folder(Node, Config) ->
     filename:join([data_dir(Config), "consensus", atom_to_list(hornbeam_cluster:node(Node))]).
+
+member_state(Node) -> call(Node, sys, get_state, [hornbeam_consensus_member]).
 
 %% It knows so many members, of whom one leads.
 await_member(Node, Count) ->

@@ -186,7 +186,10 @@ member_status({ok, Members, _Leader}) ->
 member_status({error, _}) ->
     member.
 
-%% What this node does about those that have answered.
+%% What this node does about those that have answered. A member has nothing to look for: what it
+%% still hears was asked before it was one, and would have it leave.
+looked(#state{phase = member} = State) ->
+    State;
 looked(#state{peers = Peers, promised = undefined} = State) ->
     case [{Node, Members, IsFresh} || {Node, {_, {member, Members, IsFresh}}}
                                           <- lists:sort(maps:to_list(Peers))] of
