@@ -6,7 +6,7 @@
 -compile(export_all).
 
 all() ->
-    [what_one_node_sets_all_have, values_are_those_of_erlang_and_python,
+    [what_one_node_sets_all_have, all_know_the_same_leader, values_are_those_of_erlang_and_python,
      without_the_option_all_is_refused, nodes_begin_only_when_all_have_met,
      a_majority_goes_on, a_minority_refuses_in_bounded_time,
      nothing_is_lost_when_all_are_killed, a_new_node_is_added,
@@ -48,6 +48,16 @@ what_one_node_sets_all_have(Config) ->
     Members = lists:sort([hornbeam_cluster:node(Node) || Node <- [A, B, C]]),
     ?assertMatch(#{members := Members, reachable := Members, rows := 2},
                  consensus(A, status, [])).
+
+all_know_the_same_leader(Config) ->
+    Nodes = nodes_of(Config),
+    hornbeam_eventually:holds(fun() ->
+        Known = [consensus(Node, members, []) || Node <- Nodes],
+        Leads = [hornbeam_cluster:node(Node) || Node <- Nodes, raft_state(Node) =:= leader],
+        lists:usort([[Leader] || {ok, _Members, Leader} <- Known]) =:= [Leads] orelse Known
+    end).
+
+raft_state(Node) -> call(Node, ets, lookup_element, [ra_state, hornbeam_consensus, 2]).
 
 values_are_those_of_erlang_and_python(Config) ->
     [A, B, _C] = nodes_of(Config),

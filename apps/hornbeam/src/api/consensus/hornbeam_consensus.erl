@@ -120,20 +120,33 @@ known() ->
 %% @doc The members, as far as this node knows, and which of them leads.
 -spec members() -> {ok, [node()], Leader :: node() | undefined} | {error, unavailable()}.
 members() ->
+    case known_members() of
+        {ok, Members} -> {ok, Members, known_leader()};
+        {error, _} = Error -> Error
+    end.
+
+known_members() ->
     case is_enabled() andalso members_of(whereis(?SERVER)) of
         false -> {error, {unavailable, off}};
         Members -> Members
     end.
 
+%% Whom `ra' names beside them is the one that answers.
 members_of(undefined) ->
     {error, {unavailable, forming}};
 members_of(_Pid) ->
     case ra:members({local, server()}, ?TIMEOUT) of
-        {ok, Members, Leader} -> {ok, nodes_of(Members), first(nodes_of([Leader]))};
+        {ok, Members, _Answering} -> {ok, nodes_of(Members)};
         _Late -> {error, {unavailable, forming}}
     end.
 
 nodes_of(Members) -> lists:sort([Node || {_, Node} <- Members]).
+
+known_leader() ->
+    case ra:local_query(server(), {erlang, is_map, []}, ?TIMEOUT) of
+        {ok, _State, Leader} -> first(nodes_of([Leader]));
+        _Late -> undefined
+    end.
 
 %% Where it is not known who leads, something else stands in that place.
 first([Node]) -> Node;
@@ -224,8 +237,8 @@ asked(Ask, Timeout) ->
 
 %% Where a majority is out of reach nothing is begun that might be done later.
 unless_minority(Do) ->
-    case members() of
-        {ok, Members, _Leader} ->
+    case known_members() of
+        {ok, Members} ->
             Reachable = [Node || Node <- Members, is_reachable(Node)],
             do_if(2 * length(Reachable) > length(Members), Do);
         {error, _} = Error ->
