@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_origin
 
 import hornbeam_erlang
 from hornbeam_erlang import (
+    LimitExceeded,
     NodeDown,
     NotFound,
     PermissionDenied,
@@ -421,6 +422,12 @@ CONSISTENT = [
     Case("cluster.set(k, {'a': [1, None, b'x', (1,)]}), cluster.get(k)",
          (None, {"a": [1, None, b"x", (1,)]})),
     Case("cluster.add(k, 1), cluster.add(k, 2), cluster.get(k)", (True, False, 1)),
+    Case("cluster.add(k, True), cluster.add(k, True)", (True, False)),
+    Case("cluster.set(k, 'x' * (2**20 - 5)), len(cluster.get(k))", (None, 2**20 - 5)),
+    Case("cluster.set(k, 'x' * (2**20 - 4))", LimitExceeded),
+    Case("cluster.add(k, 'x' * (2**20 - 4))", LimitExceeded),
+    Case("cluster.cas(k, 'x' * (2**20 - 4), 1)", LimitExceeded),
+    Case("cluster.cas(k, 1, 'x' * (2**20 - 4))", LimitExceeded),
     Case("cluster.cas(k, 1, 2), cluster.set(k, 1), cluster.cas(k, 1.0, 2), cluster.cas(k, 1, 2), "
          "cluster.get(k)", (False, None, False, True, 2)),
     Case("cluster.set(k, {1: 2, 3: 4}), cluster.cas(k, {3: 4, 1: 2}, 5)", (None, True)),

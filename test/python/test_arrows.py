@@ -165,7 +165,7 @@ LOWER = {
         *("_local.presence", "_local.quota", "_local.leaders", "_local.consistent"),
     },
     "_local.leaders": set(),
-    "_local.consistent": {"_wire.values"},
+    "_local.consistent": {"_local.quota", "_wire.values"},
     "_watch": set(),
 }
 

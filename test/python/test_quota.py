@@ -5,7 +5,7 @@ from pathlib import Path
 
 import hornbeam_erlang as h
 import pytest
-from hornbeam_erlang import LimitExceeded, aio
+from hornbeam_erlang import LimitExceeded, aio, cluster
 from hornbeam_erlang._local.quota import Limits
 from hornbeam_erlang.testing import Beam
 
@@ -119,3 +119,20 @@ def test_the_defaults_are_those_of_the_node():
     guide = Path(__file__).parents[2] / "docs" / "guide" / "configuration.md"
     for option, default in Limits()._asdict().items():
         assert f"| `{option}` | `{default}` |" in guide.read_text()
+
+
+def test_the_consistent_state_has_64_mib():
+    half = "x" * (1 << 19)
+    with Beam():
+        for n in range(127):
+            cluster.set(n, half)
+        for add in (
+            lambda: cluster.set(127, half),
+            lambda: cluster.add(127, half),
+            lambda: cluster.cas(0, half, half + half[:-10]),
+        ):
+            with pytest.raises(LimitExceeded, match="64 MiB"):
+                add()
+        assert cluster.get(127) is None
+        cluster.delete(0)
+        assert cluster.add(127, half)

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from hornbeam_erlang._local.channels import Channels, Member
-from hornbeam_erlang._local.consistent import Consistent
+from hornbeam_erlang._local.consistent import Consistent, TooMuch
 from hornbeam_erlang._local.counters import Counters
 from hornbeam_erlang._local.leaders import Leaders, Standing
 from hornbeam_erlang._local.metrics import Metrics
@@ -159,8 +159,8 @@ class Memory:
         with self._lock:
             try:
                 return run(number, *args)
-            except Full as full:
-                return LIMIT_EXCEEDED, str(full)
+            except (Full, TooMuch) as refusal:
+                return LIMIT_EXCEEDED, str(refusal)
 
     def disconnect(self, number: int) -> None:
         """Undo what is bound to a connection, and forget what it kept."""
