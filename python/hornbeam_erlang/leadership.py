@@ -21,8 +21,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from hornbeam_erlang._ops import identity, leader_requests
 from hornbeam_erlang._ops.leader_requests import Standing
-from hornbeam_erlang._ops.perform import follow_async, perform, perform_async
-from hornbeam_erlang._ops.requests import Request
+from hornbeam_erlang._ops.perform import follow, follow_async, perform, perform_async
+from hornbeam_erlang._ops.requests import Plan, Request
 from hornbeam_erlang._wire.values import checked_seconds, checked_text
 from hornbeam_erlang.exceptions import (
     HornbeamError,
@@ -119,7 +119,7 @@ class Leadership:
     async def _stand(self) -> None:
         """Stand until we lead; whoever is cancelled meanwhile stands no more."""
         end = self._end()
-        await perform_async(leader_requests.stand(self._name, self._is_lock, self._ref))
+        await follow_async(self._stood())
         try:
             while not self._token:
                 await self._hear_or_stand(end)
@@ -131,7 +131,7 @@ class Leadership:
         try:
             await self._hear(end)
         except NotFound:  # the node has forgotten us
-            await perform_async(leader_requests.stand(self._name, self._is_lock, self._ref))
+            await follow_async(self._stood())
 
     async def _hear(self, end: float | None) -> None:
         """Ask once what our standing is."""
@@ -181,7 +181,7 @@ class Leadership:
             raise TypeError("in a coroutine it is `async with`: this one would stop the loop")
         end = self._end()
         with identity.as_worker():
-            perform(leader_requests.stand(self._name, self._is_lock, self._ref))
+            follow(self._stood())
             try:
                 while not self._token:
                     self._hear_here(end)
@@ -195,7 +195,7 @@ class Leadership:
         try:
             self._take(asked, perform(request))
         except NotFound:
-            perform(leader_requests.stand(self._name, self._is_lock, self._ref))
+            follow(self._stood())
         except _BUSY:
             time.sleep(_PAUSE)
 
@@ -217,6 +217,9 @@ class Leadership:
 
     def _end(self) -> float | None:
         return None if self._timeout is None else time.monotonic() + self._timeout
+
+    def _stood(self) -> Plan[None]:
+        return leader_requests.stood(self._name, self._is_lock, self._ref)
 
     def _question(self, end: float | None) -> Request[Standing]:
         return leader_requests.await_standing(self._ref, self._token, self._patience(end))

@@ -17,6 +17,7 @@ from hornbeam_erlang import (
     only_one,
 )
 from hornbeam_erlang._ops.leader_requests import Standing
+from hornbeam_erlang._wire import ops
 from hornbeam_erlang.testing import Beam
 
 DEADLINE = 10
@@ -107,6 +108,39 @@ def test_who_gives_up_waiting_stands_no_more(beam):
             return True
 
     assert run(give_up())
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_who_is_cancelled_at_any_moment_of_its_beginning_stands_no_more(beam, turns):
+    async def lead():
+        async with leader("name"):
+            await asyncio.sleep(DEADLINE)
+
+    async def cancelled():
+        task = asyncio.create_task(lead())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return beam._memory.leaders._candidates
+
+    assert run(cancelled()) == {}
+
+
+def test_a_thread_whose_stand_has_no_answer_stands_no_more(beam, monkeypatch):
+    answer = beam._answer
+
+    def unheard(op, args):
+        done = answer(op, args)
+        if op == ops.LEADER_STAND:
+            raise OpTimeout("no answer came in time")
+        return done
+
+    monkeypatch.setattr(beam, "_answer", unheard)
+    with pytest.raises(OpTimeout), leader("name"):
+        pass
+    assert beam._memory.leaders._candidates == {}
 
 
 def test_a_timeout_raises_and_is_no_stand_any_more(beam):

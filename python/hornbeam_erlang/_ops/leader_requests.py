@@ -31,6 +31,15 @@ def resign(ref: int) -> Request[None]:
     return Request(ops.LEADER_RESIGN, [ref], _nothing)
 
 
+def stood(name: str, is_lock: bool, ref: int) -> Plan[None]:
+    """Stand, or not at all: who does not hear that it stands may do so all the same."""
+    try:
+        yield stand(name, is_lock, ref)
+    except BaseException:
+        yield resign(ref)
+        raise
+
+
 def resigned(ref: int) -> Plan[None]:
     yield resign(ref)
 
