@@ -11,7 +11,7 @@ all() ->
      a_majority_goes_on, a_minority_refuses_in_bounded_time,
      nothing_is_lost_when_all_are_killed, a_new_node_is_added,
      a_node_that_is_gone_is_taken_out, a_node_that_lost_its_data_is_added_anew,
-     what_a_member_hears_late_does_not_move_it,
+     what_a_member_hears_late_does_not_move_it, a_member_whose_log_has_failed_comes_back,
      the_log_is_bounded, the_next_leads_when_a_process_ends,
      a_dead_node_is_followed_when_its_time_is_over,
      who_is_cut_off_has_lost_before_another_leads].
@@ -183,6 +183,20 @@ hear_of_members(Members) ->
     hornbeam_consensus_member ! look,
     State = sys:get_state(hornbeam_consensus_member),
     {element(3, State), element(7, State)}.
+
+%% As after a disk that was full: the library gives up, and does not begin again by itself.
+a_member_whose_log_has_failed_comes_back(Config) ->
+    [A, B, C] = nodes_of(Config),
+    ?assertEqual(ok, consensus(A, set, [1, one])),
+    _ = [call(Node, ?MODULE, end_library, []) || Node <- [A, B, C]],
+    ?assertEqual({ok, one}, until_certain(fun() -> consensus(B, get, [1]) end)),
+    ?assertEqual(ok, until_certain(fun() -> consensus(C, set, [1, two]) end)),
+    ?assertEqual({ok, two}, until_certain(fun() -> consensus(A, get, [1]) end)).
+
+end_library() ->
+    Ref = erlang:monitor(process, hornbeam_consensus),
+    exit(whereis(ra_systems_sup), kill),
+    receive {'DOWN', Ref, process, _, _} -> ok after 30000 -> error(it_goes_on) end.
 
 %% Of 12 000 values of 10 KB one after the other in the same rows, which were 120 MB, what is left
 %% on the disk is a snapshot, and the log since.

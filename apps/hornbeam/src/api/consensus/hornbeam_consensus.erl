@@ -19,8 +19,8 @@
 -type key() :: hornbeam_state_key:key().
 
 -type unavailable() :: {unavailable, off | forming | no_majority}.
-%% `off': the node has no option `data_dir'. `forming': the first nodes have not met yet, or this
-%% one has not joined them.
+%% `off': the node has no option `data_dir'. `forming': the first nodes have not met yet, this one
+%% has not joined them, or its log has failed and is tried again.
 
 -type error() :: unavailable() | uncertain | too_large | too_long | full | not_a_number | overflow.
 
@@ -176,8 +176,8 @@ remove_gone(Node) ->
 sentence({unavailable, off}) ->
     "this server has no consistent state: the option cluster has no data_dir";
 sentence({unavailable, forming}) ->
-    "the consistent state has not begun here: its first nodes have not met, or this one has not "
-    "joined them yet";
+    "the consistent state has not begun here: its first nodes have not met, this one has not "
+    "joined them yet, or it cannot write its log";
 sentence({unavailable, no_majority}) ->
     "no majority of the nodes of the consistent state is in reach; nothing was done";
 sentence(uncertain) ->

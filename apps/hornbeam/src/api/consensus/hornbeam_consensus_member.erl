@@ -12,6 +12,8 @@
 %%
 %% A node whose data are lost though it is a member is taken out first and then added anew: it may
 %% have said what it does not remember.
+%%
+%% A member whose log fails, as on a full disk, is given up by the library, and begun again here.
 -module(hornbeam_consensus_member).
 -behaviour(gen_server).
 
@@ -27,7 +29,7 @@
 %% Fresh: nothing has been decided yet, as far as that node knows.
 
 -record(state, {
-    members :: pos_integer(),
+    options :: options(),
     phase = empty :: empty | member,
     %% those of whom something was heard since the last look
     peers = #{} :: #{node() => {pid(), status()}},
@@ -45,6 +47,8 @@
 
 %% Others are asked so often (ms) while this node is no member.
 -define(LOOK, 500).
+%% A member looks so often (ms) whether it runs.
+-define(CHECK, 2000).
 %% What another member may take to answer (ms).
 -define(TIMEOUT, 5000).
 %% A file of the log that is written ahead has so many bytes at most.
@@ -94,17 +98,39 @@ start_link(Options) ->
 
 %% @private
 -spec init(options()) -> {ok, #state{}, {continue, go_on}}.
-init(#{members := Members}) ->
+init(Options) ->
     process_flag(trap_exit, true),
-    {ok, #state{members = Members}, {continue, go_on}}.
+    {ok, #state{options = Options}, {continue, go_on}}.
 
 %% @private
 -spec handle_continue(go_on, #state{}) -> {noreply, #state{}}.
 handle_continue(go_on, State) ->
+    case restart() of
+        {error, name_not_registered} -> {noreply, ask_others(State)};
+        _OkOrFailed -> {noreply, checked_later(State#state{phase = member})}
+    end.
+
+restart() ->
     case ra:restart_server(?SYSTEM, server()) of
-        ok -> {noreply, State#state{phase = member}};
-        {error, {already_started, _}} -> {noreply, State#state{phase = member}};
-        {error, name_not_registered} -> {noreply, ask_others(State)}
+        ok -> ok;
+        {error, {already_started, _}} -> ok;
+        Failed -> Failed
+    end.
+
+checked_later(State) ->
+    _ = erlang:send_after(?CHECK, self(), check),
+    State.
+
+check(Options) ->
+    case whereis(?SERVER) of
+        undefined -> begin_again(Options);
+        _Pid -> ok
+    end.
+
+begin_again(Options) ->
+    case start_ra(Options) of
+        ok -> restart();
+        {error, _} = Error -> Error
     end.
 
 server() -> server(node()).
@@ -137,6 +163,8 @@ tell(Peer, Message) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({hornbeam_consensus, Cluster, Message}, State) ->
     {noreply, heard_of(Cluster =:= hornbeam_links:cluster(), Message, State)};
+handle_info(check, #state{working = undefined, options = Options} = State) ->
+    {noreply, work(fun() -> check(Options) end, State)};
 handle_info(look, #state{working = undefined, collecting = undefined} = State) ->
     {noreply, ask_others(looked(State))};
 handle_info(look, State) ->
@@ -201,7 +229,7 @@ looked(#state{peers = Peers, promised = undefined} = State) ->
 looked(State) ->
     State.
 
-looked_for_beginners(#state{peers = Peers, members = Members} = State) ->
+looked_for_beginners(#state{peers = Peers, options = #{members := Members}} = State) ->
     Empty = lists:sort([node() | [Node || {Node, {_, empty}} <- maps:to_list(Peers)]]),
     HasMember = lists:keymember(member, 2, maps:values(Peers)),
     case not HasMember andalso length(Empty) >= Members andalso hd(Empty) =:= node() of
@@ -236,9 +264,14 @@ work(Fun, State) ->
 end_when_done(Fun) ->
     exit({worked, Fun()}).
 
+worked({worked, ok}, #state{phase = member} = State) ->
+    checked_later(State);
 worked({worked, ok}, State) ->
     ?LOG_NOTICE(#{what => consensus_member, node => node()}, #{domain => [hornbeam]}),
-    State#state{phase = member, promised = undefined};
+    checked_later(State#state{phase = member, promised = undefined});
+worked(Failed, #state{phase = member} = State) ->
+    ?LOG_WARNING(#{what => consensus_not_begun_again, reason => Failed}, #{domain => [hornbeam]}),
+    checked_later(State);
 worked(Failed, State) ->
     ?LOG_WARNING(#{what => consensus_not_joined, reason => Failed}, #{domain => [hornbeam]}),
     State#state{promised = undefined}.
