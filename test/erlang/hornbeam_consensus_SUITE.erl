@@ -8,6 +8,7 @@
 all() ->
     [what_one_node_sets_all_have, all_know_the_same_leader, values_are_those_of_erlang_and_python,
      without_the_option_all_is_refused, nodes_begin_only_when_all_have_met,
+     nodes_begin_though_the_first_ends_meanwhile, one_alone_does_not_say_that_nothing_was_decided,
      a_majority_goes_on, a_minority_refuses_in_bounded_time,
      nothing_is_lost_when_all_are_killed, a_new_node_is_added,
      a_node_that_is_gone_is_taken_out, a_node_that_lost_its_data_is_added_anew,
@@ -19,7 +20,10 @@ all() ->
 init_per_testcase(without_the_option_all_is_refused, Config) ->
     {ok, _} = application:ensure_all_started(hornbeam),
     Config;
-init_per_testcase(nodes_begin_only_when_all_have_met, Config) ->
+init_per_testcase(Name, Config)
+        when Name =:= nodes_begin_only_when_all_have_met;
+             Name =:= nodes_begin_though_the_first_ends_meanwhile;
+             Name =:= one_alone_does_not_say_that_nothing_was_decided ->
     [{cluster, hornbeam_cluster:start(3)} | Config];
 init_per_testcase(_Name, Config) ->
     {_, Nodes} = Cluster = hornbeam_cluster:start(3),
@@ -90,6 +94,46 @@ nodes_begin_only_when_all_have_met(Config) ->
     start_member(C, 3, Config),
     _ = [await_member(Node, 3) || Node <- [A, B, C]],
     ?assertEqual(ok, consensus(B, set, [1, 1])).
+
+%% It has told the others to begin, and has not done so itself.
+nodes_begin_though_the_first_ends_meanwhile(Config) ->
+    [A, B, C] = nodes_of(Config),
+    Set = [hornbeam_cluster:node(Node) || Node <- [A, B, C]],
+    _ = [start_member(Node, 3, Config) || Node <- [B, C]],
+    _ = [ok = call(A, ?MODULE, let_begin, [hornbeam_cluster:node(Node), Set]) || Node <- [B, C]],
+    start_member(A, 3, Config),
+    _ = [await_member(Node, 3) || Node <- [A, B, C]],
+    ?assertEqual(ok, until_certain(fun() -> consensus(A, set, [1, one]) end)).
+
+let_begin(Node, Set) ->
+    tell_member(Node, {promise, self()}),
+    receive {hornbeam_consensus, _, {promised, Node}} -> ok after 30000 -> error(no_promise) end,
+    tell_member(Node, {begin_with, Set}),
+    hornbeam_eventually:holds(fun() ->
+        is_pid(erpc:call(Node, erlang, whereis, [hornbeam_consensus]))
+    end),
+    ok.
+
+tell_member(Node, Message) ->
+    {hornbeam_consensus_member, Node} ! {hornbeam_consensus, hornbeam_links:cluster(), Message}.
+
+%% It may be one that has not heard of it, and a majority with a node that has lost its data.
+one_alone_does_not_say_that_nothing_was_decided(Config) ->
+    [A, B, C] = nodes_of(Config),
+    start_member(A, 3, Config),
+    Members = [hornbeam_cluster:node(Node) || Node <- [A, B, C]],
+    Heard = fun(Nodes) ->
+        Pids = [call(Node, erlang, whereis, [init]) || Node <- Nodes],
+        call(A, ?MODULE, hear_fresh, [Pids, Members])
+    end,
+    ?assertMatch({empty, undefined}, Heard([B])),
+    hornbeam_eventually:holds(fun() -> Heard([B, C]) =/= {empty, undefined} end).
+
+hear_fresh(Pids, Members) ->
+    _ = [tell_member(node(), {status, Pid, {member, Members, true}}) || Pid <- Pids],
+    hornbeam_consensus_member ! look,
+    State = sys:get_state(hornbeam_consensus_member),
+    {element(3, State), element(7, State)}.
 
 a_majority_goes_on(Config) ->
     Nodes = [A, B, C] = nodes_of(Config),

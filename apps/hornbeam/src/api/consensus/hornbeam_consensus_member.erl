@@ -26,7 +26,7 @@
 -type options() :: #{data_dir := binary(), members := pos_integer()}.
 
 -type status() :: empty | promised | member | {member, [node()], IsFresh :: boolean()}.
-%% Fresh: nothing has been decided yet, as far as that node knows.
+%% Fresh: no leader has been voted for yet, as far as that node knows, and so nothing decided.
 
 -record(state, {
     options :: options(),
@@ -124,7 +124,14 @@ checked_later(State) ->
 check(Options) ->
     case whereis(?SERVER) of
         undefined -> begin_again(Options);
-        _Pid -> ok
+        _Pid -> elect_first()
+    end.
+
+%% The library has nobody elected before there was a leader: who was to see to it may have ended.
+elect_first() ->
+    case ra:local_query(server(), {erlang, is_map, []}, ?TIMEOUT) of
+        {ok, {{0, _Term}, true}, not_known} -> ra:trigger_election(server(), ?TIMEOUT);
+        _ElectedOrLate -> ok
     end.
 
 begin_again(Options) ->
@@ -208,7 +215,7 @@ tell_status(Pid, #state{phase = member}) ->
 
 member_status({ok, Members, _Leader}) ->
     case ra:local_query(server(), {erlang, is_map, []}, ?TIMEOUT) of
-        {ok, {{Index, _Term}, true}, _} -> {member, Members, Index =:= 0};
+        {ok, {IndexTerm, true}, _} -> {member, Members, IndexTerm =:= {0, 0}};
         _Late -> member
     end;
 member_status({error, _}) ->
@@ -219,15 +226,33 @@ member_status({error, _}) ->
 looked(#state{phase = member} = State) ->
     State;
 looked(#state{peers = Peers, promised = undefined} = State) ->
-    case [{Node, Members, IsFresh} || {Node, {_, {member, Members, IsFresh}}}
-                                          <- lists:sort(maps:to_list(Peers))] of
-        [{Node, Members, IsFresh} | _] ->
-            work(fun() -> join(Node, Members, IsFresh, lists:member(node(), Members)) end, State);
+    Answers = [{IsFresh, Node, Members} || {Node, {_, {member, Members, IsFresh}}}
+                                               <- maps:to_list(Peers)],
+    case lists:sort(Answers) of
+        [{IsFresh, Node, Members} | _] ->
+            met(IsFresh, lists:member(node(), Members), Node, Members, State);
         [] ->
             looked_for_beginners(State)
     end;
 looked(State) ->
     State.
+
+%% Some have begun with this node, which has not heard of it; or it did, and has lost its data. One
+%% alone cannot say which: it may be one that has heard of nothing either.
+met(true, true, _Node, Members, #state{peers = Peers} = State) ->
+    case [Each || Each <- Members, Each =/= node(), not has_said(Each, Peers)] of
+        [] -> work(fun() -> start(Members) end, State);
+        [_ | _] -> State
+    end;
+met(_IsFresh, IsMember, Node, Members, State) ->
+    work(fun() -> join(Node, Members, IsMember) end, State).
+
+has_said(Node, Peers) ->
+    case Peers of
+        #{Node := {_, member}} -> false;
+        #{Node := _} -> true;
+        #{} -> false
+    end.
 
 looked_for_beginners(#state{peers = Peers, options = #{members := Members}} = State) ->
     Empty = lists:sort([node() | [Node || {Node, {_, empty}} <- maps:to_list(Peers)]]),
@@ -293,15 +318,12 @@ start(Members) ->
             Error
     end.
 
-%% Some have begun with this node, which has not heard of it.
-join(_Node, Members, true, true) ->
-    start(Members);
-join(Node, Members, false, true) ->
+join(Node, Members, true) ->
     case ra:remove_member(server(Node), server(), ?TIMEOUT) of
-        {ok, _, _} -> join(Node, lists:delete(node(), Members), false, false);
+        {ok, _, _} -> join(Node, lists:delete(node(), Members), false);
         Other -> Other
     end;
-join(Node, Members, _IsFresh, false) ->
+join(Node, Members, false) ->
     case ra:add_member(server(Node), server(), ?TIMEOUT) of
         {ok, _, _} -> start([node() | Members]);
         Other -> Other
