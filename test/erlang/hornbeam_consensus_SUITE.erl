@@ -8,7 +8,8 @@
 all() ->
     [what_one_node_sets_all_have, all_know_the_same_leader, values_are_those_of_erlang_and_python,
      without_the_option_all_is_refused, nodes_begin_only_when_all_have_met,
-     nodes_begin_though_the_first_ends_meanwhile, one_alone_does_not_say_that_nothing_was_decided,
+     nodes_begin_though_the_first_ends_meanwhile, a_promise_ends_when_the_others_have_begun,
+     one_alone_does_not_say_that_nothing_was_decided,
      a_majority_goes_on, a_minority_refuses_in_bounded_time,
      nothing_is_lost_when_all_are_killed, a_new_node_is_added,
      a_node_that_is_gone_is_taken_out, a_node_that_lost_its_data_is_added_anew,
@@ -23,6 +24,7 @@ init_per_testcase(without_the_option_all_is_refused, Config) ->
 init_per_testcase(Name, Config)
         when Name =:= nodes_begin_only_when_all_have_met;
              Name =:= nodes_begin_though_the_first_ends_meanwhile;
+             Name =:= a_promise_ends_when_the_others_have_begun;
              Name =:= one_alone_does_not_say_that_nothing_was_decided ->
     [{cluster, hornbeam_cluster:start(3)} | Config];
 init_per_testcase(_Name, Config) ->
@@ -104,6 +106,19 @@ nodes_begin_though_the_first_ends_meanwhile(Config) ->
     start_member(A, 3, Config),
     _ = [await_member(Node, 3) || Node <- [A, B, C]],
     ?assertEqual(ok, until_certain(fun() -> consensus(A, set, [1, one]) end)).
+
+%% What was to let this one begin, too, was lost: a link that is busy takes nothing.
+a_promise_ends_when_the_others_have_begun(Config) ->
+    [A, B, _C] = nodes_of(Config),
+    start_member(A, 3, Config),
+    Set = [hornbeam_cluster:node(Node) || Node <- nodes_of(Config)],
+    ?assertEqual(undefined, call(B, ?MODULE, begin_without, [hornbeam_cluster:node(A), Set])).
+
+begin_without(Node, Set) ->
+    tell_member(Node, {promise, self()}),
+    receive {hornbeam_consensus, _, {promised, Node}} -> ok after 30000 -> error(no_promise) end,
+    tell_member(Node, {status, self(), {member, Set, false}}),
+    element(5, sys:get_state({hornbeam_consensus_member, Node})).
 
 let_begin(Node, Set) ->
     tell_member(Node, {promise, self()}),

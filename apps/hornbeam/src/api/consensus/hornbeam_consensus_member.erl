@@ -190,18 +190,27 @@ heard({status_of, Pid}, State) ->
     tell_status(Pid, State),
     State;
 heard({status, Pid, Status}, #state{peers = Peers} = State) ->
-    State#state{peers = Peers#{node(Pid) => {Pid, Status}}};
+    heard_status(Pid, Status, State#state{peers = Peers#{node(Pid) => {Pid, Status}}});
 heard({promise, Pid}, #state{phase = empty, promised = undefined, working = undefined} = State) ->
     tell(Pid, {promised, node()}),
     State#state{promised = {Pid, erlang:monitor(process, Pid)}};
 heard({promised, Node}, #state{collecting = {Set, Missing}} = State) ->
     collected(Set, lists:delete(Node, Missing), State);
-heard({release, Pid}, #state{promised = {Pid, Ref}} = State) ->
-    true = erlang:demonitor(Ref, [flush]),
-    State#state{promised = undefined};
+heard({release, Pid}, State) ->
+    released_by(Pid, State);
 heard({begin_with, Set}, #state{phase = empty, promised = {_, _}, working = undefined} = State) ->
     work(fun() -> begin_with(Set) end, State);
 heard(_Other, State) ->
+    State.
+
+%% Who has a promise and has begun needs it no more: this node has not heard that it was to begin.
+heard_status(Pid, {member, _Members, _IsFresh}, State) -> released_by(Pid, State);
+heard_status(_Pid, _Status, State) -> State.
+
+released_by(Pid, #state{promised = {Pid, Ref}} = State) ->
+    true = erlang:demonitor(Ref, [flush]),
+    State#state{promised = undefined};
+released_by(_Pid, State) ->
     State.
 
 tell_status(Pid, #state{phase = empty, promised = undefined}) ->
