@@ -27,7 +27,7 @@ wheel: wheel-deps ## put the wheels of the Python package, which carry the serve
 	@.venv/bin/python tools/wheel.py dist
 
 test: test-deps ## check and test everything, and say how many tests passed
-	@tools/test.sh lint types xref docs site ct+nodes dialyzer+cluster pytest e2e wheel
+	@tools/test.sh lint types xref docs site ct+nodes dialyzer+cluster pytest+wheel e2e
 
 SECONDS ?= 60
 SEED ?=
