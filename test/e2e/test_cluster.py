@@ -6,6 +6,7 @@ What becomes of several of them when their network is cut is test/cluster's.
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,17 @@ def test_a_node_gets_its_name_again_when_its_app_starts_at_last(run, ports, tmp_
 
     eventually(serves)
     assert f"  cluster   shop, as hornbeam-{ports[0]}@127.0.0.1\n" in running.shown
+
+
+@pytest.mark.parametrize("is_consistent", [False, True])
+def test_a_node_that_is_stopped_ends_in_order(run, ports, tmp_path, is_consistent):
+    words = ["--cluster-data-dir", tmp_path / "data", "--cluster-members", "1"]
+    running = run(*SHOP, "--cluster-port", ports[0], "--cluster-address", "127.0.0.1",
+                  *(words if is_consistent else []))  # fmt: skip
+    running.address()
+    running.signal(signal.SIGTERM)
+    assert running.status() == 0
+    assert "ERROR" not in running.shown
 
 
 REFUSED_BY_THE_COMMAND = {

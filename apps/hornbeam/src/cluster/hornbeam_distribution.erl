@@ -16,6 +16,9 @@
 -define(TICK_TIME, 10).
 -define(TICKS, 10).
 
+%% For so long what is asked for is waited for (ms), and has long been asked for.
+-define(ASKED, 50).
+
 %% Nobody is connected to but by hornbeam_joiner.
 -define(AUTO_CONNECT, never).
 
@@ -120,19 +123,27 @@ start(Ip, Cookie, #{port := Port}, Tls) ->
                                         {dist_auto_connect, ?AUTO_CONNECT}]}]),
     Carrier = carrier(hornbeam_node_name:family(Ip), Tls),
     ok = hornbeam_cluster_dist:configure(Carrier, #{cookie => Cookie, tls => Tls}),
-    case net_kernel:start(hornbeam_node_name:at(Port, Ip),
-                          #{name_domain => longnames, net_ticktime => ?TICK_TIME,
-                            net_tickintensity => ?TICKS}) of
+    Started = net_kernel:start(hornbeam_node_name:at(Port, Ip),
+                               #{name_domain => longnames, net_ticktime => ?TICK_TIME,
+                                 net_tickintensity => ?TICKS}),
+    %% It listens by now, or will not.
+    ok = application:unset_env(kernel, inet_dist_use_interface),
+    case Started of
         {ok, _} -> ok;
         {error, Reason} ->
             ok = forget(),
             {error, io_lib:format("the node gets no name for its cluster: ~0tp", [Reason])}
     end.
 
-%% Whoever gives the node another name decides for himself.
+%% Whoever gives the node another name decides for himself. Where the application ends, whoever
+%% keeps the environment waits for this process, and does it after that.
 forget() ->
-    ok = application:unset_env(kernel, inet_dist_use_interface),
-    ok = application:unset_env(kernel, dist_auto_connect),
+    {_, Ref} = spawn_monitor(application, unset_env, [kernel, dist_auto_connect]),
+    receive
+        {'DOWN', Ref, process, _, _} -> ok
+    after ?ASKED ->
+        true = erlang:demonitor(Ref, [flush])
+    end,
     hornbeam_cluster_dist:forget().
 
 carrier(inet, none) -> inet_tcp_dist;
