@@ -116,7 +116,7 @@ def test_the_command_refuses(run, what):
 REFUSED_BY_THE_NODE = {
     "no secret": (
         SHOP, {},
-        "the cookie of option cluster is not given; expected a secret of 16 to 255 characters by "
+        "option cluster has no cookie; expected a secret of 16 to 255 characters by "
         "HORNBEAM_CLUSTER_COOKIE or --cluster-cookie-file, or certificates by --cluster-certfile "
         "and --cluster-cacertfile (--cluster)",
     ),
@@ -148,7 +148,7 @@ REFUSED_BY_THE_NODE = {
     ),
     "half of TLS": (
         (*SHOP, "--cluster-certfile", __file__), {},
-        "the cacertfile of option cluster is not given; expected the path of a PEM file, which "
+        "option cluster has no cacertfile; expected the path of a PEM file that there is, which "
         "certfile needs",
     ),
     "a file that is no certificate": (
@@ -157,8 +157,17 @@ REFUSED_BY_THE_NODE = {
     ),
     "a cookie said twice": (
         (*SHOP, "--cluster-cookie-file", __file__), COOKIE,
-        f'the cookie_file of cluster has the value "{__file__}"; expected the path of a file, and '
-        "no cookie beside it",
+        f'the cookie_file of cluster has the value "{__file__}"; expected the path of a file '
+        "that there is, and no cookie beside it",
+    ),
+    "a file that is not there": (
+        (*SHOP, "--cluster-cookie-file", "/no/cookie"), {},
+        'the cookie_file of cluster has the value "/no/cookie"; expected the path of a file that '
+        "there is",
+    ),
+    "a majority of nobody knows how many": (
+        (*SHOP, "--cluster-data-dir", "data"), COOKIE,
+        "option cluster has no members; expected how many nodes begin the consistent state",
     ),
     "a file without a cookie": (
         (*SHOP, "--cluster-cookie-file", __file__, "--cluster-address", "127.0.0.1"), {},

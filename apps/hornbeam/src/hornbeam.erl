@@ -352,8 +352,8 @@ format_error(repeated) ->
 format_error({bad_option, Key, undefined}) when Key =:= app; Key =:= path ->
     io_lib:format("~ts is not given; expected ~ts", [Key, hornbeam_config:expected(Key)]);
 format_error({bad_option, {Option, Within}, undefined}) ->
-    io_lib:format("the ~0tp of option ~ts is not given; expected ~ts",
-                  [Within, Option, hornbeam_config:expected({Option, Within})]);
+    io_lib:format("option ~ts has no ~0tp; expected ~ts",
+                  [Option, Within, hornbeam_config:expected({Option, Within})]);
 format_error({bad_option, {Option, Within}, Value}) when is_atom(Option) ->
     io_lib:format("the ~0tp of option ~ts has the value ~0tp; expected ~ts",
                   [Within, Option, Value, hornbeam_config:expected({Option, Within})]);

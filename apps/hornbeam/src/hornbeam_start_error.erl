@@ -32,8 +32,8 @@ paragraph({listen, {Option, Address, Reason}}, Told) when is_atom(Reason) ->
 paragraph({operations, _Address, Reason} = Wrong, Told) ->
     [hornbeam:format_error(Wrong), said(metrics, Told), advice(Reason)];
 paragraph({bad_option, {Option, Within} = Key, undefined}, #{origins := _} = Told) ->
-    io_lib:format("the ~ts of option ~ts is not given; expected ~ts~ts",
-                  [Within, Option, in_words(Key), said(Option, Told)]);
+    io_lib:format("option ~ts has no ~ts; expected ~ts~ts",
+                  [Option, Within, in_words(Key), said(Option, Told)]);
 paragraph({bad_option, {Option, Within} = Key, Value}, #{origins := _} = Told) ->
     io_lib:format("the ~ts of ~ts has the value ~ts; expected ~ts~ts",
                   [Within, Option, shown(Value), in_words(Key), said(Option, Told)]);

@@ -111,9 +111,7 @@ def _close_others(servers: Sequence[Conversation], meant: Sequence[Conversation]
 
 def _several(servers: Sequence[Conversation]) -> str:
     lines = "".join(f"\n  {server}" for server in servers)
-    return (
-        f"several servers of this user run, of which not one alone is of this folder; {HOW}:{lines}"
-    )
+    return f"several servers of this user run, and not just one is of this folder; {HOW}:{lines}"
 
 
 def _none(sentence: str, refusals: Sequence[str]) -> str:

@@ -113,7 +113,7 @@ in_file({ok, Text}, File) ->
     Cookie = string:trim(Text),
     case re:run(Cookie, "^[!-~]{16,255}$", [dollar_endonly, {capture, none}]) of
         match -> {ok, Cookie};
-        nomatch -> {error, [File, ": expected ", hornbeam_cluster_option:expected(cookie)]}
+        nomatch -> {error, [File, ": expected ", hornbeam_cluster_option:secret()]}
     end;
 in_file({error, Reason}, File) ->
     {error, [File, ": ", file:format_error(Reason)]}.

@@ -3,7 +3,7 @@
 %% Pure but for whether files are there and whether this node has a name already.
 -module(hornbeam_cluster_option).
 
--export([check/1, entries/1, expected/1, default_port/0]).
+-export([check/1, entries/1, expected/1, secret/0, default_port/0]).
 -export_type([cluster/0, entry/0, join/0]).
 
 -type cluster() :: #{
@@ -84,6 +84,11 @@ fitting(Checked) ->
 missing(undefined) -> certfile;
 missing(_Certificate) -> cacertfile.
 
+%% @doc What a cookie is, wherever it stands.
+-spec secret() -> string().
+secret() ->
+    "text of 16 to 255 characters of ASCII, without blanks, that all nodes of the cluster share".
+
 %% @doc What a key of the option expects, as the end of the sentence "expected …".
 -spec expected(Key :: term()) -> string().
 expected(Key) ->
@@ -101,16 +106,15 @@ table() ->
       port => {?PORT, {range, 1, 65535}, "a number from 1 to 65535"},
       address => {undefined, fun address/1, "an IP address of this machine"},
       cookie => {undefined, fun cookie/1,
-                 "text of 16 to 255 characters of ASCII, without blanks, that all nodes of the "
-                 "cluster share; or cookie_file, or certfile and cacertfile"},
+                 secret() ++ "; or cookie_file, or certfile and cacertfile"},
       cookie_file => {undefined, fun hornbeam_option:file/1,
-                      "the path of a file, and no cookie beside it"},
+                      "the path of a file that there is, and no cookie beside it"},
       certfile => {undefined, fun hornbeam_option:file/1,
-                   "the path of a PEM file; keyfile and cacertfile need it"},
-      keyfile => {undefined, fun hornbeam_option:file/1, "the path of a PEM file"},
+                   "the path of a PEM file that there is; keyfile and cacertfile need it"},
+      keyfile => {undefined, fun hornbeam_option:file/1, "the path of a PEM file that there is"},
       cacertfile => {undefined, fun hornbeam_option:file/1,
-                     "the path of a PEM file, which certfile needs: nodes prove to each other who "
-                     "they are"},
+                     "the path of a PEM file that there is, which certfile needs: nodes prove to "
+                     "each other who they are"},
       data_dir => {undefined, fun folder/1,
                    "the path of a folder, which may be a new one, for the consistent state; "
                    "members needs it"},
