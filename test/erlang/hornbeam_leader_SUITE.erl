@@ -20,7 +20,8 @@ groups() ->
      ]},
      {two_nodes, [
         one_of_all_nodes_leads,
-        a_dead_node_is_followed, an_election_on_a_dead_node_ends_no_lead,
+        a_dead_node_is_followed, a_busy_link_holds_up_no_election,
+        an_election_on_a_dead_node_ends_no_lead,
         an_election_goes_to_the_node_whose_name_is_first_and_ends_no_lead,
         each_part_of_a_cluster_has_a_leader_and_one_of_them_has_lost_when_they_meet,
         tokens_grow_from_node_to_node_whatever_clocks_say
@@ -188,6 +189,36 @@ a_dead_node_is_followed(Config) ->
     OnB = stander_on(B, name(Config)),
     hornbeam_cluster:stop_node(A),
     ?assert(leads(B, OnB) > First).
+
+%% Who is first in line stands still, and its link takes nothing.
+a_busy_link_holds_up_no_election(Config) ->
+    {_, X, Y} = proplists:get_value(cluster, Config),
+    [{_, A}, {NodeB, B}] = lists:sort([{hornbeam_cluster:node(Node), Node} || Node <- [X, Y]]),
+    OnA = stander_on(A, name(Config)),
+    First = leads(A, OnA),
+    OnB = stander_on(B, name(Config)),
+    hornbeam_eventually:holds(fun() -> call(A, ?MODULE, standing_at_election, []) =:= 2 end),
+    Next = stander_on(A, name(Config)),
+    hornbeam_cluster:pause(B),
+    ok = call(A, ?MODULE, fill_link, [NodeB]),
+    true = call(A, erlang, exit, [OnA, kill]),
+    Second = leads(A, Next),
+    ?assert(Second > First),
+    hornbeam_cluster:resume(B),
+    hornbeam_eventually:holds(fun() -> call(A, ?MODULE, standing_at_election, []) =:= 2 end, 30000),
+    true = call(A, erlang, exit, [Next, kill]),
+    ?assert(leads(B, OnB) > Second).
+
+fill_link(Node) -> fill_link(Node, binary:copy(<<0>>, 65536), 1000).
+
+%% What the kernel takes lets more in for a moment.
+fill_link(_Node, _Much, 0) ->
+    ok;
+fill_link(Node, Much, Left) ->
+    case erlang:send({nobody, Node}, Much, [nosuspend]) of
+        ok -> fill_link(Node, Much, 1000);
+        nosuspend -> erlang:yield(), fill_link(Node, Much, Left - 1)
+    end.
 
 %% The node whose name is first holds it.
 an_election_on_a_dead_node_ends_no_lead(Config) ->

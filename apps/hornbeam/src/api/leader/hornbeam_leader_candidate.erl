@@ -108,6 +108,9 @@ handle_info({hornbeam_leader, taken, Election, Greatest},
             #state{phase = leading, authority = {Election, _}} = State) ->
     hornbeam_fencing_token:seen(Greatest),
     {noreply, lost(State)};
+handle_info({hornbeam_leader, passed_by, Election}, #state{authority = {Election, Ref}} = State) ->
+    true = erlang:demonitor(Ref, [flush]),
+    {noreply, later(State#state{authority = undefined})};
 handle_info({hornbeam_leader, seen, Token}, State) ->
     hornbeam_fencing_token:seen(Token),
     {noreply, State};

@@ -12,6 +12,10 @@
 %% where another one leads has lost.
 %%
 %% A node of a cluster that sees no other one may have just begun, and waits a while for them.
+%%
+%% It waits for no link. A candidate that cannot be told that it leads, because its link is busy,
+%% does not: it is passed by, and enters again when it hears of that. To have a monitor, or to take
+%% it back, waits for a link, too: whose link is busy has not entered yet, and monitors stay.
 -module(hornbeam_leader_election).
 -behaviour(gen_server).
 
@@ -39,7 +43,7 @@
 %% @doc A candidate stands since then, and leads already if it has a token. It is told
 %% `{hornbeam_leader, entered, Election}' by this process, and then perhaps `{hornbeam_leader,
 %% granted, Election, Token}', or `{hornbeam_leader, taken, Election, Greatest}' when somebody else
-%% leads, which is the end of its own lead.
+%% leads, which is the end of its own lead, or `{hornbeam_leader, passed_by, Election}'.
 -spec enter(pid(), Candidate :: pid(), hornbeam_leader:name(), Since :: integer(), token(),
             Greatest :: token()) -> ok.
 enter(Election, Candidate, Name, Since, Token, Greatest) ->
@@ -102,8 +106,10 @@ handle_info({hornbeam_leader, peers_changed, false}, State) ->
     {stop, normal, State};
 handle_info({hornbeam_leader, enter, Pid, _Name, Since, Token, Greatest}, State) ->
     hornbeam_fencing_token:seen(max(Token, Greatest)),
-    Pid ! {hornbeam_leader, entered, self()},
-    settled(entered(Token, {Since, Pid}, watch(Pid, State)));
+    case is_told(Pid, {hornbeam_leader, entered, self()}) of
+        true -> settled(entered(Token, {Since, Pid}, watch(Pid, State)));
+        false -> {noreply, State}
+    end;
 handle_info({hornbeam_leader, leave, Pid}, State) ->
     gone(Pid, State);
 handle_info({hornbeam_leader, census, Node, Claims, Greatest}, #state{phase = asking} = State) ->
@@ -154,9 +160,9 @@ claim(Pid, Token, #state{leader = none, queue = Queue} = State) ->
 claim(Pid, _Token, State) ->
     refuse(Pid, State).
 
-refuse(Pid, State) ->
+refuse(Pid, #state{queue = Queue} = State) ->
     tell_taken(Pid),
-    forget(Pid, State).
+    State#state{queue = lists:keydelete(Pid, 2, Queue)}.
 
 heard(Node, #state{unheard = Unheard} = State) ->
     Heard = [Ref || {Ref, Each} <- maps:to_list(Unheard), Each =:= Node],
@@ -174,7 +180,7 @@ watch(Pid, #state{monitors = Monitors} = State) ->
     State#state{monitors = Monitors#{Pid => erlang:monitor(process, Pid)}}.
 
 entered(_Token, {_, Pid}, #state{leader = {Pid, Token}} = State) ->
-    tell_granted(Pid, Token),
+    _ = is_told_granted(Pid, Token),
     State;
 entered(0, {_, Pid} = Standing, #state{queue = Queue} = State) ->
     tell_seen(Pid, hornbeam_fencing_token:greatest()),
@@ -192,20 +198,34 @@ settled(State) ->
 
 decided(#state{phase = open, leader = none, queue = [{_, First} | Queue]} = State) ->
     Token = hornbeam_fencing_token:next(),
-    tell_granted(First, Token),
-    _ = [tell_seen(Pid, Token) || {_, Pid} <- Queue],
-    State#state{leader = {First, Token}, queue = Queue};
+    case is_told_granted(First, Token) of
+        true ->
+            _ = [tell_seen(Pid, Token) || {_, Pid} <- Queue],
+            State#state{leader = {First, Token}, queue = Queue};
+        false ->
+            tell_when_there_is_room(First, {hornbeam_leader, passed_by, self()}),
+            decided(State#state{queue = Queue})
+    end;
 decided(State) ->
     State.
 
-tell_granted(Pid, Token) -> tell(Pid, {hornbeam_leader, granted, self(), Token}).
+is_told_granted(Pid, Token) -> is_told(Pid, {hornbeam_leader, granted, self(), Token}).
 
-tell_taken(Pid) -> tell(Pid, {hornbeam_leader, taken, self(), hornbeam_fencing_token:greatest()}).
+tell_taken(Pid) ->
+    Taken = {hornbeam_leader, taken, self(), hornbeam_fencing_token:greatest()},
+    _ = [tell_when_there_is_room(Pid, Taken) || not is_told(Pid, Taken)],
+    ok.
 
-tell_seen(Pid, Token) -> tell(Pid, {hornbeam_leader, seen, Token}).
+tell_seen(Pid, Token) ->
+    _ = is_told(Pid, {hornbeam_leader, seen, Token}),
+    ok.
 
-tell(Pid, Message) ->
-    Pid ! Message,
+is_told(Pid, Message) -> erlang:send(Pid, Message, [nosuspend, noconnect]) =:= ok.
+
+%% Its process waits for the link, at most until that is gone. What is told is the last that this
+%% election tells it.
+tell_when_there_is_room(Pid, Message) ->
+    _ = spawn(fun() -> erlang:send(Pid, Message, [noconnect]) end),
     ok.
 
 forget(Pid, #state{monitors = Monitors, queue = Queue} = State) when is_map_key(Pid, Monitors) ->
