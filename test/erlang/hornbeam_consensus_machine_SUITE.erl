@@ -16,8 +16,9 @@ all() ->
      what_is_too_much_is_refused_and_less_is_not, bytes_are_those_of_the_rows,
      a_lock_is_had_by_who_comes_first, a_released_lock_goes_to_the_next,
      who_leaves_the_line_gets_nothing, tokens_grow_whatever_the_clock_says,
-     a_session_that_is_not_heard_of_has_ended, a_session_that_was_heard_of_has_not,
-     what_comes_late_is_not_heard, a_session_without_claims_is_none,
+     a_session_that_is_not_heard_of_has_ended, a_session_that_claims_nothing_is_watched_on,
+     a_session_that_was_heard_of_has_not, what_comes_late_is_not_heard,
+     a_session_without_claims_is_none,
      a_crashed_session_has_ended_and_one_out_of_reach_has_not,
      a_new_leader_measures_anew, what_is_unknown_changes_nothing,
      the_log_may_be_cut_every_1024_entries, the_same_commands_make_the_same_state].
@@ -122,9 +123,19 @@ a_session_that_is_not_heard_of_has_ended(_Config) ->
                  [{Name, Time} || {timer, Name, Time} <- Effects, Time =/= infinity]),
     S2 = state({session, B, 1, [{<<"l">>, b}]}, S1),
     {S3, ok, Ended} = all({timeout, {session, A, 1}}, S2),
-    ?assert(lists:member({demonitor, process, A}, Ended)),
+    ?assertEqual([], demonitored(Ended)),
     ?assertEqual([{b, ?T * 1000 + 1}], held(B, 2, [{<<"l">>, b}], S3)),
     ?assertEqual([], held(A, 2, [{<<"l">>, a}], S3)).
+
+%% It would wait for the link to it, and with the one that leads all commands.
+demonitored(Effects) -> [Pid || {demonitor, process, Pid} <- Effects].
+
+a_session_that_claims_nothing_is_watched_on(_Config) ->
+    [A] = sessions(1),
+    S1 = state({session, A, 1, [{<<"l">>, a}]}, init(#{})),
+    {S2, {ok, []}, Released} = all({session, A, 2, []}, S1),
+    ?assertEqual([], demonitored(Released)),
+    ?assertMatch({S2, ok, []}, all({down, A, killed}, S2)).
 
 a_session_that_was_heard_of_has_not(_Config) ->
     [A] = sessions(1),

@@ -10,7 +10,8 @@
 %% `{session, Pid, Number, Claims}', all that it claims; what it claims no more is released. One
 %% that is not heard of for {@link lease/0} has ended, and its locks go to the next in line. That
 %% time is measured by the member that leads, and anew when another one does, so that no clock is
-%% compared with that of another node.
+%% compared with that of another node. A session's process stays watched when it has ended: to take
+%% a monitor back waits for a link that is busy, and with the one that leads all commands would.
 -module(hornbeam_consensus_machine).
 -behaviour(ra_machine).
 
@@ -182,7 +183,7 @@ begun(Pid, Number, Claims, Meta, State) ->
 heard(Pid, _Number, [], {Before, Old}, Meta, #{sessions := Sessions} = State) ->
     Less = State#{sessions := maps:remove(Pid, Sessions)},
     {Released, Effects} = release_all(Pid, Old, Meta, Less),
-    {Released, {ok, []}, [timer(Pid, Before, infinity), {demonitor, process, Pid} | Effects]};
+    {Released, {ok, []}, [timer(Pid, Before, infinity) | Effects]};
 heard(Pid, Number, Claims, {Before, Old}, Meta, #{sessions := Sessions} = State) ->
     More = State#{sessions := Sessions#{Pid => {Number, Claims}}},
     {Released, Effects} = release_all(Pid, Old -- Claims, Meta, More),
@@ -207,7 +208,7 @@ ended(Pid, Meta, #{sessions := Sessions} = State) ->
     case maps:take(Pid, Sessions) of
         {{Number, Claims}, Left} ->
             {Released, Effects} = release_all(Pid, Claims, Meta, State#{sessions := Left}),
-            {Released, ok, [timer(Pid, Number, infinity), {demonitor, process, Pid} | Effects]};
+            {Released, ok, [timer(Pid, Number, infinity) | Effects]};
         error ->
             {State, ok, []}
     end.
