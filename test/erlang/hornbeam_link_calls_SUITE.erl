@@ -15,7 +15,9 @@ all() ->
      what_crashes_there_is_told, who_dies_has_asked_for_nothing,
      what_may_not_be_ended_goes_on, notes_are_the_rooms_own,
      what_is_not_understood_is_counted, a_question_that_finds_no_room_is_not_sent,
-     an_answer_waits_until_there_is_room, a_cast_is_served_and_not_answered].
+     an_answer_waits_until_there_is_room, a_crash_is_told_when_there_is_room,
+     who_stops_without_room_is_heard_later, who_dies_without_room_is_heard_later,
+     a_cast_is_served_and_not_answered].
 
 init_per_testcase(_Name, Config) ->
     {Port, [A, B]} = hornbeam_cluster:start(2),
@@ -108,6 +110,36 @@ an_answer_waits_until_there_is_room(Config) ->
     ok = on_b(Config, hornbeam_link_queue, set_limits, [limit(1000000)]),
     ?assertEqual({ok, {echo, 1}}, on_a(Config, outcome, [Asker])).
 
+a_crash_is_told_when_there_is_room(Config) ->
+    ok = on_b(Config, hornbeam_link_queue, set_limits, [limit(0)]),
+    Asker = on_a(Config, start_asking, [peer(Config), crash]),
+    lost_for_lack_of_room(fun(Module, Function, Args) -> on_b(Config, Module, Function, Args) end),
+    ok = on_b(Config, hornbeam_link_queue, set_limits, [limit(1000000)]),
+    ?assertEqual({error, crashed}, on_a(Config, outcome, [Asker])),
+    nothing_left(Config).
+
+%% Or the peer would keep for ever what it has begun.
+who_stops_without_room_is_heard_later(Config) ->
+    Asker = on_a(Config, start_counting, [peer(Config)]),
+    without_room(Config, fun() -> stopped = on_a(Config, stop_counting, [Asker]) end).
+
+who_dies_without_room_is_heard_later(Config) ->
+    Asker = on_a(Config, start_counting, [peer(Config)]),
+    without_room(Config, fun() -> true = on_a(Config, erlang, exit, [Asker, kill]) end).
+
+without_room(Config, Do) ->
+    served(Config, 1),
+    ok = on_a(Config, hornbeam_link_queue, set_limits, [limit(0)]),
+    Do(),
+    lost_for_lack_of_room(fun(Module, Function, Args) -> on_a(Config, Module, Function, Args) end),
+    ok = on_a(Config, hornbeam_link_queue, set_limits, [limit(1000000)]),
+    nothing_left(Config).
+
+lost_for_lack_of_room(On) ->
+    hornbeam_eventually:holds(fun() ->
+        maps:is_key(full, On(hornbeam_link_queue, losses, [?ROOM]))
+    end).
+
 a_cast_is_served_and_not_answered(Config) ->
     ok = on_a(Config, hornbeam_link_calls, cast, [peer(Config), ?ROOM, {put, cast, 1}]),
     hornbeam_eventually:holds(fun() -> on_b(Config, persistent_term, get, [cast, 0]) =:= 1 end),
@@ -173,6 +205,21 @@ count_up(Peer, Count) ->
                end || _ <- lists:seq(1, Count)],
     ok = hornbeam_link_calls:stop(Call),
     Numbers.
+
+%% Somebody who has got the first number, and asks for no more.
+start_counting(Peer) ->
+    Caller = self(),
+    Asker = spawn(fun() ->
+        {ok, Call} = hornbeam_link_calls:start(Peer, ?ROOM, count),
+        {ok, 1} = hornbeam_link_calls:await(Call, 10000),
+        Caller ! {counting, self()},
+        receive {stop, From} -> ok = hornbeam_link_calls:stop(Call), From ! stopped end
+    end),
+    receive {counting, Asker} -> Asker end.
+
+stop_counting(Asker) ->
+    Asker ! {stop, self()},
+    receive stopped -> stopped end.
 
 start_asking(Peer, Question) ->
     spawn(fun() ->

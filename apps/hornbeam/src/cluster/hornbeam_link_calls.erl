@@ -56,7 +56,7 @@
 %% What is served at a time, for all peers.
 -define(MOST, 10000).
 
-%% An answer that finds no room is tried again after so long (ms).
+%% An answer or an end that finds no room is tried again after so long (ms).
 -define(AGAIN, 50).
 
 %% @doc Make the tables; their owner must outlive everybody.
@@ -168,13 +168,17 @@ more(#call{key = Key}, Term) ->
 %% @doc Wait no longer, and let the peer end what it does for it.
 -spec stop(call()) -> ok.
 stop(#call{key = Key} = Call) ->
-    forget(Call),
-    _ = send(?STOP, Key, none),
-    ok.
+    case send(?STOP, Key, none) of
+        ok -> forget(Call);
+        lost -> forget(Call, stop)
+    end.
 
-forget(#call{key = Key, alias = Alias, guard = Guard}) ->
+forget(Call) ->
+    forget(Call, over).
+
+forget(#call{key = Key, alias = Alias, guard = Guard}, For) ->
     true = ets:delete(?ASKED, Key),
-    Guard ! over,
+    Guard ! For,
     _ = erlang:unalias(Alias),
     flush(Alias).
 
@@ -207,10 +211,11 @@ guard(Asker, Key) ->
     receive
         over ->
             ok;
+        stop ->
+            send_surely(?STOP, Key, none);
         {'DOWN', Ref, process, _, _} ->
             true = ets:delete(?ASKED, Key),
-            _ = send(?STOP, Key, none),
-            ok
+            send_surely(?STOP, Key, none)
     end.
 
 give(Key, What) ->
@@ -228,11 +233,15 @@ asked(true, Key, Body, {_Room, Serve}) ->
 asked(false, Key, _Body, _Called) ->
     fail(Key, overloaded).
 
+%% In the process that hears the peer, which must not wait.
 fail({_Room, _Peer, {cast, _}}, _Why) ->
     ok;
 fail(Key, Why) ->
     _ = send(?FAILED, Key, Why),
     ok.
+
+crashed({_Room, _Peer, {cast, _}}) -> ok;
+crashed(Key) -> send_surely(?FAILED, Key, crashed).
 
 %% @private
 -spec serve(key(), binary(), {module(), atom()}) -> ok.
@@ -244,7 +253,7 @@ serve(Key, Body, {Module, Function}) ->
         ok
     catch
         Class:Reason:Stack ->
-            fail(Key, crashed),
+            crashed(Key),
             erlang:raise(Class, Reason, Stack)
     after
         ets:delete(?SERVED, Key)
@@ -267,18 +276,7 @@ may_be_ended(Key) ->
 answer({_Room, _Peer, {cast, _}}, _Answer) ->
     ok;
 answer(Key, Answer) ->
-    answer_packed(Key, pack(?ANSWER, Key, Answer)).
-
-answer_packed({Room, Peer, _} = Key, Packed) ->
-    case hornbeam_links:send_packed(Peer, Room, Packed) of
-        ok -> ok;
-        lost -> answer_again(why_lost(Key), Key, Packed)
-    end.
-
-answer_again(down, _Key, _Packed) ->
-    ok;
-answer_again(full, Key, Packed) ->
-    receive after ?AGAIN -> answer_packed(Key, Packed) end.
+    send_surely(?ANSWER, Key, Answer).
 
 %% @doc Wait for what who asks has to say. Ends the calling process when nobody asks any more.
 -spec await_more(served()) -> term().
@@ -297,6 +295,21 @@ serving(Room) ->
 
 send(Kind, {Room, Peer, _} = Key, Term) ->
     hornbeam_links:send_packed(Peer, Room, pack(Kind, Key, Term)).
+
+%% Waits while there is no room, as long as the peer is there.
+send_surely(Kind, Key, Term) ->
+    send_packed_surely(Key, pack(Kind, Key, Term)).
+
+send_packed_surely({Room, Peer, _} = Key, Packed) ->
+    case hornbeam_links:send_packed(Peer, Room, Packed) of
+        ok -> ok;
+        lost -> send_again(why_lost(Key), Key, Packed)
+    end.
+
+send_again(down, _Key, _Packed) ->
+    ok;
+send_again(full, Key, Packed) ->
+    receive after ?AGAIN -> send_packed_surely(Key, Packed) end.
 
 pack(Kind, {_Room, _Peer, Id}, Term) ->
     <<Kind, Id:64, (term_to_binary(Term))/binary>>.
