@@ -188,11 +188,13 @@ columns_of_another_version_are_counted_and_ignored(Config) ->
     agree(Nodes, Key, 1),
     Peer = hornbeam_cluster:call(B, hornbeam_links, own, []),
     Unknown = [{{Key, {weird, 1}}, {5, 1}}, {{Key, {bound, here}}, {text, 1}},
-               {{Key, x}, {1, 2, 3}}],
-    ok = hornbeam_cluster:call(A, hornbeam_links, send, [Peer, counters, {changes, 1, Unknown}]),
+               {{Key, x}, {1, 2, 3}}, {{#{}, {bound, here}}, {1, 1}}, {no_id, gone},
+               {{1.5, {lasting, Peer}}, {1, 1}}, {{Key, {bound, here}}, {1, 1}, more}, more],
+    [ok = hornbeam_cluster:call(A, hornbeam_links, send, [Peer, counters, Message])
+     || Message <- [{changes, 1, Unknown}, {changes, 1, more}, {part, 1, more, last, []}]],
     hornbeam_eventually:holds(fun() ->
         maps:get({counters, not_understood},
-                 hornbeam_cluster:call(B, hornbeam_link_queue, losses, []), 0) =:= 3
+                 hornbeam_cluster:call(B, hornbeam_link_queue, losses, []), 0) =:= 10
     end),
     agree(Nodes, Key, 1).
 

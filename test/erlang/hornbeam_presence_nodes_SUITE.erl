@@ -208,15 +208,22 @@ rows_of_another_version_are_counted_and_ignored(Config) ->
     agree(Nodes, Topic, [{<<"ada">>, 1}]),
     Pid = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_presence_server]),
     Unknown = [{9999999, {Topic, <<"bob">>, <<"ref">>, none, <<"no map">>, more}},
-               {9999998, {Topic, <<"bob">>, <<"ref">>, none, <<"no map">>}}],
+               {9999998, {Topic, <<"bob">>, <<"ref">>, none, <<"no map">>}},
+               {9999997, {Topic, <<"bob">>, <<"ref">>, 7, <<16#80>>}},
+               {more, {Topic, <<"bob">>, <<"ref">>, none, <<16#80>>}},
+               {9999996, {Topic, <<"bob">>, <<"ref">>, none, <<16#80>>}, more}, more],
     ok = hornbeam_cluster:call(A, hornbeam_links, send,
                                [own(B), presence, {changes, 1, Unknown}]),
-    ok = hornbeam_cluster:call(A, hornbeam_links, send, [own(B), presence, {of_the_future, 1}]),
+    [ok = hornbeam_cluster:call(A, hornbeam_links, send, [own(B), presence, Message])
+     || Message <- [{of_the_future, 1}, {changes, 1, #{}}, {changes, 1, [more | rows]},
+                    {part, 1, {key, 9999990, more}, last, Unknown}, {part, 1, start, more, []},
+                    {part, 1, {key, 9999990}, last, more},
+                    {part, 1, {key, 9999990}, last, [more]}]],
     hornbeam_eventually:holds(fun() ->
         #{{presence, not_understood} := N} =
             maps:merge(#{{presence, not_understood} => 0},
                        hornbeam_cluster:call(B, hornbeam_link_queue, losses, [])),
-        N =:= 3
+        N =:= 13
     end),
     ?assertEqual(Pid, hornbeam_cluster:call(B, erlang, whereis, [hornbeam_presence_server])),
     agree(Nodes, Topic, [{<<"ada">>, 1}]),

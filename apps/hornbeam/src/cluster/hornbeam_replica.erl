@@ -73,6 +73,11 @@
 %% Bytes of a key, and of a row that is gone (about).
 -define(KEY, 32).
 
+%% What another version says may be anything.
+-define(IS_KEY(Position), (tuple_size(Position) =:= 2 andalso element(1, Position) =:= key)).
+-define(IS_FROM(From), (From =:= start orelse ?IS_KEY(From))).
+-define(IS_TO(To), (To =:= last orelse ?IS_KEY(To))).
+
 %% @doc Join a room, whose own rows `Source' knows. The calling process gives all messages that it
 %% does not know to {@link handle/2}.
 -spec join(Room :: atom(), Source :: module()) -> replica().
@@ -152,19 +157,34 @@ began(State) ->
 
 heard(start, Peer, State, Replica) ->
     {[], update(Peer, began(State#peer{has_asked = true}), Replica)};
-heard({part, Number, From, To, Rows}, Peer, _State, Replica) ->
+heard({part, Number, From, To, Rows}, Peer, _State, Replica)
+        when ?IS_FROM(From), ?IS_TO(To), is_list(Rows) ->
     send(Peer, {answer, Number}, Replica),
-    {[{part, Peer, From, To, Rows}], Replica};
-heard({changes, Number, Changes}, Peer, _State, Replica) ->
+    {[{part, Peer, From, To, Pairs} || Pairs <- pairs(Rows, Replica)], Replica};
+heard({changes, Number, Changes}, Peer, _State, Replica) when is_list(Changes) ->
     send(Peer, {answer, Number}, Replica),
-    {[{changes, Peer, Changes}], Replica};
+    {[{changes, Peer, Pairs} || Pairs <- pairs(Changes, Replica)], Replica};
 heard({answer, Number}, Peer, #peer{under_way = Number} = State, Replica) ->
     {[], update(Peer, State#peer{under_way = none}, Replica)};
 heard({answer, _Before}, _Peer, _State, Replica) ->
     {[], Replica};
-heard(_Unknown, _Peer, _State, #replica{room = Room} = Replica) ->
-    hornbeam_link_queue:count_loss(Room, not_understood),
+heard(_Unknown, _Peer, _State, Replica) ->
+    not_understood(1, Replica),
     {[], Replica}.
+
+%% What its own version says besides is passed over.
+pairs(Said, Replica) when length(Said) >= 0 ->
+    {Pairs, Others} = lists:partition(fun is_pair/1, Said),
+    not_understood(length(Others), Replica),
+    [Pairs];
+pairs(_Improper, Replica) ->
+    not_understood(1, Replica),
+    [].
+
+is_pair(Said) -> is_tuple(Said) andalso tuple_size(Said) =:= 2.
+
+not_understood(Times, #replica{room = Room}) ->
+    hornbeam_link_queue:count_loss(Room, not_understood, Times).
 
 update(Peer, State, #replica{peers = Peers} = Replica) ->
     Replica#replica{peers = Peers#{Peer => said_more(Peer, State, Replica)}}.

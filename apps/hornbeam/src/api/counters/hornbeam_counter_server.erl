@@ -270,19 +270,29 @@ over(Life, #state{replica = Replica} = State) ->
     Ids = [Id || {{_, {lasting, Of}} = Id, _, _} <- hornbeam_counter_columns:all(), Of =:= Life],
     State#state{replica = lists:foldl(fun hornbeam_replica:changed/2, Replica, Ids)}.
 
-heard_column(Peer, {{Key, {bound, here}}, gone}) ->
+heard_column(Peer, {{Key, _} = Id, Said}) ->
+    case hornbeam_state_key:is_key(Key) of
+        true -> heard_column(Peer, Id, Said);
+        false -> not_understood()
+    end;
+heard_column(_Peer, _Unknown) ->
+    not_understood().
+
+heard_column(Peer, {Key, {bound, here}}, gone) ->
     gone(hornbeam_counter_columns:find({Key, {bound, Peer}}));
-heard_column(_Peer, {{_Key, {lasting, _Life}}, gone}) ->
+heard_column(_Peer, {_Key, {lasting, _Life}}, gone) ->
     ok;
-heard_column(Peer, {{Key, {bound, here}}, {Value, Count}})
+heard_column(Peer, {Key, {bound, here}}, {Value, Count})
         when is_number(Value), is_integer(Count), Count > 0 ->
     Id = {Key, {bound, Peer}},
     replace(hornbeam_counter_columns:find(Id), {Id, Value, Count});
-heard_column(_Peer, {{_Key, {lasting, {_, _}}} = Id, {Value, Count}})
+heard_column(_Peer, {_Key, {lasting, {_, _}}} = Id, {Value, Count})
         when is_number(Value), is_integer(Count), Count > 0 ->
     newest(hornbeam_counter_columns:find(Id), {Id, Value, Count});
-heard_column(_Peer, _Unknown) ->
-    hornbeam_link_queue:count_loss(?ROOM, not_understood).
+heard_column(_Peer, _Id, _Unknown) ->
+    not_understood().
+
+not_understood() -> hornbeam_link_queue:count_loss(?ROOM, not_understood).
 
 gone(none) -> ok;
 gone(Column) -> remove(Column).

@@ -283,11 +283,12 @@ heard(Row, _Id, gone, State) ->
 heard(#row{ref = Ref, meta = Meta}, _Id, {_, _, Ref, _, Meta}, State) ->
     State;
 heard(Old, Id, Said, State) ->
-    heard_row(is_row(Said), Old, Id, Said, State).
+    heard_row(is_integer(element(2, Id)) andalso is_row(Said), Old, Id, Said, State).
 
 %% What is none is of a node of another version.
-is_row({Topic, Key, Ref, _Prev, Meta}) ->
+is_row({Topic, Key, Ref, Prev, Meta}) ->
     lists:all(fun is_binary/1, [Topic, Key, Ref, Meta])
+        andalso (Prev =:= none orelse is_binary(Prev))
         andalso hornbeam_presence_message:is_packed_map(Meta);
 is_row(_Unknown) ->
     false.
