@@ -347,9 +347,11 @@ the_next_version_of_the_protocol_is_spoken_with(Config) ->
     {A, _} = both(Config),
     RoomA = room(A),
     Puppet = puppet(Config, #{version => 2, oldest => 1, capabilities => [flying],
-                              future => #{means => all}, rooms => #{?ROOM => 1, unheard_of => 2}}),
+                              future => #{means => all}, release => {2, 0},
+                              rooms => #{?ROOM => 1, unheard_of => 2}}),
     Peer = {hornbeam_cluster:node(Puppet), 17},
     hornbeam_eventually:holds(fun() -> lists:member({up, Peer}, events(A, RoomA)) end),
+    ?assertMatch(#{version := <<>>}, status_of(A, Puppet)),
     [play(Puppet, Message) || Message <- [{hornbeam_link, sing, 1},
                                           {hornbeam_link, messages, [{?ROOM, term_to_binary(1)},
                                                                      {unheard_of, <<>>}]}]],
@@ -377,6 +379,11 @@ a_version_that_is_too_new_or_too_old_is_refused(Config) ->
          hornbeam_cluster:stop_node(Puppet)
      end || {Oldest, Newest} <- [{2, 3}, {0, 0}]],
     ?assertEqual([{up, own(B)}], events(A, RoomA)).
+
+status_of(Node, Puppet) ->
+    Name = hornbeam_cluster:node(Puppet),
+    [Peer] = [Peer || #{node := Of} = Peer <- maps:get(peers, cluster(Node)), Of =:= Name],
+    Peer.
 
 %% A node that says hello with these, and keeps what it hears.
 puppet(Config, Hello) ->

@@ -51,6 +51,15 @@ check(_Other, _Cluster) ->
 
 spoken(Version, #{incarnation := Incarnation, rooms := Rooms, link := Link} = Hello)
         when is_integer(Incarnation), is_map(Rooms), is_pid(Link) ->
-    {ok, Version, maps:merge(#{release => "", capabilities => []}, Hello)};
+    {ok, Version, maps:merge(#{capabilities => []}, Hello#{release => release(Hello)})};
 spoken(_Version, _Hello) ->
     {error, not_understood}.
+
+%% It is only shown.
+release(#{release := Release}) ->
+    case io_lib:printable_unicode_list(Release) of
+        true -> Release;
+        false -> ""
+    end;
+release(#{}) ->
+    "".
