@@ -20,10 +20,11 @@
     a_node_that_comes_back_is_told_what_it_has_counted/1,
     who_heard_most_of_a_dead_node_tells_the_others/1,
     columns_of_another_version_are_counted_and_ignored/1,
-    all_nodes_have_one_sum_after_any_history/1
+    all_nodes_have_one_sum_after_any_history/1,
+    a_part_costs_what_is_in_it/1
 ]).
 %% Called on the nodes.
--export([incr_bound/2, forget_column/2]).
+-export([incr_bound/2, forget_column/2, count_many/2]).
 
 -define(HISTORIES, 25).
 
@@ -42,7 +43,7 @@ groups() ->
               a_node_that_comes_back_is_told_what_it_has_counted,
               who_heard_most_of_a_dead_node_tells_the_others,
               columns_of_another_version_are_counted_and_ignored,
-              all_nodes_have_one_sum_after_any_history]}].
+              all_nodes_have_one_sum_after_any_history, a_part_costs_what_is_in_it]}].
 
 init_per_group(one_node, Config) ->
     {ok, _} = application:ensure_all_started(hornbeam),
@@ -197,6 +198,36 @@ columns_of_another_version_are_counted_and_ignored(Config) ->
                  hornbeam_cluster:call(B, hornbeam_link_queue, losses, []), 0) =:= 10
     end),
     agree(Nodes, Key, 1).
+
+%% Whatever is counted besides: all is told in many parts, and who counts waits for each.
+a_part_costs_what_is_in_it(Config) ->
+    {[A, B | _] = Nodes, Many} = {nodes_of(Config), 20000},
+    Key = hornbeam_cluster:call(B, ?MODULE, count_many, [key(Config), Many]),
+    agree(Nodes, Key, 1),
+    Peer = hornbeam_cluster:call(B, hornbeam_links, own, []),
+    Send = fun(Message) ->
+        ok = hornbeam_cluster:call(A, hornbeam_links, send, [Peer, counters, Message])
+    end,
+    {Id, Parts} = {{key, {Key, {bound, here}}}, 20},
+    Before = {Ignored, _} = ignored_and_reductions(B),
+    [Send({part, 1, Id, Id, []}) || _ <- lists:seq(1, Parts)],
+    Send(end_of_the_parts),
+    hornbeam_eventually:holds(fun() -> element(1, ignored_and_reductions(B)) > Ignored end),
+    Reductions = element(2, ignored_and_reductions(B)) - element(2, Before),
+    ?assert(Reductions < Parts * Many, Reductions).
+
+ignored_and_reductions(Node) ->
+    Losses = hornbeam_cluster:call(Node, hornbeam_link_queue, losses, []),
+    Server = hornbeam_cluster:call(Node, erlang, whereis, [hornbeam_counter_server]),
+    {reductions, Reductions} = hornbeam_cluster:call(Node, erlang, process_info,
+                                                     [Server, reductions]),
+    {maps:get({counters, not_understood}, Losses, 0), Reductions}.
+
+%% The last key.
+count_many(Key, Many) ->
+    Keys = [{Key, N} || N <- lists:seq(1, Many)],
+    lists:foreach(fun(One) -> {ok, 1} = hornbeam_cluster_counter:incr(One) end, Keys),
+    lists:last(Keys).
 
 %%% Any history
 

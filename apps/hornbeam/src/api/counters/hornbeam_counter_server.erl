@@ -253,17 +253,32 @@ heard({changes, Peer, Changes}, State) ->
     State;
 heard({part, Peer, From, To, Rows}, State) ->
     Said = maps:from_list(Rows),
-    _ = [remove(Column) || {{Key, {bound, Of}}, _, _} = Column <- hornbeam_counter_columns:all(),
-                           Of =:= Peer, is_between(From, {Key, {bound, here}}, To),
-                           not is_map_key({Key, {bound, here}}, Said)],
+    _ = [gone(hornbeam_counter_columns:find({Key, {bound, Peer}}))
+         || {Key, {bound, here}} = Id <- between(From, To, Peer), not is_map_key(Id, Said)],
     heard({changes, Peer, Rows}, State);
 heard({down, Peer}, State) ->
     _ = [remove(Column) || {{_, {bound, Of}}, _, _} = Column <- hornbeam_counter_columns:all(),
                            Of =:= Peer],
     over(Peer, State).
 
-is_between(From, Id, To) ->
-    (From =:= start orelse element(2, From) < Id) andalso (To =:= last orelse Id =< element(2, To)).
+%% What a peer calls those of its columns that are known here. No others are looked at but those of
+%% the keys between these two: there may be very many, in as many parts.
+between(start, To, Peer) -> behind(0, start, To, Peer);
+between({key, Id} = From, To, Peer) -> behind(Id, From, To, Peer).
+
+behind(Before, From, To, Peer) ->
+    case hornbeam_counter_columns:next(Before) of
+        none -> [];
+        {Key, _} = Next -> next_between({Key, {bound, here}}, Next, From, To, Peer)
+    end.
+
+next_between(Id, _Next, _From, {key, Last}, _Peer) when Id > Last ->
+    [];
+next_between({Key, _} = Id, {Key, {bound, Peer}} = Next, From, To, Peer)
+        when From =:= start; Id > element(2, From) ->
+    [Id | behind(Next, From, To, Peer)];
+next_between(_Id, Next, From, To, Peer) ->
+    behind(Next, From, To, Peer).
 
 %% Who heard most of a life that is over tells the others.
 over(Life, #state{replica = Replica} = State) ->
