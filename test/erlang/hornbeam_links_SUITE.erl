@@ -243,22 +243,24 @@ a_link_that_crashes_begins_anew(Config) ->
 
 the_server_of_links_may_crash(Config) ->
     {A, B} = both(Config),
-    RoomB = met(Config),
-    Peer = own(A),
-    Server = hornbeam_cluster:call(A, erlang, whereis, [hornbeam_links]),
-    true = hornbeam_cluster:call(A, erlang, exit, [Server, kill]),
+    {RoomA, RoomB} = {room(A), room(B)},
+    hornbeam_eventually:holds(fun() -> {peers(A), peers(B)} =:= {[own(B)], [own(A)]} end),
+    [crashes(Name, RoomA, RoomB, A, B)
+     || _ <- lists:seq(1, 3), Name <- [hornbeam_links, hornbeam_link_sup, hornbeam_links_sup]].
+
+crashes(Name, RoomA, RoomB, A, B) ->
+    Before = {length(events(A, RoomA)), length(events(B, RoomB))},
+    Pid = hornbeam_cluster:call(A, erlang, whereis, [Name]),
+    true = hornbeam_cluster:call(A, erlang, exit, [Pid, kill]),
     hornbeam_eventually:holds(fun() ->
-        events(B, RoomB) =:= [{up, Peer}, {down, Peer}, {up, Peer}]
+        New = {lists:nthtail(element(1, Before), events(A, RoomA)),
+               lists:nthtail(element(2, Before), events(B, RoomB))},
+        New =:= {[{down, own(B)}, {up, own(B)}], [{down, own(A)}, {up, own(A)}]}
+            orelse {Name, New}
     end),
-    hornbeam_eventually:holds(fun() -> peers(A) =:= [own(B)] end),
-    ok = send(A, own(B), x),
-    hornbeam_eventually:holds(fun() -> messages(B, RoomB) =:= [{Peer, x}] end),
-    hornbeam_eventually:holds(fun() ->
-        [1, 1] =:= [proplists:get_value(active, Count)
-                    || Node <- [A, B],
-                       Count <- [hornbeam_cluster:call(Node, supervisor, count_children,
-                                                       [hornbeam_link_sup])]]
-    end).
+    hornbeam_eventually:holds(fun() -> {peers(A), peers(B)} =:= {[own(B)], [own(A)]} end),
+    %% The link that there was is over, too.
+    ?assertMatch([_], hornbeam_cluster:call(A, supervisor, which_children, [hornbeam_link_sup])).
 
 %% Both have crashed, and it is not said which of them is back first.
 a_room_may_begin_while_there_is_no_server_of_links(Config) ->
