@@ -127,6 +127,10 @@ give_name_back() ->
 what_is_not_reached_says_why(_Config) ->
     ?assertEqual(<<"nothing answers there">>, hornbeam_joiner:why(timeout)),
     ?assertEqual(<<"host is unreachable">>, hornbeam_joiner:why(ehostunreach)),
+    ?assertEqual(<<"DNS has no address of this name">>, hornbeam_joiner:why(nxdomain)),
+    ?assertEqual(<<"the connection was closed">>, hornbeam_joiner:why(connection_closed)),
+    ?assertEqual(<<"disconnect">>, hornbeam_joiner:why(disconnect)),
+    ?assertEqual({a, b}, hornbeam_joiner:why({a, b})),
     {_, Ref} = spawn_monitor(hornbeam_joiner, connect, ['hornbeam-1@127.0.0.1']),
     receive
         {'DOWN', Ref, process, _, Outcome} ->
@@ -137,8 +141,8 @@ pauses_grow_to_a_bound_and_are_drawn_at_random(_Config) ->
     ?assertEqual([200, 400, 800, 1600, 3000, 3000],
                  [hornbeam_joiner:pause(away, N, 1.0) || N <- lists:seq(0, 5)]),
     ?assertEqual([100, 200], [hornbeam_joiner:pause(away, N, 0.0) || N <- [0, 1]]),
-    ?assertEqual([400, 25600, 30000, 30000],
-                 [hornbeam_joiner:pause(refused, N, 1.0) || N <- [1, 7, 8, 1000]]).
+    ?assertEqual([400, 5000, 10000, 20000, 30000, 30000],
+                 [hornbeam_joiner:pause(refused, N, 1.0) || N <- [1, 2, 3, 4, 5, 1000]]).
 
 nobody_is_tried_where_nobody_joins(_Config) ->
     ?assertEqual([], hornbeam_joiner:peers()).

@@ -57,9 +57,11 @@
 -define(LONGEST_LOOK, 15000).
 
 %% The first pause before a node is tried again, doubled up to the longest (ms). A cut that heals is
-%% to be noticed within seconds; who refuses us writes that into its log each time.
+%% to be noticed within seconds; who refuses us writes that into its log each time. The first
+%% refusal may be a greeting that crossed ours.
 -define(FIRST_PAUSE, 200).
 -define(LONGEST_PAUSE, 3000).
+-define(SECOND_PAUSE_REFUSED, 5000).
 -define(LONGEST_PAUSE_REFUSED, 30000).
 
 %% A connection that was there for so long (ms) begins anew with the first pause.
@@ -94,16 +96,25 @@ peers() ->
 %% @doc How long (ms) to wait after so many failures of a kind in a row; `Chance' is from 0 to 1.
 -spec pause(failure(), Failures :: non_neg_integer(), Chance :: float()) -> pos_integer().
 pause(Failure, Failures, Chance) ->
-    Longest = min(longest(Failure), ?FIRST_PAUSE bsl min(Failures, 16)),
-    round(Longest * (0.5 + Chance / 2)).
+    round(longest(Failure, min(Failures, 16)) * (0.5 + Chance / 2)).
 
-longest(away) -> ?LONGEST_PAUSE;
-longest(refused) -> ?LONGEST_PAUSE_REFUSED.
+longest(refused, Failures) when Failures > 1 ->
+    min(?LONGEST_PAUSE_REFUSED, ?SECOND_PAUSE_REFUSED bsl (Failures - 2));
+longest(_Failure, Failures) ->
+    min(?LONGEST_PAUSE, ?FIRST_PAUSE bsl Failures).
 
-%% @doc Why an address is not reached, as the log says it.
--spec why(inet:posix() | timeout) -> binary().
+%% @doc Why an address is not found or not reached, or a connection was lost, as the log says it: a
+%% sentence where there is one.
+-spec why(term()) -> term().
 why(timeout) -> <<"nothing answers there">>;
-why(Reason) -> unicode:characters_to_binary(inet:format_error(Reason)).
+why(nxdomain) -> <<"DNS has no address of this name">>;
+why(connection_closed) -> <<"the connection was closed">>;
+why(net_tick_timeout) -> <<"nothing has come from it for 10 s">>;
+why(Reason) when is_atom(Reason) -> known(inet:format_error(Reason), Reason);
+why(Reason) -> Reason.
+
+known("unknown POSIX error" ++ _, Reason) -> atom_to_binary(Reason);
+known(Text, _Reason) -> unicode:characters_to_binary(Text).
 
 %% @private
 -spec init({binary(), hornbeam_cluster_option:join(), hornbeam_discovery:naming()}) ->
@@ -179,7 +190,7 @@ say_missing(Missing, #state{missing = Missing} = State) ->
     State;
 say_missing(Missing, #state{name = Name, missing = Before} = State) ->
     _ = [?LOG_WARNING(#{what => cluster_host_not_found, cluster => Name, host => Host,
-                        why => Reason}, #{domain => [hornbeam]})
+                        why => why(Reason)}, #{domain => [hornbeam]})
          || {Host, Reason} = New <- Missing, not lists:member(New, Before)],
     State#state{missing = Missing}.
 
@@ -297,7 +308,7 @@ met(Node, #state{peers = Peers, next = Next} = State) ->
 
 lost(Node, Reason, #state{peers = Peers} = State) when is_map_key(Node, Peers) ->
     ?LOG_WARNING(#{what => cluster_node_lost, cluster => State#state.name, node => Node,
-                   why => Reason}, #{domain => [hornbeam]}),
+                   why => why(Reason)}, #{domain => [hornbeam]}),
     again(Node, update(Node, fun lost/1, State));
 lost(_Stranger, _Reason, State) ->
     State.
