@@ -12,6 +12,7 @@ all() ->
      a_connection_is_found_closed_and_traced_where_it_is,
      a_node_that_stands_still_is_named_and_waited_for_by_nobody,
      a_node_that_goes_meanwhile_is_named, what_is_not_for_other_nodes_is_refused,
+     arguments_past_all_bounds_are_refused_wherever_it_is,
      stacks_of_all_workers_have_their_nodes, erlang_asks_all_nodes].
 
 init_per_testcase(Name, Config)
@@ -153,6 +154,16 @@ what_is_not_for_other_nodes_is_refused(Config) ->
                                 [name(Config, b), Name, #{}, fun ?MODULE:never/1, 0]),
          ?assertMatch({match, _}, re:run(Sentence, "not for another node"))
      end || Name <- [<<"drain">>, <<"reload">>, <<"log_level">>, <<"doctor">>, <<"nothing">>]].
+
+arguments_past_all_bounds_are_refused_wherever_it_is(Config) ->
+    There = open(Config, b, #{}),
+    [begin
+         {error, Sentence} = ask(Config, Name, Args#{<<"seconds">> => Seconds}),
+         ?assertMatch({match, _}, re:run(Sentence, "argument seconds has to be"))
+     end || Seconds <- [1 bsl 33, 1 bsl 70, -1, -(1 bsl 70)],
+            {Name, Args} <- [{<<"connections">>, #{}},
+                             {<<"connections">>, #{<<"node">> => text(Config, b)}},
+                             {<<"trace">>, #{<<"id">> => There}}]].
 
 stacks_of_all_workers_have_their_nodes(Config) ->
     {ok, Stacks} = ask(Config, <<"stacks">>, #{}),

@@ -29,6 +29,8 @@
 %% so long (ms).
 -define(BEGUN, 1500).
 -define(PATIENCE, 6500).
+%% Nothing takes longer than that (s), whatever was asked for: who is asked looks at that.
+-define(MOST_SECONDS, 3600).
 
 -spec start_link(hornbeam_control_requests:start()) -> gen_server:start_ret().
 start_link(Start) ->
@@ -40,11 +42,10 @@ nodes() -> lists:sort([Node || {Node, _} <- hornbeam_links:peers(?ROOM)]).
 
 %% @doc Have a node do a request, which may take some seconds more than a quick one.
 -spec perform(node(), Name :: binary(), Args :: #{binary() => term()},
-              hornbeam_control_requests:emit(), Seconds :: non_neg_integer()) ->
+              hornbeam_control_requests:emit(), Seconds :: integer()) ->
     {ok, term()} | {error, unicode:chardata()}.
 perform(Node, Name, Args, Emit, Seconds) ->
-    Limit = ?PATIENCE + 1000 * Seconds,
-    case asked(Node, {perform, Name, Args}, Emit, Limit) of
+    case asked(Node, {perform, Name, Args}, Emit, limit(Seconds)) of
         {ok, Outcome} -> Outcome;
         {error, {no_node, _}} -> {error, ["the node ", atom_to_binary(Node), " is gone"]};
         {error, {no_answer, _}} ->
@@ -81,7 +82,7 @@ answered(Outcome, Call, Node) ->
 %% node the answer or none.
 -spec all([node()], question(), fun(() -> Here)) -> {Here, [{node(), {ok, term()} | none}]}.
 all(Nodes, Question, Do) ->
-    Times = times(?PATIENCE + 1000 * seconds(Question)),
+    Times = times(limit(seconds(Question))),
     Started = [{Node, start(Node, Question)} || Node <- Nodes],
     Here = Do(),
     {Here, [{Node, one_of_all(Start, Node, Times)} || {Node, Start} <- Started]}.
@@ -96,6 +97,8 @@ one_of_all({error, _}, _Node, _Times) ->
 
 seconds({perform, _Name, #{<<"seconds">> := Seconds}}) when is_integer(Seconds) -> Seconds;
 seconds(_Question) -> 0.
+
+limit(Seconds) -> ?PATIENCE + 1000 * max(0, min(Seconds, ?MOST_SECONDS)).
 
 times(Limit) ->
     Now = now_ms(),
