@@ -12,7 +12,8 @@ all() ->
      nodes_of_the_other_family_are_left_out, names_of_other_nodes_are_like_ours,
      a_node_gets_a_name_and_gives_it_back, what_is_not_reached_says_why,
      pauses_grow_to_a_bound_and_are_drawn_at_random, nobody_is_tried_where_nobody_joins,
-     nodes_join_and_tell_each_other, a_node_that_left_is_tried_again].
+     nodes_join_and_tell_each_other, a_node_that_left_is_tried_again,
+     a_node_that_came_and_went_often_is_tried_in_no_hurry].
 
 a_name_says_the_address(_Config) ->
     [begin
@@ -169,6 +170,36 @@ a_node_that_left_is_tried_again(_Config) ->
         State =/= connected andalso Failures > 1
     end),
     hornbeam_cluster:stop(Cluster).
+
+%% Each time it is to be tried again; but once, however often that was.
+a_node_that_came_and_went_often_is_tried_in_no_hurry(_Config) ->
+    {_, [A]} = Cluster = hornbeam_cluster:start(1),
+    [Second, Third] = hornbeam_cluster:call(A, ?MODULE, attempts_after_flaps, [20]),
+    Least = hornbeam_joiner:pause(away, 20, 0.0),
+    ?assert(Third - Second >= Least),
+    hornbeam_cluster:stop(Cluster).
+
+%% When (ms) a node that has come and gone so often is tried for the second and the third time.
+attempts_after_flaps(Flaps) ->
+    Away = 'nobody@127.0.0.1',
+    {ok, Pid} = start_joiner(#{name => <<"shop">>, join => [], port => 4370}),
+    Pid ! {hornbeam_joiner, known, <<"shop">>, Away, []},
+    hornbeam_eventually:holds(fun() ->
+        [1] =:= [Failures || #{failures := Failures, state := waiting} <- hornbeam_joiner:peers()]
+    end),
+    1 = erlang:trace(Pid, true, [procs, monotonic_timestamp]),
+    _ = [begin
+             Pid ! {nodeup, Away, []},
+             Pid ! {nodedown, Away, [{nodedown_reason, connection_closed}]}
+         end || _ <- lists:seq(1, Flaps)],
+    [_First, Second, Third] = [attempt(Pid, Away) || _ <- [1, 2, 3]],
+    [Second, Third].
+
+attempt(Joiner, Node) ->
+    receive
+        {trace_ts, Joiner, spawn, _, {hornbeam_joiner, connect, [Node]}, Nanoseconds} ->
+            erlang:convert_time_unit(Nanoseconds, native, millisecond)
+    end.
 
 join(Peer, Nodes) when is_tuple(Peer) ->
     {ok, Entries} = hornbeam_cluster_option:entries(Nodes),

@@ -36,7 +36,9 @@
     %% of its connection, or of its being away (ms)
     since :: integer(),
     %% what was said of its being away
-    why = <<>> :: binary()
+    why = <<>> :: binary(),
+    %% the end of the pause it is in; those before it are over
+    timer = none :: none | reference()
 }).
 
 -record(state, {
@@ -145,8 +147,11 @@ handle_info(look, State) ->
     _ = erlang:send_after(?LOOK, self(), look),
     lists:foreach(fun(Node) -> tell(Node, State) end, nodes()),
     {noreply, forget(look(State))};
-handle_info({try_again, Node}, State) ->
-    {noreply, try_next(wanted(Node, State))};
+handle_info({timeout, Timer, {try_again, Node}}, #state{peers = Peers} = State) ->
+    case Peers of
+        #{Node := #peer{timer = Timer}} -> {noreply, try_next(wanted(Node, State))};
+        #{} -> {noreply, State}
+    end;
 handle_info({nodeup, Node, _Info}, State) ->
     {noreply, met(Node, State)};
 handle_info({nodedown, Node, Info}, State) ->
@@ -291,10 +296,14 @@ failed({failed, Failure, Why}, Node, #peer{why = Before} = Peer, #state{name = N
 failures(Failure, #peer{failure = Failure, failures = Failures}) -> Failures + 1;
 failures(_Failure, _Peer) -> 1.
 
-again(Node, #state{peers = Peers} = State) ->
-    _ = [erlang:send_after(pause(Failure, Failures, rand:uniform()), self(), {try_again, Node})
-         || #{Node := #peer{state = waiting, failure = Failure, failures = Failures}} <- [Peers]],
-    State.
+again(Node, State) ->
+    update(Node, fun(Peer) -> pausing(Node, Peer) end, State).
+
+pausing(Node, #peer{state = waiting, failure = Failure, failures = Failures} = Peer) ->
+    Pause = pause(Failure, Failures, rand:uniform()),
+    Peer#peer{timer = erlang:start_timer(Pause, self(), {try_again, Node})};
+pausing(_Node, Peer) ->
+    Peer.
 
 %% Connections, whoever has begun them.
 
