@@ -18,7 +18,7 @@ all() ->
      a_stream_elsewhere_gives_all_items_in_order, a_stream_left_early_is_closed_there,
      a_stream_of_a_node_that_dies_fails_after_its_items,
      a_node_that_ends_offers_nothing_and_answers_what_it_has_begun,
-     the_service_may_crash].
+     the_service_may_crash, what_a_later_version_tells_is_ignored].
 
 init_per_testcase(Name, Config) ->
     {Port, [A, B, C]} = hornbeam_cluster:start(3),
@@ -259,6 +259,18 @@ the_service_may_crash(Config) ->
      end || Node <- [a, b]],
     register_function(Config, b, <<"add">>, fun ?MODULE:add/2),
     offered(Config, a, {function, <<"add">>}, 1).
+
+what_a_later_version_tells_is_ignored(Config) ->
+    register_function(Config, b, <<"where">>, fun ?MODULE:where/0),
+    offered(Config, a, {function, <<"where">>}, 1),
+    Service = on(Config, a, erlang, whereis, [hornbeam_call_service]),
+    Peer = on(Config, a, hornbeam_links, own, []),
+    [ok = on(Config, b, hornbeam_link_calls, note, [Peer, calls, Note])
+     || Note <- [new, {offers, 7}, {offers, [7 | more]}, {offer, 7, maybe},
+                 {offer, {function, <<"last">>}, true}]],
+    offered(Config, a, {function, <<"last">>}, 1),
+    ?assertEqual(Service, on(Config, a, erlang, whereis, [hornbeam_call_service])),
+    ?assertEqual({ok, name(Config, b)}, call(Config, <<"where">>, [])).
 
 %%% On the nodes.
 

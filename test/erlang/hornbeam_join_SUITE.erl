@@ -183,6 +183,7 @@ a_node_that_came_and_went_often_is_tried_in_no_hurry(_Config) ->
 attempts_after_flaps(Flaps) ->
     Away = 'nobody@127.0.0.1',
     {ok, Pid} = start_joiner(#{name => <<"shop">>, join => [], port => 4370}),
+    Pid ! {hornbeam_joiner, known, <<"shop">>, Away, [Away | of_a_later_version]},
     Pid ! {hornbeam_joiner, known, <<"shop">>, Away, []},
     hornbeam_eventually:holds(fun() ->
         [1] =:= [Failures || #{failures := Failures, state := waiting} <- hornbeam_joiner:peers()]

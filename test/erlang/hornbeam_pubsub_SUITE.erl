@@ -595,7 +595,8 @@ what_a_later_version_tells_is_ignored(Config) ->
     Server = hornbeam_cluster:call(B, erlang, whereis, [hornbeam_pubsub_peers]),
     Peer = hornbeam_cluster:call(B, hornbeam_links, own, []),
     [ok = hornbeam_cluster:call(A, hornbeam_links, send, [Peer, pubsub, Strange])
-     || Strange <- [new, {counts, 7}, {counts, [7, {<<"t">>, -1, true}]}, {all, x, y},
+     || Strange <- [new, {counts, 7}, {counts, [7, {<<"t">>, -1, true}]},
+                    {counts, [7 | more]}, {all, x, y},
                     {dropped, none}]],
     ok = hornbeam_cluster:call(A, hornbeam_links, send_packed, [Peer, publish, <<"short">>]),
     hornbeam_eventually:holds(fun() -> loss(B, unreadable) =:= Before + 1 end),

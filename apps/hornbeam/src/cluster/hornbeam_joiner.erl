@@ -156,7 +156,9 @@ handle_info({nodeup, Node, _Info}, State) ->
     {noreply, met(Node, State)};
 handle_info({nodedown, Node, Info}, State) ->
     {noreply, lost(Node, proplists:get_value(nodedown_reason, Info), State)};
-handle_info({?MODULE, known, Name, From, Nodes}, #state{name = Name} = State) when is_list(Nodes) ->
+%% (It may be no proper list.)
+handle_info({?MODULE, known, Name, From, Nodes}, #state{name = Name} = State)
+        when length(Nodes) >= 0 ->
     {noreply, lists:foldl(fun(Node, Acc) -> add(Node, false, Acc) end, State,
                           [Node || Node <- [From | Nodes], is_ours(Node, State)])};
 handle_info({'DOWN', Ref, process, _, Found}, #state{look = {_, Ref, _}} = State) ->

@@ -107,7 +107,8 @@ tell_all(Peer, #state{told = Told}) ->
 
 note({offer, Offer, IsOffered}, Peer) when is_boolean(IsOffered) ->
     hornbeam_call_peers:set(Peer, Offer, IsOffered);
-note({offers, Offers}, Peer) when is_list(Offers) ->
+%% (It may be no proper list.)
+note({offers, Offers}, Peer) when length(Offers) >= 0 ->
     hornbeam_call_peers:set_all(Peer, Offers);
 note(_OfALaterVersion, _Peer) ->
     ok.

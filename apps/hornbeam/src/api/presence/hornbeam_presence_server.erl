@@ -273,8 +273,11 @@ between(Id, To) ->
         Next -> [hornbeam_presence_rows:find(Next) | between(Next, To)]
     end.
 
-heard(Peer, {Number, Said}, State) ->
-    heard(hornbeam_presence_rows:find({Peer, Number}), {Peer, Number}, Said, State).
+heard(Peer, {Number, Said}, State) when is_integer(Number) ->
+    heard(hornbeam_presence_rows:find({Peer, Number}), {Peer, Number}, Said, State);
+heard(_Peer, _Unknown, State) ->
+    not_understood(),
+    State.
 
 heard(none, _Id, gone, State) ->
     State;
@@ -283,7 +286,7 @@ heard(Row, _Id, gone, State) ->
 heard(#row{ref = Ref, meta = Meta}, _Id, {_, _, Ref, _, Meta}, State) ->
     State;
 heard(Old, Id, Said, State) ->
-    heard_row(is_integer(element(2, Id)) andalso is_row(Said), Old, Id, Said, State).
+    heard_row(is_row(Said), Old, Id, Said, State).
 
 %% What is none is of a node of another version.
 is_row({Topic, Key, Ref, Prev, Meta}) ->
@@ -299,5 +302,7 @@ heard_row(true, Old, Id, {Topic, Key, Ref, Prev, Meta}, State) ->
                                     1 - rows(Old)),
     inserted(Old, New, State);
 heard_row(false, _Old, _Id, _Unknown, State) ->
-    hornbeam_link_queue:count_loss(presence, not_understood),
+    not_understood(),
     State.
+
+not_understood() -> hornbeam_link_queue:count_loss(presence, not_understood).

@@ -242,7 +242,8 @@ tell(Peer, Telling, [Part | Parts] = All) ->
 
 %% What the peers tell.
 
-heard({counts, Counts}, Peer, #state{heard = Heard} = State) when is_list(Counts) ->
+%% (It may be no proper list.)
+heard({counts, Counts}, Peer, #state{heard = Heard} = State) when length(Counts) >= 0 ->
     Telling = maps:get(Peer, Heard, 0),
     lists:foreach(fun(Count) -> store_count(Peer, Telling, Count) end, Counts),
     State;
