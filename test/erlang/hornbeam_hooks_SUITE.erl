@@ -318,8 +318,10 @@ an_erlang_handler_streams_a_list(Config) ->
     ok = hornbeam:register_hook(Hook, fun(_, [List]) -> List end),
     {ok, Id} = hornbeam_hooks:stream(Hook, <<"act">>, [lists:seq(1, 50)]),
     ?assertEqual(lists:seq(1, 50), all_items(Id)),
-    {ok, NoList} = hornbeam_hooks:stream(Hook, <<"act">>, [atom]),
-    ?assertEqual({error, not_a_list}, hornbeam_hooks:next(NoList, 5000)).
+    [begin
+         {ok, NoList} = hornbeam_hooks:stream(Hook, <<"act">>, [Given]),
+         ?assertEqual({error, not_a_list}, hornbeam_hooks:next(NoList, 5000))
+     end || Given <- [atom, [1 | 2]]].
 
 the_id_of_a_stream_is_that_of_no_execution(Config) ->
     Hook = hook(Config),

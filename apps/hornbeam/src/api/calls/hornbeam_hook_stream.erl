@@ -181,7 +181,7 @@ handle_items({ok, []}, State) -> finish(exhausted, State);
 handle_items({ok, Items}, State) -> add_items(lists:reverse(Items), State);
 handle_items({error, Failure}, State) -> finish({failed, Failure}, State).
 
-handle_list({ok, {term, List}}, State) when is_list(List) ->
+handle_list({ok, {term, List}}, State) when length(List) >= 0 ->
     Items = [hornbeam_value:from_term(Term) || Term <- List],
     finish(exhausted, add_items(lists:reverse(Items), State));
 handle_list({ok, _NoList}, State) ->
