@@ -15,6 +15,7 @@
     a_dead_process_cannot_be_tracked/1,
     topics_are_apart/1,
     a_meta_is_a_map_that_json_has_a_form_for/1,
+    a_name_that_is_no_text_is_refused/1,
     a_meta_of_the_app_cannot_hide_the_ref/1,
     who_watches_is_told_who_came_and_who_left/1,
     an_update_is_a_leave_of_the_ref_before_and_a_join/1,
@@ -132,8 +133,22 @@ a_meta_is_a_map_that_json_has_a_form_for(Config) ->
     ?assertError(bad_meta, hornbeam_presence:track(Topic, ada, <<"text">>)),
     ?assertError({bad_meta, [<<"at">>], _},
                  hornbeam_presence:track(Topic, ada, #{at => <<255>>})),
+    [?assertError({bad_meta, [<<"at">>], _}, hornbeam_presence:track(Topic, ada, #{at => At}))
+     || At <- [hornbeam_msgpack:bytes(<<"b">>), self()]],
+    ?assertError({unencodable, [<<"at">>], [1 | 2]},
+                 hornbeam_presence:track(Topic, ada, #{at => [1 | 2]})),
     ?assertError({bad_name, 1}, hornbeam_presence:track(Topic, 1, #{})),
     ?assertEqual(0, hornbeam_presence:count(Topic)).
+
+%% Nobody could read who is present there.
+a_name_that_is_no_text_is_refused(Config) ->
+    Topic = topic(Config),
+    {ok, _} = hornbeam_presence:track(Topic, <<"ada">>, #{}),
+    [begin
+         ?assertError({bad_name, <<16#ff>>}, hornbeam_presence:How(Topic, <<16#ff>>, #{})),
+         ?assertError({bad_name, <<16#ff>>}, hornbeam_presence:How(<<16#ff>>, ada, #{}))
+     end || How <- [track, update]],
+    ?assertEqual([<<"ada">>], keys(Topic)).
 
 a_meta_of_the_app_cannot_hide_the_ref(Config) ->
     Topic = topic(Config),

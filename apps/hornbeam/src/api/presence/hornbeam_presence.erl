@@ -27,18 +27,25 @@
 
 %% @doc Let the calling process be present until it ends, or change its meta; its ref.
 %%
-%% Raises `bad_meta' for what is no map, `{bad_meta, Path, What}' for what has no form in JSON, and
-%% `{reserved, Name}' for a meta with `phx_ref' or `phx_ref_prev'.
+%% Raises `bad_meta' for what is no map, `{bad_meta, Path, What}' for what has no form in JSON,
+%% `{unencodable, Path, Term}' for what no value is, `{reserved, Name}' for a meta with `phx_ref' or
+%% `phx_ref_prev', and `{bad_name, Name}' for a topic or key that is no text.
 -spec track(topic(), key(), Meta :: map()) -> {ok, Ref :: binary()} | {error, failure()}.
 track(Topic, Key, Meta) ->
-    said(hornbeam_presence_server:track(trusted, self(), hornbeam_name:text(Topic),
-                                        hornbeam_name:text(Key), packed(Meta))).
+    said(hornbeam_presence_server:track(trusted, self(), shown(Topic), shown(Key), packed(Meta))).
 
 %% @doc Change the meta of the calling process; its ref. Raises what {@link track/3} does.
 -spec update(topic(), key(), Meta :: map()) -> {ok, Ref :: binary()} | {error, failure()}.
 update(Topic, Key, Meta) ->
-    said(hornbeam_presence_server:update(trusted, self(), hornbeam_name:text(Topic),
-                                         hornbeam_name:text(Key), packed(Meta))).
+    said(hornbeam_presence_server:update(trusted, self(), shown(Topic), shown(Key), packed(Meta))).
+
+%% Both are told to all who look, as text.
+shown(Name) ->
+    Text = hornbeam_name:text(Name),
+    case hornbeam_utf8:is_valid(Text) of
+        true -> Text;
+        false -> error({bad_name, Name})
+    end.
 
 %% Who calls lives.
 said({error, Reason}) when Reason =/= closed -> {error, Reason};
@@ -56,7 +63,8 @@ as_text(Atom) when is_atom(Atom), not ?IS_JSON(Atom) ->
     atom_to_binary(Atom);
 as_text(Map) when is_map(Map) ->
     maps:from_list([{as_text(Key), as_text(Value)} || {Key, Value} <- maps:to_list(Map)]);
-as_text(List) when is_list(List) ->
+%% What is no proper list is bytes, or refused.
+as_text(List) when length(List) >= 0 ->
     lists:map(fun as_text/1, List);
 as_text(Term) ->
     Term.

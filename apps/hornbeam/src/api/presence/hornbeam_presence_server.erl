@@ -290,11 +290,13 @@ heard(Old, Id, Said, State) ->
 
 %% What is none is of a node of another version.
 is_row({Topic, Key, Ref, Prev, Meta}) ->
-    lists:all(fun is_binary/1, [Topic, Key, Ref, Meta])
-        andalso (Prev =:= none orelse is_binary(Prev))
-        andalso hornbeam_presence_message:is_packed_map(Meta);
+    lists:all(fun is_text/1, [Topic, Key, Ref])
+        andalso (Prev =:= none orelse is_text(Prev))
+        andalso is_binary(Meta) andalso hornbeam_presence_message:is_packed_map(Meta);
 is_row(_Unknown) ->
     false.
+
+is_text(Term) -> is_binary(Term) andalso hornbeam_utf8:is_valid(Term).
 
 heard_row(true, Old, Id, {Topic, Key, Ref, Prev, Meta}, State) ->
     New = #row{id = Id, topic = Topic, key = Key, ref = Ref, prev = Prev, meta = Meta},
