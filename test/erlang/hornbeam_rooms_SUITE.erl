@@ -149,7 +149,8 @@ documented() ->
         [{ra, Function, Arity}
          || {Function, Arity} <- [{add_member, 3}, {local_query, 3}, {members, 2},
                                   {process_command, 3}, {remove_member, 3}, {restart_server, 2},
-                                  {start_server, 5}, {stop_server, 2}, {trigger_election, 1}]],
+                                  {start_server, 5}, {stop_server, 2}, {trigger_election, 1},
+                                  {trigger_election, 2}]],
         [{ra_system, Function, Arity}
          || {Function, Arity} <- [{default_config, 0}, {derive_names, 1}, {fetch, 1}, {start, 1}]],
         [{ra_leaderboard, lookup_leader, 1}, {ra_leaderboard, lookup_members, 1}],
