@@ -6,14 +6,17 @@ What becomes of several of them when their network is cut is test/cluster's.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import re
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from commands import Running, closing
-from harness import Node, StartError, eventually
+from harness import ROOT, Node, StartError, eventually
 from terms import Atom
 
 APP = "naming:application"
@@ -58,6 +61,25 @@ def test_two_nodes_of_one_host_join_by_their_ports(run, ports, ip, host):
         node.address()
         eventually(lambda node=node, other=other: connected(f"hornbeam-{other}@{ip}") in node.shown)
         assert f"  cluster   shop, as hornbeam-{own}@{ip}\n" in node.shown
+
+
+def test_two_nodes_join_by_certificates_made_as_the_guide_says(run, ports, tmp_path):
+    guide = (ROOT / "docs" / "guide" / "clustering.md").read_text()
+    (commands,) = re.findall(r"```sh\n(openssl req.*?)```", guide, re.DOTALL)
+    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, check=True, capture_output=True)
+    certificates = itertools.chain.from_iterable(
+        (f"--cluster-{kind}file", tmp_path / file)
+        for kind, file in (("cert", "node.pem"), ("key", "node.key"), ("cacert", "cluster-ca.pem"))
+    )
+    words = (*SHOP, "--join", ",".join(f"127.0.0.1:{port}" for port in ports), *certificates)
+    nodes = [
+        run(*words, "--cluster-port", port, name=f"node{port}", variables={}) for port in ports
+    ]
+    for node, other in zip(nodes, ports[::-1], strict=True):
+        node.address()
+        eventually(
+            lambda node=node, other=other: connected(f"hornbeam-{other}@127.0.0.1") in node.shown
+        )
 
 
 def connected(name: str) -> str:
@@ -193,8 +215,8 @@ def test_a_port_that_another_has_is_named(run, ports):
         assert running.status() == 3
     assert (
         "cannot listen for the cluster's other nodes: address already in use: "
-        f"127.0.0.1:{port} (--cluster and --cluster-port and --cluster-address and "
-        "HORNBEAM_CLUSTER_COOKIE)\n"
+        f"127.0.0.1:{port}; another node listens there: end it, or choose another port (--cluster "
+        "and --cluster-port and --cluster-address and HORNBEAM_CLUSTER_COOKIE)\n"
     ) in running.shown
 
 

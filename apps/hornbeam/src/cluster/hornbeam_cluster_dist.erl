@@ -6,7 +6,7 @@
 %% OTP's.
 -module(hornbeam_cluster_dist).
 
--export([configure/2, is_configured/0, forget/0, any_host/2]).
+-export([configure/2, is_configured/0, forget/0, verified/3]).
 -export([childspecs/0, listen/2, address/0, accept/1, accept_connection/5, setup/5, close/1,
          select/1]).
 -export_type([carrier/0, tls/0]).
@@ -56,12 +56,16 @@ offer(Tls) ->
 
 %% Whoever has a certificate of the cluster's authority is of the cluster, at whatever address.
 client(Options) ->
-    [{customize_hostname_check, [{match_fun, fun ?MODULE:any_host/2}]}
+    [{verify_fun, {fun ?MODULE:verified/3, none}}
      | proplists:delete(fail_if_no_peer_cert, Options)].
 
 %% @private
--spec any_host(term(), term()) -> true.
-any_host(_Reference, _Presented) -> true.
+-spec verified(term(), {bad_cert, term()} | {extension, term()} | valid | valid_peer, none) ->
+    {valid | unknown, none} | {fail, term()}.
+verified(_Certificate, {bad_cert, hostname_check_failed}, none) -> {valid, none};
+verified(_Certificate, {bad_cert, Reason}, none) -> {fail, Reason};
+verified(_Certificate, {extension, _}, none) -> {unknown, none};
+verified(_Certificate, _Valid, none) -> {valid, none}.
 
 -spec listen(Name :: atom(), Host :: string()) -> {ok, term()} | {error, term()}.
 listen(Name, Host) ->

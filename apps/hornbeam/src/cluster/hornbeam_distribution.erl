@@ -88,8 +88,11 @@ check_port(Ip, #{port := Port}) ->
         {ok, Socket} -> ok = gen_tcp:close(Socket), {ok, Ip};
         {error, Reason} ->
             {error, ["cannot listen for the cluster's other nodes: ", inet:format_error(Reason),
-                     ": ", address(Ip, Port)]}
+                     ": ", address(Ip, Port), advice(Reason)]}
     end.
+
+advice(eaddrinuse) -> "; another node listens there: end it, or choose another port";
+advice(_Reason) -> "".
 
 address(Ip, Port) when tuple_size(Ip) =:= 4 -> [inet:ntoa(Ip), $:, integer_to_list(Port)];
 address(Ip, Port) -> [$[, inet:ntoa(Ip), "]:", integer_to_list(Port)].
