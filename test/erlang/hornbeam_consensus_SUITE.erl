@@ -12,7 +12,8 @@ all() ->
      one_alone_does_not_say_that_nothing_was_decided,
      a_majority_goes_on, a_minority_refuses_in_bounded_time,
      nothing_is_lost_when_all_are_killed, a_new_node_is_added,
-     a_node_that_is_gone_is_taken_out, a_node_that_lost_its_data_is_added_anew,
+     a_member_ends_in_order_when_ra_has_ended, a_node_that_is_gone_is_taken_out,
+     a_node_that_lost_its_data_is_added_anew,
      what_a_member_hears_late_does_not_move_it, a_member_whose_log_has_failed_comes_back,
      the_log_is_bounded, the_next_leads_when_a_process_ends,
      a_dead_node_is_followed_when_its_time_is_over,
@@ -198,6 +199,18 @@ a_new_node_is_added(Config) ->
     hornbeam_cluster:kill_node(C),
     hornbeam_eventually:holds(fun() -> length(call(D, erlang, nodes, [])) =:= 1 end),
     ?assertEqual({error, {unavailable, no_majority}}, consensus(D, set, [1, three])).
+
+%% As at the end of a node, where applications end one after the other.
+a_member_ends_in_order_when_ra_has_ended(Config) ->
+    [A, _B, _C] = nodes_of(Config),
+    ?assertEqual(shutdown, call(A, ?MODULE, end_of_member_after_ra, [])).
+
+end_of_member_after_ra() ->
+    ok = application:stop(ra),
+    {member, Pid, _, _} = lists:keyfind(member, 1, supervisor:which_children(hornbeam_sup)),
+    Ref = erlang:monitor(process, Pid),
+    ok = supervisor:terminate_child(hornbeam_sup, member),
+    receive {'DOWN', Ref, process, Pid, Reason} -> Reason end.
 
 a_node_that_is_gone_is_taken_out(Config) ->
     [A, B, C] = nodes_of(Config),

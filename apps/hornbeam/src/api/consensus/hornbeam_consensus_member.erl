@@ -341,5 +341,9 @@ join(Node, Members, false) ->
 %% @private
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, _State) ->
-    _ = ra:stop_server(?SYSTEM, server()),
-    ok.
+    %% The library may have ended before, which it tells by a failure.
+    try ra:stop_server(?SYSTEM, server()) of
+        _OkOrNotThere -> ok
+    catch
+        error:_ -> ok
+    end.
