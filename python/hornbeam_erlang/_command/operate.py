@@ -88,8 +88,8 @@ def _plain(value: Any) -> Any:
 
 
 def width() -> int:
-    """Return how wide lines may be: 80 where nobody looks."""
-    return max(pages.WIDTH, shutil.get_terminal_size((pages.WIDTH, 24)).columns)
+    """Return how wide lines may be: as the terminal, and as they like where there is none."""
+    return max(pages.WIDTH, shutil.get_terminal_size((pages.ENDLESS, 24)).columns)
 
 
 def common(function: F) -> F:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 WIDTH = 80
+ENDLESS = 100_000
 
 Row = Mapping[str, Any]
 
