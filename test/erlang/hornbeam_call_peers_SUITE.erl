@@ -266,7 +266,7 @@ what_a_later_version_tells_is_ignored(Config) ->
     Service = on(Config, a, erlang, whereis, [hornbeam_call_service]),
     Peer = on(Config, a, hornbeam_links, own, []),
     [ok = on(Config, b, hornbeam_link_calls, note, [Peer, calls, Note])
-     || Note <- [new, {offers, 7}, {offers, [7 | more]}, {offer, 7, maybe},
+     || Note <- [new, {offers, 7}, {offers, [7 | more]}, {offer, 7, perhaps},
                  {offer, {function, <<"last">>}, true}]],
     offered(Config, a, {function, <<"last">>}, 1),
     ?assertEqual(Service, on(Config, a, erlang, whereis, [hornbeam_call_service])),
