@@ -43,7 +43,7 @@ again_pytest() { PYTHONHASHSEED=0 run_again test/python; }
 # They wait more than they work: files run side by side, each with a node of its own, and in the
 # order of test/e2e/longest.py.
 run_e2e() {
-    rebar3 compile && run_python test/e2e -n 5 --dist loadfile --no-loadscope-reorder --durations 40
+    rebar3 compile && run_python test/e2e -n 4 --dist loadfile --no-loadscope-reorder --durations 40
 }
 again_e2e() { run_again test/e2e; }
 run_wheel() { run_python test/wheel; }

@@ -130,9 +130,12 @@ KINDS = {
 
 async def application(scope, receive, send):
     if scope["type"] == "http":
-        GOOD.inc()
-        if (kind := scope["path"].strip("/")) in KINDS:
-            KINDS.pop(kind)()
-        if scope["query_string"]:  # once the other worker has come, too
-            await meet(scope["query_string"].decode())
+        make = KINDS.pop(scope["path"].strip("/"), None)
+        key = scope["query_string"].decode()
+        if make or not key:
+            GOOD.inc()
+        if make:
+            make()
+        if make and key:  # once the other worker has come, too
+            await meet(key)
         await respond(send, str(os.getpid()).encode())

@@ -470,7 +470,7 @@ def test_a_reload_reloads_and_workers_are_set(shown, watch):
     seen.page.get_by_role("button", name="Reload").click()
     seen.confirm()
     expect(seen.page.get_by_role("alert")).to_have_text("the code was loaded anew")
-    assert not set(server.worker_pids()) & set(pids)
+    eventually(lambda: not set(server.worker_pids()) & set(pids))
     seen.page.get_by_role("button", name="Set workers").click()
     seen.page.get_by_label("Workers").and_(seen.page.locator("#amount")).fill("2")
     seen.confirm()
