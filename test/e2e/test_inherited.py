@@ -72,7 +72,10 @@ def served(running: Running) -> int:
 
 def sockets(pid: int) -> set[str]:
     """Name what a process has open that is a socket."""
-    names = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    names = set()
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.add(str(fd.readlink()))
     return {name for name in names if name.startswith("socket:")}
 
 
