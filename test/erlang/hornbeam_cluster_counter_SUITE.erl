@@ -26,8 +26,6 @@
 %% Called on the nodes.
 -export([incr_bound/2, forget_column/2, count_many/2]).
 
--define(HISTORIES, 25).
-
 %% More than all steps of a history add up to.
 -define(MUCH, 1000000).
 
@@ -232,12 +230,7 @@ count_many(Key, Many) ->
 %%% Any history
 
 all_nodes_have_one_sum_after_any_history(Config) ->
-    Nodes = nodes_of(Config),
-    Property = ?FORALL(History, list(step()), holds(History, Nodes)),
-    Output = fun(Format, Arguments) -> ct:pal(Format, Arguments) end,
-    ?assert(proper:quickcheck(Property, [{numtests, ?HISTORIES}, {max_size, 60}, quiet,
-                                         {on_output, Output}]),
-            proper:counterexample()).
+    ?assert(hornbeam_histories:hold(step(), fun agrees/2, nodes_of(Config))).
 
 step() ->
     N = integer(1, 3),
@@ -248,17 +241,6 @@ step() ->
                {1, {restart, N}},
                {1, {cut, N, integer(1, 3)}},
                {1, heal}]).
-
-%% This PropEr cannot be thrown at.
-holds(History, Nodes) ->
-    try
-        agrees(History, Nodes)
-    catch
-        Class:Reason:Stack ->
-            ct:pal("~p~n~p: ~p~n~p", [History, Class, Reason, Stack]),
-            hornbeam_cluster:heal(Nodes),
-            false
-    end.
 
 agrees(History, Nodes) ->
     Key = integer_to_binary(erlang:unique_integer([positive])),

@@ -24,8 +24,6 @@
 %% Called on the nodes.
 -export([crowd/2, update_crowd/4, churn/2, sent_bytes/0, server_memory/0, forget/2]).
 
--define(HISTORIES, 25).
-
 all() ->
     [Name || {Name, 1} <- module_info(exports), Name =/= module_info, Name =/= init_per_suite,
              Name =/= end_per_suite].
@@ -235,12 +233,7 @@ rows_of_another_version_are_counted_and_ignored(Config) ->
 
 %% Agents are named by their node and a number.
 all_nodes_say_the_same_after_any_history(Config) ->
-    Nodes = nodes_of(Config),
-    Property = ?FORALL(History, list(step()), holds(History, Nodes)),
-    Output = fun(Format, Arguments) -> ct:pal(Format, Arguments) end,
-    ?assert(proper:quickcheck(Property, [{numtests, ?HISTORIES}, {max_size, 60}, quiet,
-                                         {on_output, Output}]),
-            proper:counterexample()).
+    ?assert(hornbeam_histories:hold(step(), fun agrees/2, nodes_of(Config))).
 
 step() ->
     Owner = {integer(1, 3), integer(1, 3)},
@@ -254,17 +247,6 @@ step() ->
                {1, {heal, integer(1, 3), integer(1, 3)}}]).
 
 key() -> oneof([<<"a">>, <<"b">>]).
-
-%% This PropEr cannot be thrown at.
-holds(History, Nodes) ->
-    try
-        agrees(History, Nodes)
-    catch
-        Class:Reason:Stack ->
-            ct:pal("~p~n~p: ~p~n~p", [History, Class, Reason, Stack]),
-            hornbeam_cluster:heal(Nodes),
-            false
-    end.
 
 agrees(History, Nodes) ->
     Topic = integer_to_binary(erlang:unique_integer([positive])),

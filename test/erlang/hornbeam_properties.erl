@@ -1,7 +1,7 @@
 %% Runs PropEr's properties in Common Test: a failure shows its smallest counterexample.
 -module(hornbeam_properties).
 
--export([of_module/1, hold/1]).
+-export([of_module/1, hold/1, hold/2]).
 
 -define(TESTS, 300).
 
@@ -14,12 +14,17 @@ is_property(Name) ->
     lists:prefix("prop_", atom_to_list(Name)).
 
 hold({Module, Name}) ->
+    case hold(Module:Name(), [{numtests, ?TESTS}]) of
+        true -> true;
+        false -> ct:pal("~ts", [Name]), false
+    end.
+
+hold(Property, Options) ->
     Output = fun(Format, Arguments) -> ct:pal(Format, Arguments) end,
-    Options = [{numtests, ?TESTS}, {on_output, Output}, quiet],
-    case proper:quickcheck(Module:Name(), Options) of
+    case proper:quickcheck(Property, [{on_output, Output}, quiet | Options]) of
         true ->
             true;
         Failure ->
-            ct:pal("~ts: ~p~n~p", [Name, Failure, proper:counterexample()]),
+            ct:pal("~p~n~p", [Failure, proper:counterexample()]),
             false
     end.
