@@ -102,8 +102,9 @@ a_packet_is_read_and_checked(_Config) ->
 
 start(Status, Headers) ->
     Begins = [{response_start, 1, Status, Headers, <<>>, false},
+              {response, 1, Status, Headers, <<>>},
               {event_stream, 1, Status, Headers, true}],
-    [Same, Same] = [hornbeam_app_message:check(Begin, limits()) || Begin <- Begins],
+    [Same, Same, Same] = [hornbeam_app_message:check(Begin, limits()) || Begin <- Begins],
     Same.
 
 accept(Subprotocol, Headers) ->

@@ -121,6 +121,8 @@ message(Name, Values) ->
 
 message_fields(response_start, [Stream, Status, Headers, Body, More]) ->
     [Stream, Status, [list_to_tuple(Pair) || Pair <- Headers], Body, More];
+message_fields(response, [Stream, Status, Headers, Body]) ->
+    [Stream, Status, [list_to_tuple(Pair) || Pair <- Headers], Body];
 message_fields(event_stream, [Stream, Status, Headers, Forwardable]) ->
     [Stream, Status, [list_to_tuple(Pair) || Pair <- Headers], Forwardable];
 message_fields(accept, [Stream, Subprotocol, Headers]) ->

@@ -21,6 +21,8 @@ all() ->
      an_owner_that_shares_a_process_gets_packets_by_its_tag,
      a_tagged_owner_gets_nothing_after_its_response,
      a_tagged_owner_is_told_of_an_app_that_ends_too_early,
+     a_response_is_the_end_of_its_stream, a_response_where_none_may_be_is_an_error,
+     a_response_waits_while_its_stream_moves,
      what_a_tagged_owner_was_said_waits_until_it_takes_over,
      an_app_that_goes_on_after_its_response_is_told_of_the_end,
      the_app_is_told_once_that_a_tagged_owner_has_no_use_for_a_stream,
@@ -212,8 +214,8 @@ owners_are_listed_by_kind(_Config) ->
 
 %% What may be said, and after it what may not: one table for the three tests.
 orders() ->
-    [{websocket, [], [send_text, send_bytes, part, last_part, flushed]},
-     {websocket, [accept], [accept, start, whole, part, last_part]},
+    [{websocket, [], [send_text, send_bytes, part, last_part, flushed, response]},
+     {websocket, [accept], [accept, start, whole, response, part, last_part]},
      {websocket, [accept, send_text, credit, send_bytes], [accept]},
      {websocket, [accept, send_text, flushed, send_text, send_bytes, credit],
       [flushed, accept, start]},
@@ -223,10 +225,11 @@ orders() ->
      {websocket, [start, part], [accept, send_text, close, start, flushed]},
      {websocket, [start, last_part], [part, last_part, close]},
      {http, [], [accept, send_text, send_bytes, close, part, last_part, flushed]},
-     {http, [credit, start, part, credit], [start, whole, accept, send_text, close]},
+     {http, [credit, start, part, credit], [start, whole, response, accept, send_text, close]},
      {http, [start, part, last_part, credit], [start, part, last_part]},
-     {http, [whole], [start, part, last_part, close]},
-     {http, [events, part, credit, part], [events, start, whole, accept, send_text]},
+     {http, [whole], [start, part, last_part, response, close]},
+     {http, [credit, response], [start, part, last_part, response, close]},
+     {http, [events, part, credit, part], [events, start, whole, response, accept, send_text]},
      {http, [gzipped_events, part, last_part], [events, start, part, last_part]},
      {websocket, [], [events, gzipped_events]}].
 
@@ -267,6 +270,43 @@ a_tagged_owner_gets_nothing_after_its_response(_Config) ->
 a_tagged_owner_is_told_of_an_app_that_ends_too_early(_Config) ->
     {ok, _} = ended(said([start], opened_by_tagged())),
     ?assertEqual([response_start, ended], received_by_tagged()).
+
+a_response_is_the_end_of_its_stream(_Config) ->
+    [begin
+         {ok, Answered} = answered(said(Said, Opened())),
+         ?assertEqual(Said ++ [response], Received()),
+         ?assertEqual([], hornbeam_worker_streams:owners(http, Answered)),
+         ?assertEqual({[], Answered}, hornbeam_worker_streams:close_complete(Answered)),
+         ?assertEqual({error, stream_is_over}, answered(Answered)),
+         ?assertEqual({error, stream_is_over}, ended(Answered)),
+         ?assertEqual({error, stream_is_over}, say(credit, Answered)),
+         ?assertEqual([], Received())
+     end || {Opened, Received} <- [{fun opened_by_tagged/0, fun received_by_tagged/0},
+                                   {fun() -> opened(http) end, fun() -> received(1) end}],
+            Said <- [[], [credit]]],
+    {ok, Gone} = answered(gone(http)),
+    ?assertEqual({error, stream_is_over}, ended(Gone)),
+    ?assertEqual([], received(1)).
+
+a_response_where_none_may_be_is_an_error(_Config) ->
+    ?assertEqual({error, no_such_stream}, answered(hornbeam_worker_streams:new())),
+    [?assertEqual({error, out_of_order}, answered(Streams))
+     || Streams <- [opened(websocket), said([start], opened(http)), said([whole], opened(http)),
+                    said([start, part], opened_by_tagged()), said([events], opened_by_tagged()),
+                    opened_by_tagged(websocket)]],
+    %% Whoever waits for it hears of the worker's end.
+    Wrong = opened_by_tagged(websocket),
+    {error, out_of_order} = answered(Wrong),
+    ?assertEqual([tagged()], hornbeam_worker_streams:owners(websocket, Wrong)).
+
+a_response_waits_while_its_stream_moves(_Config) ->
+    Moving = hornbeam_worker_streams:hand_over(1, tagged(), self(), opened(http)),
+    {ok, Answered} = answered(Moving),
+    ?assertEqual([], received_by_tagged()),
+    Taken = hornbeam_worker_streams:take_over(1, tagged(), Answered),
+    ?assertEqual([response], received_by_tagged()),
+    ?assertMatch({[], _}, hornbeam_worker_streams:close_complete(Taken)),
+    ?assertEqual({error, stream_is_over}, ended(Taken)).
 
 what_a_tagged_owner_was_said_waits_until_it_takes_over(_Config) ->
     Moving = hornbeam_worker_streams:hand_over(1, tagged(), self(), opened(http)),
@@ -373,11 +413,17 @@ the_app_hears_of_a_process_that_died_without_a_word(_Config) ->
 tagged() -> {self(), a_tag}.
 
 opened_by_tagged() ->
-    opened_by(tagged(), 1, hornbeam_worker_streams:new()).
+    opened_by_tagged(http).
+
+opened_by_tagged(Kind) ->
+    opened_by(tagged(), 1, Kind, hornbeam_worker_streams:new()).
 
 opened_by(Owner, Number, Streams) ->
+    opened_by(Owner, Number, http, Streams).
+
+opened_by(Owner, Number, Kind, Streams) ->
     Tagged = hornbeam_worker_streams:tagged_owners(Streams),
-    true = hornbeam_stream_owners:enter(Number, http, Owner, hornbeam_stream_credit:new(), Tagged),
+    true = hornbeam_stream_owners:enter(Number, Kind, Owner, hornbeam_stream_credit:new(), Tagged),
     Streams.
 
 messages_of_tagged() ->
@@ -409,6 +455,9 @@ said(Names, Streams) ->
 say(Name, Streams) ->
     hornbeam_worker_streams:deliver(1, code(plain(Name)), packet(Name), Streams).
 
+answered(Streams) ->
+    hornbeam_worker_streams:answered(1, packet(response), Streams).
+
 ended(Streams) ->
     hornbeam_worker_streams:ended(1, packet(ended), Streams).
 
@@ -429,6 +478,7 @@ fields(credit) -> [1, 1];
 fields(flushed) -> [];
 fields(start) -> [200, [], hornbeam_msgpack:bytes(<<>>), true];
 fields(whole) -> [200, [], hornbeam_msgpack:bytes(<<>>), false];
+fields(response) -> [200, [], hornbeam_msgpack:bytes(<<>>)];
 fields(events) -> [200, [], true];
 fields(gzipped_events) -> [200, [], false];
 fields(part) -> [hornbeam_msgpack:bytes(<<"part">>), true];

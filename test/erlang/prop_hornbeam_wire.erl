@@ -94,6 +94,11 @@ python() ->
             {36, Id, {response_start, Id, S, H, B, M}, [S, pairs(H), bytes(B), M]}
         ),
         ?LET(
+            {Id, S, H, B},
+            {stream(), uint(), headers(), binary()},
+            {55, Id, {response, Id, S, H, B}, [S, pairs(H), bytes(B)]}
+        ),
+        ?LET(
             {Id, B, M},
             {stream(), binary(), boolean()},
             {37, Id, {response_body, Id, B, M}, [bytes(B), M]}

@@ -66,6 +66,7 @@ CODES = {
     "multicast_bytes": 52,
     "tell": 53,
     "event_stream": 54,
+    "response": 55,
 }
 NAMES = {code: name for name, code in CODES.items()}
 
@@ -273,6 +274,10 @@ class Beam(Pipes):
             streams, payload = fields
             name = NAMES[code].replace("multicast", "send")
             self._messages += [(name, stream, payload) for stream in streams]
+        elif NAMES[code] == "response":
+            # Whether both came in one is of no concern but to who looks for it.
+            self._take(msgpack.packb((CODES["response_start"], stream, *fields, False)))
+            self._take(msgpack.packb((CODES["ended"], stream, None, "", "")))
         elif self.node is None or not self._answer(data):
             if NAMES[code] == "tell" and self._credit:
                 with contextlib.suppress(BrokenPipeError):

@@ -76,6 +76,10 @@ class Conversation:
         assert not self.has_ended, "a message on a stream that has ended"
         assert not self.has_moved or name == "ended", "a message after moved"
         match name:
+            case "response":
+                assert self.kind == "http", "a response in one for a WebSocket"
+                self._say("response_start", [*fields, False])
+                self.has_ended = True
             case "ended":
                 self.has_ended = True
             case "credit":
@@ -387,7 +391,7 @@ class Puppet(Pipes):
                 assert self._event_credit >= 0, "credit for events that have not come"
             case _:
                 self.streams[stream].take(name, fields)
-                if name == "ended":
+                if name in ("ended", "response"):
                     self.node.memory.disconnect(stream)
 
     def _op(self, stream: int, ref: int, op: int, args: list[Any]) -> None:

@@ -50,6 +50,89 @@ def test_packets_keep_their_order_and_their_bytes(messages):
     assert made.idle
 
 
+def answer(stream, body=b"ok", more=False):
+    return packets.encode_response_start(stream, 200, [(b"x-a", b"1")], body, more)
+
+
+@pytest.mark.parametrize("stream", [1, 127, 128, 65_536, 1 << 40])
+def test_an_answer_and_the_end_behind_it_are_one_message(stream):
+    made = endpoint(1 << 20)
+    made.send(answer(stream))
+    made.send_ended(stream)
+    whole = packets.encode_response(stream, 200, [(b"x-a", b"1")], b"ok")
+    assert cut(everything(made)) == [whole]
+    assert unpack(whole) == [packets.RESPONSE, stream, 200, [[b"x-a", b"1"]], b"ok"]
+
+
+# Each with what was said before the handler of stream 1 returned.
+APART = {
+    "nothing": [],
+    "more is to come": [answer(1, more=True)],
+    "the last of several parts": [
+        answer(1, more=True),
+        packets.encode_response_body(1, b"", False),
+    ],
+    "another stream's": [answer(1), answer(2)],
+    "something of its own": [answer(1), packets.encode_credit(1, 5, 0)],
+    "a body that looks like an end": [packets.encode_response_body(1, b"\xc2", True)],
+    "long": [answer(1, b"x" * 5000)],
+}
+
+
+@pytest.mark.parametrize("before", APART.values(), ids=APART)
+def test_an_end_behind_anything_else_is_a_message(before):
+    made = endpoint(1 << 20)
+    for message in before:
+        made.send(message)
+    made.send_ended(1)
+    assert cut(everything(made)) == [*before, packets.encode_ended(1, None, "", "")]
+
+
+class Teller:
+    """What somebody may still ask: it is not to be compared with anything."""
+
+    def __eq__(self, other):
+        raise AssertionError("it was asked")
+
+    def ask(self, tell):
+        return tell
+
+
+def test_an_end_behind_what_was_told_is_a_message():
+    made = endpoint(1 << 20)
+    made.send(answer(1))
+    tell = packets.encode_tell(1, 5, 1, [])
+    made.send_tell(Teller(), tell, 1)
+    made.send_ended(1)
+    end = packets.encode_ended(1, None, "", "")
+    assert cut(everything(made)) == [answer(1), tell, end]
+
+
+def test_an_answer_that_is_written_has_its_end_behind_it():
+    made = endpoint(1 << 20)
+    made.send(answer(1))
+    written = made.take()
+    made.send_ended(1)
+    end = packets.encode_ended(1, None, "", "")
+    assert cut(written + everything(made)) == [answer(1), end]
+
+
+def test_an_end_does_not_pass_what_is_held_or_waits_in_turns():
+    made = endpoint(1 << 20)
+    made.send_first(b"\x95\x2c\x01", 1)
+    made.send(answer(1))
+    made.send_ended(1)
+    assert cut(everything(made)) == [b"\x95\x2c\x01"]
+    made.release(1)
+    end = packets.encode_ended(1, None, "", "")
+    assert cut(everything(made)) == [answer(1), end]
+    made.send(answer(2))
+    made.take_turns()
+    made.send_ended(2)
+    end = packets.encode_ended(2, None, "", "")
+    assert cut(everything(made)) == [answer(2), end]
+
+
 def test_every_byte_on_the_pipe_is_paid():
     made = endpoint(1000)
     made.send(b"x" * 100)

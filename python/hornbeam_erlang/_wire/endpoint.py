@@ -27,6 +27,9 @@ MULTICAST_PAYLOAD = packets.MAX_MESSAGE // 2
 # go beyond it.
 TELL_BYTES = 1_048_576
 
+# A longer answer costs more to copy than its end to say.
+COPIED = 4096
+
 # A message for several clients, packed when it is written: its code, its streams, the payload.
 Multicast = tuple[int, list[int], bytes]
 
@@ -85,6 +88,23 @@ class Endpoint:
         else:
             self._payload = None
             self._packets.append(message)
+
+    def send_ended(self, stream: int) -> None:
+        """Say that a stream's handler has returned: with its response, if that is whole and is
+        what waits as the last."""
+        waiting = self._packets
+        if waiting and not self._held and not self._in_turns:
+            last = waiting[-1]
+            if (
+                type(last) is bytes
+                and last[1] == packets.RESPONSE_START
+                and last[-1] == packets.NO_MORE
+                and len(last) < COPIED
+                and packets.stream_of(last) == stream
+            ):
+                waiting[-1] = packets.RESPONSE_HEAD + last[2:-1]
+                return
+        self.send(packets.encode_ended(stream, None, "", ""))
 
     def send_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Queue a text or binary for a client; what others are told just before travels once."""

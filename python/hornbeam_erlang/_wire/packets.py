@@ -60,6 +60,7 @@ MULTICAST_TEXT = 51
 MULTICAST_BYTES = 52
 TELL = 53
 EVENT_STREAM = 54
+RESPONSE = 55
 
 
 class MessageType(NamedTuple):
@@ -139,6 +140,7 @@ MESSAGES = (
         "python",
         "status: uint, headers: array, forwardable: bool",
     ),
+    _row(RESPONSE, "response", "python", "status: uint, headers: array, body: bin"),
 )
 
 EXTENSIONS = {1: "atom", 2: "tuple", 3: "term", 4: "integer"}
@@ -286,6 +288,15 @@ def encode_response_start(
 
 def encode_response_body(stream: int, body: bytes, more: bool) -> bytes:
     return _pack((RESPONSE_BODY, stream, body, more))
+
+
+def encode_response(stream: int, status: int, headers: Headers, body: bytes) -> bytes:
+    return _pack((RESPONSE, stream, status, headers, body))
+
+
+# The end of a `response_start` whose body is whole, and the begin of a `response`.
+NO_MORE = 0xC2
+RESPONSE_HEAD = bytes((0x95, RESPONSE))
 
 
 def encode_event_stream(stream: int, status: int, headers: Headers, forwardable: bool) -> bytes:

@@ -113,6 +113,13 @@ class Pipes:
             self._flush_scheduled = True
             self._call_soon(self.flush)
 
+    def write_ended(self, stream: int) -> None:
+        """Say in the same way that a stream's handler has returned."""
+        if self.inbox:
+            self.take_inbox()
+        self._endpoint.send_ended(stream)
+        self.schedule_flush()
+
     def write_payload(self, code: int, stream: int, payload: bytes) -> None:
         """Send a text or binary for a client in the same way."""
         if self.inbox:
@@ -186,6 +193,8 @@ class Pipes:
             self._dispatch(_drain(self.backlog))
         else:
             self._dispatch(self._read())
+        # What handlers say at once leaves in the turn in which they do, and not in the next one.
+        self.schedule_flush()
 
     def _dispatch(self, messages: Iterable[Packet]) -> None:
         self.busy = True

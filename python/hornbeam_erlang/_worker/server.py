@@ -232,10 +232,12 @@ class Server:
         del self._streams[number]
         self._ended_early.discard(number)
         self._topics.forget(number)
-        if failure is None:
-            self._write(packets.encode_ended(number, None, "", ""))
-        else:
+        if failure is not None:
             self._write(packets.encode_ended(number, *failure))
+        elif type(stream) is Http:
+            self._pipes.write_ended(number)
+        else:
+            self._write(packets.encode_ended(number, None, "", ""))
 
     def _failed(
         self, scope: dict[str, Any], error: BaseException, disconnected: bool

@@ -31,6 +31,7 @@
     | {failed, Stage :: binary(), Class :: binary(), Message :: binary(), Traceback :: binary()}
     | {response_start, stream(), Status :: non_neg_integer(), Headers :: headers(),
         Body :: binary(), More :: boolean()}
+    | {response, stream(), Status :: non_neg_integer(), Headers :: headers(), Body :: binary()}
     | {response_body, stream(), Body :: binary(), More :: boolean()}
     | {event_stream, stream(), Status :: non_neg_integer(), Headers :: headers(),
         Forwardable :: boolean()}
@@ -148,8 +149,8 @@ payload(_, Name, _) -> {error, {bad_field, Name, bin}}.
 
 %% What may be as long as an app likes.
 -define(HAS_PAYLOAD(Code),
-    (Code =:= ?RESPONSE_START orelse Code =:= ?RESPONSE_BODY orelse Code =:= ?OP orelse
-        Code =:= ?TELL orelse Code =:= ?RESULT orelse Code =:= ?ITEM orelse
+    (Code =:= ?RESPONSE orelse Code =:= ?RESPONSE_START orelse Code =:= ?RESPONSE_BODY orelse
+        Code =:= ?OP orelse Code =:= ?TELL orelse Code =:= ?RESULT orelse Code =:= ?ITEM orelse
         Code =:= ?MULTICAST_TEXT orelse Code =:= ?MULTICAST_BYTES)
 ).
 
@@ -165,6 +166,7 @@ layout(?HEARTBEAT) -> {heartbeat, worker, [uint]};
 layout(?HELLO) -> {hello, worker, [uint, map]};
 layout(?READY) -> {ready, worker, [map]};
 layout(?FAILED) -> {failed, worker, [str, str, str, str]};
+layout(?RESPONSE) -> {response, stream, [uint, headers, bin]};
 layout(?RESPONSE_START) -> {response_start, stream, [uint, headers, bin, bool]};
 layout(?RESPONSE_BODY) -> {response_body, stream, [bin, bool]};
 layout(?EVENT_STREAM) -> {event_stream, stream, [uint, headers, bool]};

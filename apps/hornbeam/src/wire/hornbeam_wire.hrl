@@ -50,3 +50,4 @@
 -define(MULTICAST_BYTES, 52).
 -define(TELL, 53).
 -define(EVENT_STREAM, 54).
+-define(RESPONSE, 55).

@@ -53,6 +53,8 @@ fault({ok, _}) -> out_of_order.
 -spec check(hornbeam_packet:message(), limits()) -> ok | {error, fault()}.
 check({response_start, _, Status, Headers, _, _}, Limits) ->
     head(Status, Headers, Limits);
+check({response, _, Status, Headers, _}, Limits) ->
+    head(Status, Headers, Limits);
 check({event_stream, _, Status, Headers, _}, Limits) ->
     head(Status, Headers, Limits);
 check({accept, _, Subprotocol, Headers}, Limits) ->

@@ -234,6 +234,8 @@ handle_info(Message, #exchange{phase = {waiting, Pipeline}} = Exchange) ->
 handle_info(_Stray, Exchange) ->
     {[], Exchange}.
 
+handle_message({ok, {response, Number, Status, Fields, Body}}, Packet, Exchange) ->
+    handle_message({ok, {response_start, Number, Status, Fields, Body, false}}, Packet, Exchange);
 handle_message({ok, {response_start, _, Status, Fields, Body, More}}, _Packet,
                #exchange{phase = asked, request = #request{affinity = none, id = none}} = Exchange)
         ->

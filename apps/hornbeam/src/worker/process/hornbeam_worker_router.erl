@@ -148,6 +148,11 @@ route({?MOVED, Number}, Packet, #router{streams = Streams0} = Router) when Numbe
         {ok, Streams} -> {ok, Router#router{streams = Streams}};
         {error, Reason} -> {error, {Reason, Number}}
     end;
+route({?RESPONSE, Number}, Packet, #router{streams = Streams0} = Router) when Number > 0 ->
+    case hornbeam_worker_streams:answered(Number, Packet, Streams0) of
+        {ok, Streams} -> {ok, release(Router#router{streams = Streams})};
+        {error, Reason} -> {error, {Reason, Number}}
+    end;
 route({?ENDED, Number}, Packet, #router{streams = Streams0} = Router) when Number > 0 ->
     case hornbeam_worker_streams:ended(Number, Packet, Streams0) of
         {ok, Streams} -> {ok, release(Router#router{streams = Streams})};

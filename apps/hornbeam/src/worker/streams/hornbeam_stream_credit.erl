@@ -30,7 +30,8 @@
 
 %% What was read of a socket may overdraw the client's account by very many small messages, and
 %% with `resume' Python gives the credit of each one by itself. Fewer than this many can be on
-%% their way to a process that waits for its socket: 24 reads of 64 KiB, six bytes a message.
+%% their way to a process that waits for its socket: half a MiB that is read ahead
+%% (hornbeam_read_buffer), six bytes a message.
 -define(MAX_CREDITS, 262144).
 
 %% @doc An account with a whole window in it.
@@ -50,7 +51,8 @@ new({Bytes, Messages}) ->
 pay(Code, Bytes, Account) when Code =:= ?SEND_TEXT; Code =:= ?SEND_BYTES;
                                Code =:= ?RESPONSE_BODY ->
     pay_for(byte_size(Bytes), Account);
-pay(Code, _Bytes, Account) when Code =:= ?RESPONSE_START; Code =:= ?EVENT_STREAM ->
+pay(Code, _Bytes, Account) when Code =:= ?RESPONSE; Code =:= ?RESPONSE_START;
+                               Code =:= ?EVENT_STREAM ->
     %% It comes once, and what it pays with is hidden behind its headers.
     pay_for(0, Account);
 pay(?CREDIT, _Bytes, #account{counts = Counts}) ->

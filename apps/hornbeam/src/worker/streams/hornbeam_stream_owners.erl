@@ -7,7 +7,7 @@
 -module(hornbeam_stream_owners).
 
 -export([new/0, new/1, bequeath/2]).
--export([enter/5, leave/2, find/2, of_kind/2, of_process/2, notify_down/1]).
+-export([enter/5, leave/2, find/2, take/2, of_kind/2, of_process/2, notify_down/1]).
 -export_type([table/0, entry/0]).
 
 %% Rows: {Number, Kind, Owner, Account}.
@@ -53,6 +53,14 @@ leave(Number, Table) ->
 -spec find(non_neg_integer(), table()) -> {ok, entry()} | none.
 find(Number, Table) ->
     case ets:lookup(Table, Number) of
+        [{_Number, Kind, Owner, Account}] -> {ok, {Kind, Owner, Account}};
+        [] -> none
+    end.
+
+%% @doc The owner of a stream, who is struck out.
+-spec take(pos_integer(), table()) -> {ok, entry()} | none.
+take(Number, Table) ->
+    case ets:take(Table, Number) of
         [{_Number, Kind, Owner, Account}] -> {ok, {Kind, Owner, Account}};
         [] -> none
     end.

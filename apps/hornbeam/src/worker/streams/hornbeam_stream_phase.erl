@@ -1,6 +1,7 @@
 %% What the app may say next on a stream (docs/wire.md, "The life of a stream"). Pure.
 %%
 %%   http       asked ──response_start──▶ responding ──the last part──▶ complete
+%%                ├──response──▶ complete
 %%                └──event_stream──▶ streaming, or closed_stream where others may not add to it
 %%   websocket  asked ──accept──▶ accepted ──close──▶ complete
 %%                └──close──▶ complete  ├ or a response, as above, in place of accept;
@@ -31,6 +32,7 @@ next(websocket, asked, ?CLOSE, _Bytes) -> complete;
 next(websocket, asked, ?ACCEPT, _Bytes) -> accepted;
 next(_Kind, asked, ?RESPONSE_START, Packet) ->
     next_part(responding, hornbeam_packet:is_last_part(Packet));
+next(http, asked, ?RESPONSE, _Packet) -> complete;
 next(http, asked, ?EVENT_STREAM, Packet) -> streams(hornbeam_packet:is_forwardable(Packet));
 next(_Kind, Phase, ?RESPONSE_BODY, Packet)
         when Phase =:= responding; Phase =:= streaming; Phase =:= closed_stream ->

@@ -25,7 +25,7 @@
 
 -export([new/0, new/1, tagged_owners/1, open/4, open/6, hand_over/4, bind/3, take_over/3]).
 -export([owner_down/3, process_down/2, abandon/2, closed/2]).
--export([deliver/4, multicast/4, moved/3, ended/3, close_complete/1]).
+-export([deliver/4, multicast/4, moved/3, answered/3, ended/3, close_complete/1]).
 -export([begin_stream/2, owners/2, sockets/1, event_streams/1, give_away/1, close_sockets/1]).
 -export([client/2, with_client/2, is_known/2]).
 -export_type([streams/0, client/0, fault/0]).
@@ -155,7 +155,7 @@ moved_to(Owner, Accepted, Number, Streams) ->
 bound(false, Number, Entry, Streams) ->
     put_entry(Number, Entry, leave_if_complete(Number, Entry, Streams));
 bound(true, Number, Entry, Streams) ->
-    remove(Number, Entry, Streams).
+    remove(Number, Entry, leave_if_complete(Number, Entry, Streams)).
 
 %% @doc A monitor says that an owner is dead. `{disconnect, Kind, _}' when the app is to be told.
 -spec owner_down(pos_integer(), reference(), streams()) ->
@@ -279,6 +279,31 @@ put_changed(Number, Entry, _Before, Streams) -> put_entry(Number, Entry, Streams
 moved(Number, Packet, Streams0) ->
     case deliver(Number, ?MOVED, Packet, Streams0) of
         {ok, Streams} -> {ok, closed(Number, Streams)};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The app has answered, and ended the stream with that: its owner gets this packet and no
+%% other.
+-spec answered(pos_integer(), Packet :: binary(), streams()) -> {ok, streams()} | {error, fault()}.
+answered(Number, Packet, #streams{entries = Entries, tagged_owners = Tagged} = Streams) ->
+    case not is_map_key(Number, Entries) andalso hornbeam_stream_owners:take(Number, Tagged) of
+        {ok, {http, Owner, _Account}} ->
+            hornbeam_stream:send(Owner, hornbeam_worker_protocol:packet(Number, Packet)),
+            {ok, seen(Number, Streams)};
+        {ok, {Kind, Owner, Account}} ->
+            %% The worker ends, and tells those that are entered.
+            _ = hornbeam_stream_owners:enter(Number, Kind, Owner, Account, Tagged),
+            {error, out_of_order};
+        none ->
+            not_open(Number, Streams);
+        false ->
+            answered_closely(Number, Packet, Streams)
+    end.
+
+%% Something was said on it before, or its owner is not one of several in a process.
+answered_closely(Number, Packet, Streams0) ->
+    case deliver(Number, ?RESPONSE, Packet, Streams0) of
+        {ok, Streams} -> {ok, app_ended(Number, entry(Number, Streams), Streams)};
         {error, _} = Error -> Error
     end.
 
