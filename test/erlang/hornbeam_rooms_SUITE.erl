@@ -167,7 +167,7 @@ documented() ->
         %% The manual of ranch.
         [{ranch, Function, Arity}
          || {Function, Arity} <- [{start_listener, 5}, {suspend_listener, 1}, {stop_listener, 1},
-                                  {get_addr, 1}, {procs, 2}, {remove_connection, 1}]],
+                                  {get_addr, 1}, {procs, 2}]],
         %% The manuals of ranch_tcp, ranch_ssl and ranch_transport, whose callbacks these are.
         [{ranch_tcp, Function, Arity}
          || {Function, Arity} <- [{handshake, 3}, {disallowed_listen_options, 0},

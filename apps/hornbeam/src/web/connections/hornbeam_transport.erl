@@ -266,7 +266,7 @@ unintroduced(Why, Socket, #{mounts := #{counters := Counters}}) ->
 secured(Entered, Ref, Accepted, Deadline, Options) ->
     Left = max(0, Deadline - erlang:monotonic_time(millisecond)),
     case secured(persistent_term:get(?IDENTITY(Ref)), Accepted, Left, Options) of
-        {ok, Socket} -> begun(Entered, Ref, Socket, Options);
+        {ok, Socket} -> begun(Entered, Socket, Options);
         {error, _} = Error -> refused(Error, Options)
     end.
 
@@ -287,24 +287,24 @@ refused(Error, #{mounts := #{counters := Counters}}) ->
     hornbeam_counters:add(tls_refused, Counters),
     Error.
 
--spec begun(ok | full | overrun, ranch:ref(), term(), options()) -> {ok, term()} | {error, term()}.
-begun(ok, Ref, Socket, Options) ->
+-spec begun(ok | full | overrun, term(), options()) -> {ok, term()} | {error, term()}.
+begun(ok, Socket, Options) ->
     Both = both(Socket, Options),
-    spoken(protocol(Both, Options), Ref, Both, Options);
-begun(full, Ref, Socket, Options) ->
+    spoken(protocol(Both, Options), Both, Options);
+begun(full, Socket, Options) ->
     Both = both(Socket, Options),
-    turned_away(can_tell_health(Both, Options), Ref, Both, Options);
-begun(overrun, _Ref, Socket, Options) ->
+    turned_away(can_tell_health(Both, Options), Both, Options);
+begun(overrun, Socket, Options) ->
     {Transport, Raw} = both(Socket, Options),
     _ = Transport:close(Raw),
     exit(normal).
 
 %% Who probes the node may have no connection of his own: a node that has no room is not unhealthy.
--spec turned_away(boolean(), ranch:ref(), hornbeam_socket:socket(), options()) -> no_return().
-turned_away(true, Ref, Socket, #{mounts := Mounts}) ->
-    _ = http1(Ref, Socket, hornbeam_mounts:full(Mounts)),
+-spec turned_away(boolean(), hornbeam_socket:socket(), options()) -> no_return().
+turned_away(true, Socket, #{mounts := Mounts}) ->
+    _ = http1(Socket, hornbeam_mounts:full(Mounts)),
     exit(normal);
-turned_away(false, _Ref, {Transport, Raw} = Socket, #{mounts := #{counters := Counters}}) ->
+turned_away(false, {Transport, Raw} = Socket, #{mounts := #{counters := Counters}}) ->
     hornbeam_error_response:count(full, Counters),
     _ = Transport:send(Raw, hornbeam_http1_response:refusal(full, <<>>)),
     hornbeam_socket:linger(Socket),
@@ -333,25 +333,25 @@ protocol(Socket, #{mounts := #{server := #{http_engine := cowboy} = Server}}) ->
 protocol(_Socket, _Options) ->
     {http1, <<>>}.
 
-spoken({http2, First}, _Ref, Socket, #{mounts := Mounts}) ->
+spoken({http2, First}, Socket, #{mounts := Mounts}) ->
     http2(First, Socket, Mounts);
-spoken({http1, First}, _Ref, {_Transport, Raw} = Socket,
+spoken({http1, First}, {_Transport, Raw} = Socket,
        #{mounts := #{server := #{http_engine := cowboy}} = Mounts}) ->
     _ = [self() ! {tcp, Raw, First} || First =/= <<>>],
     hornbeam_cowboy:begun(Socket, none, Mounts),
     {ok, Raw};
-spoken({http1, <<>>}, Ref, Socket, #{mounts := Mounts}) ->
-    case http1(Ref, Socket, Mounts) of
+spoken({http1, <<>>}, Socket, #{mounts := Mounts}) ->
+    case http1(Socket, Mounts) of
         ended -> exit(normal);
         {http2, First} -> http2(First, Socket, Mounts)
     end;
-spoken({error, _}, _Ref, {Transport, Raw}, _Options) ->
+spoken({error, _}, {Transport, Raw}, _Options) ->
     _ = Transport:close(Raw),
     exit(normal).
 
-http1(Ref, Socket, Mounts) ->
+http1(Socket, Mounts) ->
     [Parent | _] = get('$ancestors'),
-    hornbeam_http1:serve(Parent, Ref, Socket, Mounts).
+    hornbeam_http1:serve(Parent, Socket, Mounts).
 
 http2(First, {_Transport, Raw} = Socket, Mounts) ->
     case hornbeam_http2_reader:start(Socket, First, Mounts) of

@@ -6,12 +6,11 @@
 %% What is to be written while more has come is one write.
 -module(hornbeam_http1).
 
--export([serve/4]).
+-export([serve/3]).
 -export([loop/1, system_continue/3, system_terminate/4, system_code_change/4]).
 
 -record(http1, {
     parent :: pid(),
-    ref :: ranch:ref(),
     %% of whose messages the process waits for
     socket :: term(),
     connection :: hornbeam_http1_connection:connection(),
@@ -29,15 +28,15 @@
 
 %% @doc Serve a connection. Returns when it has ended, when its client begins with HTTP/2, or never
 %% when a WebSocket has become of it.
--spec serve(pid(), ranch:ref(), hornbeam_socket:socket(), hornbeam_mounts:mounts()) -> result().
-serve(Parent, Ref, {_Transport, Raw} = Socket, Mounts) ->
+-spec serve(pid(), hornbeam_socket:socket(), hornbeam_mounts:mounts()) -> result().
+serve(Parent, {_Transport, Raw} = Socket, Mounts) ->
     case hornbeam_http1_request:template(Socket) of
         {ok, Template} ->
             _ = process_flag(trap_exit, true),
             _ = process_flag(min_heap_size, ?BUSY_HEAP),
             Connection = hornbeam_http1_connection:new(Socket, Template, Mounts),
             go_on(hornbeam_http1_connection:start(Connection),
-                  #http1{parent = Parent, ref = Ref, socket = Raw, connection = Connection});
+                  #http1{parent = Parent, socket = Raw, connection = Connection});
         error ->
             ended
     end.
@@ -46,9 +45,8 @@ go_on({ok, Connection}, Http1) ->
     loop(Http1#http1{connection = Connection});
 go_on({idle, Connection}, Http1) ->
     rest(Http1#http1{connection = Connection, is_idle = true});
-go_on({websocket, Start, Session}, #http1{parent = Parent, ref = Ref}) ->
-    ranch:remove_connection(Ref),
-    hornbeam_mounts:rest(),
+go_on({websocket, Start, Session}, #http1{parent = Parent}) ->
+    forget(),
     hornbeam_websocket:start(Parent, Start, hornbeam_websocket_session, Session);
 go_on(Result, _Http1) ->
     Result.
@@ -56,9 +54,14 @@ go_on(Result, _Http1) ->
 %% What requests have needed is given back. A collection costs a third of a request.
 rest(Http1) ->
     _ = process_flag(min_heap_size, ?IDLE_HEAP),
-    hornbeam_mounts:rest(),
+    forget(),
     true = garbage_collect(),
     loop(Http1).
+
+%% What requests need to know, they find anew.
+forget() ->
+    hornbeam_mounts:rest(),
+    hornbeam_date:forget().
 
 busy(#http1{is_idle = false} = Http1) ->
     Http1;

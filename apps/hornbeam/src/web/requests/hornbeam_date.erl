@@ -1,7 +1,7 @@
 %% The date of a response, as HTTP writes it (RFC 9110, 5.6.7): made once a second.
 -module(hornbeam_date).
 
--export([new_table/0, now/0]).
+-export([new_table/0, now/0, forget/0]).
 
 -define(TABLE, ?MODULE).
 
@@ -28,8 +28,15 @@ remembered(Second, _Older) ->
     _ = put(?MODULE, {Second, Text}),
     Text.
 
+%% @doc The calling process has no use for it for a while.
+-spec forget() -> ok.
+forget() ->
+    _ = erase(?MODULE),
+    ok.
+
 made(Second) ->
     Now = calendar:system_time_to_universal_time(Second, second),
-    Text = iolist_to_binary(cow_date:rfc1123(Now)),
+    %% What Cowlib has put together has room for more of it.
+    Text = binary:copy(iolist_to_binary(cow_date:rfc1123(Now))),
     true = ets:insert(?TABLE, {date, Second, Text}),
     Text.
