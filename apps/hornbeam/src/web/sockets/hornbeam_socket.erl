@@ -1,7 +1,7 @@
 %% A client's TCP connection, with TLS or without: what has come, what has not left, how it ends.
 -module(hornbeam_socket).
 
--export([unsent/1, backlog/1, linger/1, reset/1, abandon/1]).
+-export([unsent/1, backlog/1, linger/1, finish/1, reset/1, abandon/1]).
 -export_type([socket/0]).
 
 -type socket() :: {Transport :: module(), Socket :: term()}.
@@ -66,6 +66,17 @@ discarded(_Unsent, _Before, {Transport, Socket}) ->
     ok.
 
 now_ms() -> erlang:monotonic_time(millisecond).
+
+%% @doc After our last word to a client that has said its own, and so sends nothing more: the end
+%% follows at once, unless something is unsent. The process ends then.
+-spec finish(socket()) -> ok.
+finish({ranch_tcp, _} = Socket) ->
+    case unsent(Socket) of
+        0 -> ok;
+        _ -> linger(Socket)
+    end;
+finish(Socket) ->
+    linger(Socket).
 
 %% @doc End a connection so that its client sees that something is missing: by a reset, over TLS
 %% without the alert that would say that this was all.

@@ -393,7 +393,11 @@ told(Reason, #connection{handler = Handler, state = State}) ->
     ok.
 
 %% The client may read what was said last.
-linger({error, closed}, _Connection) -> ok;
+linger({error, closed}, _Connection) ->
+    ok;
+linger(Reason, #connection{transport = Transport, socket = Socket})
+        when Reason =:= remote; element(1, Reason) =:= remote ->
+    hornbeam_socket:finish({Transport, Socket});
 linger(_Reason, #connection{transport = Transport, socket = Socket}) ->
     hornbeam_socket:linger({Transport, Socket}).
 
