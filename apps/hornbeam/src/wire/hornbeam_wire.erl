@@ -325,10 +325,14 @@ address({Host, Port}) ->
 %% once meant by them.
 -spec text(binary()) -> iodata().
 text(Binary) ->
-    case hornbeam_utf8:is_valid(Binary) of
+    %% Most is short and ASCII, which is found out sooner by a look.
+    case is_ascii(Binary) orelse hornbeam_utf8:is_valid(Binary) of
         true -> hornbeam_msgpack:str(Binary);
         false -> hornbeam_msgpack:str(<<<<Byte/utf8>> || <<Byte>> <= Binary>>)
     end.
+
+is_ascii(<<Char, Rest/binary>>) when Char < 128 -> is_ascii(Rest);
+is_ascii(Rest) -> Rest =:= <<>>.
 
 -spec bin(iodata()) -> iodata().
 bin(Bytes) -> hornbeam_msgpack:bin(Bytes).
