@@ -66,7 +66,8 @@ class Stream:
         self._events: list[tuple[Any, int]] = []
         self._turned: list[tuple[Any, int]] = []
         self._readers: list[asyncio.Future[None]] = []
-        self._senders: list[asyncio.Future[None]] = []
+        # There seldom are any; an empty list is memory.
+        self._senders: list[asyncio.Future[None]] | None = None
 
     def credit(self, size: int, messages: int) -> None:
         """Add to what may be sent, and let the next in line send."""
@@ -146,11 +147,12 @@ class Stream:
 
     async def _wait_in_line(self) -> None:
         waiter = self._loop.create_future()
-        self._senders.append(waiter)
+        senders = self._senders = self._senders or []
+        senders.append(waiter)
         try:
             await waiter
         finally:
-            self._senders.remove(waiter)
+            senders.remove(waiter)
             # Comes after this task has paid: the next may go if there is credit left.
             self._loop.call_soon(self._call_sender)
 

@@ -16,6 +16,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine, Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from sys import intern
 from types import CodeType
 from typing import Any
@@ -81,10 +82,17 @@ def websocket_scope(scope: StreamScope, root_path: str) -> dict[str, Any]:
     """Return the scope that the app is called with."""
     shown = common_scope("websocket", scope, root_path)
     shown["http_version"], shown["scheme"] = intern(scope.http_version), intern(scope.scheme)
+    shown["server"] = _same(shown["server"])
     shown["headers"] = [(_NAMES.get(name, name), value) for name, value in scope.headers]
     shown["subprotocols"] = _subprotocols(scope.headers)
     shown["extensions"]["websocket.http.response"] = {}
     return shown
+
+
+@lru_cache(maxsize=64)
+def _same(server: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    """Return one tuple for all that are connected to an address."""
+    return server
 
 
 def _subprotocols(headers: list[list[bytes]]) -> list[str]:

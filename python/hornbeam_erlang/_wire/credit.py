@@ -1,5 +1,7 @@
 """Credit, both ways: what a stream may still send, and what it owes for what it has taken. Pure."""
 
+from functools import lru_cache
+
 
 class Account:
     """What one stream may still send: bytes and messages, both spent, both refilled."""
@@ -26,8 +28,8 @@ class Allowance:
     __slots__ = ("_half_bytes", "_half_messages", "bytes", "messages")
 
     def __init__(self, size: int, messages: int) -> None:
-        self._half_bytes = max(size // 2, 1)
-        self._half_messages = max(messages // 2, 1)
+        self._half_bytes = _half(size)
+        self._half_messages = _half(messages)
         self.bytes = 0
         self.messages = 0
 
@@ -42,3 +44,9 @@ class Allowance:
         given = self.bytes, self.messages
         self.bytes = self.messages = 0
         return given
+
+
+@lru_cache(maxsize=16)
+def _half(window: int) -> int:
+    """Return the same number for all streams, each of which keeps it."""
+    return max(window // 2, 1)
