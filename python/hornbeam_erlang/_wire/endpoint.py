@@ -27,6 +27,10 @@ MULTICAST_PAYLOAD = packets.MAX_MESSAGE // 2
 # go beyond it.
 TELL_BYTES = 1_048_576
 
+# The end of a `response_start` whose body is whole, and the begin of a `response`.
+NO_MORE = 0xC2
+RESPONSE_HEAD = bytes((0x95, packets.RESPONSE))
+
 # A longer answer costs more to copy than its end to say.
 COPIED = 4096
 
@@ -98,11 +102,11 @@ class Endpoint:
             if (
                 type(last) is bytes
                 and last[1] == packets.RESPONSE_START
-                and last[-1] == packets.NO_MORE
+                and last[-1] == NO_MORE
                 and len(last) < COPIED
                 and packets.stream_of(last) == stream
             ):
-                waiting[-1] = packets.RESPONSE_HEAD + last[2:-1]
+                waiting[-1] = RESPONSE_HEAD + last[2:-1]
                 return
         self.send(packets.encode_ended(stream, None, "", ""))
 

@@ -294,11 +294,6 @@ def encode_response(stream: int, status: int, headers: Headers, body: bytes) -> 
     return _pack((RESPONSE, stream, status, headers, body))
 
 
-# The end of a `response_start` whose body is whole, and the begin of a `response`.
-NO_MORE = 0xC2
-RESPONSE_HEAD = bytes((0x95, RESPONSE))
-
-
 def encode_event_stream(stream: int, status: int, headers: Headers, forwardable: bool) -> bytes:
     return _pack((EVENT_STREAM, stream, status, headers, forwardable))
 
