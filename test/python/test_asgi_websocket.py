@@ -770,6 +770,24 @@ def test_scope_has_every_key_with_its_exact_type():
     }
 
 
+def test_what_many_clients_say_alike_is_in_memory_once():
+    def headers():
+        given = [
+            [b"host", b"example.org"],
+            [b"sec-websocket-version", b"13"],
+            [b"sec-websocket-key", b"a" * 24],
+            [b"cookie", b"session=" + b"b" * 8],
+            [b"user-agent", b"c" * 300],
+        ]
+        scope = StreamScope("1.1", "ws", "GET", b"/", b"", given, None, ["h", 80], None)
+        made = websocket_scope(scope, "")
+        assert made["headers"] == [tuple(header) for header in given]
+        return [*made["headers"], made["server"]]
+
+    alike = [one is other for one, other in zip(headers(), headers(), strict=True)]
+    assert alike == [True, True, False, False, False, True]
+
+
 def test_scope_of_a_unix_socket_has_its_path_and_no_client():
     scope = StreamScope("1.1", "ws", "GET", b"/", b"", [], None, ["/run/a.sock", None], None)
     made = websocket_scope(scope, "")

@@ -46,6 +46,18 @@ _NAMES = {
     )
 }
 
+# Of these, many clients have the same value, and then the whole header is in memory once. A value
+# that is longer (bytes) is not kept for the next one.
+_ALIKE = frozenset(
+    {
+        *(b"host", b"connection", b"upgrade", b"origin", b"user-agent", b"accept"),
+        *(b"accept-encoding", b"accept-language", b"cache-control", b"pragma"),
+        *(b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol"),
+        b"x-forwarded-proto",
+    }
+)
+_SHORT = 256
+
 # In the place of an event: the app has taken all before it and asks for more.
 _FLUSH: Event = {}
 
@@ -83,10 +95,20 @@ def websocket_scope(scope: StreamScope, root_path: str) -> dict[str, Any]:
     shown = common_scope("websocket", scope, root_path)
     shown["http_version"], shown["scheme"] = intern(scope.http_version), intern(scope.scheme)
     shown["server"] = _same(shown["server"])
-    shown["headers"] = [(_NAMES.get(name, name), value) for name, value in scope.headers]
+    shown["headers"] = [
+        _alike(name, value) if name in _ALIKE and len(value) < _SHORT else _named(name, value)
+        for name, value in scope.headers
+    ]
     shown["subprotocols"] = _subprotocols(scope.headers)
     shown["extensions"]["websocket.http.response"] = {}
     return shown
+
+
+def _named(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    return _NAMES.get(name, name), value
+
+
+_alike = lru_cache(maxsize=512)(_named)
 
 
 @lru_cache(maxsize=64)
