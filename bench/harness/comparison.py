@@ -26,12 +26,11 @@ def table(windows: list[Window], one: str, many: str, rival: str = RIVAL) -> lis
 
 
 def each(windows: list[Window], row: Row, rival: str = RIVAL) -> list[str]:
-    """One row for each server under each load, beside the rival's windows under the same load."""
+    """One row for each server under each load that it had, beside the rival's windows under the
+    same load."""
     return [
-        row(load, server, report.cell(windows, load=load, server=server), its)
-        for load in report.distinct(windows, "load")
-        for its in [report.good(report.cell(windows, load=load, server=rival))]
-        for server in report.distinct(windows, "server")
+        row(load, server, cell, report.good(report.cell(windows, load=load, server=rival)))
+        for load, server, cell in report.cells(windows)
     ]
 
 

@@ -6,6 +6,7 @@ table's columns are is the part's to say.
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -56,6 +57,14 @@ def distinct(windows: list[Window], key: str) -> list[str]:
 def cell(windows: list[Window], **keys: str) -> list[Window]:
     """The windows with these values."""
     return [w for w in windows if all(w[key] == value for key, value in keys.items())]
+
+
+def cells(windows: list[Window]) -> Iterator[tuple[str, str, list[Window]]]:
+    """Each load with each server that had it, and their windows."""
+    for load in distinct(windows, "load"):
+        for server in distinct(windows, "server"):
+            if found := cell(windows, load=load, server=server):
+                yield load, server, found
 
 
 def good(windows: list[Window]) -> list[Window]:

@@ -64,9 +64,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *("load", "call", " calls/s", " p50 µs", " p99 µs", " CPU µs/call"),
         *(" BEAM", " Python", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server)))
+    rows += [_row(*each) for each in report.cells(windows)]
     return rows
 
 

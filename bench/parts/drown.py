@@ -110,9 +110,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *(" erlang:memory MiB", " longest mailbox", " hostile cores", " honest cores"),
         *(" server cores", "gone", "stopped at 4 GiB", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server)))
+    rows += [_row(*each) for each in report.cells(windows)]
     return rows
 
 

@@ -79,9 +79,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *("load", "server", " deliveries/s", " p50 ms", " p99 ms", " server CPU µs/delivery"),
         *(" BEAM", " Python", " redis", " generator CPU µs/delivery", " verified", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server)))
+    rows += [_row(*each) for each in report.cells(windows)]
     return rows
 
 

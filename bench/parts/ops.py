@@ -91,9 +91,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *("operation", "answered by", " p50 µs", " p99 µs", " operations/s"),
         *(" CPU µs/operation", " Python", " BEAM", " redis", " echo messages/s", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server)))
+    rows += [_row(*each) for each in report.cells(windows)]
     return rows
 
 

@@ -156,9 +156,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *("event", "server", " sockets", " dropped", "with code", " messages said", " lost"),
         *(" longest gap s", " without an echo at the end", " p50 ms", " errors"),
     )
-    for event in report.distinct(windows, "load"):
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(event, server, report.cell(windows, load=event, server=server)))
+    rows += [_row(*each) for each in report.cells(windows)]
     return rows
 
 

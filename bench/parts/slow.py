@@ -88,9 +88,7 @@ def table(windows: list[dict[str, Any]]) -> list[str]:
         *(" Python MiB", " BEAM MiB", " erlang:memory MiB", " longest mailbox"),
         *(" server CPU µs/delivery", " generator", " verified", " errors"),
     )
-    for load in report.distinct(windows, "load"):
-        for server in report.distinct(windows, "server"):
-            rows.append(_row(load, server, report.cell(windows, load=load, server=server)))
+    rows += [_row(*each) for each in report.cells(windows)]
     return rows
 
 
