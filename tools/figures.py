@@ -18,6 +18,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 BUSY = 0.05  # cores that others use, as the benchmarks have it
+# WebSockets past their third ping.
+IDLE = "5 000, silent, 3 pings later"
+SPOKEN = "5 000, one message, 3 pings later"
 MARK = re.compile(r"(<!-- figure: ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -66,7 +69,7 @@ ROWS: tuple[tuple[str, str, str, str, str, Callable[[float], str]], ...] = (
     ("Drops among 500 open WebSockets when a worker is killed",
      "outlive", "kill", "hornbeam-resume", "dropped", plain),
     ("… when the code is loaded anew", "outlive", "reload", "hornbeam-resume", "dropped", plain),
-    ("Memory of an idle WebSocket", "memory", "5 000, silent", "hornbeam", "kib", kib),
+    ("Memory of an idle WebSocket", "memory", IDLE, "hornbeam", "kib", kib),
     ("CPU of an echo, 15 000 sockets", "growth", "15000 sockets", "hornbeam", "cpu_us", micros),
     ("CPU of an echo, 64 sockets, 1 message in flight",
      "echo", "64 X 1, 16 B", "hornbeam", "cpu_us", micros),
@@ -118,18 +121,18 @@ FIGURES: dict[str, Callable[[], str]] = {
     "beside uvicorn": beside_uvicorn,
     "first page": first_page,
     "measured": lambda: measured_by("echo"),
-    "idle socket": lambda: kib(value("memory", "5 000, silent", "hornbeam", "kib")),
-    "idle socket of uvicorn": lambda: kib(value("memory", "5 000, silent", "uvicorn", "kib")),
-    "idle socket with resume": lambda: kib(
-        value("memory", "5 000, silent", "hornbeam-resume", "kib")
-    ),
+    "idle socket": lambda: kib(value("memory", IDLE, "hornbeam", "kib")),
+    "idle socket of uvicorn": lambda: kib(value("memory", IDLE, "uvicorn", "kib")),
+    "idle socket with resume": lambda: kib(value("memory", IDLE, "hornbeam-resume", "kib")),
     "idle socket in the node": lambda: kib(
-        value("memory", "5 000, silent", "hornbeam", "kib_by_process", "BEAM"), 1
+        value("memory", IDLE, "hornbeam", "kib_by_process", "BEAM"), 1
     ),
     "idle socket in Python": lambda: kib(
-        value("memory", "5 000, silent", "hornbeam", "kib_by_process", "Python"), 1
+        value("memory", IDLE, "hornbeam", "kib_by_process", "Python"), 1
     ),
     "socket that has spoken": lambda: kib(value("memory", "5 000, one message", "hornbeam", "kib")),
+    "socket that has long spoken": lambda: kib(value("memory", SPOKEN, "hornbeam", "kib")),
+    "idle socket over TLS": lambda: kib(value("memory", f"{IDLE}, TLS", "hornbeam", "kib")),
     "server without sockets": lambda: (
         f"{number(value('memory', '5 000, silent', 'hornbeam', 'before_mib'))}\N{NO-BREAK SPACE}MiB"
     ),
