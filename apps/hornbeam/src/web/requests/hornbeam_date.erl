@@ -28,15 +28,15 @@ remembered(Second, _Older) ->
     _ = put(?MODULE, {Second, Text}),
     Text.
 
-%% @doc The calling process has no use for it for a while.
--spec forget() -> ok.
-forget() ->
-    _ = erase(?MODULE),
-    ok.
-
 made(Second) ->
     Now = calendar:system_time_to_universal_time(Second, second),
     %% What Cowlib has put together has room for more of it.
     Text = binary:copy(iolist_to_binary(cow_date:rfc1123(Now))),
     true = ets:insert(?TABLE, {date, Second, Text}),
     Text.
+
+%% @doc The calling process has no use for it for a while.
+-spec forget() -> ok.
+forget() ->
+    _ = erase(?MODULE),
+    ok.

@@ -52,18 +52,15 @@ leave(Number, Table) ->
 %% @doc The owner of a stream.
 -spec find(non_neg_integer(), table()) -> {ok, entry()} | none.
 find(Number, Table) ->
-    case ets:lookup(Table, Number) of
-        [{_Number, Kind, Owner, Account}] -> {ok, {Kind, Owner, Account}};
-        [] -> none
-    end.
+    entry(ets:lookup(Table, Number)).
 
 %% @doc The owner of a stream, who is struck out.
 -spec take(pos_integer(), table()) -> {ok, entry()} | none.
 take(Number, Table) ->
-    case ets:take(Table, Number) of
-        [{_Number, Kind, Owner, Account}] -> {ok, {Kind, Owner, Account}};
-        [] -> none
-    end.
+    entry(ets:take(Table, Number)).
+
+entry([{_Number, Kind, Owner, Account}]) -> {ok, {Kind, Owner, Account}};
+entry([]) -> none.
 
 %% @doc The streams of a kind, with their owners.
 -spec of_kind(hornbeam_stream:kind(), table()) -> [{pos_integer(), hornbeam_stream:owner()}].
