@@ -172,9 +172,14 @@ def test_a_token_of_the_users_stands_in_no_link_log_or_info(shown):
     server = shown(dashboard_token=TOKEN, fresh=True)
     assert link(server).endswith("/dashboard")
     assert httpx.get(link(server), params={"token": TOKEN}).status_code == 200
-    server.node.eval("exit(whereis(hornbeam_operations_listener), kill)")
-    eventually(lambda: "operations" in server.info())
-    server.node.eval("exit(whereis(hornbeam_dashboard_history), kill)")
+    for name in ("hornbeam_operations_listener", "hornbeam_dashboard_history"):
+        server.node.eval(
+            f"Ref = monitor(process, {name}), exit(whereis({name}), kill), "
+            "receive {'DOWN', Ref, process, _, killed} -> true end"
+        )
+        eventually(lambda: "operations" in server.info())
+        eventually(lambda name=name: server.node.eval(f"is_pid(whereis({name}))") is True)
+    eventually(lambda: server.node.eval("is_pid(whereis(hornbeam_operations_listener))") is True)
     known = server.node.log + repr(server.info())
     known += repr(server.node.eval("sys:get_state(hornbeam_operations_listener)"))
     assert TOKEN not in known
