@@ -172,14 +172,15 @@ def test_a_token_of_the_users_stands_in_no_link_log_or_info(shown):
     server = shown(dashboard_token=TOKEN, fresh=True)
     assert link(server).endswith("/dashboard")
     assert httpx.get(link(server), params={"token": TOKEN}).status_code == 200
-    for name in ("hornbeam_operations_listener", "hornbeam_dashboard_history"):
+    names = ("hornbeam_operations_listener", "hornbeam_dashboard_history")
+    for name in names:
         server.node.eval(
             f"Ref = monitor(process, {name}), exit(whereis({name}), kill), "
             "receive {'DOWN', Ref, process, _, killed} -> true end"
         )
         eventually(lambda: "operations" in server.info())
-        eventually(lambda name=name: server.node.eval(f"is_pid(whereis({name}))") is True)
-    eventually(lambda: server.node.eval("is_pid(whereis(hornbeam_operations_listener))") is True)
+        for one in names:
+            eventually(lambda one=one: server.node.eval(f"is_pid(whereis({one}))") is True)
     known = server.node.log + repr(server.info())
     known += repr(server.node.eval("sys:get_state(hornbeam_operations_listener)"))
     assert TOKEN not in known

@@ -263,7 +263,8 @@ def test_in_coroutines_it_is_the_await_that_waits(run):
 for n in range(4): publish("t", n)
 task = asyncio.create_task(aio.publish("t", 4))
 await asyncio.sleep(0)
-import logging; logging.warning("is done: %s", task.done())
+import logging
+logging.warning("is done: %s", task.done())
 found = await task
 """
     beam = running(run, code, tell_window=4, automatic_credit=False)
